@@ -1,0 +1,38 @@
+"""Small array helpers shared by the comparators."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def centred(x: np.ndarray) -> Array:
+    """Return `x` (n stimuli, p units) in float64 with every unit's mean removed."""
+    wide = np.asarray(x, dtype=np.float64)
+    return wide - wide.mean(axis=0)
+
+
+def live_units(x: np.ndarray) -> NDArray[np.bool_]:
+    """Return which units (p,) vary at all over the stimuli of `x` (n, p). A dead unit has no correlation."""
+    return np.asarray(np.ptp(x, axis=0) > 0)
+
+
+def standardised(x: np.ndarray) -> Array:
+    """Return `x` (n, p live units) centred with every column of unit length, so that products are correlations.
+
+    A column that does not vary becomes NaN; mask it first with `live_units`.
+    """
+    features = centred(x)
+    # Two steps keep columns of any magnitude exact: squares of very small values would underflow.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        features = features / np.abs(features).max(axis=0)
+        return features / np.linalg.norm(features, axis=0)
+
+
+def haar_orthogonal(p: int, rng: np.random.Generator) -> Array:
+    """Return a (p, p) orthogonal matrix drawn from the Haar measure (Mezzadri 2007, Notices AMS 54)."""
+    q, r = np.linalg.qr(rng.standard_normal((p, p)))
+    # QR alone is not Haar-distributed: the signs of R's diagonal have to be moved into Q.
+    return np.asarray(q * np.sign(np.diag(r)), dtype=np.float64)

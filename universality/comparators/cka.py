@@ -1,0 +1,77 @@
+"""Centred kernel alignment (CKA) with a linear kernel, biased and debiased.
+
+References
+----------
+S. Kornblith et al., Similarity of neural network representations revisited, ICML 2019 (eq. 3 to 5).
+L. Song et al., Feature selection via dependence maximization, JMLR 13, 2012 (eq. 5: unbiased HSIC).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from universality.comparators.arrays import Array, centred
+
+
+@dataclass(frozen=True)
+class LinearKernel:
+    """One layer's centred activations with what every pair needs of them.
+
+    ``squared_norms`` are the diagonal of the centred Gram matrix, ``self_frobenius`` the squared Frobenius norm of
+    that matrix, computed on the smaller of its two sides.
+    """
+
+    features: Array
+    squared_norms: Array
+    self_frobenius: float
+
+
+def prepare_linear(x: Array) -> LinearKernel:
+    """Centre activations (n stimuli, p units) in float64 and sum up their Gram matrix."""
+    features = centred(x)
+    squared_norms = np.einsum("ij,ij->i", features, features)
+    return LinearKernel(features, squared_norms, _frobenius_product(features, features))
+
+
+def _frobenius_product(a: Array, b: Array) -> float:
+    """Return <A A', B B'>_F, through (p x q) or (n x n) products, whichever is smaller."""
+    n = a.shape[0]
+    if a.shape[1] * b.shape[1] <= n * n:
+        return float(np.sum(np.square(a.T @ b)))
+    return float(np.sum((a @ a.T) * (b @ b.T)))
+
+
+def hsic_biased(a: LinearKernel, b: LinearKernel) -> float:
+    """Return the biased HSIC times (n - 1)^2: <K_c, L_c>_F."""
+    return _frobenius_product(a.features, b.features)
+
+
+def hsic_debiased(a: LinearKernel, b: LinearKernel, product: float) -> float:
+    """Return the unbiased HSIC of Song et al. (2012, eq. 5) times n (n - 3), from <K_c, L_c>_F.
+
+    With the diagonals removed and d, e the diagonals of the *centred* Gram matrices (whose rows sum to 0):
+    tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So only the diagonals are needed beside the product.
+    """
+    n = a.squared_norms.size
+    cross = float(a.squared_norms @ b.squared_norms)
+    totals = float(a.squared_norms.sum() * b.squared_norms.sum())
+    return (product - cross) + totals / ((n - 1) * (n - 2)) - 2.0 * cross / (n - 2)
+
+
+def score_biased(a: LinearKernel, b: LinearKernel) -> float:
+    """Return linear CKA with the biased HSIC: 0 to 1, 1 for equal up to rotation and isotropic scale."""
+    return hsic_biased(a, b) / float(np.sqrt(a.self_frobenius) * np.sqrt(b.self_frobenius))
+
+
+def score_debiased(a: LinearKernel, b: LinearKernel) -> float:
+    """Return linear CKA with the unbiased HSIC: about 0 for independent layers, at most 1, may be negative.
+
+    NaN where a self-HSIC is not positive (the estimator has no meaning there).
+    """
+    self_a = hsic_debiased(a, a, a.self_frobenius)
+    self_b = hsic_debiased(b, b, b.self_frobenius)
+    if self_a <= 0 or self_b <= 0:
+        return float("nan")
+    return hsic_debiased(a, b, hsic_biased(a, b)) / float(np.sqrt(self_a) * np.sqrt(self_b))

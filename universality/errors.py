@@ -1,0 +1,63 @@
+"""Exceptions of the package: every message is one sentence a user can act on.
+
+A message names the thing, says what was expected and what came, and gives the remedy. The command line
+prints the message and exits with a status other than 0; it never shows a traceback for these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UniversalityError(Exception):
+    """Base of every error that a user's input can cause."""
+
+
+class CardError(UniversalityError):
+    """A model card is missing, malformed, or contradicts the network it describes."""
+
+
+class WeightsError(UniversalityError):
+    """Weights are missing, have the wrong shapes, or differ from what the card states."""
+
+
+class TapError(UniversalityError):
+    """A tap names no module, never fires, or fires in a way that its card does not declare."""
+
+
+class StimulusError(UniversalityError):
+    """A stimulus set is empty, unknown, or its source images are not what the manifest states."""
+
+
+class MeasureError(UniversalityError):
+    """A measure is unknown or was given arrays that it cannot compare."""
+
+
+class StoreError(UniversalityError):
+    """Stored activations are incomplete, damaged, or of another format."""
+
+
+class JobError(UniversalityError):
+    """A job file is malformed or asks for something that does not exist."""
+
+
+class RunError(UniversalityError):
+    """A run directory is missing, incomplete, damaged, or belongs to another job."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest option, or a list of all where nothing is near.
+
+    Examples
+    --------
+    >>> did_you_mean("cka_linaer_debiased", ["cka_linear_debiased", "svcca_variance99"])
+    "; did you mean 'cka_linear_debiased'?"
+    >>> did_you_mean("zzz", ["alpha", "beta"])
+    '; choose one of: alpha, beta'
+    """
+    choices = sorted(options)
+    near = get_close_matches(name, choices, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; choose one of: {', '.join(choices)}" if choices else "; there is none to choose from"

@@ -1,0 +1,201 @@
+"""Every dimension, coordinate, attribute and table-column name, once, with its meaning.
+
+Tables are described by :class:`Table`: the order of its columns, their kinds, units and ranges. The
+validators here run once, where a table is written or read; the documentation and the Parquet metadata are
+made from the same descriptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from universality.errors import RunError
+
+FORMAT_VERSION = 1
+"""Version of the stores and run directories; raised when an older reader could misread them."""
+
+# Dimensions of labelled arrays.
+STIMULUS = "stimulus"
+POSITION = "position"
+UNIT = "unit"
+CHANNEL = "channel"
+Y = "y"
+X = "x"
+
+ACTIVATION = "activation"
+"""Name of the data variable in a store: (stimulus, unit) or (stimulus, position, unit), a.u."""
+
+REDUCTIONS = ("center", "mean", "max", "positions")
+CONDITIONS = ("trained", "untrained")
+
+ColumnKind = Literal["string", "int", "float", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name, kind, unit (or ``"1"``), range in words, and meaning."""
+
+    name: str
+    kind: ColumnKind
+    unit: str
+    range: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, what one row is, and its columns in order."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+
+def _pair_identity() -> tuple[Column, ...]:
+    return (
+        Column("model_a", "string", "1", "card id", "first network"),
+        Column("model_b", "string", "1", "card id", "second network"),
+        Column("tap_a", "string", "1", "tap name", "layer of the first network"),
+        Column("tap_b", "string", "1", "tap name", "layer of the second network"),
+        Column("depth_a", "float", "1", "0 to 1", "relative depth of tap_a: weight layers run so far / all"),
+        Column("depth_b", "float", "1", "0 to 1", "relative depth of tap_b"),
+    )
+
+
+SIMILARITY = Table(
+    "similarity",
+    "one measure on one pair of layers, trained, with its nulls in the same row",
+    (
+        *_pair_identity(),
+        Column("measure", "string", "1", "name in COMPARATORS", "comparator, named with its variant"),
+        Column("direction", "string", "1", "similarity | distance", "whether larger means more alike"),
+        Column("value", "float", "1", "see measure", "score of the trained layers"),
+        Column("value_untrained", "float", "1", "see measure", "mean score of the untrained twins of both layers"),
+        Column(
+            "value_haar", "float", "1", "see measure",
+            "mean score after a Haar-random rotation of layer B's basis: equal to value for a measure that does "
+            "not depend on the basis, lower for unit matching",
+        ),
+        Column("value_shuffled", "float", "1", "see measure", "mean score after shuffling the stimuli of layer B: chance"),
+        Column("n", "int", "stimuli", ">= 3", "rows that entered"),
+        Column("p", "int", "units", ">= 1", "live units of layer A"),
+        Column("q", "int", "units", ">= 1", "live units of layer B"),
+        Column("reason", "string", "1", "text", "why value is NaN; empty otherwise"),
+    ),
+)
+
+FAMILIES = Table(
+    "families",
+    "one layer of one network and one family of detectors, with the same counts for its nulls",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("depth", "float", "1", "0 to 1", "relative depth: weight layers run so far / all"),
+        Column("rf_px", "int", "px", ">= 1", "receptive field (side) at the network's input size"),
+        Column("family", "string", "1", "curve", "family of detectors"),
+        Column("rule", "string", "1", "rule name", "detector rule, see detectors.py"),
+        Column("n_units", "int", "units", ">= 1", "units of the layer"),
+        Column("n_dead", "int", "units", ">= 0", "units that never vary over the natural crops: masked"),
+        Column("n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"),
+        Column("n_detectors", "int", "units", ">= 0", "units that pass the whole rule"),
+        Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
+        Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),
+        Column("share_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval of share"),
+        Column("coverage", "float", "1", "0 to 1", "share of 30-degree bins of orientation that hold a detector"),
+        Column("largest_gap_deg", "float", "degrees", "0 to 360", "largest gap between neighbouring preferred angles"),
+        Column("mean_r1", "float", "1", "0 to 1", "mean first-harmonic selectivity of the detectors"),
+        Column("mean_fwhm_deg", "float", "degrees", "0 to 360", "mean full width at half maximum of the detectors"),
+        Column("mean_echo", "float", "1", "0 to 1", "mean response within 30 degrees of the opposite / peak"),
+        Column("share_naive", "float", "1", "0 to 1", "share that passes the naive rule (best variant only): not evidence"),
+        Column("n_twins", "int", "networks", ">= 1", "untrained twins (seeds) behind the untrained columns"),
+        Column("n_detectors_untrained", "float", "units", ">= 0", "mean number of detectors in the untrained twins"),
+        Column("share_untrained", "float", "1", "0 to 1", "the same share in the untrained twins (mean over seeds)"),
+        Column("share_naive_untrained", "float", "1", "0 to 1", "the naive rule's share in the untrained twins"),
+        Column("coverage_untrained", "float", "1", "0 to 1", "coverage in the untrained twins (mean over seeds)"),
+        Column("largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"),
+        Column("share_haar", "float", "1", "0 to 1", "the same share after Haar-random rotations of the layer (mean)"),
+        Column("coverage_haar", "float", "1", "0 to 1", "coverage after Haar-random rotations (mean)"),
+        Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"),
+        Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
+    ),
+)
+
+CORRESPONDENCE = Table(
+    "correspondence",
+    "one unit of layer A matched to one unit of layer B, at least one of them a detector of the family",
+    (
+        *_pair_identity(),
+        Column("family", "string", "1", "curve", "family of detectors"),
+        Column("method", "string", "1", "hungarian | mutual_nearest", "how the pair was matched, among all live units"),
+        Column("unit_a", "int", "1", ">= 0", "unit (channel index) in layer A"),
+        Column("unit_b", "int", "1", ">= 0", "unit (channel index) in layer B"),
+        Column("detector_a", "bool", "1", "true | false", "unit_a is a detector on its own"),
+        Column("detector_b", "bool", "1", "true | false", "unit_b is a detector on its own"),
+        Column("r_match", "float", "1", "-1 to 1", "Pearson r on the photographs that decided the match (inflated)"),
+        Column("r_natural", "float", "1", "-1 to 1", "Pearson r on the held-out photographs"),
+        Column("r_natural_low", "float", "1", "-1 to 1", "lower end of the 95 % bootstrap interval over photographs"),
+        Column("r_natural_high", "float", "1", "-1 to 1", "upper end of the 95 % bootstrap interval over photographs"),
+        Column(
+            "r_natural_untrained", "float", "1", "-1 to 1",
+            "the same procedure for unit_a against the untrained twin of layer B (mean over seeds)",
+        ),
+        Column(
+            "r_natural_haar", "float", "1", "-1 to 1",
+            "the same procedure for unit_a against Haar-random rotations of layer B (mean over rotations)",
+        ),
+        Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
+        Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
+        Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
+        Column("shift_deg", "float", "degrees", "-180 to 180", "rotation of curve A that reaches r_aligned"),
+        Column("r_tuning_untrained", "float", "1", "-1 to 1", "r_tuning of unit_a with its partner in the untrained twin"),
+        Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with its partner in the untrained twin"),
+        Column("r_tuning_haar", "float", "1", "-1 to 1", "r_tuning of unit_a with its partner in the rotated layer"),
+        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with its partner in the rotated layer"),
+        Column("preferred_a_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_a (circular mean)"),
+        Column("preferred_b_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_b (circular mean)"),
+        Column("delta_theta_deg", "float", "degrees", "-180 to 180", "preferred_b_deg - preferred_a_deg, wrapped"),
+        Column("delta_log_curvature", "float", "1", "any", "log2 of preferred curvature B / A; NaN if one prefers lines"),
+        Column("delta_fwhm_deg", "float", "degrees", "-360 to 360", "tuning width B - A"),
+        Column("rank_ab", "int", "1", ">= 1", "rank of unit_b among all live units of B by r with unit_a (1 = best)"),
+        Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
+        Column("mutual", "bool", "1", "true | false", "both ranks are 1"),
+        Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
+        Column("n_match", "int", "crops", ">= 3", "natural crops that decided the match"),
+        Column("n_score", "int", "crops", ">= 3", "natural crops that scored it"),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES)}
+
+_DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool"}
+
+
+def empty_table(table: Table) -> pd.DataFrame:
+    """Return a frame with the table's columns and kinds and no rows."""
+    return pd.DataFrame({c.name: pd.Series(dtype=_DTYPES[c.kind]) for c in table.columns})
+
+
+def as_table(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` with exactly the table's columns, in order and of their kinds.
+
+    Raises
+    ------
+    RunError
+        If a column is missing, or one is there that the table does not describe.
+    """
+    missing = [name for name in table.names if name not in rows.columns]
+    unknown = [name for name in rows.columns if name not in table.names]
+    if missing or unknown:
+        raise RunError(
+            f"table '{table.name}' does not fit its schema: missing columns {missing}, unknown columns {unknown}; "
+            "rerun the job with this version of the package"
+        )
+    return rows[table.names].astype({c.name: _DTYPES[c.kind] for c in table.columns})

@@ -1,0 +1,368 @@
+"""What a user writes down: model cards, taps, stimulus sets and jobs. Frozen, validated, TOML in, digest out.
+
+A digest is the SHA-256 of the canonical JSON of the validated values, so it depends neither on the order of
+the keys in a file nor on its comments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from universality.errors import CardError, JobError, StimulusError, UniversalityError, did_you_mean
+from universality.schema import REDUCTIONS
+
+Reduction = Literal["center", "mean", "max", "positions"]
+Variant = Literal["thin_dark", "thin_bright", "filled_dark", "filled_bright"]
+MatchMethod = Literal["hungarian", "mutual_nearest"]
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of plain data.
+
+    Examples
+    --------
+    >>> digest({"b": 1, "a": 2.0}) == digest({"a": 2.0, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def inner_path(path: str) -> str:
+    """Refuse a path that is absolute or climbs out of the folder that holds the file naming it."""
+    pure = Path(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path:
+        raise ValueError(f"path '{path}' leaves its root; give a relative path without '..'")
+    return path
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    doubled = sorted({str(v) for v in values if values.count(v) > 1})
+    if doubled:
+        raise ValueError(f"values appear twice: {', '.join(doubled)}; name each once")
+    return values
+
+
+InnerPath = Annotated[str, AfterValidator(inner_path)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Spec(BaseModel):
+    """Base of every specification: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the validated values as plain JSON-compatible data."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the validated values."""
+        return digest(self.plain())
+
+
+class Tap(Spec):
+    """One place in a network whose units are recorded.
+
+    Positions are in pixels of the network's input, counted between pixel centres: the first pixel's centre is
+    0, so an input of `size_px` pixels has its middle at ``(size_px - 1) / 2``.
+    """
+
+    name: str = Field(description="label of the tap in tables; by default the module path")
+    path: str = Field(description="module path inside the network, as in named_modules()")
+    call: int = Field(0, ge=0, description="which call of the module in one forward pass, from 0")
+    calls: int = Field(1, ge=1, description="how often the module is called in one forward pass")
+    side: Literal["input", "output"] = Field("output", description="the module's first input or its output")
+    activation: Literal["pre", "post"] = Field(description="before or after the nonlinearity")
+    channels: int = Field(ge=1, description="units (feature maps)")
+    size: int = Field(ge=1, description="height and width of the feature map at the card's input size")
+    rf_px: int = Field(ge=1, description="receptive field, side, px")
+    stride_px: int = Field(ge=1, description="distance between the receptive fields of neighbouring positions, px")
+    rf_start_px: float = Field(description="centre of the receptive field of position 0, px")
+    relative_depth: float = Field(
+        gt=0, le=1, description="convolutions and linear layers run before the tap / all of them, in forward order"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_from_path(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "name" not in data and "path" in data:
+            return {**data, "name": data["path"]}
+        return data
+
+    @model_validator(mode="after")
+    def _call_below_calls(self) -> Tap:
+        if self.call >= self.calls:
+            raise ValueError(f"call {self.call} is not below calls {self.calls}")
+        return self
+
+    def center_index(self, size_px: int) -> int:
+        """Return the row (and column) index of the unit whose receptive-field centre is nearest the image's."""
+        return self.index_at((size_px - 1) / 2)
+
+    def index_at(self, position_px: float) -> int:
+        """Return the index of the position whose receptive-field centre is nearest `position_px` (ties: lower)."""
+        exact = (position_px - self.rf_start_px) / self.stride_px
+        nearest = int(-(-(exact - 0.5) // 1))  # ceil(exact - 0.5): rounds half down
+        return min(max(nearest, 0), self.size - 1)
+
+
+class Preprocessing(Spec):
+    """How an image in [0, 1] becomes a network's input: square of `size_px`, then ``(x - mean) / std``."""
+
+    size_px: int = Field(ge=8, le=4096, description="side of the network's input, px")
+    resize_px: int | None = Field(None, description="side to which the source's own recipe resizes before cropping, px")
+    interpolation: Literal["bilinear", "bicubic"] = Field(description="resampling of photographs")
+    mean: tuple[float, float, float] = Field(description="per channel (red, green, blue)")
+    std: tuple[float, float, float] = Field(description="per channel (red, green, blue)")
+    note: str = Field("", description="anything the source switches on silently")
+
+    @model_validator(mode="after")
+    def _std_positive(self) -> Preprocessing:
+        if min(self.std) <= 0:
+            raise ValueError("std must be positive in every channel")
+        return self
+
+
+class Weights(Spec):
+    """Where pretrained weights come from and how they are recognised."""
+
+    name: str = Field(description="the source's name of these weights")
+    url: str = Field("", description="download address (torchvision) or hub repository (timm)")
+    file_sha256_prefix: str = Field("", pattern=r"^[0-9a-f]{0,64}$", description="start of the file's SHA-256")
+    state_dict_sha256: Sha256 | None = Field(
+        None, description="hash of the loaded state dict (zoo.state_dict_sha256); absent where nobody pinned it yet"
+    )
+    package: str = Field("", description="importable package that carries the file")
+    package_file: InnerPath = Field("", description="path of the file inside that package")
+    mapping: Literal["by_name", "by_order"] = Field("by_name", description="how tensors find their place")
+    drop_prefixes: tuple[str, ...] = Field((), description="tensors of parts that the card's network leaves out")
+
+
+class ModelCard(Spec):
+    """Facts about one network: where it comes from, its preprocessing, its taps, its licence."""
+
+    id: str = Field(pattern=r"^[a-z0-9_]+/[A-Za-z0-9_.\-]+$", description="source/name, as in the file's place")
+    source: str = Field(description="key in zoo.SOURCES: who supplies the weights")
+    library: Literal["timm", "torchvision"] = Field(description="who supplies the architecture")
+    architecture: str = Field(description="the library's name of the architecture")
+    kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    training_set: str = Field(description="what the weights were trained on")
+    licence: str = Field(description="licence of the weights")
+    citation: str = Field(description="paper of the architecture or of the weights")
+    note: str = Field("", description="what a reader of results should know")
+    preprocessing: Preprocessing
+    weights: Weights
+    taps: Annotated[tuple[Tap, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tap_names_unique(self) -> ModelCard:
+        _unique(tuple(tap.name for tap in self.taps))
+        return self
+
+    def tap(self, name: str) -> Tap:
+        """Return the tap called `name`; raise `CardError` with the nearest name if there is none."""
+        for tap in self.taps:
+            if tap.name == name:
+                return tap
+        near = did_you_mean(name, [tap.name for tap in self.taps])
+        raise CardError(f"model '{self.id}' has no tap '{name}'{near}")
+
+    def architecture_digest(self) -> str:
+        """Digest of what decides the untrained network: library, architecture and its arguments."""
+        return digest([self.library, self.architecture, self.kwargs])
+
+
+class CurveStimuli(Spec):
+    """Arcs and straight lines through the middle of the image; see :mod:`universality.stimuli.curves`."""
+
+    orientations: int = Field(24, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    curvatures: Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_unique)] = Field(
+        (0.0, 1.5, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line"
+    )
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
+    )
+    stroke: float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
+    contrast: float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+
+    @model_validator(mode="after")
+    def _line_and_curves(self) -> CurveStimuli:
+        if 0.0 not in self.curvatures or min(self.curvatures) < 0:
+            raise ValueError("curvatures must be >= 0 and contain 0, the straight line: it is the control")
+        return self
+
+
+class NaturalStimuli(Spec):
+    """Square crops of photographs; see :mod:`universality.stimuli.natural`."""
+
+    crops: int = Field(960, ge=0, le=1_000_000, description="crops over all photographs")
+    min_side_px: int = Field(96, ge=16, description="smallest side of a crop in the photograph, px")
+    seed: int = Field(0, ge=0)
+
+
+class StimuliSpec(Spec):
+    """The job's common stimulus sets and the policy that makes them common."""
+
+    policy: Literal["same_field_of_view"] = Field(
+        "same_field_of_view",
+        description="every network sees the same scenes: sizes are in image sides, rendered at its own input size",
+    )
+    curves: CurveStimuli = Field(default_factory=CurveStimuli)
+    natural: NaturalStimuli = Field(default_factory=NaturalStimuli)
+
+
+class ModelEntry(Spec):
+    """One network of a job and the taps to record (all taps of its card when left out)."""
+
+    id: str
+    taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
+
+
+class ExtractionSpec(Spec):
+    """How activations are recorded. `reduction` has no default: it decides what a result is about."""
+
+    reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
+    center_radius: int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
+    positions: int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image")
+    batch_size: int = Field(32, ge=1, le=4096)
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def key(self) -> dict[str, Any]:
+        """Return what of this decides the stored values (the batch size does not)."""
+        extra = {"center": {"radius": self.center_radius}, "positions": {"grid": self.positions}}
+        return {"reduction": self.reduction, "dtype": self.dtype, **extra.get(self.reduction, {})}
+
+
+class ComparisonSpec(Spec):
+    """Which measures and matchings to compute."""
+
+    measures: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = (
+        "cka_linear_debiased",
+        "cka_linear_biased",
+        "svcca_variance99",
+        "unit_match_hungarian",
+        "unit_match_mutual_nearest",
+    )
+    matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(_unique)] = (
+        "hungarian",
+        "mutual_nearest",
+    )
+    families: Annotated[tuple[Literal["curve"], ...], Field(min_length=1), AfterValidator(_unique)] = ("curve",)
+    bootstraps: int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
+
+
+class NullSpec(Spec):
+    """The nulls, always on: how many of each."""
+
+    untrained_seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (0,)
+    calibration_crops: int = Field(256, ge=32, le=100_000, description="natural crops that set BatchNorm statistics")
+    haar_rotations: int = Field(3, ge=1, le=1000)
+    shuffles: int = Field(3, ge=1, le=1000)
+
+
+class Job(Spec):
+    """A comparison job: networks, stimuli, extraction, comparison, nulls."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")
+    question: str = ""
+    seed: int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
+    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2)]
+    stimuli: StimuliSpec = Field(default_factory=StimuliSpec)
+    extraction: ExtractionSpec
+    comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
+    nulls: NullSpec = Field(default_factory=NullSpec)
+
+    @model_validator(mode="after")
+    def _models_unique(self) -> Job:
+        _unique(tuple(entry.id for entry in self.models))
+        return self
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def parse_toml(path: Path, kind: str, error: type[UniversalityError]) -> dict[str, Any]:
+    """Read a TOML file; raise `error` in one sentence if it is missing or malformed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"{kind} '{path}' does not exist; check the path") from None
+    except IsADirectoryError:
+        raise error(f"{kind} '{path}' is a folder, expected a TOML file") from None
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(f"{kind} '{path}' cannot be read as UTF-8 text: {cause}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise error(f"{kind} '{path}' is not valid TOML: {cause}; mend that line") from None
+    except RecursionError:
+        raise error(f"{kind} '{path}' is nested too deeply; a {kind} needs three levels at most") from None
+
+
+def validate(model: type[S], data: dict[str, Any], where: str, error: type[UniversalityError]) -> S:
+    """Validate `data` as `model`; raise `error` in one sentence that names the key and the remedy."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as cause:
+        raise error(f"{where}: {_first_problem(model, cause)}") from None
+
+
+def _first_problem(model: type[BaseModel], cause: ValidationError) -> str:
+    problem = cause.errors(include_url=False)[0]
+    keys = [str(part) for part in problem["loc"]]
+    place = ".".join(keys) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{place}'{did_you_mean(keys[-1], _known_keys(model, keys[:-1]))}"
+    if problem["type"] == "missing":
+        return f"key '{place}' is missing; add it"
+    came = repr(problem.get("input"))
+    came = came if len(came) <= 80 else came[:77] + "..."
+    message = re.sub(r"^Value error, ", "", problem["msg"])
+    return f"key '{place}': {message} (came: {came})"
+
+
+def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
+    """Field names at the place `keys` below `model`; list indices are passed over."""
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None:
+            continue
+        inner = _inner_model(field.annotation)
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _inner_model(part)
+        if found is not None:
+            return found
+    return None
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a model card; raise `CardError` if it is malformed."""
+    return validate(ModelCard, parse_toml(path, "model card", CardError), f"model card '{path}'", CardError)
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
+    job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
+    if job.stimuli.natural.crops == 0:
+        raise StimulusError(
+            f"job '{path}': stimulus set 'natural' is empty (crops = 0), expected at least one crop; "
+            "set stimuli.natural.crops"
+        )
+    return job
