@@ -1,0 +1,182 @@
+"""Measure what a card states about a tap: channels, map size, receptive field, stride, offset, relative depth.
+
+The receptive field is where the gradient of one unit with respect to the input can be other than zero. It is
+measured on a copy of the network in which every step is linear with positive weights (nonlinearities removed,
+maxima replaced by means, normalisations set to identity): there no path can cancel another and none is switched
+off, so the support of the gradient is the theoretical receptive field, for any graph and any padding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from universality import hooks
+from universality.errors import TapError
+from universality.spec import Tap
+
+_MARGIN_PX = 256
+"""Added to the input so that fields fit. A multiple of 64: padding rules that depend on whether a map's size is odd
+("same" padding) then pad as they do at the card's size, at all strides up to 64."""
+
+_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+def describe_tap(
+    network: nn.Module, path: str, size_px: int, *, call: int = 0, side: str = "output", activation: str = "post",
+    name: str | None = None,
+) -> Tap:
+    """Measure a tap of `network` at the input size `size_px` and return it as a card states it.
+
+    Raises
+    ------
+    TapError
+        If there is no such module, it is not called often enough, or it gives no feature maps.
+    """
+    probe = Tap.model_construct(
+        name=name or path, path=path, call=call, calls=call + 1, side=side, activation=activation,
+        channels=1, size=1, rf_px=1, stride_px=1, rf_start_px=0.0, relative_depth=1.0,
+    )
+    shape, calls, depth = _shape_and_depth(network, probe, size_px)
+    rf_px, stride_px, start = _receptive_field(network, probe, size_px)
+    return Tap.model_validate(
+        {
+            **probe.model_dump(), "calls": calls, "channels": shape[1], "size": shape[2], "rf_px": rf_px,
+            "stride_px": stride_px, "rf_start_px": start, "relative_depth": depth,
+        }
+    )
+
+
+def _shape_and_depth(network: nn.Module, tap: Tap, size_px: int) -> tuple[tuple[int, ...], int, float]:
+    seen: list[tuple[tuple[int, ...], int]] = []
+    counted, remove = hooks.weight_calls(network)
+    try:
+        image = torch.zeros(1, 3, size_px, size_px, device=hooks.device_of(network))
+        with torch.inference_mode(), hooks.watching(
+            network, [tap], lambda _, maps: seen.append((tuple(maps.shape), counted()))
+        ) as calls:
+            network(image)
+        total = counted()
+    finally:
+        remove()
+    if not seen:
+        raise TapError(f"tap '{tap.name}' was called {calls.get(tap.path, 0)} times, so call {tap.call} never comes")
+    shape, before = seen[0]
+    if shape[2] != shape[3]:
+        raise TapError(f"tap '{tap.name}' gives maps of {shape[2]} x {shape[3]}, expected square ones")
+    return shape, calls[tap.path], round(before / total, 4)
+
+
+def _receptive_field(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, float]:
+    """Return receptive field (px), stride (px), and the centre of position 0 (px)."""
+    margin = _MARGIN_PX
+    while True:
+        field = _field_in(network, tap, size_px + margin)
+        if field is not None:
+            return field
+        if margin > 8 * _MARGIN_PX:
+            raise TapError(f"tap '{tap.name}' sees the whole input at every size: it has no receptive field")
+        margin *= 2
+
+
+def _field_in(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, float] | None:
+    """Measure in an input of `size_px`; None where a field touches the border, so that it may be cut off."""
+    linear = positive_linear_copy(network)
+    image = torch.ones(1, 3, size_px, size_px, dtype=torch.float64, requires_grad=True)
+    caught: list[Tensor] = []
+
+    def catch(_: Tap, maps: Tensor) -> None:
+        caught.append(maps)
+        raise hooks.StopForward
+
+    with linear_functions(), hooks.watching(linear, [tap], catch):
+        hooks.forward(linear, image)
+    middle = caught[0].shape[2] // 2
+    spans = [_support(caught[0], image, middle), _support(caught[0], image, middle + 1)]
+    if min(low for low, _ in spans) == 0 or max(high for _, high in spans) == size_px - 1:
+        return None
+    (low, high), (next_low, _) = spans
+    stride = next_low - low
+    return high - low + 1, stride, (low + high) / 2 - middle * stride
+
+
+def _support(maps: Tensor, image: Tensor, index: int) -> tuple[int, int]:
+    """Return first and last input row in the field of row `index`; rows and columns have to agree."""
+    (gradient,) = torch.autograd.grad(maps[0, :, index, index].sum(), image, retain_graph=True)
+    seen = gradient[0].abs().sum(0) > 0
+    rows = torch.nonzero(seen.any(1)).ravel()
+    columns = torch.nonzero(seen.any(0)).ravel()
+    if rows[0] != columns[0] or rows[-1] != columns[-1]:
+        raise TapError("receptive field differs between rows and columns, which cards cannot state")
+    return int(rows[0]), int(rows[-1])
+
+
+class _MeanConvolution(nn.Module):
+    """A convolution's geometry alone: the mean over its window and all channels, for every output channel."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        kind = type(convolution)
+        # "Same" padding depends on the input, so that class has to compute it; the other holds it as a number.
+        if kind is not nn.Conv2d and kind.__name__ != "Conv2dSame":
+            raise TapError(f"the receptive field through a {kind.__name__} cannot be measured; write it into the card")
+        self.channels = convolution.out_channels
+        self.window = kind(
+            1, 1, convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation, bias=False
+        )
+        nn.init.constant_(self.window.weight, 1.0 / self.window.weight.numel())
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.window(x.mean(1, keepdim=True))
+        return mean.expand(-1, self.channels, -1, -1)
+
+
+def positive_linear_copy(network: nn.Module) -> nn.Module:
+    """Return a float64 copy, on the CPU and in eval mode, in which every module is linear with positive weights."""
+    linear = copy.deepcopy(network).cpu().eval()
+    for parent in list(linear.modules()):
+        for name, child in list(parent.named_children()):
+            replacement = _linear_stand_in(child)
+            if replacement is not None:
+                setattr(parent, name, replacement)
+    for module in linear.modules():
+        if isinstance(module, _NORMALISATIONS):
+            _make_identity(module)
+    return linear.double()
+
+
+def _linear_stand_in(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, nn.Conv2d):
+        return _MeanConvolution(module)
+    if isinstance(module, nn.MaxPool2d):
+        return nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+    if isinstance(module, nn.Dropout) or type(module).__module__ == "torch.nn.modules.activation":
+        return nn.Identity()
+    return None
+
+
+def _make_identity(module: nn.Module) -> None:
+    for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+        tensor = getattr(module, name, None)
+        if tensor is not None:
+            nn.init.constant_(tensor, value)
+
+
+@contextmanager
+def linear_functions() -> Iterator[None]:
+    """Replace the functional nonlinearities that some networks call instead of modules."""
+    kept = functional.relu, functional.relu6, torch.relu
+
+    def identity(x: Tensor, *_: object, **__: object) -> Tensor:
+        return x
+
+    functional.relu = functional.relu6 = torch.relu = identity  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.relu, functional.relu6, torch.relu = kept

@@ -1,0 +1,134 @@
+"""Square crops of photographs that scikit-image and scikit-learn carry in their packages.
+
+`data/natural_photographs.toml` lists the photographs with their SHA-256; a file that differs is refused. The crops
+of one photograph resemble one another, so the photographs, not the crops, are divided into two folds: matches are
+decided on fold 0 and scored on fold 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from PIL import Image
+
+from universality.errors import StimulusError
+from universality.resources import resource
+from universality.schema import STIMULUS
+from universality.spec import NaturalStimuli, digest, parse_toml
+
+RENDERER_VERSION = 1
+MANIFEST = "data/natural_photographs.toml"
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A row of the manifest: name, package and path of the file, its SHA-256, size in px, and fold."""
+
+    name: str
+    package: str
+    path: str
+    sha256: str
+    width_px: int
+    height_px: int
+    fold: int
+
+
+@lru_cache(maxsize=1)
+def photographs() -> tuple[Photograph, ...]:
+    """Return the manifest's photographs, in its order."""
+    rows: list[dict[str, Any]] = parse_toml(resource(MANIFEST), "manifest", StimulusError)["photograph"]
+    fields = Photograph.__dataclass_fields__
+    return tuple(Photograph(**{key: row[key] for key in fields}) for row in rows)
+
+
+def manifest_digest() -> str:
+    """Return the digest of the photographs' hashes: it enters every key of natural activations."""
+    return digest([[photo.name, photo.sha256, photo.fold] for photo in photographs()])
+
+
+def parameters(spec: NaturalStimuli) -> xr.Dataset:
+    """Return every crop's photograph, corner and side in px of the photograph, and fold: (stimulus,).
+
+    Crop k of a photograph does not depend on how many there are, and photographs take turns, so the first rows of a
+    large set are the small set.
+    """
+    photos = photographs()
+    per_photo = -(-spec.crops // len(photos))
+    boxes = np.stack([_boxes(photo, index, per_photo, spec) for index, photo in enumerate(photos)], axis=1)
+    x, y, side = boxes.reshape(-1, 3)[: spec.crops].T
+    turn = np.tile(np.arange(len(photos)), per_photo)[: spec.crops]
+    return xr.Dataset(
+        coords={
+            "photograph": (STIMULUS, np.array([photo.name for photo in photos])[turn]),
+            "fold": (STIMULUS, np.array([photo.fold for photo in photos])[turn]),
+            "crop_x_px": (STIMULUS, x, {"units": "px"}),
+            "crop_y_px": (STIMULUS, y, {"units": "px"}),
+            "crop_side_px": (STIMULUS, side, {"units": "px"}),
+        }
+    )
+
+
+def _boxes(photo: Photograph, index: int, count: int, spec: NaturalStimuli) -> NDArray[np.float64]:
+    """Return (count, 3): x, y, side in whole px; the side is log-uniform up to the photograph's shorter side."""
+    chance = np.random.default_rng([spec.seed, index]).random((count, 3))
+    shorter = min(photo.width_px, photo.height_px)
+    smallest = min(spec.min_side_px, shorter)
+    side = np.floor(smallest * (shorter / smallest) ** chance[:, 0])
+    x = np.floor(chance[:, 1] * (photo.width_px - side + 1))
+    y = np.floor(chance[:, 2] * (photo.height_px - side + 1))
+    return np.stack([x, y, side], axis=1)
+
+
+def render(spec: NaturalStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
+    """Cut the chosen crops and resample them to `size_px`: (stimulus, channel, y, x), RGB in [0, 1]."""
+    del spec
+    resampling = _RESAMPLING[interpolation]
+    out = np.empty((chosen.sizes[STIMULUS], 3, size_px, size_px), dtype=np.float32)
+    columns = (chosen[name].values for name in ("photograph", "crop_x_px", "crop_y_px", "crop_side_px"))
+    for row, (name, x, y, side) in enumerate(zip(*columns, strict=True)):
+        crop = load_photograph(str(name)).resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
+        out[row] = np.moveaxis(np.asarray(crop, dtype=np.float32), 2, 0) / np.float32(255)
+    return out
+
+
+@lru_cache(maxsize=64)
+def load_photograph(name: str) -> Image.Image:
+    """Return the photograph as RGB after checking its bytes against the manifest.
+
+    Raises
+    ------
+    StimulusError
+        If the package that carries it is missing, or the file is missing or differs.
+    """
+    photo = next(photo for photo in photographs() if photo.name == name)
+    path = _package_folder(photo.package) / photo.path
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise StimulusError(
+            f"photograph '{name}' is not in package {photo.package} ({photo.path}); install a version that ships it"
+        ) from None
+    came = hashlib.sha256(content).hexdigest()
+    if came != photo.sha256:
+        raise StimulusError(
+            f"photograph '{name}' has SHA-256 {came[:12]}..., the manifest states {photo.sha256[:12]}...; "
+            f"install another version of {photo.package} or renew the manifest"
+        )
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _package_folder(package: str) -> Path:
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise StimulusError(f"package '{package}', which carries photographs, is not installed; install it")
+    return Path(found.origin).parent
