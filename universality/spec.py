@@ -185,7 +185,7 @@ class CurveStimuli(Spec):
 
     orientations: int = Field(24, ge=8, le=360, description="orientations, evenly over 360 degrees")
     curvatures: Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_unique)] = Field(
-        (0.0, 1.5, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line"
+        (0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line"
     )
     variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
         ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
@@ -203,7 +203,7 @@ class CurveStimuli(Spec):
 class NaturalStimuli(Spec):
     """Square crops of photographs; see :mod:`universality.stimuli.natural`."""
 
-    crops: int = Field(960, ge=0, le=1_000_000, description="crops over all photographs")
+    crops: int = Field(720, ge=0, le=1_000_000, description="crops over all photographs")
     min_side_px: int = Field(96, ge=16, description="smallest side of a crop in the photograph, px")
     seed: int = Field(0, ge=0)
 

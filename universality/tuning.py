@@ -1,0 +1,223 @@
+"""Tuning curves over a circular parameter and their statistics. Arrays in, arrays out.
+
+Angles are in degrees over the full circle. Curves are (units, angles), evenly spaced or not; where a statistic needs
+even spacing, it says so. Responses below 0 carry no meaning for selectivity and are cut at 0.
+
+References
+----------
+N. Cammarata et al., Curve Detectors, Distill 2020. K. V. Mardia and P. E. Jupp, Directional Statistics, 2000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from universality.errors import MeasureError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TuningStatistics:
+    """Statistics of tuning curves, one value per unit (units,); NaN for a curve that is nowhere above 0.
+
+    Attributes
+    ----------
+    preferred_deg : angle of the largest response, degrees, 0 to 360
+    circular_mean_deg : direction of the resultant, degrees, 0 to 360
+    r1 : |sum r exp(i theta)| / sum r, 0 (untuned) to 1 (one angle)
+    r2 : the same with 2 theta: 1 for two opposite angles
+    fwhm_deg : width of the stretch around the peak that stays at or above half the peak, degrees; 360 if it never falls
+    echo : largest response within 30 degrees of the opposite of the peak / peak, 0 to 1
+    peak : largest response, in the curve's units
+    """
+
+    preferred_deg: Array
+    circular_mean_deg: Array
+    r1: Array
+    r2: Array
+    fwhm_deg: Array
+    echo: Array
+    peak: Array
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Result of `align_tuning`, (units,): correlation not shifted, best correlation, and the shift that reaches it."""
+
+    r_tuning: Array
+    r_aligned: Array
+    shift_deg: Array
+
+
+def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatistics:
+    """Return the statistics of tuning curves.
+
+    Parameters
+    ----------
+    curves : array_like, (units, angles)
+        Responses, sigma or a.u.; negative ones count as 0.
+    angles_deg : array_like, (angles,)
+        Increasing, within one turn, evenly spaced over the full circle.
+
+    Raises
+    ------
+    MeasureError
+        If the shapes do not fit, angles are not evenly spaced over 360 degrees, or values are not finite.
+    """
+    responses, angles = _checked(curves, angles_deg)
+    positive = np.maximum(responses, 0.0)
+    peak = positive.max(axis=1)
+    tuned = peak > 0
+    safe = np.where(tuned[:, None], positive, np.nan)
+    first, second = (_resultant(safe, angles, harmonic) for harmonic in (1, 2))
+    argmax = positive.argmax(axis=1)
+    return TuningStatistics(
+        preferred_deg=np.where(tuned, angles[argmax], np.nan),
+        circular_mean_deg=np.rad2deg(np.angle(first)) % 360.0,
+        r1=np.abs(first),
+        r2=np.abs(second),
+        fwhm_deg=np.where(tuned, _fwhm(positive, argmax, 360.0 / angles.size), np.nan),
+        echo=_echo(safe, argmax, angles),
+        peak=peak,
+    )
+
+
+def _resultant(positive: Array, angles_deg: Array, harmonic: int) -> NDArray[np.complex128]:
+    turns = np.exp(1j * harmonic * np.deg2rad(angles_deg))
+    return np.asarray((positive @ turns) / positive.sum(axis=1))
+
+
+def _fwhm(positive: Array, argmax: NDArray[np.int64], step_deg: float) -> Array:
+    """Contiguous full width at half maximum, degrees, linear between samples."""
+    n_angles = positive.shape[1]
+    turned = np.take_along_axis(positive, (argmax[:, None] + np.arange(n_angles)) % n_angles, axis=1)
+    half = turned[:, 0] / 2
+    to_right = _first_crossing(turned, half)
+    to_left = _first_crossing(np.concatenate([turned[:, :1], turned[:, :0:-1]], axis=1), half)
+    return np.minimum((to_right + to_left) * step_deg, 360.0)
+
+
+def _first_crossing(turned: Array, half: Array) -> Array:
+    """Steps from the peak (column 0) to where the curve first falls below `half`; half a turn if it never does."""
+    n_angles = turned.shape[1]
+    below = turned < half[:, None]
+    found = below.any(axis=1)
+    first = np.where(found, below.argmax(axis=1), 1)
+    rows = np.arange(len(turned))
+    before, after = turned[rows, first - 1], turned[rows, first]
+    fraction = np.divide(before - half, before - after, out=np.zeros_like(half), where=before > after)
+    return np.where(found, first - 1 + fraction, n_angles / 2)
+
+
+def _echo(positive: Array, argmax: NDArray[np.int64], angles_deg: Array) -> Array:
+    from_opposite = circular_difference(angles_deg[None, :], angles_deg[argmax][:, None] + 180.0)
+    near = np.where(np.abs(from_opposite) <= 30.0 + 1e-9, positive, 0.0)
+    return np.asarray(near.max(axis=1) / positive.max(axis=1))
+
+
+def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike) -> Alignment:
+    """Return how well tuning curves agree as they are, and after the best rotation.
+
+    Parameters
+    ----------
+    a, b : array_like, (units, angles)
+        Row u of `a` is compared with row u of `b`.
+    angles_deg : array_like, (angles,)
+        Evenly spaced over the full circle.
+
+    Returns
+    -------
+    Alignment
+        Pearson correlations, -1 to 1, and the shift in degrees, -180 < shift <= 180: `a` rotated by the shift towards
+        larger angles resembles `b` most. NaN where a curve is constant.
+    """
+    (a, angles), (b, _) = _checked(a, angles_deg), _checked(b, angles_deg)
+    if a.shape != b.shape:
+        raise MeasureError(f"curves have shapes {a.shape} and {b.shape}, expected equal ones; match the units first")
+    unit_a, unit_b = _unit_length(a), _unit_length(b)
+    spectrum = np.conj(np.fft.rfft(unit_a, axis=1)) * np.fft.rfft(unit_b, axis=1)
+    correlation = np.clip(np.fft.irfft(spectrum, n=angles.size, axis=1), -1.0, 1.0)
+    # Shifts that differ by rounding only are ties: the smallest rotation stands for them.
+    ties = np.isclose(correlation, correlation.max(axis=1, keepdims=True), rtol=0, atol=1e-12)
+    shifts = circular_difference(np.arange(angles.size) * (360.0 / angles.size), 0.0)
+    best = np.where(ties, np.abs(shifts), np.inf).argmin(axis=1)
+    defined = np.isfinite(correlation[:, 0])
+    return Alignment(
+        r_tuning=correlation[:, 0],
+        r_aligned=np.where(defined, np.take_along_axis(correlation, best[:, None], axis=1)[:, 0], np.nan),
+        shift_deg=np.where(defined, shifts[best], np.nan),
+    )
+
+
+def _unit_length(curves: Array) -> Array:
+    centred = curves - curves.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    # Rounding leaves about 1e-16 of a constant curve's level; that is no tuning.
+    varies = norm > 1e-13 * np.abs(curves).max(axis=1, keepdims=True) * np.sqrt(curves.shape[1])
+    return np.divide(centred, norm, out=np.full_like(centred, np.nan), where=varies)
+
+
+def circular_difference(a_deg: ArrayLike, b_deg: ArrayLike) -> Array:
+    """Return ``a - b`` in degrees, wrapped to -180 < d <= 180.
+
+    Examples
+    --------
+    >>> circular_difference([10.0, 350.0, 180.0], [350.0, 10.0, 0.0]).tolist()
+    [20.0, -20.0, 180.0]
+    """
+    return np.asarray(180.0 - np.mod(180.0 - (np.asarray(a_deg) - np.asarray(b_deg)), 360.0), dtype=np.float64)
+
+
+def largest_gap(preferred_deg: ArrayLike) -> float:
+    """Return the largest gap between neighbouring preferred angles, degrees; 360 for fewer than two.
+
+    Examples
+    --------
+    >>> largest_gap([0.0, 90.0, 100.0])
+    260.0
+    """
+    angles = np.sort(np.mod(np.asarray(preferred_deg, dtype=np.float64), 360.0))
+    if angles.size < 2:
+        return 360.0
+    return float(np.diff(np.append(angles, angles[0] + 360.0)).max())
+
+
+def coverage(preferred_deg: ArrayLike, bins: int = 12) -> float:
+    """Return the share of `bins` equal bins of the circle that hold a preferred angle, 0 to 1."""
+    angles = np.mod(np.asarray(preferred_deg, dtype=np.float64), 360.0)
+    return float(np.unique(np.floor(angles / (360.0 / bins)).astype(int) % bins).size / bins)
+
+
+def mean_pairwise_correlation(curves: ArrayLike) -> Array:
+    """Return the mean correlation over pairs of a unit's curves: (units, variants, angles) -> (units,).
+
+    NaN where one of the curves is constant; with a single variant there is no pair, and the result is 1.
+    """
+    stacked = np.asarray(curves, dtype=np.float64)
+    n_units, n_variants, n_angles = stacked.shape
+    if n_variants == 1:
+        return np.ones(n_units)
+    flat = _unit_length(stacked.reshape(-1, n_angles)).reshape(stacked.shape)
+    r = np.einsum("uva,uwa->uvw", flat, flat)
+    rows, columns = np.triu_indices(n_variants, 1)
+    return np.asarray(r[:, rows, columns].mean(axis=1))
+
+
+def _checked(curves: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array]:
+    responses = np.asarray(curves, dtype=np.float64)
+    angles = np.asarray(angles_deg, dtype=np.float64)
+    if responses.ndim != 2 or angles.ndim != 1 or responses.shape[1] != angles.size or angles.size < 4:
+        raise MeasureError(
+            f"curves have shape {responses.shape} and angles {angles.shape}, expected (units, angles) and (angles,) with "
+            "at least 4 angles; reshape them"
+        )
+    if not np.isfinite(responses).all():
+        raise MeasureError("tuning curves have NaN or infinite values, expected finite responses; drop those units")
+    step = 360.0 / angles.size
+    if not np.allclose(np.diff(angles), step, rtol=0, atol=1e-6 * step):
+        raise MeasureError(f"angles are not evenly spaced by {step:g} degrees over the circle; resample the curves")
+    return responses, angles
