@@ -1,0 +1,51 @@
+"""Measure whether vision networks learn the same features, each number beside its null.
+
+Examples
+--------
+Two layers with the same information in another basis:
+
+>>> import numpy as np
+>>> import universality
+>>> rng = np.random.default_rng(0)
+>>> x = rng.standard_normal((200, 5))
+>>> rotation = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+>>> round(universality.score("cka_linear_debiased", x, x @ rotation).value, 6)
+1.0
+>>> universality.score("unit_match_hungarian", x, x @ rotation).value < 0.9
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from universality.comparators import COMPARATORS, score
+from universality.errors import UniversalityError
+from universality.tuning import align_tuning, tuning_statistics
+
+if TYPE_CHECKING:
+    from universality.jobs import plan, run
+    from universality.runs import Run, open_run
+
+__all__ = [
+    "COMPARATORS",
+    "Run",
+    "UniversalityError",
+    "align_tuning",
+    "open_run",
+    "plan",
+    "run",
+    "score",
+    "tuning_statistics",
+]
+
+# Jobs bring Torch, Dask and the plotting packages; who only scores two arrays does not wait for them.
+_LATE = {"run": "jobs", "plan": "jobs", "open_run": "runs", "Run": "runs"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        from importlib import import_module
+
+        return getattr(import_module(f"universality.{_LATE[name]}"), name)
+    raise AttributeError(f"module 'universality' has no attribute '{name}'")

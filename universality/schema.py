@@ -31,7 +31,7 @@ ACTIVATION = "activation"
 REDUCTIONS = ("center", "mean", "max", "positions")
 CONDITIONS = ("trained", "untrained")
 
-ColumnKind = Literal["string", "int", "float", "bool"]
+ColumnKind = Literal["string", "int", "float", "bool", "floats"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ FAMILIES = Table(
         Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
         Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),
         Column("share_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval of share"),
+        Column("share_strong", "float", "1", "0 to 1", "share of detectors whose peak exceeds 2 sigma"),
         Column("coverage", "float", "1", "0 to 1", "share of 30-degree bins of orientation that hold a detector"),
         Column("largest_gap_deg", "float", "degrees", "0 to 360", "largest gap between neighbouring preferred angles"),
         Column("mean_r1", "float", "1", "0 to 1", "mean first-harmonic selectivity of the detectors"),
@@ -118,10 +119,12 @@ FAMILIES = Table(
         Column("n_twins", "int", "networks", ">= 1", "untrained twins (seeds) behind the untrained columns"),
         Column("n_detectors_untrained", "float", "units", ">= 0", "mean number of detectors in the untrained twins"),
         Column("share_untrained", "float", "1", "0 to 1", "the same share in the untrained twins (mean over seeds)"),
+        Column("share_strong_untrained", "float", "1", "0 to 1", "share_strong in the untrained twins"),
         Column("share_naive_untrained", "float", "1", "0 to 1", "the naive rule's share in the untrained twins"),
         Column("coverage_untrained", "float", "1", "0 to 1", "coverage in the untrained twins (mean over seeds)"),
         Column("largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"),
         Column("share_haar", "float", "1", "0 to 1", "the same share after Haar-random rotations of the layer (mean)"),
+        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong after Haar-random rotations (mean)"),
         Column("coverage_haar", "float", "1", "0 to 1", "coverage after Haar-random rotations (mean)"),
         Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"),
         Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
@@ -173,9 +176,47 @@ CORRESPONDENCE = Table(
     ),
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES)}
+UNITS = Table(
+    "units",
+    "one unit of one layer of one network (trained, or an untrained twin) with every criterion of the curve family",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("live", "bool", "1", "true | false", "varies over the natural crops"),
+        Column("preferred_deg", "float", "degrees", "0 to 360", "preferred orientation: circular mean of the tuning curve"),
+        Column("argmax_deg", "float", "degrees", "0 to 360", "orientation of the largest response"),
+        Column("r1", "float", "1", "0 to 1", "first-harmonic selectivity of the mean over variants and curvatures"),
+        Column("r2", "float", "1", "0 to 1", "second-harmonic selectivity: an axis rather than a direction"),
+        Column("fwhm_deg", "float", "degrees", "0 to 360", "contiguous full width at half maximum"),
+        Column("echo", "float", "1", "0 to 1", "largest response within 30 degrees of the opposite / peak"),
+        Column("peak_sigma", "float", "sigma", ">= 0", "peak of the tuning curve"),
+        Column("invariance", "float", "1", "-1 to 1", "mean correlation between the variants' tuning curves"),
+        Column("curve_over_line", "float", "1", ">= 0", "best response to a curve / best response to a line"),
+        Column("preferred_curvature", "float", "1 / image side", "> 0", "best curvature; NaN if a line is better"),
+        Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant alone"),
+        Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
+        Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),
+        Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
+        *(
+            Column(f"pass_{name}", "bool", "1", "true | false", f"{name} meets its threshold")
+            for name in (
+                "r1", "invariance", "peak_sigma", "curve_over_line", "echo",
+                "naive_r1", "naive_peak_sigma", "naive_echo", "naive_curve_over_line",
+            )
+        ),
+        Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
+        Column("detector", "bool", "1", "true | false", "passes the invariant rule"),
+        Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
+        Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),
+        Column("tuning_sigma", "floats", "sigma", "any", "tuning curve over evenly spaced orientations from 0 degrees"),
+    ),
+)
 
-_DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool"}
+TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES, UNITS)}
+
+_DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
 
 
 def empty_table(table: Table) -> pd.DataFrame:

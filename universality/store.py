@@ -1,8 +1,8 @@
 """Activations on disk: one Zarr group per content key, committed atomically, checked before it is believed.
 
 A key is the digest of what decides the values: weights, preprocessing, stimuli, tap, reduction and dtype. A store
-is written into ``KEY.partial-...``, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` and
-the folder is renamed to ``KEY``. So a folder called KEY is complete, and whatever was cut short keeps its other name.
+is written into ``KEY.partial-.../data.zarr``, whole chunks at a time; then every file's SHA-256 goes into
+``manifest.json`` beside it and the folder is renamed to ``KEY``. So a folder called KEY is complete, and whatever was cut short keeps its other name.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from universality.schema import ACTIVATION, FORMAT_VERSION, POSITION, STIMULUS, 
 from universality.spec import digest
 
 MANIFEST = "manifest.json"
+DATA = "data.zarr"
 CHUNK_STIMULI = 256
 _REMEDY = "run the job again with --repair to set it aside and extract it anew"
 
@@ -104,7 +105,10 @@ class ActivationStore:
             raise StoreError(f"store '{self.path(key_name)}' does not exist; run the job to extract it")
         if verify:
             self.verify(key_name)
-        return xr.open_zarr(self.path(key_name), consolidated=False, chunks={})
+        dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks={})
+        # Labels are small and wanted at once; as Python strings they work with every NumPy function.
+        labels = {name: c.load().astype(object) if c.dtype.kind == "T" else c.load() for name, c in dataset.coords.items()}
+        return dataset.assign_coords(labels)
 
     def set_aside(self, key_name: str) -> Path:
         """Rename a damaged store so that it is no longer found, and return its new place."""
@@ -164,7 +168,7 @@ class StoreWriter:
         self._buffer: list[np.ndarray] = []
         self._path = path
         self._shape = shape
-        group = zarr.create_group(path, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
+        group = zarr.create_group(path / DATA, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
         self._array = group.create_array(
             ACTIVATION, shape=shape, chunks=(min(CHUNK_STIMULI, shape[0]), *shape[1:]), dtype=dtype,
             compressors=[ZstdCodec(level=1, checksum=True)], fill_value=float("nan"), dimension_names=dims,

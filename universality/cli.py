@@ -1,0 +1,214 @@
+"""The command line: thin, one sentence for a user's mistake, no traceback."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from universality.errors import UniversalityError
+
+app = typer.Typer(
+    help="Measure whether vision networks learn the same features, each number beside its null.",
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+)
+zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(zoo_app, name="zoo")
+
+JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
+]
+
+
+class Bars:
+    """A reporter that prints lines and draws progress bars on a terminal, and plain lines elsewhere."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console = console
+        self._progress = progress
+
+    def say(self, text: str) -> None:
+        """Print one line above the bars."""
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def track(self, description: str, total: int) -> Callable[[int], None]:
+        """Begin a bar; without a terminal, announce the work in a line."""
+        if not self._console.is_terminal:
+            self.say(f"{description}: {total}")
+        task = self._progress.add_task(escape(description), total=total)
+        return lambda steps: self._progress.advance(task, steps)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal,
+    )
+
+
+@app.command("run")
+def run_command(
+    job: JobArgument,
+    out: OutOption = None,
+    store: StoreOption = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler.", metavar="ADDRESS")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Set damaged stores aside and extract them anew.")] = False,
+) -> None:
+    """Run a comparison job: tables, figures and a report.
+
+    Example: universality run analyses/quickstart/job.toml --out my-run
+    """
+    from universality.jobs import run
+
+    console = Console(stderr=True)
+    with _progress(console) as progress:
+        finished = run(job, out, store=store, scheduler=scheduler, repair=repair, reporter=Bars(console, progress))
+    _print_run(finished)
+
+
+def _print_run(finished: object) -> None:
+    from universality.report import findings
+    from universality.runs import Run
+
+    assert isinstance(finished, Run)
+    console = _stdout()
+    families = finished.families
+    table = Table(title="curve detectors by the invariant rule, and their nulls", title_justify="left")
+    columns = (
+        ("model", "model", "{}"), ("tap", "tap", "{}"), ("depth", "depth", "{:.0%}"), ("units", "n_units", "{}"),
+        ("detectors", "n_detectors", "{}"), ("share", "share", "{:.1%}"), ("untrained", "share_untrained", "{:.1%}"),
+        ("Haar", "share_haar", "{:.1%}"), ("> 2 sigma", "share_strong", "{:.1%}"), ("Haar", "share_strong_haar", "{:.1%}"),
+        ("gap (deg)", "largest_gap_deg", "{:.0f}"), ("naive", "share_naive", "{:.1%}"),
+        ("untrained", "share_naive_untrained", "{:.1%}"),
+    )
+    for title, name, _ in columns:
+        table.add_column(title, justify="left" if name in ("model", "tap") else "right")
+    for _, row in families.iterrows():
+        table.add_row(*(form.format(row[name]) for _, name, form in columns))
+    console.print(table)
+    for sentence in findings(families, finished.correspondence, finished.similarity):
+        console.print(f"- {escape(sentence)}", highlight=False, soft_wrap=not console.is_terminal)
+    for name in ("similarity.parquet", "correspondence.parquet", "families.parquet", "units.parquet"):
+        console.print(escape(str(finished.path / name)), highlight=False, soft_wrap=True)
+    console.print(escape(str(finished.path / "figures")), highlight=False, soft_wrap=True)
+    console.print(escape(str(finished.path / "report.html")), highlight=False, soft_wrap=True)
+
+
+def _stdout() -> Console:
+    console = Console()
+    # Without a terminal nothing wraps a table's columns away: a pipe or a log has no width.
+    return console if console.is_terminal else Console(width=max(console.width, 160))
+
+
+@app.command("plan")
+def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = None) -> None:
+    """Say what a job would compute, what exists, and how much disk it needs. Writes nothing.
+
+    Example: universality plan analyses/quickstart/job.toml
+    """
+    from universality.jobs import plan
+    from universality.stimuli import POLICIES
+
+    planned = plan(job, out, store)
+    console = _stdout()
+    table = Table(title=f"job '{planned.job.name}' in {planned.out}", title_justify="left")
+    for name in ("network", "stimuli", "images", "taps", "exist", "to extract", "disk (MB, at most)"):
+        table.add_column(name, justify="left" if name in ("network", "stimuli") else "right")
+    for row in planned.table().itertuples(index=False):
+        table.add_row(*(f"{v:.1f}" if isinstance(v, float) else escape(str(v)) for v in row))
+    console.print(table)
+    missing = planned.missing
+    size = sum(p.nbytes for p in missing) / 1e6
+    lines = (
+        f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
+        f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
+        f"at most {size:.1f} MB of disk (before compression) in {planned.store.root}",
+        f"comparisons: {len(planned.tasks)} Dask tasks, "
+        + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "to compute"),
+    )
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """List the model cards."""
+    from universality.zoo import cards
+
+    table = Table()
+    for name in ("id", "input (px)", "taps", "training set", "licence", "state-dict hash"):
+        table.add_column(name)
+    for card in cards().values():
+        pinned = (card.weights.state_dict_sha256 or "")[:12] or "not pinned"
+        table.add_row(
+            card.id, str(card.preprocessing.size_px), str(len(card.taps)), card.training_set, card.licence, pinned
+        )
+    _stdout().print(table)
+
+
+@zoo_app.command("show")
+def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Show one model card with its taps.
+
+    Example: universality zoo show torchvision/alexnet
+    """
+    from universality.zoo import card
+
+    shown = card(model_id)
+    console = _stdout()
+    for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
+        console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
+    for title, part in (("preprocessing", shown.preprocessing), ("weights", shown.weights)):
+        facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
+        console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
+    table = Table()
+    columns = ("name", "activation", "channels", "size", "rf_px", "stride_px", "rf_start_px", "relative_depth", "call", "calls")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("name", "activation") else "right")
+    for tap in shown.taps:
+        table.add_row(*(str(getattr(tap, name)) for name in columns))
+    console.print(table)
+
+
+@app.command("versions")
+def versions_command() -> None:
+    """Print the versions that decide numbers."""
+    from universality.jobs import package_version, package_versions
+
+    console = _stdout()
+    facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
+    for name, version in facts.items():
+        console.print(f"{name} {version}", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
+    try:
+        app()
+    except UniversalityError as error:
+        Console(stderr=True).print(f"error: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of a pipe went away; Python would complain again when it flushes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

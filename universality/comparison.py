@@ -1,0 +1,182 @@
+"""Layers with their labels, and every measure on every pair of them beside its nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from universality import comparators, schema
+from universality.detectors import CurveGrid, CurveResponses, curve_responses
+from universality.spec import Tap
+from universality.store import ActivationStore
+
+
+@dataclass(frozen=True)
+class LayerRef:
+    """Where a layer's activations lie: everything a worker needs, and no array.
+
+    `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps the stimulus set to the
+    name of its store.
+    """
+
+    model: str
+    seed: int | None
+    tap: Tap
+    store_root: str
+    stores: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's activations in memory.
+
+    Attributes
+    ----------
+    natural : (row, unit) float64, a.u.; with the reduction ``positions`` each place of a crop is a row
+    fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
+    curves : (stimulus, unit) float64, a.u.; with ``positions`` the middle place
+    """
+
+    ref: LayerRef
+    natural: NDArray[np.float64]
+    fold: NDArray[np.int64]
+    photograph: NDArray[np.int64]
+    curves: NDArray[np.float64]
+    grid: CurveGrid
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Which units vary over the natural crops of both folds."""
+        return comparators.live_units(self.natural[self.fold == 0]) & comparators.live_units(self.natural[self.fold == 1])
+
+    @property
+    def responses(self) -> CurveResponses:
+        """Responses to the curve stimuli, in sigma of the natural crops."""
+        return curve_responses(self.curves, self.natural, self.grid)
+
+    def rotated(self, rotation: NDArray[np.float64]) -> Layer:
+        """Return the layer in another orthonormal basis: the Haar null. Units become mixtures of units."""
+        return replace(self, natural=self.natural @ rotation, curves=self.curves @ rotation)
+
+
+def load_layer(ref: LayerRef) -> Layer:
+    """Read a layer's activations for natural crops and curves from its stores.
+
+    The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
+    """
+    store = ActivationStore(ref.store_root)
+    natural = store.open(ref.stores["natural"], verify=False)
+    curves = store.open(ref.stores["curves"], verify=False)
+    values = natural[schema.ACTIVATION].values.astype(np.float64)
+    drawn = curves[schema.ACTIVATION].values.astype(np.float64)
+    fold = natural["fold"].values
+    photograph = np.unique(natural["photograph"].values, return_inverse=True)[1]
+    if values.ndim == 3:
+        places = values.shape[1]
+        values, drawn = values.reshape(-1, values.shape[2]), drawn[:, places // 2]
+        fold, photograph = np.repeat(fold, places), np.repeat(photograph, places)
+    return Layer(ref, values, fold, photograph, drawn, CurveGrid.of(curves))
+
+
+def rotations(units: int, count: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield `count` Haar-random (units, units) orthogonal matrices."""
+    for index in range(count):
+        yield comparators.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
+
+
+@dataclass(frozen=True)
+class NullPlan:
+    """How many nulls of each kind, and their seed."""
+
+    haar_rotations: int
+    shuffles: int
+    seed: int
+
+
+class _Prepared:
+    """Summaries of one layer in its variations, made when first asked for; measures share equal preparations."""
+
+    def __init__(self, x: NDArray[np.float64], plan: NullPlan) -> None:
+        self._x = x
+        self._plan = plan
+        self._made: dict[tuple[Callable[..., Any], str, int], Any] = {}
+        self.units = int(comparators.live_units(x).sum())
+
+    def plain(self, measure: str) -> Any:
+        return self._get(measure, "plain", 0, lambda: self._x)
+
+    def haar(self, measure: str) -> Iterator[Any]:
+        # One rotation shows that a basis-free measure stays put; unit matching needs the mean over several.
+        count = 1 if comparators.comparator(measure).basis_free else self._plan.haar_rotations
+        for index, q in enumerate(rotations(self._x.shape[1], count, self._plan.seed)):
+            yield self._get(measure, "haar", index, lambda q=q: self._x @ q)  # type: ignore[misc]
+
+    def shuffled(self, measure: str) -> Iterator[Any]:
+        for index in range(self._plan.shuffles):
+            order = np.random.default_rng([self._plan.seed, len(self._x), index]).permutation(len(self._x))
+            yield self._get(measure, "shuffled", index, lambda order=order: self._x[order])  # type: ignore[misc]
+
+    def _get(self, measure: str, kind: str, index: int, make: Callable[[], NDArray[np.float64]]) -> Any:
+        key = (comparators.comparator(measure).prepare, kind, index)
+        if key not in self._made:
+            self._made[key] = comparators.prepare(measure, make())
+        return self._made[key]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def similarity_rows(
+    layers_a: Sequence[Layer], layers_b: Sequence[Layer], twins_a: Sequence[Sequence[Layer]],
+    twins_b: Sequence[Sequence[Layer]], measures: Sequence[str], plan: NullPlan,
+) -> pd.DataFrame:
+    """Return the table ``similarity`` for all pairs of taps of two networks.
+
+    Parameters
+    ----------
+    layers_a, layers_b : one `Layer` per tap
+    twins_a, twins_b : for each untrained seed, the same taps of the untrained twin
+    """
+    a, b = ([_Prepared(layer.natural, plan) for layer in layers] for layers in (layers_a, layers_b))
+    untrained = [
+        ([_Prepared(x.natural, plan) for x in xs], [_Prepared(y.natural, plan) for y in ys])
+        for xs, ys in zip(twins_a, twins_b, strict=True)
+    ]
+    rows = []
+    for i, layer_a in enumerate(layers_a):
+        for j, layer_b in enumerate(layers_b):
+            for measure in measures:
+                def scored(x: Any, y: Any, measure: str = measure) -> float:
+                    return comparators.score_prepared(measure, x, y)[0]
+
+                plain = a[i].plain(measure)
+                value, reason = comparators.score_prepared(measure, plain, b[j].plain(measure))
+                rows.append(
+                    {
+                        **pair_identity(layer_a.ref, layer_b.ref),
+                        "measure": measure,
+                        "direction": comparators.comparator(measure).direction,
+                        "value": value,
+                        "value_untrained": _mean(
+                            [scored(x[i].plain(measure), y[j].plain(measure)) for x, y in untrained]
+                        ),
+                        "value_haar": _mean([scored(plain, y) for y in b[j].haar(measure)]),
+                        "value_shuffled": _mean([scored(plain, y) for y in b[j].shuffled(measure)]),
+                        "n": len(layer_a.natural), "p": a[i].units, "q": b[j].units, "reason": reason,
+                    }
+                )
+    return schema.as_table(schema.SIMILARITY, pd.DataFrame(rows))
+
+
+def pair_identity(a: LayerRef, b: LayerRef) -> dict[str, Any]:
+    """Return the columns that say which two layers a row is about."""
+    return {
+        "model_a": a.model, "model_b": b.model, "tap_a": a.tap.name, "tap_b": b.tap.name,
+        "depth_a": a.tap.relative_depth, "depth_b": b.tap.relative_depth,
+    }

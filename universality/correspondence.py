@@ -1,0 +1,239 @@
+"""Which detector here is which detector there: family and unit tables, every row with its nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from universality import comparators, schema
+from universality.comparison import Layer, NullPlan, pair_identity, rotations
+from universality.detectors import INVARIANT, CurveResponses, curve_responses, curve_table
+from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927, JASA 22)."""
+    share = successes / n
+    middle = share + z * z / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return float(max(low, 0.0)), float(min(high, 1.0))
+
+
+def _counts(responses: CurveResponses) -> dict[str, float]:
+    """Return the figures of a family that its nulls share with it."""
+    table = curve_table(responses)
+    found = table.loc[table["detector"], "preferred_deg"]
+    return {
+        "n_detectors": float(table["detector"].sum()), "share": float(table["detector"].mean()),
+        "share_strong": float(table["strong"].mean()), "share_naive": float(table["naive_detector"].mean()),
+        "coverage": coverage(found), "largest_gap_deg": largest_gap(found),
+    }
+
+
+def _mean_counts(many: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
+
+
+def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
+    """Return the row of the table ``families`` for the curve family in one layer."""
+    responses = layer.responses
+    table = curve_table(responses)
+    found = table[table["detector"]]
+    counts = _counts(responses)
+    untrained = _mean_counts([_counts(twin.responses) for twin in twins])
+    units = len(table)
+    haar = _mean_counts([_counts(layer.rotated(q).responses) for q in rotations(units, plan.haar_rotations, plan.seed)])
+    rng = np.random.default_rng([plan.seed, units])
+    shuffled = _mean_counts(
+        [
+            _counts(curve_responses(layer.curves, layer.natural, layer.grid.shuffled(rng)))
+            for _ in range(plan.shuffles)
+        ]
+    )
+    low, high = wilson_interval(len(found), units)
+    tap = layer.ref.tap
+    row = {
+        "model": layer.ref.model, "tap": tap.name, "depth": tap.relative_depth, "rf_px": tap.rf_px,
+        "family": "curve", "rule": INVARIANT.name,
+        "n_units": units, "n_dead": int((~table["live"]).sum()), "n_tuned": int(table["tuned"].sum()),
+        "n_detectors": len(found), "share": counts["share"], "share_low": low, "share_high": high,
+        "share_strong": counts["share_strong"], "share_naive": counts["share_naive"],
+        "coverage": counts["coverage"], "largest_gap_deg": counts["largest_gap_deg"],
+        "mean_r1": found["r1"].mean(), "mean_fwhm_deg": found["fwhm_deg"].mean(), "mean_echo": found["echo"].mean(),
+        "n_twins": len(twins), "n_detectors_untrained": untrained["n_detectors"],
+        "largest_gap_untrained_deg": untrained["largest_gap_deg"], "largest_gap_haar_deg": haar["largest_gap_deg"],
+        "share_untrained": untrained["share"], "share_strong_untrained": untrained["share_strong"],
+        "share_naive_untrained": untrained["share_naive"], "coverage_untrained": untrained["coverage"],
+        "share_haar": haar["share"], "share_strong_haar": haar["share_strong"], "coverage_haar": haar["coverage"],
+        "share_shuffled": shuffled["share"],
+    }  # fmt: skip
+    return schema.as_table(schema.FAMILIES, pd.DataFrame([row]))
+
+
+def unit_rows(layer: Layer) -> pd.DataFrame:
+    """Return the rows of the table ``units`` for one layer."""
+    responses = layer.responses
+    ref = layer.ref
+    table = curve_table(responses).assign(
+        model=ref.model, tap=ref.tap.name, seed=-1 if ref.seed is None else ref.seed,
+        tuning_sigma=list(responses.tuning.astype(np.float32)),
+    )
+    return schema.as_table(schema.UNITS, table)
+
+
+@dataclass(frozen=True)
+class MatchingPlan:
+    """How units are matched and how intervals are made."""
+
+    methods: tuple[str, ...]
+    bootstraps: int
+    nulls: NullPlan
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A layer made ready for matching: standardised activations of its live units in each fold, and its tuning."""
+
+    live: Indices
+    decide: Array
+    score: Array
+    tuning: Array
+
+    @classmethod
+    def of(cls, layer: Layer) -> _Side:
+        live = np.flatnonzero(layer.live)
+        decide, score = (comparators.standardised(layer.natural[layer.fold == fold][:, live]) for fold in (0, 1))
+        return cls(live, decide, score, np.maximum(layer.responses.tuning[live], 0.0))
+
+
+def correspondence_rows(
+    layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan
+) -> pd.DataFrame:
+    """Return the table ``correspondence`` of the curve family for one pair of layers.
+
+    Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
+    detector are kept and scored on the photographs of fold 1. A null repeats the whole procedure for the same units
+    of A with layer B replaced by its untrained twin, or by itself in a Haar-random basis.
+    """
+    sides = _Side.of(layer_a), _Side.of(layer_b)
+    units_b = layer_b.natural.shape[1]
+    nulls = {
+        "untrained": [_Side.of(twin) for twin in twins_b],
+        "haar": [
+            _Side.of(layer_b.rotated(q)) for q in rotations(units_b, plan.nulls.haar_rotations, plan.nulls.seed)
+        ],
+    }
+    tables = curve_table(layer_a.responses), curve_table(layer_b.responses)
+    photographs = layer_a.photograph[layer_a.fold == 1]
+    parts = [
+        _method_rows(method, sides, nulls, tables, photographs, plan, layer_a.grid.angles_deg) for method in plan.methods
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    if rows.empty:
+        return schema.empty_table(schema.CORRESPONDENCE)
+    identity = pair_identity(layer_a.ref, layer_b.ref)
+    return schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family="curve"))
+
+
+def _method_rows(
+    method: str, sides: tuple[_Side, _Side], nulls: dict[str, list[_Side]],
+    tables: tuple[pd.DataFrame, pd.DataFrame], photographs: Indices, plan: MatchingPlan, angles: Array,
+) -> pd.DataFrame:
+    a, b = sides
+    r = comparators.correlations(a.decide, b.decide)
+    i, j = comparators.MATCHINGS[method](r).T
+    unit_tables = tables[0].iloc[a.live[i]].reset_index(drop=True), tables[1].iloc[b.live[j]].reset_index(drop=True)
+    kept = np.flatnonzero(unit_tables[0]["detector"] | unit_tables[1]["detector"])
+    i, j = i[kept], j[kept]
+    of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in unit_tables)
+    if not kept.size:
+        return pd.DataFrame()
+    natural, low, high = _scored(a, b, i, j, photographs, plan)
+    rank_ab, rank_ba = _ranks(r, i, j), _ranks(r.T, j, i)
+    align = align_tuning(a.tuning[i], b.tuning[j], angles)
+    columns: dict[str, Any] = {
+        "method": method, "unit_a": of_a["unit"], "unit_b": of_b["unit"],
+        "detector_a": of_a["detector"], "detector_b": of_b["detector"],
+        "r_match": r[i, j], "r_natural": natural, "r_natural_low": low, "r_natural_high": high,
+        "r_tuning": align.r_tuning, "r_aligned": align.r_aligned, "shift_deg": align.shift_deg,
+        "preferred_a_deg": of_a["preferred_deg"], "preferred_b_deg": of_b["preferred_deg"],
+        "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"]),
+        "delta_log_curvature": np.log2(of_b["preferred_curvature"] / of_a["preferred_curvature"]),
+        "delta_fwhm_deg": of_b["fwhm_deg"] - of_a["fwhm_deg"],
+        "rank_ab": rank_ab, "rank_ba": rank_ba, "mutual": (rank_ab == 1) & (rank_ba == 1),
+        "family_rate_b": float(tables[1]["detector"].mean()), "n_match": len(a.decide), "n_score": len(a.score),
+    }  # fmt: skip
+    for name, null_sides in nulls.items():
+        columns |= _null_columns(name, method, a, i, null_sides, angles)
+    columns["excess"] = columns["r_natural"] - columns["r_natural_haar"]
+    return pd.DataFrame(columns)
+
+
+def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
+    """Return the rank (1 = best) of each chosen column within its row of `r`."""
+    return 1 + (r[rows] > r[rows, columns][:, None]).sum(axis=1)
+
+
+def _paired(x: Array, y: Array) -> Array:
+    return np.einsum("ni,ni->i", x, y)
+
+
+def _null_columns(
+    name: str, method: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array
+) -> dict[str, Array]:
+    """Return the same scores for units `i` of A matched into each null layer, averaged over the null layers."""
+    scores = []
+    for null in null_sides:
+        r = comparators.correlations(a.decide, null.decide)
+        partner = r.argmax(axis=1)
+        if method == "hungarian":
+            rows, columns = comparators.MATCHINGS[method](r).T
+            partner[rows] = columns
+        j = partner[i]
+        align = align_tuning(a.tuning[i], null.tuning[j], angles)
+        scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))
+    natural, tuning, aligned = _nanmean(np.stack(scores))
+    return {f"r_natural_{name}": natural, f"r_tuning_{name}": tuning, f"r_aligned_{name}": aligned}
+
+
+def _nanmean(values: Array) -> Array:
+    """Mean over axis 0 of the defined values; NaN where none is (a null unit without tuning has no correlation)."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.divide(
+        np.where(defined, values, 0.0).sum(axis=0), count, out=np.full(values.shape[1:], np.nan), where=count > 0
+    )
+
+
+def _scored(
+    a: _Side, b: _Side, i: Indices, j: Indices, photographs: Indices, plan: MatchingPlan
+) -> tuple[Array, Array, Array]:
+    """Return held-out correlations and their 95 % percentile intervals from resampled photographs."""
+    x, y = a.score[:, i], b.score[:, j]
+    which = np.unique(photographs, return_inverse=True)[1]
+    sums = np.stack(
+        [_sum_by(which, values) for values in (np.ones_like(x), x, y, x * x, y * y, x * y)]
+    )  # (moment, photograph, pair)
+    count = sums.shape[1]
+    rng = np.random.default_rng([plan.nulls.seed, count])
+    weights = rng.multinomial(count, np.full(count, 1.0 / count), size=plan.bootstraps).astype(np.float64)
+    n, sx, sy, sxx, syy, sxy = np.einsum("bp,mpi->mbi", weights, sums)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample of one flat photograph has no correlation
+        r = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
+    low, high = np.nanquantile(r, (0.025, 0.975), axis=0)
+    return _paired(x, y), low, high
+
+
+def _sum_by(group: Indices, values: Array) -> Array:
+    out = np.zeros((group.max() + 1, values.shape[1]))
+    np.add.at(out, group, values)
+    return out

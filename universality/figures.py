@@ -1,0 +1,276 @@
+"""Figures: tables in, matplotlib figures out.
+
+Sizes are those of a journal page (89 or 183 mm), text 5 to 7 pt and editable, files free of dates, so that the same
+table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MM = 1 / 25.4
+DOUBLE_MM = 183.0
+STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
+_STATE_TITLES = {
+    "value": "trained", "value_untrained": "untrained twins", "value_haar": "B in a Haar basis",
+    "value_shuffled": "stimuli shuffled",
+}
+_MEASURE_TITLES = {
+    "cka_linear_debiased": "CKA\n(linear, debiased)", "cka_linear_biased": "CKA\n(linear, biased)",
+    "svcca_variance99": "SVCCA\n(99 % variance)", "unit_match_hungarian": "unit matching\n(Hungarian r)",
+    "unit_match_mutual_nearest": "unit matching\n(mutual nearest)",
+}
+TRAINED, UNTRAINED, HAAR = "#0173b2", "#949494", "#de8f05"
+_STYLE = {
+    "font.size": 6, "axes.titlesize": 6.5, "axes.labelsize": 6, "xtick.labelsize": 5, "ytick.labelsize": 5,
+    "legend.fontsize": 5.5, "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "universality",
+    "axes.linewidth": 0.5, "lines.linewidth": 0.8, "xtick.major.width": 0.5, "ytick.major.width": 0.5,
+    "xtick.major.size": 2, "ytick.major.size": 2, "axes.spines.top": False, "axes.spines.right": False,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
+}  # fmt: skip
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply the figures' own settings, and only here."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def short(model: str) -> str:
+    """Return a model's name without its source."""
+    return model.split("/", 1)[-1]
+
+
+def tap_label(tap: str, depth: float) -> str:
+    """Return a tap's name with its relative depth in percent."""
+    return f"{tap.removesuffix('.bn2')} ({depth:.0%})"
+
+
+def similarity_heatmaps(similarity: pd.DataFrame) -> Figure:
+    """Draw one pair of models: measures in rows; trained, untrained, Haar basis and shuffled stimuli in columns.
+
+    A row of panels shares one colour scale, so that a value and its nulls can be compared by eye.
+    """
+    measures = list(dict.fromkeys(similarity["measure"]))
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, (12 + 34 * len(measures)) * MM), layout="constrained")
+        axes = figure.subplots(len(measures), len(STATES), squeeze=False)
+        for row, measure in enumerate(measures):
+            rows = similarity[similarity["measure"] == measure]
+            low = min(0.0, float(np.nanmin(rows[list(STATES)].to_numpy())))
+            for column, state in enumerate(STATES):
+                ax = axes[row, column]
+                _heatmap(ax, rows, state, low, colorbar=column == len(STATES) - 1)
+                ax.set_title(_STATE_TITLES[state] if row == 0 else "")
+                if column == 0:
+                    ax.set_ylabel(f"{_MEASURE_TITLES.get(measure, measure)}\n\n{short(rows['model_a'].iloc[0])}")
+                else:
+                    ax.set_yticklabels([])
+                if row < len(measures) - 1:
+                    ax.set_xticklabels([])
+                else:
+                    ax.set_xlabel(short(rows["model_b"].iloc[0]))
+    return figure
+
+
+def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, low: float, *, colorbar: bool) -> None:
+    taps_a = rows.drop_duplicates("tap_a").sort_values("depth_a")
+    taps_b = rows.drop_duplicates("tap_b").sort_values("depth_b")
+    grid = rows.pivot_table(index="tap_a", columns="tap_b", values=state, dropna=False)
+    grid = grid.reindex(index=taps_a["tap_a"], columns=taps_b["tap_b"])
+    sns.heatmap(
+        grid, ax=ax, vmin=low, vmax=1, cmap="viridis", annot=True, fmt=".2f", annot_kws={"size": 5}, cbar=colorbar,
+        xticklabels=[tap_label(t, d) for t, d in zip(taps_b["tap_b"], taps_b["depth_b"], strict=True)],
+        yticklabels=[tap_label(t, d) for t, d in zip(taps_a["tap_a"], taps_a["depth_a"], strict=True)],
+    )  # fmt: skip
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+
+
+def best_taps(families: pd.DataFrame) -> pd.DataFrame:
+    """Return for each model the row of the tap with the most detectors (the shallower one of equals)."""
+    ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")
+    return ordered.drop_duplicates("model").sort_values("model")
+
+
+def tuning_family(units: pd.DataFrame, families: pd.DataFrame) -> Figure:
+    """Draw each model's curve family at its best tap: one line per unit, ordered by preferred orientation.
+
+    The lower panels hold the layer's untrained twin: its tuned-looking units by the naive rule, which is what a
+    careless test would have called detectors.
+    """
+    best = best_taps(families)
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, 125 * MM), layout="constrained")
+        axes = figure.subplots(2, len(best), squeeze=False, height_ratios=[3, 1.1], sharex=True)
+        for column, (_, family) in enumerate(best.iterrows()):
+            here = units[(units["model"] == family["model"]) & (units["tap"] == family["tap"])]
+            trained = here[(here["seed"] == -1) & here["detector"]]
+            twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
+            _ridge(axes[0, column], trained, "r1")
+            axes[0, column].set_title(
+                f"{short(family['model'])}, {tap_label(family['tap'], family['depth'])}\n"
+                f"{family['n_detectors']} curve detectors of {family['n_units']} units ({family['share']:.1%}); "
+                f"untrained {family['share_untrained']:.1%}"
+            )
+            _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
+            axes[1, column].set_title(
+                f"untrained twin: {int(twin['detector'].sum())} detectors; "
+                f"{int(twin['naive_detector'].sum())} units pass only the naive rule"
+            )
+            axes[1, column].set_xlabel("orientation of the curve (degrees)")
+        axes[0, 0].set_ylabel("units, by preferred orientation")
+        axes[1, 0].set_ylabel("units")
+    return figure
+
+
+_MAX_LINES = 60
+
+
+def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str) -> None:
+    """Draw tuning curves scaled to their peaks, one above the other, the most selective ones if there are many."""
+    chosen = units.nlargest(_MAX_LINES, selectivity).sort_values("preferred_deg")
+    colours = sns.husl_palette(360)
+    for place, (_, unit) in enumerate(chosen.iterrows()):
+        curve = np.maximum(np.append(unit["tuning_sigma"], unit["tuning_sigma"][0]), 0.0)
+        angles = np.linspace(0, 360, curve.size)
+        height = curve / curve.max() * 2.2 if curve.max() > 0 else curve
+        colour = colours[int(unit["preferred_deg"]) % 360] if np.isfinite(unit["preferred_deg"]) else UNTRAINED
+        ax.fill_between(angles, place, place + height, color=colour, alpha=0.25, linewidth=0, zorder=-place)
+        ax.plot(angles, place + height, color=colour, linewidth=0.6, zorder=-place)
+    if chosen.empty:
+        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=UNTRAINED)
+    ax.set(xlim=(0, 360), xticks=np.arange(0, 361, 90), yticks=[])
+    ax.spines["left"].set_visible(False)
+
+
+def matched_pairs(correspondence: pd.DataFrame, units: pd.DataFrame, *, method: str = "hungarian", most: int = 24) -> Figure:
+    """Draw matched curve detectors of one pair of models: both tuning curves over one another.
+
+    Shown is the pair of taps with the most matches in which both units are detectors; of these, `most` matches spread
+    evenly over the preferred orientation (not the best ones). Each panel states r on held-out photographs, and in
+    brackets the nulls: rotated basis, untrained twin.
+    """
+    both = correspondence[
+        correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
+    ]
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, 120 * MM), layout="constrained")
+        if both.empty:
+            figure.suptitle("no pair of curve detectors was matched")
+            return figure
+        tap_a, tap_b = both.groupby(["tap_a", "tap_b"]).size().idxmax()
+        here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
+        shown = here.iloc[np.unique(np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int))]
+        axes = figure.subplots(4, 6, sharex=True, sharey=True).ravel()
+        for ax, (_, pair) in zip(axes, shown.iterrows(), strict=False):
+            _overlay(ax, pair, units)
+        for ax in axes[len(shown) :]:
+            ax.set_axis_off()
+        first = here.iloc[0]
+        figure.suptitle(
+            f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
+            f"{len(here)} matched pairs of curve detectors; r on held-out photographs (Haar basis, untrained twin)",
+            fontsize=6.5,
+        )
+        figure.supxlabel("orientation of the curve (degrees)", fontsize=6)
+        figure.supylabel("response / peak", fontsize=6)
+    return figure
+
+
+def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
+    for side, colour in (("a", TRAINED), ("b", HAAR)):
+        chosen = units[
+            (units["model"] == pair[f"model_{side}"]) & (units["tap"] == pair[f"tap_{side}"])
+            & (units["unit"] == pair[f"unit_{side}"]) & (units["seed"] == -1)
+        ]  # fmt: skip
+        curve = np.maximum(chosen["tuning_sigma"].iloc[0], 0.0)
+        closed = np.append(curve, curve[0]) / curve.max()
+        ax.plot(np.linspace(0, 360, closed.size), closed, color=colour)
+    ax.set(xlim=(0, 360), ylim=(0, 1.05), xticks=(0, 180, 360), yticks=(0, 1))
+    ax.set_title(
+        f"{pair['unit_a']} and {pair['unit_b']}\nr {pair['r_natural']:.2f} ({pair['r_natural_haar']:.2f}, "
+        f"{pair['r_natural_untrained']:.2f})",
+        fontsize=5,
+    )
+
+
+def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
+    """Draw the held-out correlation of matched detectors beside the same procedure's nulls, for every pair of taps."""
+    both = correspondence[
+        correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
+    ]
+    names = {"r_natural": "matched unit", "r_natural_haar": "Haar basis of B", "r_natural_untrained": "untrained twin of B"}
+    labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")
+    long = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
+    long = long.melt(id_vars="taps", value_vars=list(names), var_name="null", value_name="r")
+    long = long.assign(null=long["null"].map(names))
+    order = list(dict.fromkeys(long["taps"]))
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, max(45.0, 12 + 5.5 * len(order)) * MM), layout="constrained")
+        ax = figure.subplots()
+        if long.empty:
+            ax.set_title("no pair of curve detectors was matched")
+            return figure
+        sns.stripplot(
+            long, x="r", y="taps", hue="null", order=order, hue_order=list(names.values()), dodge=True, jitter=False,
+            palette=[TRAINED, HAAR, UNTRAINED], size=2, alpha=0.6, ax=ax, legend=True,
+        )  # fmt: skip
+        ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
+        ax.set(xlabel="Pearson r on held-out photographs", ylabel="taps")
+        ax.set_title("matched pairs of curve detectors, each beside its nulls")
+        sns.move_legend(ax, "lower right", title=None, frameon=False)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG (300 dpi) and PDF without dates; return the files."""
+    with style():
+        files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+        figure.savefig(files[0], dpi=300, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return files
+
+
+def all_figures(
+    similarity: pd.DataFrame, correspondence: pd.DataFrame, families: pd.DataFrame, units: pd.DataFrame
+) -> Iterator[tuple[str, str, Figure]]:
+    """Yield (file stem, caption, figure) for everything a run draws."""
+    yield (
+        "tuning_family",
+        "The curve family of each network at its best tap, ordered by preferred orientation; below, what a naive test "
+        "would find in the untrained twin.",
+        tuning_family(units, families),
+    )
+    pairs = similarity[["model_a", "model_b"]].drop_duplicates()
+    for a, b in pairs.itertuples(index=False):
+        stem = f"{short(a)}__{short(b)}"
+        of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
+        yield (
+            f"similarity__{stem}",
+            f"{short(a)} and {short(b)}, layer by layer: trained, untrained, after a rotation of B's basis, and with the "
+            "stimuli shuffled. Measures that do not depend on the basis stay as they were under rotation; unit matching falls.",
+            similarity_heatmaps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)]),
+        )
+        yield (
+            f"matched_pairs__{stem}",
+            f"Matched curve detectors of {short(a)} and {short(b)}; pairs spread evenly over orientation, not the best ones.",
+            matched_pairs(of_pair, units),
+        )
+        yield (
+            f"matches_and_nulls__{stem}",
+            "Held-out correlation of matched curve detectors beside the same procedure on a rotated basis and on an "
+            "untrained twin.",
+            matches_and_nulls(of_pair),
+        )

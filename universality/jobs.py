@@ -1,0 +1,503 @@
+"""From a job to tables, figures and a report: plan, extract what is missing, compare with Dask, write.
+
+Paths travel to the workers, not arrays: a task is given the folder of the stores and the names of the keys.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from distributed import Client, LocalCluster, as_completed, get_client
+from threadpoolctl import threadpool_limits
+
+from universality import comparators, correspondence, extraction, figures, report, runs, schema
+from universality.comparison import LayerRef, NullPlan, load_layer, similarity_rows
+from universality.errors import JobError, RunError, UniversalityError
+from universality.networks import STIMULUS_SETS, Network, networks_of
+from universality.runs import Run
+from universality.spec import Job, Tap, digest, read_job
+from universality.store import ActivationStore
+
+DEFAULT_RUNS = "data/runs"
+DEFAULT_STORE = "data/store"
+PACKAGES = (
+    "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "xarray", "zarr",
+)  # fmt: skip
+
+
+class Reporter(Protocol):
+    """Where progress goes; the command line draws bars, Python calls are quiet by default."""
+
+    def say(self, text: str) -> None:
+        """Report one line."""
+
+    def track(self, description: str, total: int) -> Callable[[int], None]:
+        """Begin a bar of `total` steps and return the function that advances it."""
+
+
+class Quiet:
+    """A reporter that reports nothing."""
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def track(self, description: str, total: int) -> Callable[[int], None]:
+        """Return a function that does nothing."""
+        return lambda steps: None
+
+
+@dataclass(frozen=True)
+class PlannedStore:
+    """One store a job needs: whose, for which stimuli, at which tap, and whether it exists."""
+
+    network: Network
+    stimulus_set: str
+    tap: Tap
+    key: str
+    exists: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Size before compression, bytes."""
+        return self.network.nbytes(self.stimulus_set, self.tap)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would compute, and what exists."""
+
+    job: Job
+    out: Path
+    store: ActivationStore
+    networks: tuple[Network, ...]
+    stores: tuple[PlannedStore, ...]
+    tasks: tuple[Task, ...]
+    inputs_digest: str
+
+    @property
+    def missing(self) -> list[PlannedStore]:
+        """Stores that have to be extracted."""
+        return [planned for planned in self.stores if not planned.exists]
+
+    @property
+    def tables_exist(self) -> bool:
+        """Whether the run directory holds the finished tables of exactly these inputs."""
+        record = runs.read_record(self.out)
+        return record is not None and record["status"] == "complete" and record["inputs_digest"] == self.inputs_digest
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB."""
+        rows = [
+            {
+                "network": p.network.label, "stimuli": p.stimulus_set, "images": p.network.shape(p.stimulus_set, p.tap)[0],
+                "taps": 1, "exist": int(p.exists), "to_extract": int(not p.exists),
+                "disk_mb": 0.0 if p.exists else p.nbytes / 1e6,
+            }
+            for p in self.stores
+        ]  # fmt: skip
+        grouped = pd.DataFrame(rows).groupby(["network", "stimuli", "images"], sort=False, as_index=False)
+        return grouped.sum()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One Dask task: a name made of its content, and a function of paths and plain values."""
+
+    name: str
+    function: Callable[..., dict[str, pd.DataFrame]]
+    arguments: tuple[Any, ...]
+
+
+def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
+    """Return what a job would compute and what exists already. Nothing is written.
+
+    Parameters
+    ----------
+    job_path : path
+        The job's TOML file.
+    out, store : path, optional
+        Run directory (default ``data/runs/NAME``) and folder of the activation stores (default ``data/store``).
+    """
+    job = read_job(Path(job_path))
+    for measure in job.comparison.measures:
+        comparators.comparator(measure)
+    networks = tuple(networks_of(job))
+    # Workers may run in another folder: absolute paths name the same place for all of them.
+    stores = ActivationStore(Path(store or DEFAULT_STORE).absolute())
+    planned = tuple(
+        PlannedStore(network, name, tap, key, stores.has(key))
+        for network in networks
+        for name in STIMULUS_SETS
+        for tap in network.taps
+        for key in [network.key(name, tap).name]
+    )
+    directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
+    inputs = digest([job.plain(), [p.key for p in planned], [n.card.digest() for n in networks], code_digest()])
+    return Plan(job, directory, stores, networks, planned, _tasks(job, networks, stores), inputs)
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return the digest of the package's own source files: results of other code are not up to date."""
+    root = Path(__file__).parent
+    sha = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()
+
+
+def run(
+    job_path: str | Path, out: str | Path | None = None, *, store: str | Path | None = None, client: Client | None = None,
+    scheduler: str | None = None, repair: bool = False, reporter: Reporter | None = None,
+) -> Run:
+    """Run a comparison job to its tables, figures and report, computing only what does not exist yet.
+
+    Parameters
+    ----------
+    job_path : path
+        The job's TOML file.
+    out : path, optional
+        Run directory, by default ``data/runs/NAME``.
+    store : path, optional
+        Folder of the activation stores, by default ``data/store``; jobs may share it.
+    client : distributed.Client, optional
+        Computes the comparisons; it is not closed. Without it: `scheduler`, else the active client, else a local one.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers can read the stores' folder.
+    repair : bool
+        Set damaged stores aside and extract them anew, instead of refusing to go on.
+
+    Returns
+    -------
+    Run
+        The finished run, as `open_run` gives it.
+
+    Raises
+    ------
+    UniversalityError
+        In one sentence, for everything that a user can mend.
+    """
+    reporter = reporter or Quiet()
+    started = time.time()
+    planned = plan(job_path, out, store)
+    _claim(planned)
+    removed = planned.store.remove_partial()
+    if removed:
+        reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
+    planned = _verified(planned, job_path, out, store, repair, reporter)
+    extracted = _extract_missing(planned, reporter)
+    if not extracted:
+        reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
+    if not extracted and planned.tables_exist:
+        finished = runs.open_run(planned.out)
+        reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
+        return finished
+    with comparison_client(client, scheduler) as active:
+        tables = _compare(planned.tasks, active, reporter)
+    return _write(planned, tables, extracted, started, reporter)
+
+
+def _claim(planned: Plan) -> None:
+    """Make the run directory ours; refuse one that belongs to another job."""
+    record = runs.read_record(planned.out)
+    job_digest = planned.job.digest()
+    if record is None and planned.out.is_dir() and any(planned.out.iterdir()):
+        raise RunError(f"'{planned.out}' holds files but is no run directory; give an empty or new folder with --out")
+    if record is not None and record["job_digest"] != job_digest:
+        raise RunError(
+            f"run directory '{planned.out}' belongs to another job ('{record.get('job', {}).get('name', '?')}', digest "
+            f"{record['job_digest'][:12]}, this one {job_digest[:12]}); give another folder with --out or delete it"
+        )
+    try:
+        planned.out.mkdir(parents=True, exist_ok=True)
+        if record is None:
+            runs.write_record(
+                planned.out, {"status": "started", "job_digest": job_digest, "job": planned.job.plain()}
+            )
+    except OSError as cause:
+        raise RunError(f"run directory '{planned.out}' cannot be written: {cause.strerror}; give another with --out") from None
+
+
+def _verified(
+    planned: Plan, job_path: str | Path, out: str | Path | None, store: str | Path | None, repair: bool, reporter: Reporter
+) -> Plan:
+    """Compare the existing stores with their checksums; set damaged ones aside if asked to, else raise."""
+    damaged = 0
+    for entry in planned.stores:
+        if not entry.exists:
+            if planned.store.path(entry.key).exists():
+                damaged += _damaged(planned.store, entry, "has no manifest", repair, reporter)
+            continue
+        try:
+            planned.store.verify(entry.key)
+        except UniversalityError as error:
+            if not repair:
+                raise
+            damaged += _damaged(planned.store, entry, str(error), repair, reporter)
+    return plan(job_path, out, store) if damaged else planned
+
+
+def _damaged(store: ActivationStore, entry: PlannedStore, why: str, repair: bool, reporter: Reporter) -> int:
+    if not repair:
+        store.verify(entry.key)
+    aside = store.set_aside(entry.key)
+    reporter.say(f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside.name}': {why}")
+    return 1
+
+
+def _extract_missing(planned: Plan, reporter: Reporter) -> int:
+    """Extract what is missing, each network loaded once, all its missing taps in one pass; return how many stores."""
+    missing = planned.missing
+    for network in planned.networks:
+        wanted = [p for p in missing if p.network is network]
+        if not wanted:
+            continue
+        loaded = network.load()
+        for name in STIMULUS_SETS:
+            taps = [p.tap for p in wanted if p.stimulus_set == name]
+            if taps:
+                _extract_set(planned.store, network, loaded, name, taps, reporter)
+    return len(missing)
+
+
+def _extract_set(
+    store: ActivationStore, network: Network, loaded: torch.nn.Module, name: str, taps: Sequence[Tap], reporter: Reporter
+) -> None:
+    from universality import stimuli
+
+    parameters = stimuli.parameters(name, network.stimuli)
+    count = network.shape(name, taps[0])[0]
+    advance = reporter.track(f"{network.label}: {name}", count)
+    batches = extraction.extract(
+        loaded, taps, network.batches(name), network.extraction, network.card.preprocessing.size_px
+    )
+    with ExitStack() as stack:
+        writers = {
+            tap.name: stack.enter_context(
+                store.writing(
+                    network.key(name, tap), parameters, network.shape(name, tap), network.extraction.dtype,
+                    {**network.provenance(name, tap), "packages": package_versions()},
+                )
+            )
+            for tap in taps
+        }
+        for reduced in batches:
+            for tap_name, values in reduced.items():
+                writers[tap_name].append(values)
+            advance(len(next(iter(reduced.values()))))
+
+
+def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tuple[Task, ...]:
+    """Return the comparisons of a job, in the order of their rows in the tables."""
+    nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
+    matching = correspondence.MatchingPlan(job.comparison.matching, job.comparison.bootstraps, nulls)
+    refs = {(n.card.id, n.seed): [_reference(n, tap, store) for tap in n.taps] for n in networks}
+    seeds = job.nulls.untrained_seeds
+    models = [entry.id for entry in job.models]
+    tasks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+    for model in models:
+        for place, layer in enumerate(refs[model, None]):
+            tasks.append((family_task, (layer, [refs[model, seed][place] for seed in seeds], nulls)))
+    for a, b in itertools.combinations(models, 2):
+        twins = [[refs[model, seed] for seed in seeds] for model in (a, b)]
+        for measure in job.comparison.measures:
+            tasks.append((similarity_task, (refs[a, None], refs[b, None], *twins, measure, nulls)))
+        for layer_a in refs[a, None]:
+            for place, layer_b in enumerate(refs[b, None]):
+                twins_b = [refs[b, seed][place] for seed in seeds]
+                tasks.append((correspondence_task, (layer_a, layer_b, twins_b, matching)))
+    return tuple(
+        Task(f"{function.__name__}-{digest([code_digest(), repr(arguments)])[:32]}", function, arguments)
+        for function, arguments in tasks
+    )
+
+
+def _reference(network: Network, tap: Tap, store: ActivationStore) -> LayerRef:
+    stores = {name: network.key(name, tap).name for name in STIMULUS_SETS}
+    return LayerRef(network.card.id, network.seed, tap, str(store.root), stores)
+
+
+def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> dict[str, pd.DataFrame]:
+    """Return the rows of ``families`` and ``units`` for one layer."""
+    trained, untrained = load_layer(layer), [load_layer(twin) for twin in twins]
+    units = pd.concat([correspondence.unit_rows(x) for x in (trained, *untrained)], ignore_index=True)
+    return {"families": correspondence.family_row(trained, untrained, nulls), "units": units}
+
+
+def similarity_task(
+    a: Sequence[LayerRef], b: Sequence[LayerRef], twins_a: Sequence[Sequence[LayerRef]],
+    twins_b: Sequence[Sequence[LayerRef]], measure: str, nulls: NullPlan,
+) -> dict[str, pd.DataFrame]:
+    """Return the rows of ``similarity`` for all pairs of taps of two networks by one measure."""
+    layers = [[load_layer(ref) for ref in refs] for refs in (a, b)]
+    twins = [[[load_layer(ref) for ref in refs] for refs in many] for many in (twins_a, twins_b)]
+    return {"similarity": similarity_rows(*layers, *twins, [measure], nulls)}
+
+
+def correspondence_task(
+    a: LayerRef, b: LayerRef, twins_b: Sequence[LayerRef], matching: correspondence.MatchingPlan
+) -> dict[str, pd.DataFrame]:
+    """Return the rows of ``correspondence`` for one pair of layers."""
+    twins = [load_layer(twin) for twin in twins_b]
+    return {"correspondence": correspondence.correspondence_rows(load_layer(a), load_layer(b), twins, matching)}
+
+
+def _single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
+    # One task per core: BLAS threads inside a task would take cores from the other tasks.
+    threadpool_limits(limits=1)
+    return function(*arguments)
+
+
+@contextmanager
+def comparison_client(client: Client | None, scheduler: str | None) -> Iterator[Client]:
+    """Yield the given client, one for `scheduler`, the active one, or a local one; close only what was opened here."""
+    if client is not None:
+        yield client
+        return
+    if scheduler is not None:
+        try:
+            opened = Client(scheduler, timeout="10s")
+        except (OSError, ValueError, TimeoutError) as cause:
+            raise JobError(
+                f"no Dask scheduler answers at '{scheduler}' ({type(cause).__name__}); start it, or leave out --scheduler"
+            ) from None
+        with opened:
+            yield opened
+        return
+    try:
+        active = get_client()
+    except ValueError:
+        active = None
+    if active is not None:
+        yield active
+        return
+    with (
+        threadpool_limits(limits=1),
+        LocalCluster(
+            n_workers=1, threads_per_worker=os.cpu_count() or 1, processes=False, dashboard_address=None,
+            silence_logs=50, memory_limit=0,
+        ) as cluster,
+        Client(cluster) as opened,
+    ):
+        yield opened
+
+
+def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[str, pd.DataFrame]:
+    """Compute all tasks and return the tables, rows in the order of the tasks whatever finished first."""
+    advance = reporter.track("comparisons (Dask tasks)", len(tasks))
+    futures = [
+        client.submit(_single_threaded, task.function, *task.arguments, key=task.name, pure=True) for task in tasks
+    ]
+    for _ in as_completed(futures):
+        advance(1)
+    failed = [(task, future) for task, future in zip(tasks, futures, strict=True) if future.status == "error"]
+    if failed:
+        task, future = failed[0]
+        cause = future.exception()
+        raise RunError(
+            f"{len(failed)} of {len(tasks)} comparisons failed, the first ('{task.name}') with "
+            f"{type(cause).__name__}: {cause}; mend the cause and run the job again"
+        )
+    parts = client.gather(futures)
+    return {
+        name: pd.concat(
+            [part[name] for part in parts if name in part] or [schema.empty_table(table)], ignore_index=True
+        )
+        for name, table in schema.TABLES.items()
+    }
+
+
+def _write(
+    planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter
+) -> Run:
+    """Write tables, figures and report, then the record that says the run is complete."""
+    files = [
+        runs.write_table(planned.out, table, tables[name].sort_values(_order(name), kind="stable", ignore_index=True))
+        if _order(name)
+        else runs.write_table(planned.out, table, tables[name])
+        for name, table in schema.TABLES.items()
+    ]
+    record = _record(planned, files, extracted, started)
+    finished = Run(planned.out, record)
+    folder = planned.out / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    captions = {}
+    advance = reporter.track("figures and report", 1 + sum(1 for _ in itertools.combinations(planned.job.models, 2)) * 3)
+    for stem, caption, figure in figures.all_figures(
+        finished.similarity, finished.correspondence, finished.families, finished.units
+    ):
+        figures.save(figure, folder / stem)
+        captions[stem] = caption
+        advance(1)
+    record["seconds"] = round(time.time() - started, 1)
+    (planned.out / "report.html").write_text(report.render(finished, captions), encoding="utf-8")
+    runs.write_record(planned.out, record)
+    return runs.open_run(planned.out)
+
+
+def _order(name: str) -> list[str]:
+    """Return the columns by which a table's rows are sorted beyond the order of the tasks; none for most."""
+    return []
+
+
+def _record(planned: Plan, files: Sequence[Path], extracted: int, started: float) -> dict[str, Any]:
+    return {
+        "status": "complete",
+        "job": planned.job.plain(),
+        "job_digest": planned.job.digest(),
+        "inputs_digest": planned.inputs_digest,
+        "store": str(planned.store.root),
+        "stores": [
+            {
+                "model": p.network.card.id, "seed": p.network.seed, "stimuli": p.stimulus_set, "tap": p.tap.name,
+                "key": p.key, "weights": p.network.weights, "card_digest": p.network.card.digest(),
+            }
+            for p in planned.stores
+        ],
+        "extracted_stores": extracted,
+        "tables": {file.name: runs.file_sha256(file) for file in files},
+        "code": {"version": package_version(), "source_digest": code_digest()},
+        "packages": package_versions(),
+        "machine": {
+            "python": platform.python_version(), "system": platform.platform(), "device": "cpu",
+            "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(),
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started_unix": round(started, 1),
+    }  # fmt: skip
+
+
+def package_version() -> str:
+    """Return the installed version of this package."""
+    try:
+        return version("universality")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide numbers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def record_json(finished: Run) -> str:
+    """Return the record as JSON text."""
+    return json.dumps(finished.record, indent=1, sort_keys=True)

@@ -1,0 +1,125 @@
+"""A job's networks, trained and untrained, and the content keys of what they will be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from universality import stimuli, zoo
+from universality.schema import STIMULUS
+from universality.spec import ExtractionSpec, Job, ModelCard, StimuliSpec, Tap, digest
+from universality.store import StoreKey
+
+STIMULUS_SETS = ("natural", "curves")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a job: a card's trained weights (`seed` None) or an untrained twin."""
+
+    card: ModelCard
+    seed: int | None
+    taps: tuple[Tap, ...]
+    stimuli: StimuliSpec
+    extraction: ExtractionSpec
+    calibration: StimuliSpec
+
+    @property
+    def label(self) -> str:
+        """Name for people: card id, and the twin's seed."""
+        return self.card.id if self.seed is None else f"{self.card.id} (untrained, seed {self.seed})"
+
+    @cached_property
+    def weights(self) -> str:
+        """Identity of the weights: the pinned or computed state-dict hash, or the digest of the twin's recipe."""
+        if self.seed is not None:
+            content = [stimuli.stimulus_digest("natural", self.calibration), self.card.preprocessing.plain()]
+            return zoo.untrained_identity(self.card, self.seed, digest(content))
+        return self.card.weights.state_dict_sha256 or zoo.state_dict_sha256(zoo.pretrained(self.card).state_dict())
+
+    def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
+        """Return the content key of this network's activations at `tap` for a stimulus set."""
+        geometry = tap.model_dump(exclude={"name", "activation", "relative_depth"})
+        preprocessing = self.card.preprocessing.model_dump(mode="json", exclude={"note", "resize_px"})
+        return StoreKey(
+            model=self.label,
+            weights=digest([self.card.architecture_digest(), self.weights]),
+            preprocessing=digest(preprocessing),
+            stimuli=stimuli.stimulus_digest(stimulus_set, self.stimuli),
+            tap=geometry,
+            reduction=self.extraction.key(),
+        )
+
+    def shape(self, stimulus_set: str, tap: Tap) -> tuple[int, ...]:
+        """Return the shape of the stored activations: (stimulus, unit) or (stimulus, position, unit)."""
+        count = stimuli.parameters(stimulus_set, self.stimuli).sizes[STIMULUS]
+        places = (self.extraction.positions**2,) if self.extraction.reduction == "positions" else ()
+        return (count, *places, tap.channels)
+
+    def nbytes(self, stimulus_set: str, tap: Tap) -> int:
+        """Return the size of the stored activations before compression, bytes."""
+        return int(np.prod(self.shape(stimulus_set, tap))) * np.dtype(self.extraction.dtype).itemsize
+
+    def load(self) -> nn.Module:
+        """Return the network in eval mode, checked and (for a twin) calibrated."""
+        if self.seed is None:
+            return zoo.pretrained(self.card)
+        return zoo.untrained(self.card, self.seed, self._batches("natural", self.calibration, zoo.CALIBRATION_BATCH))
+
+    def batches(self, stimulus_set: str) -> Iterator[np.ndarray]:
+        """Yield the normalised images of a stimulus set, batch by batch, at this network's input size."""
+        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size)
+
+    def _batches(self, stimulus_set: str, spec: StimuliSpec, size: int) -> Iterator[np.ndarray]:
+        preprocessing = self.card.preprocessing
+        count = stimuli.parameters(stimulus_set, spec).sizes[STIMULUS]
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            images = stimuli.render(stimulus_set, spec, preprocessing.size_px, rows, preprocessing.interpolation)
+            yield zoo.normalise(images.values, preprocessing)
+
+    def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
+        """Return the attributes that travel with the stored activations."""
+        return {
+            "model": self.card.id,
+            "network": "trained" if self.seed is None else "untrained",
+            "untrained_seed": -1 if self.seed is None else self.seed,
+            "weights_identity": self.weights,
+            "card_digest": self.card.digest(),
+            "tap": tap.plain(),
+            "stimuli": stimulus_set,
+            "stimuli_spec": getattr(self.stimuli, stimulus_set).plain(),
+            "stimuli_digest": stimuli.stimulus_digest(stimulus_set, self.stimuli),
+            "policy": self.stimuli.policy,
+            "preprocessing": self.card.preprocessing.plain(),
+            "reduction": self.extraction.key(),
+        }
+
+
+def networks_of(job: Job) -> list[Network]:
+    """Return the job's networks: every model trained, then its untrained twins, in the job's order.
+
+    Raises
+    ------
+    CardError
+        For an unknown model or tap.
+    """
+    found = []
+    calibration = job.stimuli.model_copy(
+        update={"natural": job.stimuli.natural.model_copy(update={"crops": job.nulls.calibration_crops})}
+    )
+    for entry in job.models:
+        card = zoo.card(entry.id)
+        taps = _taps(card, entry.taps)
+        for seed in (None, *job.nulls.untrained_seeds):
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration))
+    return found
+
+
+def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
+    return card.taps if names is None else tuple(card.tap(name) for name in names)

@@ -1,0 +1,171 @@
+"""A run's directory: tables, figures, report, and the record of where every number came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from universality import schema
+from universality.errors import RunError, did_you_mean
+from universality.store import ActivationStore
+
+RECORD = "run.json"
+
+
+class Run:
+    """A finished run, read from its directory.
+
+    Attributes
+    ----------
+    path : Path
+        The run's directory.
+    record : dict
+        Provenance: job, digests of cards, weights and stimuli, versions, seeds, device, threads, command, times.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self.record = record
+
+    @cached_property
+    def similarity(self) -> pd.DataFrame:
+        """One row per pair of taps and measure; columns in ``schema.SIMILARITY``."""
+        return read_table(self, schema.SIMILARITY)
+
+    @cached_property
+    def correspondence(self) -> pd.DataFrame:
+        """One row per matched pair of units; columns in ``schema.CORRESPONDENCE``."""
+        return read_table(self, schema.CORRESPONDENCE)
+
+    @cached_property
+    def families(self) -> pd.DataFrame:
+        """One row per network and tap; columns in ``schema.FAMILIES``."""
+        return read_table(self, schema.FAMILIES)
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """One row per unit with every criterion; columns in ``schema.UNITS``."""
+        return read_table(self, schema.UNITS)
+
+    def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
+        """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
+
+        Parameters
+        ----------
+        model, tap : str
+            Card id and tap name, as in the tables.
+        stimuli : str
+            Stimulus set: ``natural`` or ``curves``.
+        seed : int, optional
+            Seed of the untrained twin; None for the trained network.
+
+        Raises
+        ------
+        RunError
+            If the run has no such model, tap, set or seed.
+        StoreError
+            If the store is gone or damaged.
+        """
+        entries = self.record["stores"]
+        asked = {"model": model, "tap": tap, "stimuli": stimuli, "seed": seed}
+        for name, value in asked.items():
+            known = [entry[name] for entry in entries]
+            if value not in known:
+                near = did_you_mean(str(value), {str(k) for k in known})
+                raise RunError(f"run '{self.path}' has no {name} '{value}'{near}")
+            entries = [entry for entry in entries if entry[name] == value]
+        dataset = ActivationStore(self.store_root).open(entries[0]["key"])
+        return dataset[schema.ACTIVATION].assign_attrs(dataset.attrs)
+
+    @property
+    def store_root(self) -> Path:
+        """Folder of the activation stores this run reads."""
+        return Path(self.record["store"])
+
+    def __repr__(self) -> str:
+        models = ", ".join(entry["id"] for entry in self.record["job"]["models"])
+        return f"<Run '{self.record['job']['name']}' of {models} in {self.path}>"
+
+
+def open_run(path: str | Path) -> Run:
+    """Reopen a finished run.
+
+    Raises
+    ------
+    RunError
+        If the directory is missing, is not a run's, was not finished, or a table was changed since.
+    """
+    path = Path(path)
+    record = read_record(path)
+    if record is None:
+        raise RunError(f"'{path}' is not a run directory: it has no {RECORD}; give the folder that a run wrote")
+    if record.get("status") != "complete":
+        raise RunError(f"run '{path}' was not finished; run the job again, it goes on where it stopped")
+    check_tables(path, record)
+    return Run(path, record)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of a run directory, or None where there is none; raise `RunError` if it is unreadable."""
+    file = path / RECORD
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        complete = isinstance(record, dict) and {"job_digest", "status"} <= record.keys()
+    except (OSError, ValueError):
+        complete = False
+    if not complete:
+        raise RunError(f"record '{file}' is damaged, expected JSON; delete the folder and run the job again")
+    return dict(record)
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write the record in one step, so that it is never seen by halves."""
+    partial = path / f"{RECORD}.partial"
+    partial.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(path / RECORD)
+
+
+def check_tables(path: Path, record: dict[str, Any]) -> None:
+    """Compare every table with the checksum in the record; raise `RunError` for the first that differs."""
+    for name, expected in record.get("tables", {}).items():
+        file = path / name
+        if not file.is_file():
+            raise RunError(f"run '{path}' lacks its table '{name}'; run the job again")
+        if file_sha256(file) != expected:
+            raise RunError(f"table '{file}' differs from its checksum: it was changed or damaged; run the job again")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_table(run: Run, table: schema.Table) -> pd.DataFrame:
+    """Read one of the run's tables and check its columns."""
+    return schema.as_table(table, pd.read_parquet(run.path / f"{table.name}.parquet"))
+
+
+def write_table(path: Path, table: schema.Table, rows: pd.DataFrame) -> Path:
+    """Write a table as Parquet, with every column's meaning, unit and range in the metadata; same rows, same bytes."""
+    arrow = pa.Table.from_pandas(rows, preserve_index=False)
+    fields = [
+        arrow.schema.field(column.name).with_metadata(
+            {"meaning": column.meaning, "unit": column.unit, "range": column.range}
+        )
+        for column in table.columns
+    ]
+    described = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), b"row": table.row.encode()})
+    file = path / f"{table.name}.parquet"
+    pq.write_table(arrow.cast(described), file, compression="zstd")
+    return file
