@@ -19,13 +19,17 @@ from universality.errors import UniversalityError
 
 app = typer.Typer(
     help="Measure whether vision networks learn the same features, each number beside its null.",
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(zoo_app, name="zoo")
 
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
+]
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
 ]
@@ -52,8 +56,12 @@ class Bars:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 
@@ -88,10 +96,18 @@ def _print_run(finished: object) -> None:
     families = finished.families
     table = Table(title="curve detectors by the invariant rule, and their nulls", title_justify="left")
     columns = (
-        ("model", "model", "{}"), ("tap", "tap", "{}"), ("depth", "depth", "{:.0%}"), ("units", "n_units", "{}"),
-        ("detectors", "n_detectors", "{}"), ("share", "share", "{:.1%}"), ("untrained", "share_untrained", "{:.1%}"),
-        ("Haar", "share_haar", "{:.1%}"), ("> 2 sigma", "share_strong", "{:.1%}"), ("Haar", "share_strong_haar", "{:.1%}"),
-        ("gap (deg)", "largest_gap_deg", "{:.0f}"), ("naive", "share_naive", "{:.1%}"),
+        ("model", "model", "{}"),
+        ("tap", "tap", "{}"),
+        ("depth", "depth", "{:.0%}"),
+        ("units", "n_units", "{}"),
+        ("detectors", "n_detectors", "{}"),
+        ("share", "share", "{:.1%}"),
+        ("untrained", "share_untrained", "{:.1%}"),
+        ("Haar", "share_haar", "{:.1%}"),
+        ("> 2 sigma", "share_strong", "{:.1%}"),
+        ("Haar", "share_strong_haar", "{:.1%}"),
+        ("gap (deg)", "largest_gap_deg", "{:.0f}"),
+        ("naive", "share_naive", "{:.1%}"),
         ("untrained", "share_naive_untrained", "{:.1%}"),
     )
     for title, name, _ in columns:
@@ -175,7 +191,18 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
         facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
         console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
     table = Table()
-    columns = ("name", "activation", "channels", "size", "rf_px", "stride_px", "rf_start_px", "relative_depth", "call", "calls")
+    columns = (
+        "name",
+        "activation",
+        "channels",
+        "size",
+        "rf_px",
+        "stride_px",
+        "rf_start_px",
+        "relative_depth",
+        "call",
+        "calls",
+    )
     for name in columns:
         table.add_column(name, justify="left" if name in ("name", "activation") else "right")
     for tap in shown.taps:

@@ -52,7 +52,9 @@ class Layer:
     @property
     def live(self) -> NDArray[np.bool_]:
         """Which units vary over the natural crops of both folds."""
-        return comparators.live_units(self.natural[self.fold == 0]) & comparators.live_units(self.natural[self.fold == 1])
+        return comparators.live_units(self.natural[self.fold == 0]) & comparators.live_units(
+            self.natural[self.fold == 1]
+        )
 
     @property
     def responses(self) -> CurveResponses:
@@ -133,8 +135,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def similarity_rows(
-    layers_a: Sequence[Layer], layers_b: Sequence[Layer], twins_a: Sequence[Sequence[Layer]],
-    twins_b: Sequence[Sequence[Layer]], measures: Sequence[str], plan: NullPlan,
+    layers_a: Sequence[Layer],
+    layers_b: Sequence[Layer],
+    twins_a: Sequence[Sequence[Layer]],
+    twins_b: Sequence[Sequence[Layer]],
+    measures: Sequence[str],
+    plan: NullPlan,
 ) -> pd.DataFrame:
     """Return the table ``similarity`` for all pairs of taps of two networks.
 
@@ -152,6 +158,7 @@ def similarity_rows(
     for i, layer_a in enumerate(layers_a):
         for j, layer_b in enumerate(layers_b):
             for measure in measures:
+
                 def scored(x: Any, y: Any, measure: str = measure) -> float:
                     return comparators.score_prepared(measure, x, y)[0]
 
@@ -168,7 +175,10 @@ def similarity_rows(
                         ),
                         "value_haar": _mean([scored(plain, y) for y in b[j].haar(measure)]),
                         "value_shuffled": _mean([scored(plain, y) for y in b[j].shuffled(measure)]),
-                        "n": len(layer_a.natural), "p": a[i].units, "q": b[j].units, "reason": reason,
+                        "n": len(layer_a.natural),
+                        "p": a[i].units,
+                        "q": b[j].units,
+                        "reason": reason,
                     }
                 )
     return schema.as_table(schema.SIMILARITY, pd.DataFrame(rows))
@@ -177,6 +187,10 @@ def similarity_rows(
 def pair_identity(a: LayerRef, b: LayerRef) -> dict[str, Any]:
     """Return the columns that say which two layers a row is about."""
     return {
-        "model_a": a.model, "model_b": b.model, "tap_a": a.tap.name, "tap_b": b.tap.name,
-        "depth_a": a.tap.relative_depth, "depth_b": b.tap.relative_depth,
+        "model_a": a.model,
+        "model_b": b.model,
+        "tap_a": a.tap.name,
+        "tap_b": b.tap.name,
+        "depth_a": a.tap.relative_depth,
+        "depth_b": b.tap.relative_depth,
     }

@@ -33,9 +33,12 @@ def _counts(responses: CurveResponses) -> dict[str, float]:
     table = curve_table(responses)
     found = table.loc[table["detector"], "preferred_deg"]
     return {
-        "n_detectors": float(table["detector"].sum()), "share": float(table["detector"].mean()),
-        "share_strong": float(table["strong"].mean()), "share_naive": float(table["naive_detector"].mean()),
-        "coverage": coverage(found), "largest_gap_deg": largest_gap(found),
+        "n_detectors": float(table["detector"].sum()),
+        "share": float(table["detector"].mean()),
+        "share_strong": float(table["strong"].mean()),
+        "share_naive": float(table["naive_detector"].mean()),
+        "coverage": coverage(found),
+        "largest_gap_deg": largest_gap(found),
     }
 
 
@@ -54,10 +57,7 @@ def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataF
     haar = _mean_counts([_counts(layer.rotated(q).responses) for q in rotations(units, plan.haar_rotations, plan.seed)])
     rng = np.random.default_rng([plan.seed, units])
     shuffled = _mean_counts(
-        [
-            _counts(curve_responses(layer.curves, layer.natural, layer.grid.shuffled(rng)))
-            for _ in range(plan.shuffles)
-        ]
+        [_counts(curve_responses(layer.curves, layer.natural, layer.grid.shuffled(rng))) for _ in range(plan.shuffles)]
     )
     low, high = wilson_interval(len(found), units)
     tap = layer.ref.tap
@@ -84,7 +84,9 @@ def unit_rows(layer: Layer) -> pd.DataFrame:
     responses = layer.responses
     ref = layer.ref
     table = curve_table(responses).assign(
-        model=ref.model, tap=ref.tap.name, seed=-1 if ref.seed is None else ref.seed,
+        model=ref.model,
+        tap=ref.tap.name,
+        seed=-1 if ref.seed is None else ref.seed,
         tuning_sigma=list(responses.tuning.astype(np.float32)),
     )
     return schema.as_table(schema.UNITS, table)
@@ -115,9 +117,7 @@ class _Side:
         return cls(live, decide, score, np.maximum(layer.responses.tuning[live], 0.0))
 
 
-def correspondence_rows(
-    layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan
-) -> pd.DataFrame:
+def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> pd.DataFrame:
     """Return the table ``correspondence`` of the curve family for one pair of layers.
 
     Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
@@ -128,14 +128,13 @@ def correspondence_rows(
     units_b = layer_b.natural.shape[1]
     nulls = {
         "untrained": [_Side.of(twin) for twin in twins_b],
-        "haar": [
-            _Side.of(layer_b.rotated(q)) for q in rotations(units_b, plan.nulls.haar_rotations, plan.nulls.seed)
-        ],
+        "haar": [_Side.of(layer_b.rotated(q)) for q in rotations(units_b, plan.nulls.haar_rotations, plan.nulls.seed)],
     }
     tables = curve_table(layer_a.responses), curve_table(layer_b.responses)
     photographs = layer_a.photograph[layer_a.fold == 1]
     parts = [
-        _method_rows(method, sides, nulls, tables, photographs, plan, layer_a.grid.angles_deg) for method in plan.methods
+        _method_rows(method, sides, nulls, tables, photographs, plan, layer_a.grid.angles_deg)
+        for method in plan.methods
     ]
     rows = pd.concat(parts, ignore_index=True)
     if rows.empty:
@@ -145,8 +144,13 @@ def correspondence_rows(
 
 
 def _method_rows(
-    method: str, sides: tuple[_Side, _Side], nulls: dict[str, list[_Side]],
-    tables: tuple[pd.DataFrame, pd.DataFrame], photographs: Indices, plan: MatchingPlan, angles: Array,
+    method: str,
+    sides: tuple[_Side, _Side],
+    nulls: dict[str, list[_Side]],
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    photographs: Indices,
+    plan: MatchingPlan,
+    angles: Array,
 ) -> pd.DataFrame:
     a, b = sides
     r = comparators.correlations(a.decide, b.decide)
@@ -180,11 +184,11 @@ def _method_rows(
 
 def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
     """Return the rank (1 = best) of each chosen column within its row of `r`."""
-    return 1 + (r[rows] > r[rows, columns][:, None]).sum(axis=1)
+    return np.asarray(1 + (r[rows] > r[rows, columns][:, None]).sum(axis=1), dtype=np.int64)
 
 
 def _paired(x: Array, y: Array) -> Array:
-    return np.einsum("ni,ni->i", x, y)
+    return np.asarray(np.einsum("ni,ni->i", x, y))
 
 
 def _null_columns(
@@ -209,9 +213,8 @@ def _nanmean(values: Array) -> Array:
     """Mean over axis 0 of the defined values; NaN where none is (a null unit without tuning has no correlation)."""
     defined = np.isfinite(values)
     count = defined.sum(axis=0)
-    return np.divide(
-        np.where(defined, values, 0.0).sum(axis=0), count, out=np.full(values.shape[1:], np.nan), where=count > 0
-    )
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    return np.asarray(np.divide(total, count, out=np.full(values.shape[1:], np.nan), where=count > 0))
 
 
 def _scored(
@@ -227,9 +230,13 @@ def _scored(
     rng = np.random.default_rng([plan.nulls.seed, count])
     weights = rng.multinomial(count, np.full(count, 1.0 / count), size=plan.bootstraps).astype(np.float64)
     n, sx, sy, sxx, syy, sxy = np.einsum("bp,mpi->mbi", weights, sums)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample of one flat photograph has no correlation
-        r = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx * sx) * (n * syy - sy * sy))
-    low, high = np.nanquantile(r, (0.025, 0.975), axis=0)
+    variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
+    # Resamples in which a unit never varies (flat photographs only) have no correlation: they are left out.
+    varies = (variance_x > 0) & (variance_y > 0)
+    r = np.full(varies.shape, np.nan)
+    r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
+    intervals = np.array([np.quantile(column[ok], (0.025, 0.975)) for column, ok in zip(r.T, varies.T, strict=True)])
+    low, high = np.clip(intervals, -1.0, 1.0).T
     return _paired(x, y), low, high
 
 

@@ -6,6 +6,9 @@ runs, and the pass stops behind the deepest tap.
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,7 +21,6 @@ from universality.spec import ExtractionSpec, Tap
 
 Batch = np.ndarray
 Reduced = dict[str, np.ndarray]
-Progress = Callable[[int], None]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -85,7 +87,9 @@ def probe(network: nn.Module, taps: Sequence[Tap], size_px: int) -> str:
 
 def _check_calls(tap: Tap, came: int) -> None:
     if came == 0:
-        raise TapError(f"tap '{tap.name}': module '{tap.path}' is never called in a forward pass; choose another module")
+        raise TapError(
+            f"tap '{tap.name}': module '{tap.path}' is never called in a forward pass; choose another module"
+        )
     if came != tap.calls:
         raise TapError(
             f"tap '{tap.name}': module '{tap.path}' is called {came} times in a forward pass, its card declares "
@@ -93,8 +97,30 @@ def _check_calls(tap: Tap, came: int) -> None:
         )
 
 
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory for the next batch; return whether it did.
+
+    Every batch frees and asks for the same few hundred MB. By default glibc returns large blocks to the system each
+    time, and clearing fresh pages then costs more than the convolutions: 126 images/s against 330 with this
+    (EfficientNet-Lite0 to blocks.4.1, two cores). The setting holds for the process and costs at most the memory
+    that extraction needed at its peak.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in C libraries other than glibc
+    if mallopt is None:
+        return False
+    gibibyte, mmap_threshold, trim_threshold = 1 << 30, -3, -1
+    return bool(mallopt(mmap_threshold, gibibyte) and mallopt(trim_threshold, gibibyte))
+
+
 def extract(
-    network: nn.Module, taps: Sequence[Tap], batches: Iterable[Batch], spec: ExtractionSpec, size_px: int,
+    network: nn.Module,
+    taps: Sequence[Tap],
+    batches: Iterable[Batch],
+    spec: ExtractionSpec,
+    size_px: int,
 ) -> Iterator[Reduced]:
     """Yield, for each batch of normalised images, the reduced activations of all taps by tap name.
 
@@ -117,6 +143,7 @@ def extract(
     TapError
         As `probe`, and where a tap gives NaN or infinite values.
     """
+    keep_freed_memory()
     last = probe(network, taps, size_px)
     reducers = {tap.name: reducer(tap, spec, size_px) for tap in taps}
     caught: dict[str, Tensor] = {}
@@ -127,7 +154,7 @@ def extract(
         if tap.name == last:
             raise hooks.StopForward
 
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     with hooks.watching(network, taps, catch) as calls:
         for batch in batches:
             calls.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,16 +22,20 @@ MM = 1 / 25.4
 DOUBLE_MM = 183.0
 STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
 _STATE_TITLES = {
-    "value": "trained", "value_untrained": "untrained twins", "value_haar": "B in a Haar basis",
+    "value": "trained",
+    "value_untrained": "untrained twins",
+    "value_haar": "B in a Haar basis",
     "value_shuffled": "stimuli shuffled",
 }
 _MEASURE_TITLES = {
-    "cka_linear_debiased": "CKA\n(linear, debiased)", "cka_linear_biased": "CKA\n(linear, biased)",
-    "svcca_variance99": "SVCCA\n(99 % variance)", "unit_match_hungarian": "unit matching\n(Hungarian r)",
+    "cka_linear_debiased": "CKA\n(linear, debiased)",
+    "cka_linear_biased": "CKA\n(linear, biased)",
+    "svcca_variance99": "SVCCA\n(99 % variance)",
+    "unit_match_hungarian": "unit matching\n(Hungarian r)",
     "unit_match_mutual_nearest": "unit matching\n(mutual nearest)",
 }
 TRAINED, UNTRAINED, HAAR = "#0173b2", "#949494", "#de8f05"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 6, "axes.titlesize": 6.5, "axes.labelsize": 6, "xtick.labelsize": 5, "ytick.labelsize": 5,
     "legend.fontsize": 5.5, "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "universality",
     "axes.linewidth": 0.5, "lines.linewidth": 0.8, "xtick.major.width": 0.5, "ytick.major.width": 0.5,
@@ -155,7 +160,9 @@ def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def matched_pairs(correspondence: pd.DataFrame, units: pd.DataFrame, *, method: str = "hungarian", most: int = 24) -> Figure:
+def matched_pairs(
+    correspondence: pd.DataFrame, units: pd.DataFrame, *, method: str = "hungarian", most: int = 24
+) -> Figure:
     """Draw matched curve detectors of one pair of models: both tuning curves over one another.
 
     Shown is the pair of taps with the most matches in which both units are detectors; of these, `most` matches spread
@@ -170,7 +177,8 @@ def matched_pairs(correspondence: pd.DataFrame, units: pd.DataFrame, *, method: 
         if both.empty:
             figure.suptitle("no pair of curve detectors was matched")
             return figure
-        tap_a, tap_b = both.groupby(["tap_a", "tap_b"]).size().idxmax()
+        counts = both.groupby(["tap_a", "tap_b"], as_index=False).size()
+        tap_a, tap_b = (str(counts.loc[counts["size"].idxmax(), name]) for name in ("tap_a", "tap_b"))
         here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
         shown = here.iloc[np.unique(np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int))]
         axes = figure.subplots(4, 6, sharex=True, sharey=True).ravel()
@@ -211,7 +219,11 @@ def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
     both = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
     ]
-    names = {"r_natural": "matched unit", "r_natural_haar": "Haar basis of B", "r_natural_untrained": "untrained twin of B"}
+    names = {
+        "r_natural": "matched unit",
+        "r_natural_haar": "Haar basis of B",
+        "r_natural_untrained": "untrained twin of B",
+    }
     labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")
     long = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
     long = long.melt(id_vars="taps", value_vars=list(names), var_name="null", value_name="r")

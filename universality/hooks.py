@@ -21,7 +21,7 @@ class StopForward(Exception):
 
 def module_at(network: nn.Module, path: str) -> nn.Module:
     """Return the module at `path`; raise `TapError` with the nearest path if there is none."""
-    modules = dict(network.named_modules())
+    modules: dict[str, nn.Module] = dict(network.named_modules())
     try:
         return modules[path]
     except KeyError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import json
 import os
 import platform
 import shutil
@@ -26,8 +25,8 @@ import torch
 from distributed import Client, LocalCluster, as_completed, get_client
 from threadpoolctl import threadpool_limits
 
-from universality import comparators, correspondence, extraction, figures, report, runs, schema
-from universality.comparison import LayerRef, NullPlan, load_layer, similarity_rows
+from universality import comparators, correspondence, extraction, figures, report, runs, schema, stimuli
+from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, UniversalityError
 from universality.networks import STIMULUS_SETS, Network, networks_of
 from universality.runs import Run
@@ -164,8 +163,14 @@ def code_digest() -> str:
 
 
 def run(
-    job_path: str | Path, out: str | Path | None = None, *, store: str | Path | None = None, client: Client | None = None,
-    scheduler: str | None = None, repair: bool = False, reporter: Reporter | None = None,
+    job_path: str | Path,
+    out: str | Path | None = None,
+    *,
+    store: str | Path | None = None,
+    client: Client | None = None,
+    scheduler: str | None = None,
+    repair: bool = False,
+    reporter: Reporter | None = None,
 ) -> Run:
     """Run a comparison job to its tables, figures and report, computing only what does not exist yet.
 
@@ -228,15 +233,20 @@ def _claim(planned: Plan) -> None:
     try:
         planned.out.mkdir(parents=True, exist_ok=True)
         if record is None:
-            runs.write_record(
-                planned.out, {"status": "started", "job_digest": job_digest, "job": planned.job.plain()}
-            )
+            runs.write_record(planned.out, {"status": "started", "job_digest": job_digest, "job": planned.job.plain()})
     except OSError as cause:
-        raise RunError(f"run directory '{planned.out}' cannot be written: {cause.strerror}; give another with --out") from None
+        raise RunError(
+            f"run directory '{planned.out}' cannot be written: {cause.strerror}; give another with --out"
+        ) from None
 
 
 def _verified(
-    planned: Plan, job_path: str | Path, out: str | Path | None, store: str | Path | None, repair: bool, reporter: Reporter
+    planned: Plan,
+    job_path: str | Path,
+    out: str | Path | None,
+    store: str | Path | None,
+    repair: bool,
+    reporter: Reporter,
 ) -> Plan:
     """Compare the existing stores with their checksums; set damaged ones aside if asked to, else raise."""
     damaged = 0
@@ -278,10 +288,13 @@ def _extract_missing(planned: Plan, reporter: Reporter) -> int:
 
 
 def _extract_set(
-    store: ActivationStore, network: Network, loaded: torch.nn.Module, name: str, taps: Sequence[Tap], reporter: Reporter
+    store: ActivationStore,
+    network: Network,
+    loaded: torch.nn.Module,
+    name: str,
+    taps: Sequence[Tap],
+    reporter: Reporter,
 ) -> None:
-    from universality import stimuli
-
     parameters = stimuli.parameters(name, network.stimuli)
     count = network.shape(name, taps[0])[0]
     advance = reporter.track(f"{network.label}: {name}", count)
@@ -292,7 +305,10 @@ def _extract_set(
         writers = {
             tap.name: stack.enter_context(
                 store.writing(
-                    network.key(name, tap), parameters, network.shape(name, tap), network.extraction.dtype,
+                    network.key(name, tap),
+                    parameters,
+                    network.shape(name, tap),
+                    network.extraction.dtype,
                     {**network.provenance(name, tap), "packages": package_versions()},
                 )
             )
@@ -342,13 +358,20 @@ def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> 
 
 
 def similarity_task(
-    a: Sequence[LayerRef], b: Sequence[LayerRef], twins_a: Sequence[Sequence[LayerRef]],
-    twins_b: Sequence[Sequence[LayerRef]], measure: str, nulls: NullPlan,
+    a: Sequence[LayerRef],
+    b: Sequence[LayerRef],
+    twins_a: Sequence[Sequence[LayerRef]],
+    twins_b: Sequence[Sequence[LayerRef]],
+    measure: str,
+    nulls: NullPlan,
 ) -> dict[str, pd.DataFrame]:
     """Return the rows of ``similarity`` for all pairs of taps of two networks by one measure."""
-    layers = [[load_layer(ref) for ref in refs] for refs in (a, b)]
-    twins = [[[load_layer(ref) for ref in refs] for refs in many] for many in (twins_a, twins_b)]
-    return {"similarity": similarity_rows(*layers, *twins, [measure], nulls)}
+
+    def load(refs: Sequence[LayerRef]) -> list[Layer]:
+        return [load_layer(ref) for ref in refs]
+
+    untrained_a, untrained_b = ([load(refs) for refs in twins] for twins in (twins_a, twins_b))
+    return {"similarity": similarity_rows(load(a), load(b), untrained_a, untrained_b, [measure], nulls)}
 
 
 def correspondence_task(
@@ -391,8 +414,12 @@ def comparison_client(client: Client | None, scheduler: str | None) -> Iterator[
     with (
         threadpool_limits(limits=1),
         LocalCluster(
-            n_workers=1, threads_per_worker=os.cpu_count() or 1, processes=False, dashboard_address=None,
-            silence_logs=50, memory_limit=0,
+            n_workers=1,
+            threads_per_worker=os.cpu_count() or 1,
+            processes=False,
+            dashboard_address=None,
+            silence_logs=50,
+            memory_limit=0,
         ) as cluster,
         Client(cluster) as opened,
     ):
@@ -424,23 +451,18 @@ def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[
     }
 
 
-def _write(
-    planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter
-) -> Run:
+def _write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter) -> Run:
     """Write tables, figures and report, then the record that says the run is complete."""
-    files = [
-        runs.write_table(planned.out, table, tables[name].sort_values(_order(name), kind="stable", ignore_index=True))
-        if _order(name)
-        else runs.write_table(planned.out, table, tables[name])
-        for name, table in schema.TABLES.items()
-    ]
+    files = [runs.write_table(planned.out, table, tables[name]) for name, table in schema.TABLES.items()]
     record = _record(planned, files, extracted, started)
     finished = Run(planned.out, record)
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     captions = {}
-    advance = reporter.track("figures and report", 1 + sum(1 for _ in itertools.combinations(planned.job.models, 2)) * 3)
+    advance = reporter.track(
+        "figures and report", 1 + sum(1 for _ in itertools.combinations(planned.job.models, 2)) * 3
+    )
     for stem, caption, figure in figures.all_figures(
         finished.similarity, finished.correspondence, finished.families, finished.units
     ):
@@ -451,11 +473,6 @@ def _write(
     (planned.out / "report.html").write_text(report.render(finished, captions), encoding="utf-8")
     runs.write_record(planned.out, record)
     return runs.open_run(planned.out)
-
-
-def _order(name: str) -> list[str]:
-    """Return the columns by which a table's rows are sorted beyond the order of the tasks; none for most."""
-    return []
 
 
 def _record(planned: Plan, files: Sequence[Path], extracted: int, started: float) -> dict[str, Any]:
@@ -496,8 +513,3 @@ def package_version() -> str:
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide numbers."""
     return {name: version(name) for name in PACKAGES}
-
-
-def record_json(finished: Run) -> str:
-    """Return the record as JSON text."""
-    return json.dumps(finished.record, indent=1, sort_keys=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,13 @@ _NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def describe_tap(
-    network: nn.Module, path: str, size_px: int, *, call: int = 0, side: str = "output", activation: str = "post",
+    network: nn.Module,
+    path: str,
+    size_px: int,
+    *,
+    call: int = 0,
+    side: Literal["input", "output"] = "output",
+    activation: Literal["pre", "post"] = "post",
     name: str | None = None,
 ) -> Tap:
     """Measure a tap of `network` at the input size `size_px` and return it as a card states it.
@@ -39,15 +46,31 @@ def describe_tap(
         If there is no such module, it is not called often enough, or it gives no feature maps.
     """
     probe = Tap.model_construct(
-        name=name or path, path=path, call=call, calls=call + 1, side=side, activation=activation,
-        channels=1, size=1, rf_px=1, stride_px=1, rf_start_px=0.0, relative_depth=1.0,
+        name=name or path,
+        path=path,
+        call=call,
+        calls=call + 1,
+        side=side,
+        activation=activation,
+        channels=1,
+        size=1,
+        rf_px=1,
+        stride_px=1,
+        rf_start_px=0.0,
+        relative_depth=1.0,
     )
     shape, calls, depth = _shape_and_depth(network, probe, size_px)
     rf_px, stride_px, start = _receptive_field(network, probe, size_px)
     return Tap.model_validate(
         {
-            **probe.model_dump(), "calls": calls, "channels": shape[1], "size": shape[2], "rf_px": rf_px,
-            "stride_px": stride_px, "rf_start_px": start, "relative_depth": depth,
+            **probe.model_dump(),
+            "calls": calls,
+            "channels": shape[1],
+            "size": shape[2],
+            "rf_px": rf_px,
+            "stride_px": stride_px,
+            "rf_start_px": start,
+            "relative_depth": depth,
         }
     )
 
@@ -57,9 +80,10 @@ def _shape_and_depth(network: nn.Module, tap: Tap, size_px: int) -> tuple[tuple[
     counted, remove = hooks.weight_calls(network)
     try:
         image = torch.zeros(1, 3, size_px, size_px, device=hooks.device_of(network))
-        with torch.inference_mode(), hooks.watching(
-            network, [tap], lambda _, maps: seen.append((tuple(maps.shape), counted()))
-        ) as calls:
+        with (
+            torch.inference_mode(),
+            hooks.watching(network, [tap], lambda _, maps: seen.append((tuple(maps.shape), counted()))) as calls,
+        ):
             network(image)
         total = counted()
     finally:
@@ -126,9 +150,10 @@ class _MeanConvolution(nn.Module):
         if kind is not nn.Conv2d and kind.__name__ != "Conv2dSame":
             raise TapError(f"the receptive field through a {kind.__name__} cannot be measured; write it into the card")
         self.channels = convolution.out_channels
-        self.window = kind(
-            1, 1, convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation, bias=False
-        )
+        geometry: dict[str, Any] = {
+            name: getattr(convolution, name) for name in ("kernel_size", "stride", "padding", "dilation")
+        }
+        self.window = kind(1, 1, bias=False, **geometry)
         nn.init.constant_(self.window.weight, 1.0 / self.window.weight.numel())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ def _similarity_sentence(a: str, b: str, rows: pd.DataFrame) -> str:
             f"{measure} {mean['value']:.2f} (untrained {mean['value_untrained']:.2f}, rotated basis "
             f"{mean['value_haar']:.2f}, shuffled {mean['value_shuffled']:.2f})"
         )
-    return f"{short(a)} and {short(b)}, mean over all {len(rows) // max(len(parts), 1)} pairs of taps: {'; '.join(parts)}."
+    return (
+        f"{short(a)} and {short(b)}, mean over all {len(rows) // max(len(parts), 1)} pairs of taps: {'; '.join(parts)}."
+    )
 
 
 def render(run: Run, captions: Mapping[str, str]) -> str:

@@ -80,11 +80,16 @@ SIMILARITY = Table(
         Column("value", "float", "1", "see measure", "score of the trained layers"),
         Column("value_untrained", "float", "1", "see measure", "mean score of the untrained twins of both layers"),
         Column(
-            "value_haar", "float", "1", "see measure",
+            "value_haar",
+            "float",
+            "1",
+            "see measure",
             "mean score after a Haar-random rotation of layer B's basis: equal to value for a measure that does "
             "not depend on the basis, lower for unit matching",
         ),
-        Column("value_shuffled", "float", "1", "see measure", "mean score after shuffling the stimuli of layer B: chance"),
+        Column(
+            "value_shuffled", "float", "1", "see measure", "mean score after shuffling the stimuli of layer B: chance"
+        ),
         Column("n", "int", "stimuli", ">= 3", "rows that entered"),
         Column("p", "int", "units", ">= 1", "live units of layer A"),
         Column("q", "int", "units", ">= 1", "live units of layer B"),
@@ -104,7 +109,9 @@ FAMILIES = Table(
         Column("rule", "string", "1", "rule name", "detector rule, see detectors.py"),
         Column("n_units", "int", "units", ">= 1", "units of the layer"),
         Column("n_dead", "int", "units", ">= 0", "units that never vary over the natural crops: masked"),
-        Column("n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"),
+        Column(
+            "n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"
+        ),
         Column("n_detectors", "int", "units", ">= 0", "units that pass the whole rule"),
         Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
         Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),
@@ -115,18 +122,24 @@ FAMILIES = Table(
         Column("mean_r1", "float", "1", "0 to 1", "mean first-harmonic selectivity of the detectors"),
         Column("mean_fwhm_deg", "float", "degrees", "0 to 360", "mean full width at half maximum of the detectors"),
         Column("mean_echo", "float", "1", "0 to 1", "mean response within 30 degrees of the opposite / peak"),
-        Column("share_naive", "float", "1", "0 to 1", "share that passes the naive rule (best variant only): not evidence"),
+        Column(
+            "share_naive", "float", "1", "0 to 1", "share that passes the naive rule (best variant only): not evidence"
+        ),
         Column("n_twins", "int", "networks", ">= 1", "untrained twins (seeds) behind the untrained columns"),
         Column("n_detectors_untrained", "float", "units", ">= 0", "mean number of detectors in the untrained twins"),
         Column("share_untrained", "float", "1", "0 to 1", "the same share in the untrained twins (mean over seeds)"),
         Column("share_strong_untrained", "float", "1", "0 to 1", "share_strong in the untrained twins"),
         Column("share_naive_untrained", "float", "1", "0 to 1", "the naive rule's share in the untrained twins"),
         Column("coverage_untrained", "float", "1", "0 to 1", "coverage in the untrained twins (mean over seeds)"),
-        Column("largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"),
+        Column(
+            "largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"
+        ),
         Column("share_haar", "float", "1", "0 to 1", "the same share after Haar-random rotations of the layer (mean)"),
         Column("share_strong_haar", "float", "1", "0 to 1", "share_strong after Haar-random rotations (mean)"),
         Column("coverage_haar", "float", "1", "0 to 1", "coverage after Haar-random rotations (mean)"),
-        Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"),
+        Column(
+            "largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"
+        ),
         Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
     ),
 )
@@ -147,25 +160,35 @@ CORRESPONDENCE = Table(
         Column("r_natural_low", "float", "1", "-1 to 1", "lower end of the 95 % bootstrap interval over photographs"),
         Column("r_natural_high", "float", "1", "-1 to 1", "upper end of the 95 % bootstrap interval over photographs"),
         Column(
-            "r_natural_untrained", "float", "1", "-1 to 1",
+            "r_natural_untrained",
+            "float",
+            "1",
+            "-1 to 1",
             "the same procedure for unit_a against the untrained twin of layer B (mean over seeds)",
         ),
         Column(
-            "r_natural_haar", "float", "1", "-1 to 1",
+            "r_natural_haar",
+            "float",
+            "1",
+            "-1 to 1",
             "the same procedure for unit_a against Haar-random rotations of layer B (mean over rotations)",
         ),
         Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
         Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
         Column("shift_deg", "float", "degrees", "-180 to 180", "rotation of curve A that reaches r_aligned"),
-        Column("r_tuning_untrained", "float", "1", "-1 to 1", "r_tuning of unit_a with its partner in the untrained twin"),
+        Column(
+            "r_tuning_untrained", "float", "1", "-1 to 1", "r_tuning of unit_a with its partner in the untrained twin"
+        ),
         Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with its partner in the untrained twin"),
         Column("r_tuning_haar", "float", "1", "-1 to 1", "r_tuning of unit_a with its partner in the rotated layer"),
         Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with its partner in the rotated layer"),
         Column("preferred_a_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_a (circular mean)"),
         Column("preferred_b_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_b (circular mean)"),
         Column("delta_theta_deg", "float", "degrees", "-180 to 180", "preferred_b_deg - preferred_a_deg, wrapped"),
-        Column("delta_log_curvature", "float", "1", "any", "log2 of preferred curvature B / A; NaN if one prefers lines"),
+        Column(
+            "delta_log_curvature", "float", "1", "any", "log2 of preferred curvature B / A; NaN if one prefers lines"
+        ),
         Column("delta_fwhm_deg", "float", "degrees", "-360 to 360", "tuning width B - A"),
         Column("rank_ab", "int", "1", ">= 1", "rank of unit_b among all live units of B by r with unit_a (1 = best)"),
         Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
@@ -185,7 +208,9 @@ UNITS = Table(
         Column("tap", "string", "1", "tap name", "layer"),
         Column("unit", "int", "1", ">= 0", "unit (channel index)"),
         Column("live", "bool", "1", "true | false", "varies over the natural crops"),
-        Column("preferred_deg", "float", "degrees", "0 to 360", "preferred orientation: circular mean of the tuning curve"),
+        Column(
+            "preferred_deg", "float", "degrees", "0 to 360", "preferred orientation: circular mean of the tuning curve"
+        ),
         Column("argmax_deg", "float", "degrees", "0 to 360", "orientation of the largest response"),
         Column("r1", "float", "1", "0 to 1", "first-harmonic selectivity of the mean over variants and curvatures"),
         Column("r2", "float", "1", "0 to 1", "second-harmonic selectivity: an axis rather than a direction"),
@@ -202,8 +227,15 @@ UNITS = Table(
         *(
             Column(f"pass_{name}", "bool", "1", "true | false", f"{name} meets its threshold")
             for name in (
-                "r1", "invariance", "peak_sigma", "curve_over_line", "echo",
-                "naive_r1", "naive_peak_sigma", "naive_echo", "naive_curve_over_line",
+                "r1",
+                "invariance",
+                "peak_sigma",
+                "curve_over_line",
+                "echo",
+                "naive_r1",
+                "naive_peak_sigma",
+                "naive_echo",
+                "naive_curve_over_line",
             )
         ),
         Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),

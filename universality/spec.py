@@ -183,7 +183,7 @@ class ModelCard(Spec):
 class CurveStimuli(Spec):
     """Arcs and straight lines through the middle of the image; see :mod:`universality.stimuli.curves`."""
 
-    orientations: int = Field(24, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    orientations: int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
     curvatures: Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_unique)] = Field(
         (0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line"
     )
@@ -203,7 +203,7 @@ class CurveStimuli(Spec):
 class NaturalStimuli(Spec):
     """Square crops of photographs; see :mod:`universality.stimuli.natural`."""
 
-    crops: int = Field(720, ge=0, le=1_000_000, description="crops over all photographs")
+    crops: int = Field(1200, ge=0, le=1_000_000, description="crops over all photographs")
     min_side_px: int = Field(96, ge=16, description="smallest side of a crop in the photograph, px")
     seed: int = Field(0, ge=0)
 
@@ -232,7 +232,7 @@ class ExtractionSpec(Spec):
     reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
     center_radius: int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
     positions: int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image")
-    batch_size: int = Field(32, ge=1, le=4096)
+    batch_size: int = Field(16, ge=1, le=4096)
     dtype: Literal["float32", "float64"] = "float32"
 
     def key(self) -> dict[str, Any]:

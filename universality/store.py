@@ -78,7 +78,7 @@ class ActivationStore:
         path = self.path(key_name)
         manifest = _read_manifest(path)
         expected: dict[str, dict[str, Any]] = manifest["files"]
-        came = {name: file for name, file in _files(path)}
+        came = dict(_files(path))
         for name in sorted(expected.keys() | came.keys()):
             if name not in came:
                 raise StoreError(f"store '{path}' lacks the file '{name}' of its manifest; {_REMEDY}")
@@ -105,9 +105,11 @@ class ActivationStore:
             raise StoreError(f"store '{self.path(key_name)}' does not exist; run the job to extract it")
         if verify:
             self.verify(key_name)
-        dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks={})
+        dataset: xr.Dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks={})
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
-        labels = {name: c.load().astype(object) if c.dtype.kind == "T" else c.load() for name, c in dataset.coords.items()}
+        labels = {
+            name: c.load().astype(object) if c.dtype.kind == "T" else c.load() for name, c in dataset.coords.items()
+        }
         return dataset.assign_coords(labels)
 
     def set_aside(self, key_name: str) -> Path:
@@ -170,9 +172,15 @@ class StoreWriter:
         self._shape = shape
         group = zarr.create_group(path / DATA, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
         self._array = group.create_array(
-            ACTIVATION, shape=shape, chunks=(min(CHUNK_STIMULI, shape[0]), *shape[1:]), dtype=dtype,
-            compressors=[ZstdCodec(level=1, checksum=True)], fill_value=float("nan"), dimension_names=dims,
-            attributes={"units": "a.u."}, config={"write_empty_chunks": True},
+            ACTIVATION,
+            shape=shape,
+            chunks=(min(CHUNK_STIMULI, shape[0]), *shape[1:]),
+            dtype=dtype,
+            compressors=[ZstdCodec(level=1, checksum=True)],
+            fill_value=float("nan"),
+            dimension_names=dims,
+            attributes={"units": "a.u."},
+            config={"write_empty_chunks": True},
         )
         _write_coordinates(group, parameters)
         _write_array(group, UNIT, np.arange(shape[-1]), (UNIT,), {})
@@ -218,11 +226,18 @@ def _write_coordinates(group: zarr.Group, parameters: xr.Dataset) -> None:
         _write_array(group, str(name), coordinate.values, (STIMULUS,), dict(coordinate.attrs))
 
 
-def _write_array(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+def _write_array(
+    group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]
+) -> None:
     is_text = values.dtype.kind in "UO"
     array = group.create_array(
-        name, shape=values.shape, chunks=values.shape, dtype="string" if is_text else values.dtype,
-        dimension_names=dims, attributes=attrs, config={"write_empty_chunks": True},
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype="string" if is_text else values.dtype,
+        dimension_names=dims,
+        attributes=attrs,
+        config={"write_empty_chunks": True},
         compressors=[ZstdCodec(level=1, checksum=True)],
     )
     array[:] = values.astype(object) if is_text else values

@@ -72,8 +72,8 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatist
     positive = np.maximum(responses, 0.0)
     peak = positive.max(axis=1)
     tuned = peak > 0
-    safe = np.where(tuned[:, None], positive, np.nan)
-    first, second = (_resultant(safe, angles, harmonic) for harmonic in (1, 2))
+    scaled = np.divide(positive, peak[:, None], out=np.full_like(positive, np.nan), where=tuned[:, None])
+    first, second = (_resultant(scaled, angles, harmonic) for harmonic in (1, 2))
     argmax = positive.argmax(axis=1)
     return TuningStatistics(
         preferred_deg=np.where(tuned, angles[argmax], np.nan),
@@ -81,14 +81,16 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatist
         r1=np.abs(first),
         r2=np.abs(second),
         fwhm_deg=np.where(tuned, _fwhm(positive, argmax, 360.0 / angles.size), np.nan),
-        echo=_echo(safe, argmax, angles),
+        echo=_echo(scaled, argmax, angles),
         peak=peak,
     )
 
 
-def _resultant(positive: Array, angles_deg: Array, harmonic: int) -> NDArray[np.complex128]:
+def _resultant(scaled: Array, angles_deg: Array, harmonic: int) -> NDArray[np.complex128]:
     turns = np.exp(1j * harmonic * np.deg2rad(angles_deg))
-    return np.asarray((positive @ turns) / positive.sum(axis=1))
+    # einsum carries the NaN of an untuned unit through silently, where a BLAS product would raise a warning.
+    shares = scaled / scaled.sum(axis=1, keepdims=True)
+    return np.asarray(np.einsum("ua,a->u", shares, turns))
 
 
 def _fwhm(positive: Array, argmax: NDArray[np.int64], step_deg: float) -> Array:
@@ -102,7 +104,7 @@ def _fwhm(positive: Array, argmax: NDArray[np.int64], step_deg: float) -> Array:
 
 
 def _first_crossing(turned: Array, half: Array) -> Array:
-    """Steps from the peak (column 0) to where the curve first falls below `half`; half a turn if it never does."""
+    """Count steps from the peak (column 0) to where the curve first falls below `half`; half a turn if it never does."""
     n_angles = turned.shape[1]
     below = turned < half[:, None]
     found = below.any(axis=1)
@@ -110,13 +112,15 @@ def _first_crossing(turned: Array, half: Array) -> Array:
     rows = np.arange(len(turned))
     before, after = turned[rows, first - 1], turned[rows, first]
     fraction = np.divide(before - half, before - after, out=np.zeros_like(half), where=before > after)
-    return np.where(found, first - 1 + fraction, n_angles / 2)
+    return np.asarray(np.where(found, first - 1 + fraction, n_angles / 2))
 
 
-def _echo(positive: Array, argmax: NDArray[np.int64], angles_deg: Array) -> Array:
+def _echo(scaled: Array, argmax: NDArray[np.int64], angles_deg: Array) -> Array:
+    """Largest response within 30 degrees of the opposite, of curves scaled to a peak of 1."""
     from_opposite = circular_difference(angles_deg[None, :], angles_deg[argmax][:, None] + 180.0)
-    near = np.where(np.abs(from_opposite) <= 30.0 + 1e-9, positive, 0.0)
-    return np.asarray(near.max(axis=1) / positive.max(axis=1))
+    # The margin of 1e-9 degrees is for angles that are not exact in binary, such as 360 / 7.
+    near = np.where(np.abs(from_opposite) <= 30.0 + 1e-9, scaled, 0.0 * scaled)
+    return np.asarray(near.max(axis=1))
 
 
 def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike) -> Alignment:
@@ -158,7 +162,7 @@ def _unit_length(curves: Array) -> Array:
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
     # Rounding leaves about 1e-16 of a constant curve's level; that is no tuning.
     varies = norm > 1e-13 * np.abs(curves).max(axis=1, keepdims=True) * np.sqrt(curves.shape[1])
-    return np.divide(centred, norm, out=np.full_like(centred, np.nan), where=varies)
+    return np.asarray(np.divide(centred, norm, out=np.full_like(centred, np.nan), where=varies))
 
 
 def circular_difference(a_deg: ArrayLike, b_deg: ArrayLike) -> Array:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -33,7 +34,7 @@ WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
 _DEFAULT_WEIGHTS_FOLDER = "data/weights"
 _HUB_TIMEOUT_S = 5.0
 UNTRAINED_RECIPE_VERSION = 1
-CALIBRATION_BATCH = 32
+CALIBRATION_BATCH = 16
 
 StateDict = Mapping[str, Tensor]
 
@@ -59,7 +60,9 @@ def _cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
         card = read_card(path)
         expected = f"{path.parent.name}/{path.stem}"
         if card.id != expected:
-            raise CardError(f"model card '{path}' has id '{card.id}', expected '{expected}' from its place; mend either")
+            raise CardError(
+                f"model card '{path}' has id '{card.id}', expected '{expected}' from its place; mend either"
+            )
         if card.source not in SOURCES:
             raise CardError(f"model card '{path}': unknown source '{card.source}'{did_you_mean(card.source, SOURCES)}")
         found.append((card.id, card))
@@ -79,10 +82,11 @@ def build(model_card: ModelCard) -> nn.Module:
 
     The random numbers are Torch's global ones: seed them, or use `untrained`.
     """
+    kwargs: dict[str, Any] = dict(model_card.kwargs)
     if model_card.library == "timm":
-        network = timm.create_model(model_card.architecture, pretrained=False, **model_card.kwargs)
+        network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
     else:
-        network = torchvision.models.get_model(model_card.architecture, weights=None, **model_card.kwargs)
+        network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
     evaluated: nn.Module = network.eval()
     return evaluated
 
@@ -132,8 +136,15 @@ def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str
     """Return the digest of the recipe of `untrained`: it stands for the weights before they are made."""
     return digest(
         [
-            "untrained", UNTRAINED_RECIPE_VERSION, model_card.architecture_digest(), seed, calibration_digest,
-            CALIBRATION_BATCH, torch.__version__, timm.__version__, torchvision.__version__,
+            "untrained",
+            UNTRAINED_RECIPE_VERSION,
+            model_card.architecture_digest(),
+            seed,
+            calibration_digest,
+            CALIBRATION_BATCH,
+            torch.__version__,
+            timm.__version__,
+            torchvision.__version__,
         ]
     )
 
@@ -193,7 +204,9 @@ def read_checkpoint(path: Path) -> StateDict:
 def load_mapped(network: nn.Module, state: StateDict, model_card: ModelCard, path: Path) -> None:
     """Put the tensors of `state` into `network` as the card says, after checking every name and shape."""
     weights = model_card.weights
-    kept = {k: v for k, v in state.items() if not k.startswith(weights.drop_prefixes)} if weights.drop_prefixes else state
+    kept = (
+        {k: v for k, v in state.items() if not k.startswith(weights.drop_prefixes)} if weights.drop_prefixes else state
+    )
     target = network.state_dict()
     if weights.mapping == "by_order":
         if len(kept) != len(target):
@@ -205,7 +218,9 @@ def load_mapped(network: nn.Module, state: StateDict, model_card: ModelCard, pat
     unknown = [name for name in kept if name not in target]
     if missing or unknown:
         first = f"no tensor '{missing[0]}'" if missing else f"an unknown tensor '{unknown[0]}'"
-        raise WeightsError(_mismatch(model_card, path, first, f"the {len(target)} tensors of {model_card.architecture}"))
+        raise WeightsError(
+            _mismatch(model_card, path, first, f"the {len(target)} tensors of {model_card.architecture}")
+        )
     for name, tensor in kept.items():
         if tensor.shape != target[name].shape:
             raise WeightsError(
@@ -262,7 +277,9 @@ def _fetch_from_package(model_card: ModelCard) -> Path:
         raise missing_weights(model_card, f"package '{model_card.weights.package}' is not installed")
     path = Path(found.origin).parent / model_card.weights.package_file
     if not path.is_file():
-        raise missing_weights(model_card, f"package '{model_card.weights.package}' lacks {model_card.weights.package_file}")
+        raise missing_weights(
+            model_card, f"package '{model_card.weights.package}' lacks {model_card.weights.package_file}"
+        )
     return path
 
 

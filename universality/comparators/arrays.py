@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 def centred(x: np.ndarray) -> Array:
     """Return `x` (n stimuli, p units) in float64 with every unit's mean removed."""
     wide = np.asarray(x, dtype=np.float64)
-    return wide - wide.mean(axis=0)
+    return np.asarray(wide - wide.mean(axis=0))
 
 
 def live_units(x: np.ndarray) -> NDArray[np.bool_]:
@@ -28,7 +28,7 @@ def standardised(x: np.ndarray) -> Array:
     # Two steps keep columns of any magnitude exact: squares of very small values would underflow.
     with np.errstate(invalid="ignore", divide="ignore"):
         features = features / np.abs(features).max(axis=0)
-        return features / np.linalg.norm(features, axis=0)
+        return np.asarray(features / np.linalg.norm(features, axis=0))
 
 
 def haar_orthogonal(p: int, rng: np.random.Generator) -> Array:

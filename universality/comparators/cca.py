@@ -41,7 +41,7 @@ def prepare_variance99(x: np.ndarray) -> Basis:
 def canonical_correlations(a: Basis, b: Basis) -> Array:
     """Return the min(k_a, k_b) canonical correlations, largest first, 0 to 1."""
     rho = np.linalg.svd(a.q.T @ b.q, compute_uv=False)
-    return np.minimum(rho, 1.0)  # rounding may exceed 1 by an ulp
+    return np.asarray(np.minimum(rho, 1.0))  # rounding may exceed 1 by an ulp
 
 
 def score_svcca(a: Basis, b: Basis) -> float:

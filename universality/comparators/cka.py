@@ -8,7 +8,7 @@ L. Song et al., Feature selection via dependence maximization, JMLR 13, 2012 (eq
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from universality.comparators.arrays import Array, centred
 class LinearKernel:
     """One layer's centred activations with what every pair needs of them.
 
-    ``squared_norms`` are the diagonal of the centred Gram matrix, ``self_frobenius`` the squared Frobenius norm of
-    that matrix, computed on the smaller of its two sides.
+    ``gram`` is kept where it is not larger than the activations are (n <= 2 p): a pair of layers then costs n^2 and no
+    matrix product. ``squared_norms`` are its diagonal, ``self_frobenius`` its squared Frobenius norm.
     """
 
     features: Array
+    gram: Array | None
     squared_norms: Array
     self_frobenius: float
 
@@ -31,21 +32,23 @@ class LinearKernel:
 def prepare_linear(x: Array) -> LinearKernel:
     """Centre activations (n stimuli, p units) in float64 and sum up their Gram matrix."""
     features = centred(x)
+    n, p = features.shape
+    gram = features @ features.T if n <= 2 * p else None
     squared_norms = np.einsum("ij,ij->i", features, features)
-    return LinearKernel(features, squared_norms, _frobenius_product(features, features))
+    kernel = LinearKernel(features, gram, squared_norms, 0.0)
+    return replace(kernel, self_frobenius=_frobenius_product(kernel, kernel))
 
 
-def _frobenius_product(a: Array, b: Array) -> float:
-    """Return <A A', B B'>_F, through (p x q) or (n x n) products, whichever is smaller."""
-    n = a.shape[0]
-    if a.shape[1] * b.shape[1] <= n * n:
-        return float(np.sum(np.square(a.T @ b)))
-    return float(np.sum((a @ a.T) * (b @ b.T)))
+def _frobenius_product(a: LinearKernel, b: LinearKernel) -> float:
+    """Return <A A', B B'>_F from the Gram matrices, or through the (p x q) product where a layer keeps none."""
+    if a.gram is not None and b.gram is not None:
+        return float(np.vdot(a.gram, b.gram))
+    return float(np.sum(np.square(a.features.T @ b.features)))
 
 
 def hsic_biased(a: LinearKernel, b: LinearKernel) -> float:
     """Return the biased HSIC times (n - 1)^2: <K_c, L_c>_F."""
-    return _frobenius_product(a.features, b.features)
+    return _frobenius_product(a, b)
 
 
 def hsic_debiased(a: LinearKernel, b: LinearKernel, product: float) -> float:

@@ -45,7 +45,9 @@ STIMULI: dict[str, StimulusKind] = {
     for kind in (
         StimulusKind("curves", curves.parameters, curves.render, lambda: curves.RENDERER_VERSION),
         StimulusKind(
-            "natural", natural.parameters, natural.render,
+            "natural",
+            natural.parameters,
+            natural.render,
             lambda: [natural.RENDERER_VERSION, natural.manifest_digest()],
         ),
     )
@@ -79,7 +81,10 @@ def parameters(name: str, spec: StimuliSpec) -> xr.Dataset:
 
 
 def render(
-    name: str, spec: StimuliSpec, size_px: int, rows: slice | NDArray[np.int64] = slice(None),
+    name: str,
+    spec: StimuliSpec,
+    size_px: int,
+    rows: slice | NDArray[np.int64] = slice(None),
     interpolation: str = "bicubic",
 ) -> xr.DataArray:
     """Draw stimuli of the set `name` at `size_px`: (stimulus, channel, y, x) float32 in [0, 1], labelled.
@@ -89,7 +94,10 @@ def render(
     chosen = parameters(name, spec).isel({STIMULUS: rows})
     pixels = _kind(name).render(_spec_of(name, spec), chosen, size_px, interpolation)
     return xr.DataArray(
-        pixels, dims=(STIMULUS, CHANNEL, Y, X), coords=chosen.coords, name=name,
+        pixels,
+        dims=(STIMULUS, CHANNEL, Y, X),
+        coords=chosen.coords,
+        name=name,
         attrs={"policy": spec.policy, "range": "0 to 1", "size_px": size_px},
     )
 

@@ -80,15 +80,15 @@ def _filled_distance(along: np.ndarray, across: np.ndarray, curvature: float) ->
         return along
     radius = 1.0 / curvature
     ahead = along + radius
-    return np.where(ahead >= 0, np.hypot(ahead, across) - radius, np.abs(across) - radius)
+    return np.asarray(np.where(ahead >= 0, np.hypot(ahead, across) - radius, np.abs(across) - radius))
 
 
 def _stroke_distance(along: np.ndarray, across: np.ndarray, curvature: float) -> np.ndarray:
     """Distance to the arc (half a circle at most), >= 0."""
     if curvature == 0:
-        return np.abs(along)
+        return np.asarray(np.abs(along))
     radius = 1.0 / curvature
     ahead = along + radius
     to_arc = np.abs(np.hypot(ahead, across) - radius)
     to_end = np.hypot(ahead, np.abs(across) - radius)
-    return np.where(ahead >= 0, to_arc, to_end)
+    return np.asarray(np.where(ahead >= 0, to_arc, to_end))
