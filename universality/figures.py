@@ -6,6 +6,7 @@ table gives the same bytes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,7 +133,7 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame) -> Figure:
             _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
             axes[1, column].set_title(
                 f"untrained twin: {int(twin['detector'].sum())} detectors; "
-                f"{int(twin['naive_detector'].sum())} units pass only the naive rule"
+                f"{int(twin['naive_detector'].sum())} pass only the naive rule"
             )
             axes[1, column].set_xlabel("orientation of the curve (degrees)")
         axes[0, 0].set_ylabel("units, by preferred orientation")
@@ -177,8 +178,7 @@ def matched_pairs(
         if both.empty:
             figure.suptitle("no pair of curve detectors was matched")
             return figure
-        counts = both.groupby(["tap_a", "tap_b"], as_index=False).size()
-        tap_a, tap_b = (str(counts.loc[counts["size"].idxmax(), name]) for name in ("tap_a", "tap_b"))
+        tap_a, tap_b = _commonest(both[["tap_a", "tap_b"]])
         here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
         shown = here.iloc[np.unique(np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int))]
         axes = figure.subplots(4, 6, sharex=True, sharey=True).ravel()
@@ -189,12 +189,20 @@ def matched_pairs(
         first = here.iloc[0]
         figure.suptitle(
             f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
-            f"{len(here)} matched pairs of curve detectors; r on held-out photographs (Haar basis, untrained twin)",
+            f"{len(here)} matched pairs of curve detectors,\nspread evenly over "
+            "orientation; r on held-out photographs (in brackets: the same in a Haar basis, in an untrained twin)",
             fontsize=6.5,
         )
         figure.supxlabel("orientation of the curve (degrees)", fontsize=6)
         figure.supylabel("response / peak", fontsize=6)
     return figure
+
+
+def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
+    """Return the most frequent row of two columns; of equals, the one that comes first."""
+    counted = Counter(pairs.itertuples(index=False, name=None))
+    first, second = max(counted, key=lambda pair: counted[pair])
+    return str(first), str(second)
 
 
 def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
@@ -242,7 +250,7 @@ def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
         ax.set(xlabel="Pearson r on held-out photographs", ylabel="taps")
         ax.set_title("matched pairs of curve detectors, each beside its nulls")
-        sns.move_legend(ax, "lower right", title=None, frameon=False)
+        sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
     return figure
 
 

@@ -316,7 +316,9 @@ def validate(model: type[S], data: dict[str, Any], where: str, error: type[Unive
 
 
 def _first_problem(model: type[BaseModel], cause: ValidationError) -> str:
-    problem = cause.errors(include_url=False)[0]
+    problems = cause.errors(include_url=False)
+    # A misspelt key shows as a missing one too: the misspelling is what the user has to see.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     keys = [str(part) for part in problem["loc"]]
     place = ".".join(keys) or "the file"
     if problem["type"] == "extra_forbidden":

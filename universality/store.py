@@ -179,7 +179,8 @@ class StoreWriter:
             compressors=[ZstdCodec(level=1, checksum=True)],
             fill_value=float("nan"),
             dimension_names=dims,
-            attributes={"units": "a.u."},
+            # The CF attribute by which xarray finds the labels of the stimuli.
+            attributes={"units": "a.u.", "coordinates": " ".join(str(name) for name in parameters.coords)},
             config={"write_empty_chunks": True},
         )
         _write_coordinates(group, parameters)

@@ -1,0 +1,35 @@
+# Two commands do all the set-up: `make demo` and `make test`. The environment is .venv, or VENV=another/folder.
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint format benchmark clean
+
+demo: $(VENV)/.demo
+	$(BIN)/universality run analyses/quickstart/job.toml
+
+# Each worker of the test run uses one thread: two workers on two cores, no waiting for one another.
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.demo
+	$(BIN)/python tests/benchmarks/extraction_speed.py
+
+$(VENV)/.%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "universality needs Python 3.11 or newer, '$(PYTHON)' is older; call make with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

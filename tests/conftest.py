@@ -1,0 +1,65 @@
+"""A small job on the real networks, run once per worker: one shallow tap, few stimuli."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import universality
+from universality.runs import Run
+
+SMALL_JOB = """
+name = "small"
+question = "Does the whole path hold together?"
+seed = 3
+
+[[models]]
+id = "package/efficientnet_lite0"
+taps = ["blocks.1.1.bn2", "blocks.2.1.bn2"]
+
+[[models]]
+id = "package/efficientnet_lite1"
+taps = ["blocks.2.1.bn2"]
+
+[stimuli.natural]
+crops = 60
+
+[stimuli.curves]
+orientations = 8
+curvatures = [0.0, 5.0]
+
+[extraction]
+reduction = "center"
+
+[comparison]
+bootstraps = 100
+
+[nulls]
+calibration_crops = 32
+haar_rotations = 2
+shuffles = 2
+"""
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    job: Path
+    out: Path
+    store: Path
+    run: Run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread():
+    """Workers of the test run share the cores; waiting for one another costs more than a second thread gives."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> SmallRun:
+    folder = tmp_path_factory.mktemp("small")
+    job = folder / "job.toml"
+    job.write_text(SMALL_JOB, encoding="utf-8")
+    finished = universality.run(job, folder / "run", store=folder / "store")
+    return SmallRun(job, folder / "run", folder / "store", finished)

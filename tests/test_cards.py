@@ -1,0 +1,255 @@
+"""Every card of `model_zoo/` against the network it describes, by oracles that share nothing with the package.
+
+A NaN in the image reaches exactly the units that see its pixel: convolutions, maxima, rectifiers and sums all hand it
+on, whatever the weights. So one forward pass of the real network with random weights measures the receptive field,
+stride and offset of every tap at every position, with the network's own padding.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from universality import extraction, hooks, zoo
+from universality.errors import TapError
+from universality.resources import resource
+
+PLACES = sorted(path.relative_to(resource("model_zoo")) for path in resource("model_zoo").glob("*/*.toml"))
+IDS = [place.with_suffix("").as_posix() for place in PLACES]
+TAPS = [(model_id, tap) for model_id in IDS for tap in zoo.card(model_id).taps]
+STRIP_PX = 64  # width of the images that measure along the height: the narrowest that every network's pools accept
+MARGIN_PX = 256  # a multiple of every stride, so that padding which depends on the size stays as at the card's size
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    # On a busy machine, threads that wait for one another cost more than they bring for single images.
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(kept)
+
+
+@pytest.fixture(scope="module", params=IDS)
+def card(request):
+    return zoo.card(request.param)
+
+
+@pytest.fixture(scope="module")
+def network(card):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built = zoo.build(card)
+    open_residual_branches(built)
+    return built
+
+
+def open_residual_branches(network):
+    # timm starts the last normalisation of a residual block at 0: the branch is shut and passes no gradient.
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if weight is not None and not weight.any():
+            nn.init.ones_(weight)
+
+
+def test_there_are_the_twelve_cards():
+    assert len(IDS) == 12
+    assert list(zoo.cards()) == IDS
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_id_is_the_place_and_the_facts_are_there(model_id):
+    card = zoo.card(model_id)
+    assert card.id == model_id
+    assert card.source == model_id.split("/")[0]
+    assert card.licence and card.citation and card.training_set
+    assert card.weights.url or card.weights.package
+
+
+@pytest.mark.parametrize(
+    ("model_id", "tap", "rf_px"),
+    [
+        ("torchvision/alexnet", "features.1", 11),  # conv1: its kernel
+        ("torchvision/alexnet", "features.4", 51),
+        ("torchvision/alexnet", "features.7", 99),
+        ("torchvision/alexnet", "features.9", 131),
+        ("torchvision/alexnet", "features.11", 163),  # conv5
+        ("torchvision/vgg16", "features.29", 196),  # conv5_3
+        ("timm/vgg16", "features.29", 196),
+        ("torchvision/resnet50", "layer4.2", 427),  # stride in the 3x3 convolution (v1.5)
+        ("timm/resnet50", "layer4.2", 427),
+        ("timm/resnet18", "layer4.1", 435),
+    ],
+)
+def test_published_receptive_field(model_id, tap, rf_px):
+    assert zoo.card(model_id).tap(tap).rf_px == rf_px
+
+
+def test_probe_agrees_with_every_tap(card, network):
+    """Path, calls, call, channels and map size, in one full forward pass."""
+    assert extraction.probe(network, card.taps, card.preprocessing.size_px) in [tap.name for tap in card.taps]
+
+
+def test_probe_refuses_each_wrong_fact(card, network):
+    tap, size = card.taps[-1], card.preprocessing.size_px
+    for wrong in (
+        {"channels": tap.channels + 1},
+        {"size": tap.size + 1},
+        {"calls": tap.calls + 1},
+        {"path": "nowhere"},
+    ):
+        with pytest.raises(TapError):
+            extraction.probe(network, [tap.model_copy(update=wrong)], size)
+
+
+class CountWeightOperations(TorchDispatchMode):
+    """Counts convolutions and matrix products where they are computed, whatever module asks for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in ("convolution", "linear", "addmm", "mm")
+        return func(*args, **(kwargs or {}))
+
+
+def test_relative_depth_counts_the_operations_that_ran(card, network):
+    counter, at, calls = CountWeightOperations(), {}, {}
+    modules = dict(network.named_modules())
+
+    def note(path):
+        call = calls[path] = calls.get(path, -1) + 1
+        at[path, call] = counter.count
+
+    handles = [modules[p].register_forward_hook(lambda *_, p=p: note(p)) for p in {tap.path for tap in card.taps}]
+    try:
+        with torch.no_grad(), counter:
+            network(torch.zeros(1, 3, card.preprocessing.size_px, card.preprocessing.size_px))
+    finally:
+        for handle in handles:
+            handle.remove()
+    measured = {tap.name: at[tap.path, tap.call] / counter.count for tap in card.taps}
+    stated = {tap.name: tap.relative_depth for tap in card.taps}
+    assert stated == pytest.approx(measured, abs=6e-5)
+
+
+def footprints(network, taps, images):
+    """Return, by tap name, which (image, y, x) of the map some NaN of the image reached."""
+    found = {}
+
+    def note(tap, maps):
+        found[tap.name] = maps.isnan().any(1).numpy()
+        if len(found) == len(taps):
+            raise hooks.StopForward
+
+    with torch.inference_mode(), hooks.watching(network, taps, note):
+        hooks.forward(network, images)
+    return found
+
+
+def stated_footprint(tap, length, pixels):
+    """Return which of `length` positions see each pixel, by the card."""
+    centres = tap.rf_start_px + tap.stride_px * np.arange(length)
+    return np.abs(centres - np.asarray(pixels)[:, None]) <= (tap.rf_px - 1) / 2
+
+
+def image_with_nan(height, width, rows=(), columns=()):
+    images = torch.randn(len(rows) + len(columns), 3, height, width, generator=torch.Generator().manual_seed(1))
+    for image, row in zip(images, rows, strict=False):
+        image[:, row, :] = torch.nan
+    for image, column in zip(images[len(rows) :], columns, strict=True):
+        image[:, :, column] = torch.nan
+    return images
+
+
+def test_receptive_fields_at_the_size_of_the_card(card, network):
+    size = card.preprocessing.size_px
+    rows = [0, size // 3, size // 2, size // 2 + 1]
+    seen = footprints(network, card.taps, image_with_nan(size, STRIP_PX, rows=rows))
+    for tap in card.taps:
+        assert seen[tap.name].shape[1] == tap.size
+        np.testing.assert_array_equal(
+            seen[tap.name].any(2), stated_footprint(tap, tap.size, rows), err_msg=f"{card.id} {tap.name}"
+        )
+
+
+@pytest.mark.parametrize("side", ["rows", "columns"])
+def test_receptive_fields_where_whole_fields_fit(card, network, side):
+    """In a longer image no field touches the border, so that both its ends, the stride and the offset show."""
+    largest = max(tap.rf_px for tap in card.taps)
+    length = card.preprocessing.size_px + MARGIN_PX
+    while length < 2 * largest:
+        length += MARGIN_PX
+    pixels = [length // 2, length // 2 + 7]
+    shape = (length, STRIP_PX) if side == "rows" else (STRIP_PX, length)
+    seen = footprints(network, card.taps, image_with_nan(*shape, **{side: pixels}))
+    for tap in card.taps:
+        came = seen[tap.name].any(2 if side == "rows" else 1)
+        assert not came.all(1).any(), "the image is too short to show the ends of this field"
+        np.testing.assert_array_equal(
+            came, stated_footprint(tap, came.shape[1], pixels), err_msg=f"{card.id} {tap.name}"
+        )
+
+
+def sequential_geometry(features, upto):
+    """Receptive field, stride and first centre after module `upto`, by the textbook recursion."""
+    field, stride, start = 1, 1, 0.0
+    for name, module in features.named_children():
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d)):
+            kernel, step, pad = (
+                value[0] if isinstance(value, tuple) else value
+                for value in (module.kernel_size, module.stride, module.padding)
+            )
+            field += (kernel - 1) * stride
+            start += ((kernel - 1) / 2 - pad) * stride
+            stride *= step
+        if name == upto:
+            return field, stride, start
+    raise AssertionError(upto)
+
+
+def test_sequential_networks_follow_the_recursion(card, network):
+    if card.architecture not in ("alexnet", "vgg16", "vgg19"):
+        pytest.skip("not a sequence of modules")
+    for tap in card.taps:
+        stated = (tap.rf_px, tap.stride_px, tap.rf_start_px)
+        assert stated == sequential_geometry(network.features, tap.path.removeprefix("features.")), tap.name
+
+
+def gradient_supports(network, taps, images):
+    """Return, by tap name, (first row, last row, first column, last column) that the centre unit's gradient reaches."""
+    images = images.requires_grad_()
+    caught = {}
+    with hooks.watching(network, taps, lambda tap, maps: caught.update({tap.name: maps.clone()})):
+        hooks.forward(network, images)
+    return {tap.name: gradient_box(caught[tap.name], tap.center_index(images.shape[-1]), images) for tap in taps}
+
+
+def gradient_box(maps, index, images):
+    weights = torch.randn(maps.shape[:2], generator=torch.Generator().manual_seed(2))
+    (gradient,) = torch.autograd.grad((maps[:, :, index, index] * weights).sum(), images, retain_graph=True)
+    seen = (gradient != 0).any(0).any(0)
+    rows, columns = (torch.nonzero(seen.any(axis)).ravel() for axis in (1, 0))
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def test_real_gradient_of_the_centre_unit_fills_the_stated_field(card, network):
+    """Not a copy made linear: rectifiers and maxima as they are, so only many channels fill a field to its ends."""
+    size = card.preprocessing.size_px
+    taps = [tap for tap in card.taps if tap.rf_px < size]
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
+    boxes = gradient_supports(network, taps, images)
+    for tap in taps:
+        centre = tap.rf_start_px + tap.stride_px * tap.center_index(size)
+        low, high = (int(centre + sign * (tap.rf_px - 1) / 2) for sign in (-1, 1))
+        low, high = max(low, 0), min(high, size - 1)
+        assert boxes[tap.name] == (low, high, low, high), f"{card.id} {tap.name}"
+
+
+@pytest.mark.parametrize(("model_id", "tap"), TAPS, ids=[f"{model_id}-{tap.name}" for model_id, tap in TAPS])
+def test_centre_unit_is_the_one_nearest_the_middle(model_id, tap):
+    size = zoo.card(model_id).preprocessing.size_px
+    centres = tap.rf_start_px + tap.stride_px * np.arange(tap.size)
+    assert tap.center_index(size) == np.argmin(np.abs(centres - (size - 1) / 2))  # argmin: the lower of two

@@ -1,0 +1,234 @@
+"""The command line: what it prints, and one sentence for every mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from universality import cli, zoo
+
+GOOD = """
+name = "bad"
+[[models]]
+id = "package/efficientnet_lite0"
+taps = ["blocks.1.1.bn2"]
+[[models]]
+id = "package/efficientnet_lite1"
+taps = ["blocks.1.1.bn2"]
+[stimuli.natural]
+crops = 60
+[extraction]
+reduction = "center"
+"""
+
+# (what is changed in the good job, what the sentence has to name)
+BAD_JOBS = [
+    (("lite0", "lite9"), ("unknown model 'package/efficientnet_lite9'", "did you mean 'package/efficientnet_lite")),
+    (("blocks.1.1.bn2", "blocks.1.1.bn3"), ("no tap 'blocks.1.1.bn3'", "did you mean 'blocks.1.1.bn2'")),
+    (
+        ("[extraction]", '[comparison]\nmeasures = ["cka_linaer_debiased"]\n[extraction]'),
+        ("unknown measure 'cka_linaer_debiased'", "did you mean 'cka_linear_debiased'"),
+    ),
+    (("[extraction]", "[extraction"), ("is not valid TOML", "line")),
+    (("reduction =", "reductoin ="), ("unknown key 'extraction.reductoin'", "did you mean 'reduction'")),
+    (('reduction = "center"', "batch_size = 8"), ("key 'extraction.reduction' is missing", "add it")),
+    (('"center"', '"centre"'), ("key 'extraction.reduction'", "'center'", "came: 'centre'")),
+    (("crops = 60", "crops = 0"), ("stimulus set 'natural' is empty", "set stimuli.natural.crops")),
+    (("crops = 60", "crops = -3"), ("key 'stimuli.natural.crops'", "came: -3")),
+    (("lite1", "lite0"), ("values appear twice", "name each once")),
+    (('name = "bad"', 'name = "../bad"'), ("key 'name'", "came: '../bad'")),
+    (("[extraction]", "[stimuli.curves]\ncurvatures = [1.0, 2.0]\n[extraction]"), ("contain 0, the straight line",)),
+]
+
+
+def command(monkeypatch, capsys, *arguments):
+    """Run the command line in this process; return (exit status, standard output, standard error)."""
+    monkeypatch.setattr(sys, "argv", ["universality", *map(str, arguments)])
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as leaving:
+        status = leaving.code or 0
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def assert_one_sentence(error: str, *named: str) -> None:
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    for text in named:
+        assert text in error
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+@pytest.mark.parametrize(("change", "named"), BAD_JOBS)
+def test_bad_job_is_one_sentence_and_writes_nothing(monkeypatch, capsys, tmp_path, verb, change, named):
+    monkeypatch.chdir(tmp_path)
+    Path("job.toml").write_text(GOOD.replace(change[0], change[1], 1), encoding="utf-8")
+    status, out, err = command(monkeypatch, capsys, verb, "job.toml")
+    assert status == 1
+    assert_one_sentence(err, *named)
+    assert out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["job.toml"]
+
+
+def test_missing_job_file(monkeypatch, capsys, tmp_path):
+    status, _, err = command(monkeypatch, capsys, "run", tmp_path / "none.toml")
+    assert status == 1
+    assert_one_sentence(err, "none.toml' does not exist")
+
+
+def test_binary_job_file(monkeypatch, capsys, tmp_path):
+    (tmp_path / "job.toml").write_bytes(bytes(range(256)))
+    status, _, err = command(monkeypatch, capsys, "plan", tmp_path / "job.toml")
+    assert status == 1
+    assert_one_sentence(err, "cannot be read as UTF-8 text")
+
+
+def test_folder_as_job_file(monkeypatch, capsys, tmp_path):
+    status, _, err = command(monkeypatch, capsys, "plan", tmp_path)
+    assert status == 1
+    assert_one_sentence(err, "is a folder, expected a TOML file")
+
+
+class TestWeights:
+    @pytest.fixture
+    def job(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv(zoo.WEIGHTS_FOLDER_VARIABLE, raising=False)
+        path = tmp_path / "job.toml"
+        path.write_text(GOOD, encoding="utf-8")
+        return path
+
+    def put(self, state) -> Path:
+        path = Path("data/weights/package/efficientnet_lite0.pth")
+        path.parent.mkdir(parents=True)
+        torch.save(state, path)
+        return path
+
+    def test_missing_with_no_hub(self, monkeypatch, capsys, job):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(zoo, "_reachable", lambda url: False)
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(job.parent / "hub"))
+        job.write_text(
+            GOOD.replace("package/efficientnet_lite0", "torchvision/alexnet").replace("blocks.1.1.bn2", "features.4", 1)
+        )
+        status, _, err = command(monkeypatch, capsys, "run", job)
+        assert status == 1
+        assert_one_sentence(err, "weights of 'torchvision/alexnet' are missing", "data/weights/torchvision/alexnet")
+
+    def test_other_hash_than_the_card(self, monkeypatch, capsys, job):
+        state = dict(zoo.build(zoo.card("package/efficientnet_lite0")).state_dict())
+        self.put(state)
+        status, _, err = command(monkeypatch, capsys, "run", job)
+        assert status == 1
+        assert_one_sentence(err, "have the state-dict hash", "the card states 4c6ab284cc48...")
+
+    def test_wrong_shape(self, monkeypatch, capsys, job):
+        state = dict(zoo.build(zoo.card("package/efficientnet_lite0")).state_dict())
+        state["conv_stem.weight"] = torch.zeros(32, 3, 5, 5)
+        self.put(state)
+        status, _, err = command(monkeypatch, capsys, "run", job)
+        assert status == 1
+        assert_one_sentence(err, "shape (32, 3, 5, 5) for 'conv_stem.weight'", "expected (32, 3, 3, 3)")
+
+    def test_file_with_code(self, monkeypatch, capsys, job):
+        self.put({"x": Path("code")})
+        status, _, err = command(monkeypatch, capsys, "run", job)
+        assert status == 1
+        assert_one_sentence(err, "is not a plain state dict", "files with code are refused")
+
+    def test_damaged_file(self, monkeypatch, capsys, job):
+        path = self.put({"x": torch.zeros(3)})
+        path.write_bytes(path.read_bytes()[:40])
+        status, _, err = command(monkeypatch, capsys, "run", job)
+        assert status == 1
+        assert_one_sentence(err, "is not a plain state dict")
+
+
+def test_run_prints_tables_findings_and_files(monkeypatch, capsys, small):
+    status, out, err = command(monkeypatch, capsys, "run", small.job, "--out", small.out, "--store", small.store)
+    assert status == 0
+    assert "extracted nothing" in err
+    assert "computed nothing" in err
+    assert "blocks.2.1.bn2" in out
+    assert "untrained" in out
+    for name in ("similarity.parquet", "correspondence.parquet", "families.parquet", "figures", "report.html"):
+        assert f"{small.out / name}\n" in out
+
+
+def test_plan_prints_what_exists(monkeypatch, capsys, small, tmp_path):
+    _, out, _ = command(monkeypatch, capsys, "plan", small.job, "--out", small.out, "--store", small.store)
+    assert "12 of 12 stores exist, 0 to extract" in out
+    assert "nothing to compute" in out
+    assert "same_field_of_view: every network sees the same scenes" in out
+    _, out, _ = command(monkeypatch, capsys, "plan", small.job, "--out", tmp_path / "r", "--store", tmp_path / "s")
+    assert "0 of 12 stores exist, 12 to extract, at most 0.6 MB" in out
+
+
+def test_damaged_store_is_one_sentence(monkeypatch, capsys, small, tmp_path):
+    import shutil
+
+    shutil.copytree(small.store, tmp_path / "store")
+    victim = next(tmp_path.glob("store/*/manifest.json"))
+    victim.write_text(victim.read_text()[:100])
+    status, _, err = command(
+        monkeypatch, capsys, "run", small.job, "--out", tmp_path / "r", "--store", tmp_path / "store"
+    )
+    assert status == 1
+    assert_one_sentence(err, "no readable manifest.json", "--repair")
+
+
+def test_foreign_run_directory_is_one_sentence(monkeypatch, capsys, small, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(small.job.read_text(encoding="utf-8").replace('"small"', '"other"'))
+    status, _, err = command(monkeypatch, capsys, "run", other, "--out", small.out, "--store", small.store)
+    assert status == 1
+    assert_one_sentence(err, "belongs to another job ('small'", "give another folder with --out")
+
+
+def test_zoo_list_names_every_card(monkeypatch, capsys):
+    status, out, _ = command(monkeypatch, capsys, "zoo", "list")
+    assert status == 0
+    for model in zoo.cards():
+        assert model in out
+
+
+def test_zoo_show_prints_taps(monkeypatch, capsys):
+    _, out, _ = command(monkeypatch, capsys, "zoo", "show", "torchvision/googlenet")
+    assert "Not the InceptionV1 of the circuits articles" in out
+    assert "inception3a" in out
+
+
+def test_zoo_show_unknown(monkeypatch, capsys):
+    status, _, err = command(monkeypatch, capsys, "zoo", "show", "torchvision/alexnt")
+    assert status == 1
+    assert_one_sentence(err, "did you mean 'torchvision/alexnet'?")
+
+
+def test_versions(monkeypatch, capsys):
+    _, out, _ = command(monkeypatch, capsys, "versions")
+    assert f"torch {torch.__version__.split('+')[0]}" in out
+    assert out.startswith("universality 0.")
+
+
+def test_help_of_every_command_has_a_sentence(monkeypatch, capsys):
+    for arguments in (["--help"], ["run", "--help"], ["plan", "--help"], ["zoo", "--help"], ["zoo", "show", "--help"]):
+        status, out, _ = command(monkeypatch, capsys, *arguments)
+        assert status == 0
+        assert "Usage:" in out
+
+
+def test_installed_command_reports_a_mistake_without_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "universality.cli", "plan", "none.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: job 'none.toml' does not exist; check the path\n"

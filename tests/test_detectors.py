@@ -1,0 +1,346 @@
+"""Detectors planted into responses: each is found, each impostor is refused, and each for its own reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from universality.detectors import (
+    INVARIANT,
+    NAIVE,
+    CurveGrid,
+    curve_responses,
+    curve_table,
+    preference_spread_deg,
+    within,
+)
+from universality.spec import CurveStimuli
+from universality.stimuli import curves
+
+SPEC = CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0, 12.0))
+PARAMETERS = curves.parameters(SPEC)
+THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))
+CURVED = CURVATURE > 0
+CROPS = 60
+INVARIANT_PASSES = [f"pass_{c.column}" for c in (*INVARIANT.tuned, *INVARIANT.specific)]
+
+
+def lobe(mu, k=4.0):
+    """Von Mises lobe with peak 1 at `mu` degrees, over the stimuli."""
+    return np.exp(k * (np.cos(np.deg2rad(THETA - mu)) - 1))
+
+
+def box(mu, half_width):
+    """1 within `half_width` degrees of `mu`, a little more at `mu` itself, 0 elsewhere."""
+    distance = np.abs((THETA - mu + 180) % 360 - 180)
+    return np.where(distance <= half_width, 0.95, 0.0) + 0.05 * (distance == 0)
+
+
+def gain(best=8.0):
+    """1 at the best curvature, 0.7 at the others."""
+    return np.where(best == CURVATURE, 1.0, 0.7)
+
+
+def curve_unit(mu=70.0, amplitude=6.0, line=0.5, best=8.0, tuning=None):
+    """Activations (stimulus,) of an ideal curve detector: one tuning in all variants, little answer to a line."""
+    tuning = lobe(mu) if tuning is None else tuning
+    return np.where(CURVED, amplitude * gain(best) * tuning, line)
+
+
+def edge_unit(mu=70.0, amplitude=6.0):
+    """An odd edge filter: the polarity decides which side it answers to, and a thin stroke moves it little."""
+    thin = 0.05 * (lobe(mu) + lobe(mu + 180))
+    filled = np.where(VARIANT == "filled_dark", lobe(mu), lobe(mu + 180))
+    answer = np.where(np.char.startswith(VARIANT, "thin"), thin, filled)
+    return amplitude * answer * np.where(CURVED, 1.0, 0.9)
+
+
+def line_unit(mu=70.0, amplitude=6.0):
+    """An even line detector: a period of 180 degrees, best for no curvature."""
+    return amplitude * (lobe(mu, 8) + lobe(mu + 180, 8)) * np.where(CURVED, 0.8, 1.0)
+
+
+def natural(units, seed=0):
+    """Activations (crop, unit) for photographs with a standard deviation of exactly 1: sigma is then a.u."""
+    x = np.random.default_rng(seed).standard_normal((CROPS, units)) + 3.0
+    return (x - x.mean(axis=0)) / x.std(axis=0) + 3.0
+
+
+def responses(units, photographs=None, parameters=PARAMETERS):
+    """Put units, each (stimulus,), into a layer."""
+    activations = np.stack(units, axis=1)
+    photographs = natural(len(units)) if photographs is None else photographs
+    return curve_responses(activations, photographs, CurveGrid.of(parameters))
+
+
+def table_of(*units, **changes):
+    return curve_table(responses(list(units), **changes))
+
+
+# A slight preference, so that the angle of each is defined beyond rounding.
+LEANING = 1.0 + 0.05 * lobe(30, 1)
+PANEL = [
+    curve_unit(10),
+    curve_unit(200, best=4.0),
+    edge_unit() * LEANING,
+    line_unit() * LEANING,
+    curve_unit(amplitude=1.0),
+    np.random.default_rng(5).standard_normal(THETA.size),
+    2.0 * LEANING,
+]
+
+
+# What is planted is found
+
+
+@pytest.mark.parametrize("mu", [0.0, 70.0, 183.0, 355.0])
+@pytest.mark.parametrize("best", [4.0, 8.0, 12.0])
+def test_ideal_curve_unit_is_a_detector(mu, best):
+    unit = table_of(curve_unit(mu, best=best)).iloc[0]
+    assert unit["live"]
+    assert unit["tuned"]
+    assert unit["detector"]
+    assert unit["strong"]
+    assert within(unit["preferred_deg"], mu, 5.0)
+    assert within(unit["argmax_deg"], mu, 5.0)
+    assert unit["preferred_curvature"] == best
+
+
+def test_figures_of_an_ideal_unit():
+    """Closed forms: the mean over curvatures is 0.8 times the best one's answer; the line's is 0.5."""
+    unit = table_of(curve_unit(70, amplitude=6.0, line=0.5)).iloc[0]
+    assert unit["peak_sigma"] == pytest.approx(6.0 * 0.8)
+    assert unit["curve_over_line"] == pytest.approx(6.0 / 0.5)
+    assert unit["invariance"] == pytest.approx(1.0)
+    assert unit["naive_r1"] == pytest.approx(unit["r1"])
+    assert unit["naive_peak_sigma"] == pytest.approx(6.0 * 0.8)
+    assert unit["naive_curve_over_line"] == pytest.approx(6.0 * 0.8 / 0.5)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 3.0])
+def test_responses_are_in_sigma_of_the_photographs_without_subtracting_a_mean(sigma):
+    layer = responses([curve_unit(amplitude=6.0)], photographs=sigma * natural(1) + 100.0)
+    assert layer.tuning.max() == pytest.approx(6.0 * 0.8 / sigma)
+
+
+def test_strong_needs_two_sigma():
+    table = table_of(curve_unit(amplitude=2.4), curve_unit(amplitude=2.6))
+    assert table["detector"].tolist() == [True, True]
+    assert table["strong"].tolist() == [False, True]
+
+
+# Impostors
+
+
+def test_odd_edge_filter_passes_the_naive_rule_only():
+    unit = table_of(edge_unit()).iloc[0]
+    assert unit["naive_detector"]
+    assert not unit["detector"]
+    assert not unit["tuned"]
+    assert not unit["pass_invariance"]
+    assert not unit["pass_r1"]
+    assert unit["echo"] > 0.9
+
+
+def test_line_detector_fails_line_and_echo():
+    unit = table_of(line_unit()).iloc[0]
+    assert not unit["detector"]
+    assert not unit["naive_detector"]
+    assert not unit["pass_curve_over_line"]
+    assert not unit["pass_echo"]
+    assert unit["echo"] == pytest.approx(1.0)
+    assert unit["r2"] > 0.5 > unit["r1"]
+    assert np.isnan(unit["preferred_curvature"])
+
+
+def test_dead_unit_is_masked_and_never_a_detector():
+    photographs = natural(3)
+    photographs[:, 1] = 0.25
+    layer = responses([curve_unit(), curve_unit(), curve_unit()], photographs=photographs)
+    table = curve_table(layer)
+    assert layer.live.tolist() == [True, False, True]
+    assert (layer.responses[1] == 0).all()
+    assert table["live"].tolist() == [True, False, True]
+    for column in ("tuned", "detector", "strong", "naive_detector"):
+        assert table[column].tolist() == [True, False, True], column
+    assert table.loc[1, ["preferred_deg", "r1", "invariance", "curve_over_line"]].isna().all()
+    assert table.loc[1, "peak_sigma"] == 0.0
+
+
+def test_layer_of_dead_units_has_no_detector():
+    table = table_of(curve_unit(), edge_unit(), photographs=np.full((CROPS, 2), 1.5))
+    assert not table[["live", "tuned", "detector", "strong", "naive_detector"]].any(axis=None)
+
+
+def test_untuned_unit_is_no_detector():
+    noise = 2 + 0.3 * np.random.default_rng(0).standard_normal(THETA.size)
+    table = table_of(np.full(THETA.size, 4.0), noise)
+    assert not table[["tuned", "detector", "naive_detector"]].any(axis=None)
+    assert not table["pass_r1"].any()
+
+
+def test_unit_that_never_responds_to_curves_is_no_detector():
+    table = table_of(np.zeros(THETA.size), np.full(THETA.size, -2.0), -curve_unit())
+    assert not table[["tuned", "detector", "naive_detector"]].any(axis=None)
+    assert table["live"].all()
+
+
+def preferring_otherwise(amplitude=6.0, line=0.5):
+    """Four variants that prefer four angles: their mean is tuned, they do not agree."""
+    offsets = {"thin_dark": -45, "thin_bright": -15, "filled_dark": 15, "filled_bright": 45}
+    mu = np.vectorize(offsets.get)(VARIANT)
+    return np.where(CURVED, amplitude * gain() * np.exp(20 * (np.cos(np.deg2rad(THETA - mu)) - 1)), line)
+
+
+# One planted cause for every criterion of the invariant rule; everything else about the unit is ideal.
+CAUSES = {
+    "r1": curve_unit(tuning=box(70, 120)),
+    "invariance": preferring_otherwise(amplitude=20.0),
+    "peak_sigma": curve_unit(amplitude=1.2, line=0.1),
+    "curve_over_line": curve_unit(line=6.0 / 1.19),
+    "echo": curve_unit(tuning=lobe(70, 4) + 0.5 * lobe(250, 40)),
+}
+NAIVE_CAUSES = {
+    "naive_r1": curve_unit(tuning=box(70, 100)),
+    "naive_peak_sigma": curve_unit(amplitude=2.4, line=0.1),
+    "naive_echo": curve_unit(tuning=lobe(70, 4) + 0.3 * lobe(250, 40)),
+    "naive_curve_over_line": curve_unit(line=6.0 * 0.85),
+}
+
+
+@pytest.mark.parametrize("column", [c.column for c in (*INVARIANT.tuned, *INVARIANT.specific)])
+def test_every_criterion_fails_alone_when_its_cause_is_planted(column):
+    unit = table_of(CAUSES[column]).iloc[0]
+    assert [name for name in INVARIANT_PASSES if not unit[name]] == [f"pass_{column}"]
+    assert not unit["detector"]
+    assert unit["tuned"] == (column in {c.column for c in INVARIANT.specific})
+
+
+@pytest.mark.parametrize("column", [c.column for c in (*NAIVE.tuned, *NAIVE.specific)])
+def test_every_naive_criterion_fails_alone_when_its_cause_is_planted(column):
+    unit = table_of(NAIVE_CAUSES[column]).iloc[0]
+    names = [f"pass_{c.column}" for c in (*NAIVE.tuned, *NAIVE.specific)]
+    assert [name for name in names if not unit[name]] == [f"pass_{column}"]
+    assert not unit["naive_detector"]
+
+
+@pytest.mark.parametrize(("ratio", "passes"), [(1.19, False), (1.21, True)], ids=["just below", "just above"])
+def test_threshold_of_curve_over_line(ratio, passes):
+    unit = table_of(curve_unit(line=6.0 / ratio)).iloc[0]
+    assert unit["curve_over_line"] == pytest.approx(ratio)
+    assert unit["pass_curve_over_line"] == passes
+
+
+@pytest.mark.parametrize("line", [0.0, -1.0])
+def test_unit_that_answers_to_no_line_prefers_curves_without_limit(line):
+    unit = table_of(curve_unit(line=line)).iloc[0]
+    assert unit["curve_over_line"] == np.inf
+    assert unit["detector"]
+
+
+# What must not matter
+
+
+def test_order_of_the_stimuli_does_not_matter():
+    order = np.random.default_rng(3).permutation(THETA.size)
+    shuffled = PARAMETERS.isel(stimulus=order)
+    plain = table_of(*PANEL)
+    moved = curve_table(curve_responses(np.stack(PANEL, axis=1)[order], natural(len(PANEL)), CurveGrid.of(shuffled)))
+    pd.testing.assert_frame_equal(moved, plain, check_exact=True)
+
+
+def test_order_of_the_stimuli_matters_where_labels_do_not_follow():
+    """The test above can fail: rows moved without their labels lose the detectors."""
+    order = np.random.default_rng(3).permutation(THETA.size)
+    moved = curve_responses(np.stack(PANEL, axis=1)[order], natural(len(PANEL)), CurveGrid.of(PARAMETERS))
+    assert not curve_table(moved)["detector"].any()
+
+
+def test_grid_holds_every_stimulus_at_its_place():
+    grid = CurveGrid.of(PARAMETERS.isel(stimulus=np.random.default_rng(1).permutation(THETA.size)))
+    assert grid.rows.shape == (4, 4, 36)
+    assert sorted(grid.rows.ravel()) == list(range(THETA.size))
+    assert grid.curvatures[0] == 0.0
+    own = CurveGrid.of(PARAMETERS)
+    arranged = own.arrange(np.stack([THETA, CURVATURE], axis=1))
+    assert (arranged[0] == own.angles_deg).all()
+    assert (arranged[1] == own.curvatures[:, None]).all()
+    assert (VARIANT[own.rows] == np.array(own.variants)[:, None, None]).all()
+
+
+def test_shuffled_angles_kill_detectors():
+    units = [curve_unit(mu) for mu in range(0, 360, 15)]
+    layer = responses(units)
+    assert curve_table(layer)["detector"].all()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        shuffled = curve_responses(np.stack(units, axis=1), natural(len(units)), layer.grid.shuffled(rng))
+        assert not curve_table(shuffled)["detector"].any()
+        # A shuffle moves responses between angles only: what the unit answers at all stays.
+        np.testing.assert_allclose(shuffled.responses.mean(axis=3), layer.responses.mean(axis=3), atol=1e-12)
+
+
+@given(scale=st.floats(1e-4, 1e4))
+@settings(derandomize=True, deadline=None, max_examples=25)
+def test_scale_of_a_unit_does_not_matter(scale):
+    photographs = natural(len(PANEL))
+    plain = curve_table(responses(PANEL, photographs))
+    scaled = curve_table(responses([scale * unit for unit in PANEL], scale * photographs))
+    pd.testing.assert_frame_equal(scaled, plain, rtol=1e-6, atol=1e-9)
+
+
+def test_units_do_not_influence_one_another():
+    together = table_of(*PANEL, photographs=natural(len(PANEL)))
+    for u in range(len(PANEL)):
+        alone = table_of(PANEL[u], photographs=natural(len(PANEL))[:, [u]]).drop(columns="unit")
+        expected = together.drop(columns="unit").iloc[[u]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, expected)
+
+
+@pytest.mark.parametrize("turn", [10, 90, 250])
+def test_turning_a_unit_turns_its_preference_only(turn):
+    plain, turned = (table_of(curve_unit(mu)).iloc[0] for mu in (70, 70 + turn))
+    assert within(turned["preferred_deg"], plain["preferred_deg"] + turn, 1e-6)
+    for column in ("r1", "r2", "fwhm_deg", "echo", "peak_sigma", "invariance", "curve_over_line"):
+        assert turned[column] == pytest.approx(plain[column], abs=1e-9)
+
+
+def test_a_single_variant_agrees_with_itself():
+    spec = CurveStimuli(orientations=36, curvatures=(0.0, 8.0), variants=("thin_dark",))
+    parameters = curves.parameters(spec)
+    theta, curvature = parameters["orientation_deg"].values, parameters["curvature"].values
+    unit = np.where(curvature > 0, 4 * np.exp(4 * (np.cos(np.deg2rad(theta - 90)) - 1)), 0.2)
+    table = table_of(unit, parameters=parameters)
+    assert table["invariance"].tolist() == [1.0]
+    assert table["detector"].tolist() == [True]
+
+
+# Spread of the preference
+
+
+@pytest.mark.parametrize("offset", [5.0, 30.0, 60.0])
+def test_spread_of_preferences_is_the_circular_standard_deviation(offset):
+    """Two variants at +offset and two at -offset: the resultant is cos(offset), exactly."""
+    sign = np.where(np.char.startswith(VARIANT, "thin"), 1.0, -1.0)
+    unit = np.where(CURVED, np.exp(4 * (np.cos(np.deg2rad(THETA - 100 - sign * offset)) - 1)), 0.0)
+    expected = np.rad2deg(np.sqrt(-2 * np.log(np.cos(np.deg2rad(offset)))))
+    assert preference_spread_deg(responses([unit]))[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_spread_of_equal_preferences_is_0():
+    """At many angles: rounding must not lift the resultant above 1, whose logarithm has no root."""
+    spread = preference_spread_deg(responses([curve_unit(mu, line=0.0) for mu in np.arange(0, 360, 1.7)]))
+    np.testing.assert_allclose(spread, 0.0, atol=1e-5)
+
+
+def test_spread_of_a_dead_unit_is_undefined():
+    spread = preference_spread_deg(responses([curve_unit()], photographs=np.ones((CROPS, 1))))
+    assert np.isnan(spread).all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tolerance", "expected"), [(5, 355, 10, True), (5, 355, 9.9, False), (0, 180, 179, False)]
+)
+def test_within_wraps(a, b, tolerance, expected):
+    assert bool(within(np.array(a), np.array(b), tolerance)) is expected

@@ -1,0 +1,151 @@
+"""Figures show the table's values: tested against what is drawn, not against pixels."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from universality import figures, schema
+
+mpl.use("Agg")
+
+ANGLES = np.arange(36) * 10.0
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def similarity():
+    rows = [
+        {
+            "model_a": "m/a", "model_b": "m/b", "tap_a": f"a{i}", "tap_b": f"b{j}", "depth_a": 0.2 + i / 10,
+            "depth_b": 0.3 + j / 10, "measure": measure, "direction": "similarity", "value": 0.1 * i + 0.2 * j + 0.3,
+            "value_untrained": 0.2, "value_haar": 0.25, "value_shuffled": -0.01 * i, "n": 9, "p": 4, "q": 4, "reason": "",
+        }
+        for measure in ("cka_linear_debiased", "unit_match_hungarian")
+        for i in (1, 0)  # deeper tap first: the figure has to sort
+        for j in range(3)
+    ]  # fmt: skip
+    return schema.as_table(schema.SIMILARITY, pd.DataFrame(rows))
+
+
+def unit(model, seed, tap, number, preferred, *, detector=True):
+    curve = np.exp(2 * (np.cos(np.deg2rad(ANGLES - preferred)) - 1))
+    row = {column.name: 0 for column in schema.UNITS.columns}
+    kinds = {column.name: column.kind for column in schema.UNITS.columns}
+    row |= {name: False for name, kind in kinds.items() if kind == "bool"}
+    return row | {
+        "model": model, "seed": seed, "tap": tap, "unit": number, "preferred_deg": preferred, "detector": detector,
+        "r1": 0.7, "tuning_sigma": curve.astype(np.float32),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def units():
+    rows = [unit("m/a", -1, "a0", n, preferred) for n, preferred in enumerate((200.0, 20.0, 110.0))]
+    rows += [unit("m/a", 0, "a0", n, 0.0, detector=False) for n in range(3)]
+    rows += [unit("m/b", -1, "b0", n, 30.0) for n in range(2)] + [unit("m/b", 0, "b0", 0, 0.0, detector=False)]
+    return schema.as_table(schema.UNITS, pd.DataFrame(rows))
+
+
+@pytest.fixture
+def families():
+    base = {c.name: 0.0 for c in schema.FAMILIES.columns} | {"family": "curve", "rule": "invariant", "rf_px": 9}
+    rows = [
+        base | {"model": "m/a", "tap": "a0", "depth": 0.2, "n_units": 3, "n_detectors": 3, "share": 1.0},
+        base | {"model": "m/a", "tap": "a1", "depth": 0.4, "n_units": 5, "n_detectors": 1, "share": 0.2},
+        base | {"model": "m/b", "tap": "b0", "depth": 0.3, "n_units": 2, "n_detectors": 2, "share": 1.0},
+    ]
+    return schema.as_table(schema.FAMILIES, pd.DataFrame(rows))
+
+
+@pytest.fixture
+def correspondence():
+    base = {c.name: 0 for c in schema.CORRESPONDENCE.columns} | {
+        "model_a": "m/a", "model_b": "m/b", "tap_a": "a0", "tap_b": "b0", "family": "curve", "method": "hungarian",
+        "detector_a": True, "detector_b": True, "r_natural_haar": 0.31, "r_natural_untrained": 0.12,
+    }  # fmt: skip
+    rows = [
+        base | {"unit_a": 1, "unit_b": 0, "r_natural": 0.91, "preferred_a_deg": 20.0},
+        base | {"unit_a": 2, "unit_b": 1, "r_natural": 0.55, "preferred_a_deg": 110.0},
+        base | {"unit_a": 0, "unit_b": 1, "r_natural": 0.2, "preferred_a_deg": 200.0, "detector_b": False},
+    ]
+    return schema.as_table(schema.CORRESPONDENCE, pd.DataFrame(rows))
+
+
+def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
+    figure = figures.similarity_heatmaps(similarity)
+    panels = figure.axes[:4]
+    trained = panels[0].collections[0]
+    np.testing.assert_allclose(trained.get_array().reshape(2, 3), [[0.3, 0.5, 0.7], [0.4, 0.6, 0.8]])
+    assert {panel.collections[0].get_clim() for panel in panels} == {(-0.01, 1.0)}
+    assert [panel.get_title() for panel in panels] == [
+        "trained",
+        "untrained twins",
+        "B in a Haar basis",
+        "stimuli shuffled",
+    ]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a0 (20%)", "a1 (30%)"]
+
+
+def test_heatmaps_show_missing_values(similarity):
+    similarity.loc[similarity["tap_b"] == "b1", "value"] = np.nan
+    trained = figures.similarity_heatmaps(similarity).axes[0].collections[0].get_array()
+    assert np.ma.getmaskarray(trained).reshape(2, 3)[:, 1].all()
+
+
+def test_best_taps_takes_the_most_detectors(families):
+    assert figures.best_taps(families)["tap"].tolist() == ["a0", "b0"]
+
+
+def test_family_is_ordered_by_preferred_orientation(units, families):
+    figure = figures.tuning_family(units, families)
+    lines = figure.axes[0].get_lines()
+    peaks = [line.get_xdata()[np.argmax(line.get_ydata())] for line in lines]
+    assert peaks == [20.0, 110.0, 200.0]
+    assert "3 curve detectors of 3 units (100.0%); untrained 0.0%" in figure.axes[0].get_title()
+    assert "untrained twin: 0 detectors" in figure.axes[2].get_title()
+
+
+def test_matched_pairs_draw_both_units_and_state_the_nulls(correspondence, units):
+    figure = figures.matched_pairs(correspondence, units)
+    first = figure.axes[0]
+    assert len(first.get_lines()) == 2
+    drawn = [line.get_xdata()[np.argmax(line.get_ydata())] for line in first.get_lines()]
+    assert drawn == [20.0, 30.0]
+    assert first.get_title() == "1 and 0\nr 0.91 (0.31, 0.12)"
+    assert sum(1 for ax in figure.axes if ax.get_lines()) == 2  # the pair with one detector only is not drawn
+
+
+def test_matched_pairs_without_a_pair_says_so(correspondence, units):
+    figure = figures.matched_pairs(correspondence[correspondence["method"] == "none"], units)
+    assert "no pair" in figure.get_suptitle()
+
+
+def test_nulls_are_drawn_beside_the_matches(correspondence):
+    ax = figures.matches_and_nulls(correspondence).axes[0]
+    points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])
+    np.testing.assert_allclose(np.sort(points), [0.12, 0.12, 0.31, 0.31, 0.55, 0.91])
+
+
+def test_width_text_and_fonts_are_those_of_a_journal(similarity, tmp_path):
+    figure = figures.similarity_heatmaps(similarity)
+    assert figure.get_size_inches()[0] * 25.4 == pytest.approx(183)
+    sizes = {text.get_fontsize() for text in figure.findobj(mpl.text.Text) if text.get_text()}
+    assert min(sizes) >= 5
+    assert max(sizes) <= 7
+    _, pdf = figures.save(figure, tmp_path / "figure")
+    content = pdf.read_bytes()
+    assert b"/Type0" in content or b"/TrueType" in content  # Type 42: text stays text
+    assert b"CreationDate" not in content
+
+
+def test_settings_of_the_user_stay_as_they_were(similarity):
+    before = dict(mpl.rcParams)
+    figures.similarity_heatmaps(similarity)
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,329 @@
+"""The whole path on the real networks, small: run, rerun, plan, reopen, break."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+
+import universality
+from universality import extraction, jobs, schema, zoo
+from universality.errors import JobError, RunError, StoreError
+from universality.networks import networks_of
+from universality.spec import read_job
+
+
+class Lines:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self):
+        self.said = []
+        self.tracked = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def track(self, description, total):
+        self.tracked.append((description, total))
+        return lambda steps: None
+
+
+TABLES = ("similarity", "correspondence", "families", "units")
+
+
+def table_bytes(out: Path) -> dict[str, bytes]:
+    return {name: (out / f"{name}.parquet").read_bytes() for name in TABLES}
+
+
+@pytest.fixture
+def copied_store(small, tmp_path):
+    shutil.copytree(small.store, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def data_file(store: Path) -> Path:
+    return next(path for path in sorted(store.rglob("c/*/*")) if path.is_file())
+
+
+class TestTables:
+    def test_similarity_has_a_row_per_pair_of_taps_and_measure(self, small):
+        table = small.run.similarity
+        assert list(table.columns) == schema.SIMILARITY.names
+        assert len(table) == 2 * 1 * 5
+        assert set(table["tap_a"]) == {"blocks.1.1.bn2", "blocks.2.1.bn2"}
+
+    def test_every_similarity_has_its_nulls(self, small):
+        table = small.run.similarity
+        nulls = table[["value_untrained", "value_haar", "value_shuffled"]]
+        assert nulls.notna().all(axis=None)
+
+    def test_rotation_leaves_cka_and_lowers_unit_matching(self, small):
+        by_measure = small.run.similarity.set_index("measure")
+        for measure in ("cka_linear_debiased", "cka_linear_biased"):
+            rows = by_measure.loc[[measure]]
+            np.testing.assert_allclose(rows["value_haar"], rows["value"], rtol=1e-9)
+        rows = by_measure.loc[["unit_match_hungarian"]]
+        assert (rows["value_haar"] < rows["value"]).all()
+
+    def test_similarity_equals_the_public_measure_on_the_stored_activations(self, small):
+        a = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2").values
+        b = small.run.activations("package/efficientnet_lite1", "blocks.2.1.bn2").values
+        row = small.run.similarity.query("tap_a == 'blocks.2.1.bn2' and measure == 'cka_linear_debiased'")
+        assert row["value"].item() == pytest.approx(universality.score("cka_linear_debiased", a, b).value, abs=1e-12)
+
+    def test_families_has_a_row_per_model_and_tap(self, small):
+        table = small.run.families
+        assert list(table.columns) == schema.FAMILIES.names
+        assert len(table) == 3
+        assert (table["n_twins"] == 1).all()
+
+    def test_units_hold_trained_and_untrained(self, small):
+        counts = small.run.units.groupby("seed").size()
+        assert counts.to_dict() == {-1: 144 + 240 + 240, 0: 144 + 240 + 240}
+
+    def test_correspondence_rows_hold_a_detector(self, small):
+        table = small.run.correspondence
+        assert list(table.columns) == schema.CORRESPONDENCE.names
+        assert (table["detector_a"] | table["detector_b"]).all()
+
+    def test_parquet_metadata_explains_every_column(self, small):
+        for table in schema.TABLES.values():
+            stored = pq.read_schema(small.out / f"{table.name}.parquet")
+            for column in table.columns:
+                assert stored.field(column.name).metadata[b"meaning"].decode() == column.meaning
+
+    def test_figures_and_report_are_there(self, small):
+        assert {path.suffix for path in (small.out / "figures").iterdir()} == {".png", ".pdf"}
+        assert "<h2>Findings</h2>" in (small.out / "report.html").read_text(encoding="utf-8")
+
+
+class TestReruns:
+    def test_second_run_computes_nothing_and_says_so(self, small):
+        before = table_bytes(small.out)
+        lines = Lines()
+        universality.run(small.job, small.out, store=small.store, reporter=lines)
+        assert lines.tracked == []
+        assert any("extracted nothing" in text for text in lines.said)
+        assert any("computed nothing" in text for text in lines.said)
+        assert table_bytes(small.out) == before
+
+    def test_other_scheduler_and_fresh_directory_give_identical_tables(self, small, tmp_path):
+        with (
+            LocalCluster(
+                n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None, memory_limit=0
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            again = universality.run(small.job, tmp_path / "again", store=small.store, client=client)
+            assert client.status == "running"  # a client that was given is not closed
+        assert table_bytes(again.path) == table_bytes(small.out)
+
+    def test_figures_are_reproducible_to_the_byte(self, small, tmp_path):
+        universality.run(small.job, tmp_path / "again", store=small.store)
+        for path in sorted((small.out / "figures").iterdir()):
+            assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
+
+    def test_interrupted_extraction_goes_on(self, small, tmp_path, monkeypatch):
+        real = extraction.extract
+
+        def dies_in_the_second_batch(*args):
+            for count, reduced in enumerate(real(*args)):
+                if count == 1:
+                    raise KeyboardInterrupt
+                yield reduced
+
+        monkeypatch.setattr(extraction, "extract", dies_in_the_second_batch)
+        with pytest.raises(KeyboardInterrupt):
+            universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
+        assert [path.name for path in (tmp_path / "store").iterdir()] == []
+        monkeypatch.undo()
+        finished = universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
+        assert table_bytes(finished.path) == table_bytes(small.out)
+
+    def test_adding_a_tap_extracts_only_that_tap(self, small, copied_store, tmp_path):
+        job = tmp_path / "job.toml"
+        text = small.job.read_text(encoding="utf-8")
+        job.write_text(text.replace('taps = ["blocks.2.1.bn2"]', 'taps = ["blocks.1.1.bn2", "blocks.2.1.bn2"]'))
+        planned = jobs.plan(job, tmp_path / "run", copied_store)
+        assert {p.tap.name for p in planned.missing} == {"blocks.1.1.bn2"}
+        assert len(planned.missing) == 2 * 2  # natural and curves, trained and twin
+
+
+class TestPlan:
+    def test_finished_job_needs_nothing(self, small):
+        planned = jobs.plan(small.job, small.out, small.store)
+        assert planned.missing == []
+        assert planned.tables_exist
+
+    def test_estimate_is_the_uncompressed_size(self, small, tmp_path):
+        planned = jobs.plan(small.job, tmp_path / "run", tmp_path / "store")
+        units = 2 * (144 + 240 + 240)
+        assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4) * 4
+        assert not (tmp_path / "run").exists()
+        assert not (tmp_path / "store").exists()
+
+    def test_store_stays_below_the_estimate(self, small):
+        stored = sum(path.stat().st_size for path in small.store.rglob("c/0/0"))
+        planned = jobs.plan(small.job, small.out, small.store)
+        assert stored < sum(p.nbytes for p in planned.stores)
+
+
+class TestReopening:
+    def test_open_run_gives_the_same_tables(self, small):
+        again = universality.open_run(small.out)
+        for name in TABLES:
+            pd.testing.assert_frame_equal(getattr(again, name), getattr(small.run, name))
+
+    def test_activations_are_lazy_and_labelled(self, small):
+        curves = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2", "curves", seed=0)
+        assert isinstance(curves, xr.DataArray)
+        assert curves.chunks is not None
+        assert curves.dims == ("stimulus", "unit")
+        assert set(curves.coords) == {"orientation_deg", "curvature", "variant", "unit"}
+        assert curves.attrs["network"] == "untrained"
+        assert curves.attrs["policy"] == "same_field_of_view"
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("package/efficientnet_lite2", "blocks.2.1.bn2"), "did you mean 'package/efficientnet_lite"),
+            (("package/efficientnet_lite0", "blocks.2.1.bn1"), "did you mean 'blocks.2.1.bn2'"),
+            (("package/efficientnet_lite0", "blocks.2.1.bn2", "curve"), "did you mean 'curves'"),
+            (("package/efficientnet_lite0", "blocks.2.1.bn2", "curves", 7), "no seed '7'"),
+        ],
+    )
+    def test_unknown_activations_are_named(self, small, arguments, named):
+        with pytest.raises(RunError, match=named):
+            small.run.activations(*arguments)
+
+    def test_record_says_where_numbers_come_from(self, small):
+        record = small.run.record
+        weights = {s["model"]: s["weights"] for s in record["stores"] if s["seed"] is None}
+        assert len(weights) == 2
+        assert weights == {model: zoo.card(model).weights.state_dict_sha256 for model in weights}
+        assert {"job_digest", "inputs_digest", "packages", "machine", "command", "code"} <= record.keys()
+
+    def test_changed_table_is_refused(self, small, tmp_path):
+        shutil.copytree(small.out, tmp_path / "run")
+        path = tmp_path / "run" / "families.parquet"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"families.parquet' differs from its checksum"):
+            universality.open_run(tmp_path / "run")
+
+    def test_unfinished_and_foreign_directories_are_refused(self, tmp_path):
+        with pytest.raises(RunError, match="is not a run directory"):
+            universality.open_run(tmp_path)
+        (tmp_path / "run.json").write_text('{"status": "started", "job_digest": "x"}')
+        with pytest.raises(RunError, match="was not finished"):
+            universality.open_run(tmp_path)
+        (tmp_path / "run.json").write_text('{"status": ')
+        with pytest.raises(RunError, match="is damaged"):
+            universality.open_run(tmp_path)
+
+
+class TestDamage:
+    def flip(self, store: Path) -> None:
+        path = data_file(store)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 16
+        path.write_bytes(content)
+
+    def test_flipped_bit_is_refused_then_repaired(self, small, copied_store, tmp_path):
+        self.flip(copied_store)
+        with pytest.raises(StoreError, match=r"is damaged: .* differs from its checksum; .*--repair"):
+            universality.run(small.job, tmp_path / "run", store=copied_store)
+        lines = Lines()
+        finished = universality.run(small.job, tmp_path / "run", store=copied_store, repair=True, reporter=lines)
+        assert any("set a damaged store" in text for text in lines.said)
+        assert table_bytes(finished.path) == table_bytes(small.out)
+
+    def test_store_cut_short_is_refused(self, small, copied_store, tmp_path):
+        path = data_file(copied_store)
+        path.write_bytes(path.read_bytes()[:-10])
+        with pytest.raises(StoreError, match="was cut short or changed"):
+            universality.run(small.job, tmp_path / "run", store=copied_store)
+
+    def test_half_written_store_is_removed_and_extracted_anew(self, small, copied_store, tmp_path):
+        name = next(path.name for path in copied_store.iterdir())
+        dead = 2**22 - 1  # above every process number in use here
+        (copied_store / name).rename(copied_store / f"{name}.partial-{dead}-0")
+        lines = Lines()
+        universality.run(small.job, tmp_path / "run", store=copied_store, reporter=lines)
+        assert any("half-written" in text for text in lines.said)
+        assert not list(copied_store.glob("*.partial-*"))
+
+    def test_failed_comparison_is_reported_and_nothing_is_written(self, small, tmp_path, monkeypatch):
+        def fails(*_):
+            raise ValueError("planted")
+
+        monkeypatch.setattr(jobs, "similarity_rows", fails)
+        with pytest.raises(RunError, match=r"5 of 10 comparisons failed.*planted"):
+            universality.run(small.job, tmp_path / "run", store=small.store)
+        assert not list((tmp_path / "run").glob("*.parquet"))
+
+
+class TestClaims:
+    def test_directory_of_another_job_is_refused(self, small, tmp_path):
+        other = tmp_path / "other.toml"
+        other.write_text(small.job.read_text(encoding="utf-8").replace("seed = 3", "seed = 4"))
+        with pytest.raises(RunError, match=r"belongs to another job \('small'"):
+            universality.run(other, small.out, store=small.store)
+
+    def test_directory_with_other_files_is_refused(self, small, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(RunError, match="holds files but is no run directory"):
+            universality.run(small.job, tmp_path, store=small.store)
+        assert (tmp_path / "notes.txt").read_text() == "mine"
+
+    def test_silent_scheduler_is_named(self, small, tmp_path, monkeypatch):
+        def refuses(*_, **__):
+            raise OSError("timed out")
+
+        monkeypatch.setattr(jobs, "Client", refuses)
+        with pytest.raises(JobError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+            universality.run(small.job, tmp_path / "run", store=small.store, scheduler="tcp://127.0.0.1:9")
+
+
+class TestKeys:
+    """The content key changes with each of its causes, so that nothing stale is ever read."""
+
+    def keys(self, tmp_path, text):
+        path = tmp_path / "job.toml"
+        path.write_text(text, encoding="utf-8")
+        return {
+            (n.label, name, tap.name): n.key(name, tap).name
+            for n in networks_of(read_job(path))
+            for name in ("natural", "curves")
+            for tap in n.taps
+        }
+
+    @pytest.mark.parametrize(
+        ("old", "new", "changed"),
+        [
+            ("crops = 60", "crops = 61", "natural"),
+            ("orientations = 8", "orientations = 9", "curves"),
+            ('reduction = "center"', 'reduction = "mean"', "all"),
+            ('reduction = "center"', 'reduction = "center"\ncenter_radius = 0', "all"),
+            ('reduction = "center"', 'reduction = "center"\ndtype = "float64"', "all"),
+            ("calibration_crops = 32", "calibration_crops = 48", "untrained"),
+            ('reduction = "center"', 'reduction = "center"\nbatch_size = 7', "none"),
+            ("seed = 3", "seed = 4", "none"),
+        ],
+    )
+    def test_key_follows_its_causes(self, small, tmp_path, old, new, changed):
+        text = small.job.read_text(encoding="utf-8")
+        before, after = self.keys(tmp_path, text), self.keys(tmp_path, text.replace(old, new, 1))
+        differ = {key for key in before if before[key] != after[key]}
+        expected = {
+            key
+            for key in before
+            if changed == "all" or changed == key[1] or (changed == "untrained" and "untrained" in key[0])
+        }
+        assert differ == expected
+        assert len(set(after.values())) == len(after)

@@ -1,0 +1,61 @@
+"""Both lists of dependencies agree, and the version is the same everywhere."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import universality.jobs
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# conda-forge's names where they differ from the package index's
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "seaborn": "seaborn-base",
+    "build": "python-build",
+    "huggingface-hub": "huggingface_hub",
+}
+
+
+def bound(requirement: str) -> tuple[str, str]:
+    name, lower = re.fullmatch(r"([A-Za-z0-9_.\-]+)>=([0-9.]+)", requirement.strip()).groups()
+    return name, lower
+
+
+def environment_bounds() -> dict[str, str]:
+    lines = (ROOT / "environment.yml").read_text(encoding="utf-8").splitlines()
+    entries = [line.strip().removeprefix("- ") for line in lines if ">=" in line and line.strip().startswith("- ")]
+    return dict(bound(entry) for entry in entries)
+
+
+def test_environment_yml_states_the_same_lower_bounds():
+    wanted = {"python": PROJECT["requires-python"].removeprefix(">=")}
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+        name, lower = bound(requirement)
+        wanted[CONDA_NAMES.get(name, name)] = lower
+    assert environment_bounds() == wanted
+
+
+def test_dev_holds_what_the_demo_needs():
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras["demo"]) <= set(extras["dev"])
+
+
+def test_version_is_stated_once():
+    version = PROJECT["version"]
+    assert universality.jobs.package_version() == version
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_recorded_packages_are_dependencies():
+    names = {bound(requirement)[0] for requirement in PROJECT["dependencies"]}
+    assert set(universality.jobs.PACKAGES) <= names
+
+
+def test_no_file_is_too_large():
+    data = [path for path in (ROOT / "data").glob("*") if path.is_file()]
+    assert all(path.stat().st_size < 16 * 2**20 for path in data)
+    assert sum(path.stat().st_size for path in data) < 40 * 2**20

@@ -1,0 +1,487 @@
+"""Stimuli: what is drawn has the stated geometry, and what is cut is what the manifest states."""
+
+import dataclasses
+import hashlib
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from universality import stimuli
+from universality.errors import StimulusError
+from universality.spec import CurveStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli import curves, natural
+
+VARIANTS = ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
+SIZE = 128
+
+
+def drawn(orientation, curvature, variant, size=SIZE, spec=None):
+    """One stimulus (y, x) at any orientation, also one that no grid holds."""
+    chosen = xr.Dataset(
+        coords={
+            "orientation_deg": ("stimulus", [float(orientation)]),
+            "curvature": ("stimulus", [float(curvature)]),
+            "variant": ("stimulus", [variant]),
+        }
+    )
+    return curves.render(spec or CurveStimuli(), chosen, size, "bicubic")[0, 0].astype(np.float64)
+
+
+def ink(image):
+    """Share of each pixel that is covered, 0 to 1, whatever the polarity, at the full contrast of 0.5."""
+    return np.abs(image - 0.5) / 0.5
+
+
+def offsets(size):
+    """(x, y) of the pixel centres from the middle of the image, in px, y down."""
+    axis = np.arange(size) - (size - 1) / 2
+    return np.meshgrid(axis, axis)
+
+
+def fitted_circle(image, keep):
+    """Centre (x, y) and radius of the circle through the kept pixels, in px: algebraic least squares."""
+    x, y = (part[keep] for part in offsets(len(image)))
+    design = np.stack([2 * x, 2 * y, np.ones_like(x)], axis=1)
+    (cx, cy, rest), *_ = np.linalg.lstsq(design, x * x + y * y, rcond=None)
+    return cx, cy, np.sqrt(rest + cx * cx + cy * cy)
+
+
+# Curves: the table of parameters
+
+
+def test_curve_table_holds_every_combination_once():
+    spec = CurveStimuli(orientations=9, curvatures=(0.0, 4.0, 7.0), variants=("thin_dark", "filled_bright"))
+    table = stimuli.parameters("curves", StimuliSpec(curves=spec))
+    names = ("variant", "curvature", "orientation_deg")
+    rows = set(zip(*(table[name].values.tolist() for name in names), strict=True))
+    expected = {(v, c, 40.0 * k) for v in spec.variants for c in spec.curvatures for k in range(9)}
+    assert table.sizes == {"stimulus": 2 * 3 * 9}
+    assert rows == expected
+
+
+def test_curve_table_states_its_units():
+    table = stimuli.parameters("curves", StimuliSpec())
+    assert table["orientation_deg"].attrs["units"] == "degrees"
+    assert table["curvature"].attrs["units"] == "1 / image side"
+
+
+def test_render_labels_what_it_draws():
+    spec = StimuliSpec(curves=CurveStimuli(orientations=8, curvatures=(0.0, 4.0)))
+    images = stimuli.render("curves", spec, 16)
+    assert images.dims == ("stimulus", "channel", "y", "x")
+    assert images.shape == (64, 3, 16, 16)
+    assert images.dtype == np.float32
+    assert images.attrs["size_px"] == 16
+    assert images.attrs["policy"] == spec.policy
+    assert set(images.coords) == {"variant", "curvature", "orientation_deg"}
+
+
+# Curves: orientation
+
+
+def test_filled_dark_at_orientation_0_is_dark_at_smaller_x():
+    image = drawn(0, 4, "filled_dark")
+    middle = image[SIZE // 2]
+    assert middle[: SIZE // 2 - 1].max() < 0.01
+    assert middle[SIZE // 2 + 1 :].min() == 0.5
+
+
+def test_filled_dark_at_orientation_90_is_dark_at_smaller_y():
+    """Clockwise with y down: 90 degrees points down, so the concave side lies above."""
+    column = drawn(90, 4, "filled_dark")[:, SIZE // 2]
+    assert column[: SIZE // 2 - 1].max() < 0.01
+    assert column[SIZE // 2 + 1 :].min() == 0.5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("theta", [0, 25, 90, 145, 200, 305])
+def test_ink_lies_on_the_side_of_the_centre_of_curvature(variant, theta):
+    x, y = offsets(SIZE)
+    # The corners of the square image would pull the filled strip's centroid towards a diagonal.
+    covered = ink(drawn(theta, 4, variant)) * (np.hypot(x, y) < SIZE / 2)
+    away = np.rad2deg(np.arctan2(-(covered * y).sum(), -(covered * x).sum()))
+    assert abs((away - theta + 180) % 360 - 180) < 2.0
+
+
+@pytest.mark.parametrize("curvature", [3.0, 4.0, 6.0])
+@pytest.mark.parametrize("theta", [0, 30, 135, 260])
+def test_radius_of_the_stroke_is_one_over_the_curvature(curvature, theta):
+    size = 256
+    image = drawn(theta, curvature, "thin_dark", size)
+    cx, cy, radius = fitted_circle(image, ink(image) > 0.5)
+    expected = size / curvature
+    direction = np.array([np.cos(np.deg2rad(theta)), np.sin(np.deg2rad(theta))])
+    assert radius == pytest.approx(expected, rel=0.01)
+    # The arc's midpoint is the middle of the image: the centre lies one radius behind it.
+    np.testing.assert_allclose([cx, cy], -expected * direction, atol=0.01 * expected + 0.2)
+
+
+@pytest.mark.parametrize("curvature", [3.0, 6.0])
+@pytest.mark.parametrize("theta", [0, 70, 225])
+def test_radius_of_the_filled_border_is_one_over_the_curvature(curvature, theta):
+    size = 256
+    image = drawn(theta, curvature, "filled_bright", size)
+    x, y = offsets(size)
+    along = x * np.cos(np.deg2rad(theta)) + y * np.sin(np.deg2rad(theta))
+    border = (ink(image) > 0.02) & (ink(image) < 0.98) & (along > -size / curvature)
+    _, _, radius = fitted_circle(image, border)
+    assert radius == pytest.approx(size / curvature, rel=0.01)
+
+
+@pytest.mark.parametrize("curvature", [0.0, 3.0, 8.0])
+@pytest.mark.parametrize("theta", [0, 90, 180, 270])
+def test_stroke_runs_through_the_middle_of_the_image(curvature, theta):
+    size = 101  # odd: a pixel lies exactly in the middle
+    covered = ink(drawn(theta, curvature, "thin_dark", size))
+    middle = size // 2
+    step = np.rint([np.sin(np.deg2rad(theta)), np.cos(np.deg2rad(theta))]).astype(int)
+    profile = np.array([covered[tuple(middle + k * step)] for k in range(-4, 5)])
+    assert covered[middle, middle] == 1.0
+    np.testing.assert_allclose(profile, profile[::-1], atol=1e-6)
+    assert profile[0] == profile[-1] == 0.0
+
+
+# Curves: symmetries
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("curvature", [0.0, 5.0])
+@pytest.mark.parametrize("size", [64, 65])
+def test_orientation_plus_90_is_a_clockwise_quarter_turn(variant, curvature, size):
+    for theta in (0, 33, 200):
+        turned = np.rot90(drawn(theta, curvature, variant, size), k=-1)
+        np.testing.assert_allclose(drawn(theta + 90, curvature, variant, size), turned, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["thin", "filled"])
+@pytest.mark.parametrize("curvature", [0.0, 5.0])
+def test_bright_mirrors_dark_about_the_background(shape, curvature):
+    bright, dark = (drawn(40, curvature, f"{shape}_{polarity}") for polarity in ("bright", "dark"))
+    np.testing.assert_allclose(bright + dark, 1.0, atol=1e-6)
+    assert bright.max() > 0.9
+
+
+@given(theta=st.floats(0, 360, exclude_max=True))
+@settings(derandomize=True, deadline=None, max_examples=30)
+def test_a_line_has_no_direction_but_a_filled_half_has(theta):
+    line, opposite = (drawn(t, 0, "thin_dark", 33) for t in (theta, theta + 180))
+    np.testing.assert_allclose(line, opposite, atol=1e-6)
+    half, other_half = (drawn(t, 0, "filled_dark", 33) for t in (theta, theta + 180))
+    np.testing.assert_allclose(ink(half) + ink(other_half), 1.0, atol=1e-6)
+
+
+def test_an_arc_differs_from_the_opposite_arc():
+    assert np.abs(drawn(20, 5, "thin_dark") - drawn(200, 5, "thin_dark")).max() == pytest.approx(0.5)
+
+
+# Curves: ink
+
+
+@pytest.mark.parametrize("size", [64, 224])
+@pytest.mark.parametrize("curvature", [3.0, 5.0, 8.0])
+@pytest.mark.parametrize("theta", [0, 37])
+def test_ink_of_an_arc_is_stroke_times_half_a_circle(size, curvature, theta):
+    stroke = CurveStimuli().stroke
+    expected = stroke * np.pi / curvature + np.pi * (stroke / 2) ** 2  # with its round ends
+    assert ink(drawn(theta, curvature, "thin_bright", size)).mean() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("stroke", [0.02, 0.05, 0.1])
+def test_ink_of_a_line_is_stroke_times_side(stroke):
+    spec = CurveStimuli(stroke=stroke)
+    assert ink(drawn(0, 0, "thin_dark", 100, spec)).mean() == pytest.approx(stroke, rel=0.01)
+
+
+@pytest.mark.parametrize("curvature", [3.0, 6.0])
+def test_ink_of_a_filled_arc_is_half_a_disc_and_the_strip_behind_it(curvature):
+    radius = 1 / curvature
+    expected = np.pi * radius**2 / 2 + 2 * radius * (0.5 - radius)
+    assert ink(drawn(0, curvature, "filled_dark", 224)).mean() == pytest.approx(expected, rel=0.01)
+
+
+def test_ink_of_a_half_plane_is_half_the_image():
+    assert ink(drawn(0, 0, "filled_dark", 65)).mean() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_values_stay_in_range_and_reach_the_contrast():
+    spec = CurveStimuli(orientations=8, curvatures=(0.0, 4.0, 12.0), contrast=0.3)
+    images = stimuli.render("curves", StimuliSpec(curves=spec), 48).values
+    assert images.min() == pytest.approx(0.2)
+    assert images.max() == pytest.approx(0.8)
+    assert 0.0 <= stimuli.render("curves", StimuliSpec(), 16).values.min()
+    assert stimuli.render("curves", StimuliSpec(), 16).values.max() <= 1.0
+
+
+def test_drawings_are_grey():
+    images = stimuli.render("curves", StimuliSpec(), 24, slice(100, 110)).values
+    assert (images == images[:, :1]).all()
+
+
+# Curves: size and limits
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("curvature", [0.0, 4.0, 8.0])
+def test_a_large_drawing_scaled_down_resembles_the_small_one(variant, curvature):
+    small = drawn(50, curvature, variant, 64)
+    large = drawn(50, curvature, variant, 256).reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    assert np.abs(small - large).max() < 0.1
+    assert np.abs(small - large).mean() < 0.005
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_straight_line_is_the_limit_of_small_curvature(variant):
+    line = drawn(70, 0, variant)
+    far, near = (np.abs(drawn(70, curvature, variant) - line).max() for curvature in (1e-2, 1e-3))
+    # The sagitta of a chord of half length 0.71 image sides is 0.25 curvature: 0.03 px here, half of it in grey.
+    assert near < 0.5 * 0.26e-3 * SIZE
+    assert near < far / 5
+
+
+def test_a_subset_equals_the_same_rows_of_all():
+    spec = StimuliSpec(curves=CurveStimuli(orientations=8, curvatures=(0.0, 6.0)))
+    everything = stimuli.render("curves", spec, 20)
+    rows = np.array([3, 50, 17])
+    xr.testing.assert_identical(stimuli.render("curves", spec, 20, rows), everything[rows])
+    xr.testing.assert_identical(stimuli.render("curves", spec, 20, slice(10, 13)), everything[10:13])
+
+
+def test_regression_pin_of_the_pixels():
+    """A regression pin, no truth: whoever changes a pixel raises RENDERER_VERSION, so that stores are not reused."""
+    spec = StimuliSpec(curves=CurveStimuli(orientations=8, curvatures=(0.0, 3.1, 7.7)))
+    # With these curvatures no grey lies halfway between two steps, where rounding could differ between machines.
+    grey = np.round(stimuli.render("curves", spec, 32).values[:, 0] * 255).astype(np.uint8)
+    pinned = {1: "6ee3c2f3eb386abc9440630b4f6cfc9e81c2fc6b0b131352dd3ebbd1b54f9074"}
+    assert hashlib.sha256(grey.tobytes()).hexdigest() == pinned[curves.RENDERER_VERSION]
+
+
+# Photographs
+
+
+def natural_spec(**changes):
+    return StimuliSpec(natural=NaturalStimuli(**changes))
+
+
+@pytest.fixture
+def fresh_photographs():
+    natural.load_photograph.cache_clear()
+    yield
+    natural.load_photograph.cache_clear()
+
+
+def exchange(monkeypatch, **changes):
+    """Change the first photograph of the manifest."""
+    first, *rest = natural.photographs()
+    monkeypatch.setattr(natural, "photographs", lambda: (dataclasses.replace(first, **changes), *rest))
+    return first
+
+
+def packaged_file(photo):
+    return Path(importlib.import_module(photo.package).__file__).parent / photo.path
+
+
+@given(crops=st.integers(1, 200), smallest=st.integers(16, 900), seed=st.integers(0, 2**31))
+@settings(derandomize=True, deadline=None, max_examples=60)
+def test_crops_lie_inside_their_photographs(crops, smallest, seed):
+    table = natural.parameters(NaturalStimuli(crops=crops, min_side_px=smallest, seed=seed))
+    sizes = {photo.name: (photo.width_px, photo.height_px) for photo in natural.photographs()}
+    width, height = np.array([sizes[name] for name in table["photograph"].values]).T
+    x, y, side = (table[f"crop_{name}_px"].values for name in ("x", "y", "side"))
+    assert table.sizes["stimulus"] == crops
+    assert (x >= 0).all()
+    assert (y >= 0).all()
+    assert (x + side <= width).all()
+    assert (y + side <= height).all()
+    assert (side >= np.minimum(smallest, np.minimum(width, height))).all()
+
+
+def test_sides_of_crops_are_log_uniform():
+    table = natural.parameters(NaturalStimuli(crops=15_000, min_side_px=96))
+    camera = table["crop_side_px"].values[table["photograph"].values == "camera"]
+    assert np.mean(camera < np.sqrt(96 * 512)) == pytest.approx(0.5, abs=0.06)
+
+
+def test_first_rows_of_a_large_set_are_the_small_set():
+    small, large = (stimuli.parameters("natural", natural_spec(crops=crops)) for crops in (37, 400))
+    xr.testing.assert_identical(large.isel(stimulus=slice(37)), small)
+
+
+def test_photographs_take_turns():
+    table = stimuli.parameters("natural", natural_spec(crops=100))
+    counts = np.unique(table["photograph"].values, return_counts=True)[1]
+    assert counts.size == len(natural.photographs())
+    assert counts.max() - counts.min() <= 1
+
+
+def test_folds_share_no_photograph():
+    table = stimuli.parameters("natural", natural_spec(crops=60))
+    names, fold = table["photograph"].values, table["fold"].values
+    first, second = set(names[fold == 0]), set(names[fold == 1])
+    assert set(fold) == {0, 1}
+    assert first
+    assert second
+    assert not first & second
+
+
+@pytest.mark.parametrize("photo", natural.photographs(), ids=lambda photo: photo.name)
+def test_manifest_states_hash_and_size_of_the_file(photo):
+    path = packaged_file(photo)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == photo.sha256
+    with Image.open(path) as image:
+        assert image.size == (photo.width_px, photo.height_px)
+    assert photo.fold in (0, 1)
+
+
+def test_whole_crop_at_its_own_size_is_the_photograph():
+    photo = next(photo for photo in natural.photographs() if photo.name == "camera")
+    chosen = xr.Dataset(
+        coords={
+            name: ("stimulus", [value])
+            for name, value in {
+                "photograph": "camera",
+                "crop_x_px": 0.0,
+                "crop_y_px": 0.0,
+                "crop_side_px": 512.0,
+            }.items()
+        }
+    )
+    cut = natural.render(NaturalStimuli(), chosen, 512, "bicubic")[0]
+    with Image.open(packaged_file(photo)) as image:
+        expected = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+    np.testing.assert_allclose(np.moveaxis(cut, 0, 2), expected, atol=1e-6)
+
+
+def test_crop_holds_the_stated_box():
+    spec = natural_spec(crops=30)
+    table = stimuli.parameters("natural", spec)
+    row = int(np.flatnonzero(table["photograph"].values == "chelsea")[0])
+    x, y, side = (int(table[f"crop_{name}_px"].values[row]) for name in ("x", "y", "side"))
+    photo = next(photo for photo in natural.photographs() if photo.name == "chelsea")
+    with Image.open(packaged_file(photo)) as image:
+        box = np.asarray(image.convert("RGB"), dtype=np.float64)[y : y + side, x : x + side] / 255
+    cut = stimuli.render("natural", spec, side, np.array([row])).values[0]
+    np.testing.assert_allclose(np.moveaxis(cut, 0, 2), box, atol=1e-6)
+
+
+def test_natural_render_is_deterministic_labelled_and_in_range():
+    spec = natural_spec(crops=16)
+    once, again = (stimuli.render("natural", spec, 24) for _ in range(2))
+    xr.testing.assert_identical(once, again)
+    assert once.dims == ("stimulus", "channel", "y", "x")
+    assert once.dtype == np.float32
+    assert once.values.min() >= 0.0
+    assert once.values.max() <= 1.0
+    xr.testing.assert_identical(stimuli.render("natural", spec, 24, slice(5, 9)), once[5:9])
+
+
+def test_interpolation_decides_the_pixels():
+    spec = natural_spec(crops=4)
+    soft, sharp = (stimuli.render("natural", spec, 24, interpolation=name) for name in ("bilinear", "bicubic"))
+    assert np.abs(soft - sharp).max() > 1e-3
+
+
+def test_seed_changes_the_crops_and_not_the_photographs():
+    first, second = (stimuli.parameters("natural", natural_spec(crops=60, seed=seed)) for seed in (0, 1))
+    assert (first["photograph"].values == second["photograph"].values).all()
+    assert np.mean(first["crop_x_px"].values == second["crop_x_px"].values) < 0.3
+
+
+# Refusals
+
+
+def assert_one_sentence(caught):
+    text = str(caught.value)
+    assert text
+    assert "\n" not in text
+    assert len(text) < 400
+
+
+@pytest.mark.usefixtures("fresh_photographs")
+def test_wrong_hash_is_refused(monkeypatch):
+    photo = exchange(monkeypatch, sha256="0" * 64)
+    with pytest.raises(
+        StimulusError, match=rf"'{photo.name}' has SHA-256 {photo.sha256[:12]}.*states 000000000000"
+    ) as e:
+        stimuli.render("natural", natural_spec(crops=1), 16)
+    assert_one_sentence(e)
+
+
+@pytest.mark.usefixtures("fresh_photographs")
+def test_missing_package_is_refused(monkeypatch):
+    exchange(monkeypatch, package="package_that_nobody_wrote")
+    with pytest.raises(StimulusError, match="package 'package_that_nobody_wrote'.*not installed; install it") as e:
+        stimuli.render("natural", natural_spec(crops=1), 16)
+    assert_one_sentence(e)
+
+
+@pytest.mark.usefixtures("fresh_photographs")
+def test_missing_file_is_refused(monkeypatch):
+    photo = exchange(monkeypatch, path="data/no_such_file.png")
+    with pytest.raises(StimulusError, match=rf"'{photo.name}' is not in package skimage.*no_such_file") as e:
+        stimuli.render("natural", natural_spec(crops=1), 16)
+    assert_one_sentence(e)
+
+
+def test_empty_set_is_refused():
+    with pytest.raises(StimulusError, match="stimulus set 'natural' is empty, expected at least one") as e:
+        stimuli.parameters("natural", natural_spec(crops=0))
+    assert_one_sentence(e)
+
+
+@pytest.mark.parametrize("ask", [stimuli.parameters, stimuli.stimulus_digest])
+def test_unknown_set_names_the_nearest(ask):
+    with pytest.raises(StimulusError, match="unknown stimulus set 'curvs'; did you mean 'curves'") as e:
+        ask("curvs", StimuliSpec())
+    assert_one_sentence(e)
+
+
+# Digests
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("curves", StimuliSpec(curves=CurveStimuli(orientations=40))),
+        ("curves", StimuliSpec(curves=CurveStimuli(curvatures=(0.0, 3.0)))),
+        ("curves", StimuliSpec(curves=CurveStimuli(stroke=0.03))),
+        ("curves", StimuliSpec(curves=CurveStimuli(contrast=0.4))),
+        ("curves", StimuliSpec(curves=CurveStimuli(variants=("thin_dark",)))),
+        ("natural", natural_spec(crops=1201)),
+        ("natural", natural_spec(seed=1)),
+        ("natural", natural_spec(min_side_px=97)),
+    ],
+)
+def test_digest_changes_with_its_own_spec_only(name, changed):
+    other = {"curves": "natural", "natural": "curves"}[name]
+    assert stimuli.stimulus_digest(name, changed) != stimuli.stimulus_digest(name, StimuliSpec())
+    assert stimuli.stimulus_digest(other, changed) == stimuli.stimulus_digest(other, StimuliSpec())
+
+
+@pytest.mark.parametrize("module", [curves, natural], ids=["curves", "natural"])
+def test_digest_changes_with_the_renderer(monkeypatch, module):
+    name = module.__name__.rsplit(".", 1)[1]
+    before = stimuli.stimulus_digest(name, StimuliSpec())
+    monkeypatch.setattr(module, "RENDERER_VERSION", module.RENDERER_VERSION + 1)
+    assert stimuli.stimulus_digest(name, StimuliSpec()) != before
+
+
+@pytest.mark.parametrize(
+    "change", [{"sha256": "0" * 64}, {"fold": 1}, {"name": "another"}, {"width_px": 500}, {"height_px": 500}]
+)
+def test_natural_digest_changes_with_whatever_in_the_manifest_decides_the_crops(monkeypatch, change):
+    before = stimuli.stimulus_digest("natural", StimuliSpec())
+    curves_before = stimuli.stimulus_digest("curves", StimuliSpec())
+    exchange(monkeypatch, **change)
+    assert stimuli.stimulus_digest("natural", StimuliSpec()) != before
+    assert stimuli.stimulus_digest("curves", StimuliSpec()) == curves_before
+
+
+def test_digest_is_the_same_for_a_spec_written_out():
+    written = StimuliSpec.model_validate(StimuliSpec().plain())
+    assert stimuli.stimulus_digest("curves", written) == stimuli.stimulus_digest("curves", StimuliSpec())
