@@ -19,6 +19,7 @@ from universality.comparators import (
     standardised,
 )
 from universality.comparators.cca import canonical_correlations, prepare_variance
+from universality.comparators.cka import prepare_linear
 from universality.errors import MeasureError
 
 BASIS_FREE = sorted(name for name, entry in COMPARATORS.items() if entry.basis_free)
@@ -185,6 +186,12 @@ def test_gram_and_feature_paths_agree(name):
     assert value(name, np.hstack([x, tiny]), np.hstack([y, tiny])) == pytest.approx(value(name, x, y), abs=1e-9)
 
 
+@pytest.mark.parametrize(("n", "kept"), [(10, True), (11, False)])
+def test_gram_matrix_is_kept_where_it_is_not_larger_than_the_layer_twice(n, kept):
+    """Both paths of the tests above are taken: n <= 2p keeps it, n > 2p does not."""
+    assert (prepare_linear(layers(n, 5, 5)[0]).gram is not None) == kept
+
+
 # Invariances
 
 
@@ -337,12 +344,14 @@ def test_svcca_refuses_a_layer_that_fills_the_sample_space(shape):
     assert "too few for this many units" in got.reason
 
 
-def test_debiased_cka_without_positive_self_similarity_has_a_reason():
-    """One stimulus apart from all others: the unbiased self-HSIC is 0 or less there."""
-    x = np.zeros((6, 1))
-    x[0] = 1.0
-    assert hsic_by_song(x, x) <= 1e-12
-    got = score("cka_linear_debiased", x, layers(6, 3, 3)[0])
+@pytest.mark.parametrize("n", [4, 6, 7, 30])
+@pytest.mark.parametrize("scale", [1.0, 0.3, 7.0])
+def test_debiased_cka_without_positive_self_similarity_has_a_reason(n, scale):
+    """One stimulus apart from all others: the unbiased self-HSIC is exactly 0 there, and rounding must not hide it."""
+    x = np.zeros((n, 1))
+    x[0] = scale
+    assert hsic_by_song(x, x) == 0
+    got = score("cka_linear_debiased", x, layers(n, 3, 3)[0])
     assert np.isnan(got.value)
     assert got.reason
 

@@ -266,6 +266,15 @@ def test_hungarian_rows_against_scipy_and_numpy(width):
         assert row.detector_b == detector_b[j]
 
 
+def test_mutual_needs_both_ranks():
+    """With much noise some pairs are the best of one side only."""
+    a, b = related(noise=4.0, width=24)
+    rows = correspondence_rows(a, b, twins(1, 24), HUNGARIAN)
+    best = rows[["rank_ab", "rank_ba"]] == 1
+    assert (best["rank_ab"] != best["rank_ba"]).any()
+    assert rows["mutual"].tolist() == best.all(axis=1).tolist()
+
+
 def test_mutual_nearest_rows_against_loops():
     a, b = related(noise=3.0)
     rows = correspondence_rows(a, b, twins(1), MatchingPlan(("mutual_nearest",), 100, NULLS))

@@ -124,6 +124,17 @@ def test_responses_are_in_sigma_of_the_photographs_without_subtracting_a_mean(si
     assert layer.tuning.max() == pytest.approx(6.0 * 0.8 / sigma)
 
 
+@pytest.mark.parametrize("variant", SPEC.variants)
+def test_naive_columns_look_at_the_best_variant_alone(variant):
+    unit = np.where(variant == VARIANT, curve_unit(70), 0.3)
+    row = table_of(unit).iloc[0]
+    alone = table_of(curve_unit(70)).iloc[0]
+    for column in ("naive_r1", "naive_peak_sigma", "naive_echo", "naive_curve_over_line"):
+        assert row[column] == pytest.approx(alone[column]), column
+    assert row["naive_detector"]
+    assert not row["detector"]
+
+
 def test_strong_needs_two_sigma():
     table = table_of(curve_unit(amplitude=2.4), curve_unit(amplitude=2.6))
     assert table["detector"].tolist() == [True, True]

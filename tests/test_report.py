@@ -7,7 +7,7 @@ from universality import report
 
 def test_findings_carry_shares_and_nulls(small):
     run = small.run
-    sentences = report.findings(run.families, run.correspondence, run.similarity)
+    sentences = report.findings(run)
     best = run.families.sort_values("n_detectors", ascending=False).iloc[0]
     text = " ".join(sentences)
     assert f"{best['n_detectors']} of {best['n_units']} units ({best['share']:.1%}" in text

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from universality.errors import UniversalityError
+
+if TYPE_CHECKING:
+    from universality.runs import Run
 
 app = typer.Typer(
     help="Measure whether vision networks learn the same features, each number beside its null.",
@@ -87,11 +90,9 @@ def run_command(
     _print_run(finished)
 
 
-def _print_run(finished: object) -> None:
+def _print_run(finished: Run) -> None:
     from universality.report import findings
-    from universality.runs import Run
 
-    assert isinstance(finished, Run)
     console = _stdout()
     families = finished.families
     table = Table(title="curve detectors by the invariant rule, and their nulls", title_justify="left")
@@ -115,7 +116,7 @@ def _print_run(finished: object) -> None:
     for _, row in families.iterrows():
         table.add_row(*(form.format(row[name]) for _, name, form in columns))
     console.print(table)
-    for sentence in findings(families, finished.correspondence, finished.similarity):
+    for sentence in findings(finished):
         console.print(f"- {escape(sentence)}", highlight=False, soft_wrap=not console.is_terminal)
     for name in ("similarity.parquet", "correspondence.parquet", "families.parquet", "units.parquet"):
         console.print(escape(str(finished.path / name)), highlight=False, soft_wrap=True)

@@ -121,8 +121,8 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
     """Return the table ``correspondence`` of the curve family for one pair of layers.
 
     Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
-    detector are kept and scored on the photographs of fold 1. A null repeats the whole procedure for the same units
-    of A with layer B replaced by its untrained twin, or by itself in a Haar-random basis.
+    detector are kept and scored on the photographs of fold 1. The nulls ask the same of the same units of A with layer B replaced by its
+    untrained twin, or by itself in a Haar-random basis: the best partner decided on fold 0, scored on fold 1.
     """
     sides = _Side.of(layer_a), _Side.of(layer_b)
     units_b = layer_b.natural.shape[1]
@@ -177,7 +177,7 @@ def _method_rows(
         "family_rate_b": float(tables[1]["detector"].mean()), "n_match": len(a.decide), "n_score": len(a.score),
     }  # fmt: skip
     for name, null_sides in nulls.items():
-        columns |= _null_columns(name, method, a, i, null_sides, angles)
+        columns |= _null_columns(name, a, i, null_sides, angles)
     columns["excess"] = columns["r_natural"] - columns["r_natural_haar"]
     return pd.DataFrame(columns)
 
@@ -191,18 +191,15 @@ def _paired(x: Array, y: Array) -> Array:
     return np.asarray(np.einsum("ni,ni->i", x, y))
 
 
-def _null_columns(
-    name: str, method: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array
-) -> dict[str, Array]:
-    """Return the same scores for units `i` of A matched into each null layer, averaged over the null layers."""
+def _null_columns(name: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array) -> dict[str, Array]:
+    """Return the scores of units `i` of A with their best partners in each null layer, averaged over the null layers.
+
+    The best partner, not the one of a one-to-one matching: no null unit is lost to another unit of A, so the null is at
+    least as hard to beat as the matching itself.
+    """
     scores = []
     for null in null_sides:
-        r = comparators.correlations(a.decide, null.decide)
-        partner = r.argmax(axis=1)
-        if method == "hungarian":
-            rows, columns = comparators.MATCHINGS[method](r).T
-            partner[rows] = columns
-        j = partner[i]
+        j = comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1)
         align = align_tuning(a.tuning[i], null.tuning[j], angles)
         scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))
     natural, tuning, aligned = _nanmean(np.stack(scores))

@@ -190,7 +190,7 @@ def matched_pairs(
         figure.suptitle(
             f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
             f"{len(here)} matched pairs of curve detectors,\nspread evenly over "
-            "orientation; r on held-out photographs (in brackets: the same in a Haar basis, in an untrained twin)",
+            "orientation; r on held-out photographs (in brackets: best partner in a Haar basis, in an untrained twin)",
             fontsize=6.5,
         )
         figure.supxlabel("orientation of the curve (degrees)", fontsize=6)
@@ -223,7 +223,7 @@ def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
 
 
 def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
-    """Draw the held-out correlation of matched detectors beside the same procedure's nulls, for every pair of taps."""
+    """Draw the held-out correlation of matched detectors beside its nulls, for every pair of taps."""
     both = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
     ]
@@ -290,7 +290,7 @@ def all_figures(
         )
         yield (
             f"matches_and_nulls__{stem}",
-            "Held-out correlation of matched curve detectors beside the same procedure on a rotated basis and on an "
-            "untrained twin.",
+            "Held-out correlation of matched curve detectors beside that of the same units with their best partners in a "
+            "random basis of B and in its untrained twin.",
             matches_and_nulls(of_pair),
         )

@@ -5,24 +5,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from universality.figures import best_taps, short
 from universality.runs import Run
 from universality.stimuli import POLICIES
+from universality.tuning import circular_difference
 
 _MOST_ROWS = 40
 
 
-def findings(families: pd.DataFrame, correspondence: pd.DataFrame, similarity: pd.DataFrame) -> list[str]:
+def findings(run: Run) -> list[str]:
     """Return the run's findings in sentences, each number beside its nulls; what failed is said as plainly."""
+    families, correspondence, similarity = run.families, run.correspondence, run.similarity
     said = [_family_sentence(row) for _, row in best_taps(families).iterrows()]
     said.append(_basis_sentence(families))
     pairs = similarity[["model_a", "model_b"]].drop_duplicates().itertuples(index=False)
     for a, b in pairs:
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
-        said.append(_match_sentence(a, b, of_pair, families))
+        said.append(_match_sentence(a, b, of_pair, run))
         said.append(_similarity_sentence(a, b, similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)]))
     return [sentence for sentence in said if sentence]
 
@@ -52,9 +55,19 @@ def _basis_sentence(families: pd.DataFrame) -> str:
     )
 
 
-def _match_sentence(a: str, b: str, rows: pd.DataFrame, families: pd.DataFrame) -> str:
+def _chance_within(run: Run, a: str, tap_a: str, b: str, tap_b: str, tolerance_deg: float) -> float:
+    """Return the share of all pairs of detectors of two layers whose preferred orientations agree: chance."""
+    units = run.units[run.units["detector"] & (run.units["seed"] == -1)]
+    angles = [
+        units.loc[(units["model"] == model) & (units["tap"] == tap), "preferred_deg"].to_numpy()
+        for model, tap in ((a, tap_a), (b, tap_b))
+    ]
+    return float((np.abs(circular_difference(angles[0][:, None], angles[1][None, :])) <= tolerance_deg).mean())
+
+
+def _match_sentence(a: str, b: str, rows: pd.DataFrame, run: Run) -> str:
     rows = rows[(rows["method"] == "hungarian") & rows["detector_a"]]
-    best = best_taps(families).set_index("model")["tap"]
+    best = best_taps(run.families).set_index("model")["tap"]
     rows = rows[(rows["tap_a"] == best[a]) & (rows["tap_b"] == best[b])]
     if rows.empty:
         return f"{short(a)} and {short(b)}: no curve detector was matched at their best taps."
@@ -68,11 +81,11 @@ def _match_sentence(a: str, b: str, rows: pd.DataFrame, families: pd.DataFrame) 
         return said + "."
     near = (both["delta_theta_deg"].abs() <= 30).mean()
     return (
-        f"{said}. For these pairs the median r on held-out photographs is {both['r_natural'].median():.2f} (rotated basis "
+        f"{said}. For these pairs the median r on held-out photographs is {both['r_natural'].median():.2f} (best partner in a rotated basis "
         f"{both['r_natural_haar'].median():.2f}, untrained twin {both['r_natural_untrained'].median():.2f}), the median "
         f"unshifted correlation of their tuning {both['r_tuning'].median():.2f} (rotated basis "
         f"{both['r_tuning_haar'].median():.2f}, untrained twin {both['r_tuning_untrained'].median():.2f}), and {near:.0%} "
-        "prefer orientations within 30 degrees of one another (chance 17 %)."
+        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, a, best[a], b, best[b], 30):.0%})."
     )
 
 
@@ -104,7 +117,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
     }
     return environment.get_template("report.html").render(
         run=run,
-        findings=findings(run.families, run.correspondence, run.similarity),
+        findings=findings(run),
         figures=[
             (base64.b64encode((run.path / "figures" / f"{stem}.png").read_bytes()).decode(), caption)
             for stem, caption in captions.items()
