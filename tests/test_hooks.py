@@ -160,7 +160,7 @@ def test_hooks_of_others_stay(network, image):
 def test_module_at():
     network = nn.Sequential(nn.Sequential(nn.ReLU()))
     assert hooks.module_at(network, "0.0") is network[0][0]
-    with pytest.raises(TapError, match="network Sequential has no module '0.1'"):
+    with pytest.raises(TapError, match=r"network Sequential has no module '0\.1'"):
         hooks.module_at(network, "0.1")
 
 

@@ -190,7 +190,7 @@ def test_rows_of_another_shape_are_refused(store, key, shape):
 
 def test_a_disk_error_is_one_sentence(tmp_path, key):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match="cannot be written: .*; free space or choose another folder") as caught:
+    with pytest.raises(StoreError, match=r"cannot be written: .*; free space or choose another folder") as caught:
         write(ActivationStore(tmp_path / "file"), key, values_of((STIMULI, UNITS)))
     assert "\n" not in str(caught.value)
 

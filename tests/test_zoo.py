@@ -8,6 +8,7 @@ import shutil
 import urllib.error
 import urllib.request
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -281,7 +282,8 @@ def test_file_with_code_is_refused_and_the_code_not_run(tmp_path, save, suffix):
     save({"weight": Code(marker)}, path)
     refused(card, match="files with code are refused")
     assert not marker.exists()
-    torch.load(path, weights_only=False)
+    with suppress(Exception):  # a bare pickle is no checkpoint, but Torch finds out only after running it
+        torch.load(path, weights_only=False)
     assert marker.exists(), "the file holds no code: this test shows nothing"
 
 
@@ -388,7 +390,7 @@ def test_by_order_refuses_a_safetensors_file_with_other_names(ordered):
     """Tensors of one shape would change places unseen."""
     card, renamed = ordered
     put(card, renamed)
-    refused(card, match="order")
+    refused(card, match="does not keep the order")
 
 
 # Sources that cannot be reached

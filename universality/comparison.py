@@ -58,8 +58,8 @@ class Layer:
 
     @property
     def responses(self) -> CurveResponses:
-        """Responses to the curve stimuli, in sigma of the natural crops."""
-        return curve_responses(self.curves, self.natural, self.grid)
+        """Responses to the curve stimuli, in sigma of the natural crops; live are the units that can also be matched."""
+        return replace(curve_responses(self.curves, self.natural, self.grid), live=self.live)
 
     def rotated(self, rotation: NDArray[np.float64]) -> Layer:
         """Return the layer in another orthonormal basis: the Haar null. Units become mixtures of units."""
@@ -106,7 +106,7 @@ class _Prepared:
     def __init__(self, x: NDArray[np.float64], plan: NullPlan) -> None:
         self._x = x
         self._plan = plan
-        self._made: dict[tuple[Callable[..., Any], str, int], Any] = {}
+        self._made: dict[tuple[Callable[..., Any], int, str, int], Any] = {}
         self.units = int(comparators.live_units(x).sum())
 
     def plain(self, measure: str) -> Any:
@@ -124,7 +124,9 @@ class _Prepared:
             yield self._get(measure, "shuffled", index, lambda order=order: self._x[order])  # type: ignore[misc]
 
     def _get(self, measure: str, kind: str, index: int, make: Callable[[], NDArray[np.float64]]) -> Any:
-        key = (comparators.comparator(measure).prepare, kind, index)
+        entry = comparators.comparator(measure)
+        # min_n decides whether there is a summary at all, so measures that differ in it share none.
+        key = (entry.prepare, entry.min_n, kind, index)
         if key not in self._made:
             self._made[key] = comparators.prepare(measure, make())
         return self._made[key]

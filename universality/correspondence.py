@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from universality import comparators, schema
 from universality.comparison import Layer, NullPlan, pair_identity, rotations
-from universality.detectors import INVARIANT, CurveResponses, curve_responses, curve_table
+from universality.detectors import INVARIANT, CurveResponses, curve_table
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
 Array = NDArray[np.float64]
@@ -57,7 +57,7 @@ def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataF
     haar = _mean_counts([_counts(layer.rotated(q).responses) for q in rotations(units, plan.haar_rotations, plan.seed)])
     rng = np.random.default_rng([plan.seed, units])
     shuffled = _mean_counts(
-        [_counts(curve_responses(layer.curves, layer.natural, layer.grid.shuffled(rng))) for _ in range(plan.shuffles)]
+        [_counts(replace(layer, grid=layer.grid.shuffled(rng)).responses) for _ in range(plan.shuffles)]
     )
     low, high = wilson_interval(len(found), units)
     tap = layer.ref.tap
@@ -124,6 +124,8 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
     detector are kept and scored on the photographs of fold 1. The nulls ask the same of the same units of A with layer B replaced by its
     untrained twin, or by itself in a Haar-random basis: the best partner decided on fold 0, scored on fold 1.
     """
+    if not (layer_a.live.any() and layer_b.live.any()):
+        return schema.empty_table(schema.CORRESPONDENCE)
     sides = _Side.of(layer_a), _Side.of(layer_b)
     units_b = layer_b.natural.shape[1]
     nulls = {
@@ -188,7 +190,7 @@ def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
 
 
 def _paired(x: Array, y: Array) -> Array:
-    return np.asarray(np.einsum("ni,ni->i", x, y))
+    return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
 
 
 def _null_columns(name: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array) -> dict[str, Array]:
@@ -199,6 +201,9 @@ def _null_columns(name: str, a: _Side, i: Indices, null_sides: Sequence[_Side], 
     """
     scores = []
     for null in null_sides:
+        if null.live.size == 0:
+            scores.append(np.full((3, i.size), np.nan))
+            continue
         j = comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1)
         align = align_tuning(a.tuning[i], null.tuning[j], angles)
         scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))

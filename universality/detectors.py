@@ -25,6 +25,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.errors import StimulusError
 from universality.tuning import Array, circular_difference, mean_pairwise_correlation, tuning_statistics
 
 STRONG_PEAK_SIGMA = 2.0
@@ -93,13 +94,18 @@ class CurveGrid:
 
     @classmethod
     def of(cls, parameters: xr.Dataset) -> CurveGrid:
-        """Read the grid from the parameters of the set ``curves``, in whatever order its rows are."""
+        """Read the grid from the parameters of the set ``curves``, in whatever order; a gap is a `StimulusError`."""
         variant, curvature, angle = (parameters[n].values for n in ("variant", "curvature", "orientation_deg"))
         variants, v = np.unique(variant, return_inverse=True)
         curvatures, c = np.unique(curvature, return_inverse=True)
         angles, a = np.unique(angle, return_inverse=True)
-        rows = np.empty((variants.size, curvatures.size, angles.size), dtype=np.int64)
+        rows = np.full((variants.size, curvatures.size, angles.size), -1, dtype=np.int64)
         rows[v, c, a] = np.arange(variant.size)
+        if rows.min() < 0:
+            raise StimulusError(
+                f"curve stimuli are no full grid: {variant.size} of {rows.size} combinations of variant, curvature and "
+                "orientation are there; draw the whole set"
+            )
         return cls(tuple(variants), curvatures, angles, rows)
 
     def arrange(self, activations: np.ndarray) -> Array:
@@ -240,7 +246,7 @@ def preference_spread_deg(layer: CurveResponses) -> Array:
     n_units, n_variants, n_angles = layer.curved.shape
     stats = tuning_statistics(layer.curved.reshape(-1, n_angles), layer.grid.angles_deg)
     turns = np.exp(1j * np.deg2rad(stats.circular_mean_deg.reshape(n_units, n_variants)))
-    length = np.abs(turns.mean(axis=1))
+    length = np.minimum(np.abs(turns.mean(axis=1)), 1.0)  # rounding may exceed 1 by an ulp
     with np.errstate(divide="ignore"):
         return np.asarray(np.rad2deg(np.sqrt(-2.0 * np.log(length))))
 

@@ -212,8 +212,11 @@ def mean_pairwise_correlation(curves: ArrayLike) -> Array:
 
 
 def _checked(curves: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array]:
-    responses = np.asarray(curves, dtype=np.float64)
-    angles = np.asarray(angles_deg, dtype=np.float64)
+    try:
+        responses = np.asarray(curves, dtype=np.float64)
+        angles = np.asarray(angles_deg, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise MeasureError("curves or angles are not arrays of numbers; pass (units, angles) and (angles,)") from None
     if responses.ndim != 2 or angles.ndim != 1 or responses.shape[1] != angles.size or angles.size < 4:
         raise MeasureError(
             f"curves have shape {responses.shape} and angles {angles.shape}, expected (units, angles) and (angles,) with "

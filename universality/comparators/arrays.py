@@ -16,6 +16,8 @@ def centred(x: np.ndarray) -> Array:
 
 def live_units(x: np.ndarray) -> NDArray[np.bool_]:
     """Return which units (p,) vary at all over the stimuli of `x` (n, p). A dead unit has no correlation."""
+    if len(x) == 0:
+        return np.zeros(x.shape[1], dtype=np.bool_)
     return np.asarray(np.ptp(x, axis=0) > 0)
 
 

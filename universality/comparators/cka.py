@@ -32,6 +32,8 @@ class LinearKernel:
 def prepare_linear(x: Array) -> LinearKernel:
     """Centre activations (n stimuli, p units) in float64 and sum up their Gram matrix."""
     features = centred(x)
+    # CKA does not depend on the scale: without it, fourth powers of very small or large activations leave the range.
+    features /= np.abs(features).max()
     n, p = features.shape
     gram = features @ features.T if n <= 2 * p else None
     squared_norms = np.einsum("ij,ij->i", features, features)
@@ -75,6 +77,7 @@ def score_debiased(a: LinearKernel, b: LinearKernel) -> float:
     """
     self_a = hsic_debiased(a, a, a.self_frobenius)
     self_b = hsic_debiased(b, b, b.self_frobenius)
-    if self_a <= 0 or self_b <= 0:
+    # Rounding leaves about 1e-16 of the product where the estimator is exactly 0.
+    if self_a <= 1e-12 * a.self_frobenius or self_b <= 1e-12 * b.self_frobenius:
         return float("nan")
     return hsic_debiased(a, b, hsic_biased(a, b)) / float(np.sqrt(self_a) * np.sqrt(self_b))

@@ -52,7 +52,7 @@ def photographs() -> tuple[Photograph, ...]:
 
 def manifest_digest() -> str:
     """Return the digest of the photographs' hashes: it enters every key of natural activations."""
-    return digest([[photo.name, photo.sha256, photo.fold] for photo in photographs()])
+    return digest([[photo.name, photo.sha256, photo.width_px, photo.height_px, photo.fold] for photo in photographs()])
 
 
 def parameters(spec: NaturalStimuli) -> xr.Dataset:
