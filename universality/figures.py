@@ -123,12 +123,13 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame) -> Figure:
         for column, (_, family) in enumerate(best.iterrows()):
             here = units[(units["model"] == family["model"]) & (units["tap"] == family["tap"])]
             trained = here[(here["seed"] == -1) & here["detector"]]
+            shown = f"; the {_MAX_LINES} most selective drawn" if len(trained) > _MAX_LINES else ""
             twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
             _ridge(axes[0, column], trained, "r1")
             axes[0, column].set_title(
                 f"{short(family['model'])}, {tap_label(family['tap'], family['depth'])}\n"
                 f"{family['n_detectors']} curve detectors of {family['n_units']} units ({family['share']:.1%}); "
-                f"untrained {family['share_untrained']:.1%}"
+                f"untrained {family['share_untrained']:.1%}{shown}"
             )
             _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
             axes[1, column].set_title(

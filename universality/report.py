@@ -33,7 +33,7 @@ def findings(run: Run) -> list[str]:
 def _family_sentence(row: pd.Series) -> str:
     return (
         f"{short(row['model'])}: {row['n_detectors']} of {row['n_units']} units ({row['share']:.1%}, 95 % interval "
-        f"{row['share_low']:.1%} to {row['share_high']:.1%}) at {row['tap']} are curve detectors by the invariant rule, with a "
+        f"{row['share_low']:.1%} to {row['share_high']:.1%}) at {row['tap']} (the tap with the most; this choice is not corrected for) are curve detectors by the invariant rule, with a "
         f"largest gap of {row['largest_gap_deg']:.0f} degrees in orientation; untrained twins {row['share_untrained']:.1%}, "
         f"shuffled angles {row['share_shuffled']:.1%}. The naive rule would have passed {row['share_naive']:.1%} of the trained "
         f"and {row['share_naive_untrained']:.1%} of the untrained units."
