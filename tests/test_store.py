@@ -124,11 +124,13 @@ def test_opening_reads_no_activations(store, key):
     assert np.isnan(dataset["activation"].values).all(), "the values had been read before, or lost chunks read as zeros"
 
 
-def test_dead_units_are_stored_as_they_are(store, key):
-    """A chunk of zeros is a file like any other: a lost one can be told from dead units."""
-    write(store, key, np.zeros((STIMULI, UNITS), np.float32))
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_chunks_of_one_value_are_files_like_any_other(store, key, value):
+    """A lost chunk can be told from dead units, and from a chunk of what lost chunks read as."""
+    values = np.full((STIMULI, UNITS), value, np.float32)
+    write(store, key, values)
     assert [p for p in (store.path(key.name) / DATA / "activation" / "c").rglob("*") if p.is_file()]
-    assert not store.open(key.name)["activation"].values.any()
+    np.testing.assert_array_equal(store.open(key.name)["activation"].values, values)
 
 
 def test_the_root_is_made_and_holds_nothing_else(tmp_path, key):
