@@ -114,7 +114,7 @@ class TestReruns:
     def test_other_scheduler_and_fresh_directory_give_identical_tables(self, small, tmp_path):
         with (
             LocalCluster(
-                n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None, memory_limit=0
+                n_workers=1, threads_per_worker=3, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -91,9 +91,7 @@ def weight_calls(network: nn.Module) -> tuple[Callable[[], int], Callable[[], No
         count[0] += 1
 
     handles = [
-        module.register_forward_pre_hook(step)
-        for module in network.modules()
-        if isinstance(module, (nn.Conv2d, nn.Linear))
+        module.register_forward_hook(step) for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))
     ]
 
     def remove() -> None:

@@ -417,7 +417,7 @@ def comparison_client(client: Client | None, scheduler: str | None) -> Iterator[
             n_workers=1,
             threads_per_worker=os.cpu_count() or 1,
             processes=False,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
             memory_limit=0,
         ) as cluster,

@@ -25,7 +25,7 @@ _MARGIN_PX = 256
 """Added to the input so that fields fit. A multiple of 64: padding rules that depend on whether a map's size is odd
 ("same" padding) then pad as they do at the card's size, at all strides up to 64."""
 
-_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm,)
 
 
 def describe_tap(
@@ -121,6 +121,8 @@ def _field_in(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, flo
     with linear_functions(), hooks.watching(linear, [tap], catch):
         hooks.forward(linear, image)
     middle = caught[0].shape[2] // 2
+    if middle + 1 >= caught[0].shape[2]:
+        return None  # too few positions to measure a stride: pooled over the whole map, or a field of the input's size
     spans = [_support(caught[0], image, middle), _support(caught[0], image, middle + 1)]
     if min(low for low, _ in spans) == 0 or max(high for _, high in spans) == size_px - 1:
         return None
@@ -180,7 +182,10 @@ def _linear_stand_in(module: nn.Module) -> nn.Module | None:
         return _MeanConvolution(module)
     if isinstance(module, nn.MaxPool2d):
         return nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
-    if isinstance(module, nn.Dropout) or type(module).__module__ == "torch.nn.modules.activation":
+    if (
+        isinstance(module, (nn.Dropout, nn.GroupNorm, nn.LayerNorm))
+        or type(module).__module__ == "torch.nn.modules.activation"
+    ):
         return nn.Identity()
     return None
 

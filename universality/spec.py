@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -288,6 +289,9 @@ class Job(Spec):
 
 S = TypeVar("S", bound=Spec)
 
+_BRIEF = reprlib.Repr()  # unlike repr, it ends at any depth
+_BRIEF.maxother = _BRIEF.maxstring = 80
+
 
 def parse_toml(path: Path, kind: str, error: type[UniversalityError]) -> dict[str, Any]:
     """Read a TOML file; raise `error` in one sentence if it is missing or malformed."""
@@ -319,16 +323,22 @@ def _first_problem(model: type[BaseModel], cause: ValidationError) -> str:
     problems = cause.errors(include_url=False)
     # A misspelt key shows as a missing one too: the misspelling is what the user has to see.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    keys = [str(part) for part in problem["loc"]]
+    keys = _keys_of(model, problem["loc"])
     place = ".".join(keys) or "the file"
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{place}'{did_you_mean(keys[-1], _known_keys(model, keys[:-1]))}"
     if problem["type"] == "missing":
         return f"key '{place}' is missing; add it"
-    came = repr(problem.get("input"))
+    came = _BRIEF.repr(problem.get("input"))
     came = came if len(came) <= 80 else came[:77] + "..."
     message = re.sub(r"^Value error, ", "", problem["msg"])
     return f"key '{place}': {message} (came: {came})"
+
+
+def _keys_of(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    # Below a mapping of plain values the validator appends the kind it tried last; no such key is in the file.
+    depth = 2 if loc[:1] == ("kwargs",) else len(loc)
+    return [str(part) for part in loc[:depth]]
 
 
 def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:

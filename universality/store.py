@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -29,7 +30,10 @@ from universality.spec import digest
 
 MANIFEST = "manifest.json"
 DATA = "data.zarr"
+_PARTIAL = re.compile(r"[0-9a-f]{32}\.partial-\d+-[0-9a-f]{8}")
 CHUNK_STIMULI = 256
+_WRITING: set[str] = set()
+"""Folders that this process is writing now: another thread's job must not take them for left-overs."""
 _REMEDY = "run the job again with --repair to set it aside and extract it anew"
 
 
@@ -121,7 +125,7 @@ class ActivationStore:
 
     def partial(self) -> list[Path]:
         """Return folders that an interrupted write left behind."""
-        return sorted(self.root.glob("*.partial-*"))
+        return sorted(path for path in self.root.glob("*.partial-*") if _PARTIAL.fullmatch(path.name))
 
     def remove_partial(self) -> int:
         """Delete what interrupted writes of processes that no longer run left behind; return how many."""
@@ -144,19 +148,31 @@ class ActivationStore:
             (stimulus, unit) or (stimulus, position, unit).
         """
         partial = self.root / f"{key.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        final = self.path(key.name)
+        _WRITING.add(partial.name)
         try:
-            partial.mkdir(parents=True)
-            writer = StoreWriter(partial, parameters, shape, dtype, {**attributes, "key": key.name})
+            with _disk_errors(final):
+                partial.mkdir(parents=True)
+                writer = StoreWriter(partial, parameters, shape, dtype, {**attributes, "key": key.name})
             yield writer
-            writer.finish()
-            _commit(partial, self.path(key.name))
-        except OSError as cause:
-            raise StoreError(
-                f"store '{self.path(key.name)}' cannot be written: {cause.strerror or cause}; free space or choose "
-                "another folder with --store"
-            ) from None
+            with _disk_errors(final):
+                writer.finish()
+                _commit(partial, final)
         finally:
+            _WRITING.discard(partial.name)
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    # Only around the store's own writing: an error of whoever makes the rows is not about this disk.
+    try:
+        yield
+    except OSError as cause:
+        raise StoreError(
+            f"store '{path}' cannot be written: {cause.strerror or cause}; free space or choose another folder with "
+            "--store"
+        ) from None
 
 
 class StoreWriter:
@@ -188,6 +204,12 @@ class StoreWriter:
 
     def append(self, values: np.ndarray) -> None:
         """Append rows (stimulus, ...) in the order of the stimuli."""
+        if values.shape[1:] != self._shape[1:]:
+            # Zarr would broadcast or cut them without a word.
+            raise StoreError(
+                f"store '{self._path}' was given rows of {values.shape[1:]}, expected {self._shape[1:]}; "
+                "this is a fault in the package, please report it"
+            )
         self._buffer.append(values)
         held = sum(len(part) for part in self._buffer)
         chunk = self._array.chunks[0]
@@ -198,7 +220,8 @@ class StoreWriter:
             held -= chunk
 
     def _write(self, rows: np.ndarray) -> None:
-        self._array[self._rows : self._rows + len(rows)] = rows
+        with _disk_errors(self._path):
+            self._array[self._rows : self._rows + len(rows)] = rows
         self._rows += len(rows)
 
     def finish(self) -> None:
@@ -274,12 +297,12 @@ def _writer_runs(partial: Path) -> bool:
         return False
     except OSError:
         return True
-    return pid != os.getpid()
+    return pid != os.getpid() or partial.name in _WRITING
 
 
 def _files(path: Path) -> list[tuple[str, Path]]:
     found = (file for file in path.rglob("*") if file.is_file())
-    return sorted((file.relative_to(path).as_posix(), file) for file in found if file.name != MANIFEST)
+    return sorted((file.relative_to(path).as_posix(), file) for file in found if file != path / MANIFEST)
 
 
 def _sha256(path: Path) -> str:

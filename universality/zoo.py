@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
@@ -183,20 +184,27 @@ def state_dict_sha256(state: StateDict) -> str:
     return sha.hexdigest()
 
 
+# What Torch's restricted unpickler lets out on files that are no checkpoints.
+_UNREADABLE = (
+    pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    OverflowError, struct.error,
+)  # fmt: skip
+
+
 def read_checkpoint(path: Path) -> StateDict:
     """Read a state dict from a safetensors file, or any other file with ``weights_only=True``."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, SafetensorError, EOFError, ValueError, KeyError) as cause:
+    except _UNREADABLE as cause:
         raise WeightsError(
             f"weights file '{path}' is not a plain state dict ({type(cause).__name__}), expected safetensors or a "
             "file that loads with weights_only=True; files with code are refused"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise WeightsError(f"weights file '{path}' holds no state dict (names to tensors); save model.state_dict()")
     return state
 
@@ -208,7 +216,12 @@ def load_mapped(network: nn.Module, state: StateDict, model_card: ModelCard, pat
         {k: v for k, v in state.items() if not k.startswith(weights.drop_prefixes)} if weights.drop_prefixes else state
     )
     target = network.state_dict()
-    if weights.mapping == "by_order":
+    if weights.mapping == "by_order" and kept.keys() != target.keys():
+        if path.suffix == ".safetensors":
+            raise WeightsError(
+                f"weights of '{model_card.id}' in '{path}' go by order, and a safetensors file does not keep the order "
+                "of its tensors; save the network's own state dict, or give a .pth file"
+            )
         if len(kept) != len(target):
             raise WeightsError(_mismatch(model_card, path, f"{len(kept)} tensors", f"{len(target)}"))
         kept = dict(zip(target, kept.values(), strict=True))
