@@ -40,6 +40,12 @@ BAD_JOBS = [
     (("lite1", "lite0"), ("values appear twice", "name each once")),
     (('name = "bad"', 'name = "../bad"'), ("key 'name'", "came: '../bad'")),
     (("[extraction]", "[stimuli.curves]\ncurvatures = [1.0, 2.0]\n[extraction]"), ("contain 0, the straight line",)),
+    (("[extraction]", "[stimuli.curves]\ncurvatures = [0, 1e-9]\n[extraction]"), ("must be at least 0.01",)),
+    (("crops = 60", "crops = true"), ("key 'stimuli.natural.crops'", "came: True")),
+    (("crops = 60", 'crops = "60"'), ("key 'stimuli.natural.crops'", "came: '60'")),
+    (('"center"', '"positions"\npositions = 4'), ("positions = 4 has no middle place", "give an odd number")),
+    (("[extraction]", "[nulls]\nuntrained_seeds = [-1]\n[extraction]"), ("nulls.untrained_seeds", "came: -1")),
+    (("[extraction]", "[nulls]\nuntrained_seeds = [9223372036854775808]\n[extraction]"), ("nulls.untrained_seeds",)),
 ]
 
 
@@ -188,6 +194,25 @@ def test_foreign_run_directory_is_one_sentence(monkeypatch, capsys, small, tmp_p
     status, _, err = command(monkeypatch, capsys, "run", other, "--out", small.out, "--store", small.store)
     assert status == 1
     assert_one_sentence(err, "belongs to another job ('small'", "give another folder with --out")
+
+
+@pytest.mark.parametrize("option", ["--out", "--store"])
+def test_path_that_the_system_refuses_is_one_sentence(monkeypatch, capsys, small, tmp_path, option):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command(monkeypatch, capsys, "run", small.job, option, "x" * 300)
+    assert status == 1
+    assert_one_sentence(err, "too long")
+
+
+def test_weights_folder_that_is_none_is_named(monkeypatch, capsys, tmp_path):
+    (tmp_path / "weights").write_text("")
+    monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
+    (tmp_path / "job.toml").write_text(GOOD, encoding="utf-8")
+    status, _, err = command(
+        monkeypatch, capsys, "run", tmp_path / "job.toml", "--out", tmp_path / "r", "--store", tmp_path / "s"
+    )
+    assert status == 1
+    assert_one_sentence(err, zoo.WEIGHTS_FOLDER_VARIABLE, "is a file")
 
 
 def test_zoo_list_names_every_card(monkeypatch, capsys):

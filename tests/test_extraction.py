@@ -127,7 +127,7 @@ REDUCTIONS = [
     {"reduction": "center", "center_radius": 8},
     {"reduction": "positions", "positions": 1},
     {"reduction": "positions", "positions": 3},
-    {"reduction": "positions", "positions": 4},
+    {"reduction": "positions", "positions": 5},
 ]
 
 
@@ -160,9 +160,9 @@ def test_positions_are_row_first_and_every_unit_keeps_its_place():
     rows, columns = torch.meshgrid(torch.arange(7.0), torch.arange(7.0), indexing="ij")
     maps = torch.stack([rows, columns])[None]
     tap = tap_at("a", 2, 7, stride_px=2, rf_start_px=0.5)
-    came = reducer(tap, spec("positions", positions=2), 14)(maps)
-    # Targets 14/3 - 0.5 and 28/3 - 0.5 px; centres at 0.5, 2.5, 4.5, ... px: indices 2 and 4.
-    assert came.tolist() == [[[2.0, 2.0], [2.0, 4.0], [4.0, 2.0], [4.0, 4.0]]]
+    came = reducer(tap, spec("positions", positions=3), 14)(maps)
+    # Targets 3, 6.5 and 10 px; centres at 0.5, 2.5, 4.5, ... px: indices 1, 3 and 5.
+    assert came.tolist() == [[[float(y), float(x)] for y in (1, 3, 5) for x in (1, 3, 5)]]
 
 
 @given(count=st.integers(1, 32), size=st.integers(8, 600))

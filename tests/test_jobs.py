@@ -1,5 +1,7 @@
 """The whole path on the real networks, small: run, rerun, plan, reopen, break."""
 
+import fcntl
+import json
 import shutil
 from pathlib import Path
 
@@ -219,7 +221,7 @@ class TestReopening:
     def test_unfinished_and_foreign_directories_are_refused(self, tmp_path):
         with pytest.raises(RunError, match="is not a run directory"):
             universality.open_run(tmp_path)
-        (tmp_path / "run.json").write_text('{"status": "started", "job_digest": "x"}')
+        (tmp_path / "run.json").write_text('{"status": "started", "job_digest": "x", "job": {}}')
         with pytest.raises(RunError, match="was not finished"):
             universality.open_run(tmp_path)
         (tmp_path / "run.json").write_text('{"status": ')
@@ -252,7 +254,7 @@ class TestDamage:
     def test_half_written_store_is_removed_and_extracted_anew(self, small, copied_store, tmp_path):
         name = next(path.name for path in copied_store.iterdir())
         dead = 2**22 - 1  # above every process number in use here
-        (copied_store / name).rename(copied_store / f"{name}.partial-{dead}-0")
+        (copied_store / name).rename(copied_store / f"{name}.partial-{dead}-00000000")
         lines = Lines()
         universality.run(small.job, tmp_path / "run", store=copied_store, reporter=lines)
         assert any("half-written" in text for text in lines.said)
@@ -268,7 +270,80 @@ class TestDamage:
         assert not list((tmp_path / "run").glob("*.parquet"))
 
 
+class TestMending:
+    """A finished run that was damaged is made again by the same command, as its message says."""
+
+    @pytest.fixture
+    def copied(self, small, tmp_path):
+        shutil.copytree(small.out, tmp_path / "run")
+        return tmp_path / "run"
+
+    @pytest.mark.parametrize(
+        "damage", ["changed table", "no table", "no report", "no figures", "no tables in the record"]
+    )
+    def test_damaged_run_is_made_again(self, small, copied, damage):
+        if damage == "changed table":
+            with (copied / "units.parquet").open("ab") as file:
+                file.write(b"x")
+        elif damage == "no table":
+            (copied / "families.parquet").unlink()
+        elif damage == "no report":
+            (copied / "report.html").unlink()
+        elif damage == "no figures":
+            shutil.rmtree(copied / "figures")
+        else:
+            record = json.loads((copied / "run.json").read_text()) | {"tables": {}}
+            (copied / "run.json").write_text(json.dumps(record))
+        universality.run(small.job, copied, store=small.store)
+        assert table_bytes(copied) == table_bytes(small.out)
+        assert (copied / "report.html").is_file()
+        assert {p.name for p in (copied / "figures").iterdir()} == {p.name for p in (small.out / "figures").iterdir()}
+
+    def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, monkeypatch):
+        (copied / "report.html").unlink()
+        monkeypatch.setattr(jobs.report, "render", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            universality.run(small.job, copied, store=small.store)
+        with pytest.raises(RunError, match="was not finished"):
+            universality.open_run(copied)
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            "[]",
+            '{"status": "complete", "job_digest": 5, "job": {}}',
+            '{"status": "complete", "job_digest": "x", "job": {}}',
+            '{"status": "complete", "job_digest": "x", "job": {}, "tables": 5, "inputs_digest": "", "store": "", "stores": []}',
+            "[" * 100_000,
+        ],
+    )
+    def test_nonsense_in_the_record_is_one_sentence(self, tmp_path, record):
+        (tmp_path / "run.json").write_text(record)
+        with pytest.raises(RunError, match="is damaged, expected JSON"):
+            universality.open_run(tmp_path)
+
+
 class TestClaims:
+    def test_directory_of_a_run_that_goes_on_is_refused(self, small):
+        with (small.out / jobs.LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(RunError, match="is in use by another run"):
+                universality.run(small.job, small.out, store=small.store)
+
+    def test_store_that_is_a_file_is_refused_before_anything_is_written(self, small, tmp_path):
+        (tmp_path / "store").write_text("")
+        with pytest.raises(StoreError, match="is a file, expected a folder"):
+            universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
+        assert not (tmp_path / "run").exists()
+
+    def test_scheduler_without_workers_is_named(self, small, tmp_path, monkeypatch):
+        monkeypatch.setattr(jobs, "WORKER_TIMEOUT_S", 0.2)
+        with (
+            LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster,
+            pytest.raises(JobError, match="has no worker after"),
+        ):
+            universality.run(small.job, tmp_path / "run", store=small.store, scheduler=cluster.scheduler_address)
+
     def test_directory_of_another_job_is_refused(self, small, tmp_path):
         other = tmp_path / "other.toml"
         other.write_text(small.job.read_text(encoding="utf-8").replace("seed = 3", "seed = 4"))

@@ -576,7 +576,7 @@ def test_every_batch_counts_the_same():
 
 
 def test_calibration_touches_running_statistics_only():
-    network, plain = zoo.untrained(tiny_card(), 0, batches(2)), seeded(tiny_card(), 0)
+    network, plain = zoo.untrained(tiny_card(), 0, batches(2)), zoo.untrained(tiny_card(), 0, [])
     for name, tensor in plain.state_dict().items():
         is_statistic = name.rsplit(".", 1)[-1] in ("running_mean", "running_var", "num_batches_tracked")
         assert torch.equal(network.state_dict()[name], tensor) != is_statistic, name
@@ -655,3 +655,14 @@ def test_normalise_is_per_channel():
     assert came.dtype == np.float32
     for channel, (mean, std) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
         np.testing.assert_allclose(came[:, channel], (image[:, channel] - mean) / std, rtol=1e-5, atol=1e-6)
+
+
+def test_twins_of_two_cards_with_one_architecture_are_two_networks():
+    """Else a comparison of untrained twins would compare a network with itself."""
+    first, second = (zoo.untrained(zoo.card(f"{source}/vgg16"), 0, []) for source in ("torchvision", "timm"))
+    weights = [next(p for p in network.parameters() if p.ndim == 4) for network in (first, second)]
+    assert weights[0].shape == weights[1].shape
+    r = np.corrcoef(weights[0].detach().numpy().ravel(), weights[1].detach().numpy().ravel())[0, 1]
+    assert abs(r) < 0.1
+    identities = {zoo.untrained_identity(zoo.card(f"{source}/vgg16"), 0, "") for source in ("torchvision", "timm")}
+    assert len(identities) == 2

@@ -222,6 +222,12 @@ def versions_command() -> None:
         console.print(f"{name} {version}", highlight=False)
 
 
+def _leave_quietly() -> None:
+    # The reader of a pipe went away; Python would complain again when it flushes standard output.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
     try:
@@ -229,9 +235,16 @@ def main() -> None:
     except UniversalityError as error:
         Console(stderr=True).print(f"error: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader of a pipe went away; Python would complain again when it flushes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            _leave_quietly()
+        where = f": '{error.filename}'" if error.filename else ""
+        Console(stderr=True).print(
+            f"error: {escape(f'{error.strerror or error}{where}')}; check the path",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")

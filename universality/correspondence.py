@@ -185,8 +185,8 @@ def _method_rows(
 
 
 def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
-    """Return the rank (1 = best) of each chosen column within its row of `r`."""
-    return np.asarray(1 + (r[rows] > r[rows, columns][:, None]).sum(axis=1), dtype=np.int64)
+    """Return the rank (1 = best) of each chosen column within its row of `r`; equal to rounding counts as equal."""
+    return np.asarray(1 + (r[rows] > r[rows, columns][:, None] + 1e-12).sum(axis=1), dtype=np.int64)
 
 
 def _paired(x: Array, y: Array) -> Array:

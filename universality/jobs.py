@@ -5,6 +5,7 @@ Paths travel to the workers, not arrays: a task is given the folder of the store
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import itertools
@@ -14,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,12 +24,14 @@ from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from distributed import Client, LocalCluster, as_completed, get_client
+from distributed import Client, Future, LocalCluster, as_completed, get_client
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
 from universality import comparators, correspondence, extraction, figures, report, runs, schema, stimuli
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
-from universality.errors import JobError, RunError, UniversalityError
+from universality.errors import JobError, RunError, StoreError, UniversalityError
 from universality.networks import STIMULUS_SETS, Network, networks_of
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
@@ -35,6 +39,8 @@ from universality.store import ActivationStore
 
 DEFAULT_RUNS = "data/runs"
 DEFAULT_STORE = "data/store"
+LOCK = ".lock"
+WORKER_TIMEOUT_S = 30
 PACKAGES = (
     "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
     "xarray", "zarr",
@@ -97,9 +103,15 @@ class Plan:
 
     @property
     def tables_exist(self) -> bool:
-        """Whether the run directory holds the finished tables of exactly these inputs."""
+        """Whether the run directory holds undamaged tables, figures and report of exactly these inputs."""
         record = runs.read_record(self.out)
-        return record is not None and record["status"] == "complete" and record["inputs_digest"] == self.inputs_digest
+        if record is None or record["status"] != "complete" or record["inputs_digest"] != self.inputs_digest:
+            return False
+        try:
+            runs.check_tables(self.out, record)
+        except RunError:
+            return False
+        return (self.out / "report.html").is_file() and any((self.out / "figures").glob("*.png"))
 
     def table(self) -> pd.DataFrame:
         """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB."""
@@ -202,41 +214,69 @@ def run(
     reporter = reporter or Quiet()
     started = time.time()
     planned = plan(job_path, out, store)
-    _claim(planned)
-    removed = planned.store.remove_partial()
-    if removed:
-        reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
-    planned = _verified(planned, job_path, out, store, repair, reporter)
-    extracted = _extract_missing(planned, reporter)
-    if not extracted:
-        reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
-    if not extracted and planned.tables_exist:
-        finished = runs.open_run(planned.out)
-        reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
-        return finished
-    with comparison_client(client, scheduler) as active:
-        tables = _compare(planned.tasks, active, reporter)
-    return _write(planned, tables, extracted, started, reporter)
+    with _claimed(planned):
+        removed = planned.store.remove_partial()
+        if removed:
+            reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
+        planned = _verified(planned, job_path, out, store, repair, reporter)
+        extracted = _extract_missing(planned, reporter)
+        if not extracted:
+            reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
+        if not extracted and planned.tables_exist:
+            reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
+            return runs.open_run(planned.out)
+        with comparison_client(client, scheduler) as active:
+            tables = _compare(planned.tasks, active, reporter)
+        # From here on until the end, what lies in the directory belongs to no finished run.
+        _mark_started(planned)
+        with _cannot_be_written(planned.out):
+            return _write(planned, tables, extracted, started, reporter)
 
 
-def _claim(planned: Plan) -> None:
-    """Make the run directory ours; refuse one that belongs to another job."""
-    record = runs.read_record(planned.out)
+@contextmanager
+def _claimed(planned: Plan) -> Iterator[None]:
+    """Hold the run directory for this run; refuse one of another job, of another run that goes on, or of other files."""
+    out = planned.out
+    record = runs.read_record(out)
     job_digest = planned.job.digest()
-    if record is None and planned.out.is_dir() and any(planned.out.iterdir()):
-        raise RunError(f"'{planned.out}' holds files but is no run directory; give an empty or new folder with --out")
     if record is not None and record["job_digest"] != job_digest:
         raise RunError(
-            f"run directory '{planned.out}' belongs to another job ('{record.get('job', {}).get('name', '?')}', digest "
+            f"run directory '{out}' belongs to another job ('{record['job'].get('name', '?')}', digest "
             f"{record['job_digest'][:12]}, this one {job_digest[:12]}); give another folder with --out or delete it"
         )
-    try:
-        planned.out.mkdir(parents=True, exist_ok=True)
+    if planned.store.root.exists() and not planned.store.root.is_dir():
+        raise StoreError(f"store '{planned.store.root}' is a file, expected a folder; give another with --store")
+    with ExitStack() as stack:
+        with _cannot_be_written(out):
+            if record is None and out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
+                raise RunError(f"'{out}' holds files but is no run directory; give an empty or new folder with --out")
+            out.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((out / LOCK).open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"run directory '{out}' is in use by another run; wait for it or give another with --out"
+            ) from None
         if record is None:
-            runs.write_record(planned.out, {"status": "started", "job_digest": job_digest, "job": planned.job.plain()})
+            _mark_started(planned)
+        yield
+
+
+def _mark_started(planned: Plan) -> None:
+    """Record that the directory's tables are not to be believed (yet)."""
+    with _cannot_be_written(planned.out):
+        job = planned.job
+        runs.write_record(planned.out, {"status": "started", "job_digest": job.digest(), "job": job.plain()})
+
+
+@contextmanager
+def _cannot_be_written(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as cause:
         raise RunError(
-            f"run directory '{planned.out}' cannot be written: {cause.strerror}; give another with --out"
+            f"run directory '{out}' cannot be written: {cause.strerror or cause}; give another with --out"
         ) from None
 
 
@@ -298,9 +338,9 @@ def _extract_set(
     parameters = stimuli.parameters(name, network.stimuli)
     count = network.shape(name, taps[0])[0]
     advance = reporter.track(f"{network.label}: {name}", count)
-    batches = extraction.extract(
-        loaded, taps, network.batches(name), network.extraction, network.card.preprocessing.size_px
-    )
+    # A batch is padded to its full size, so it should not be larger than the set.
+    spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
+    batches = extraction.extract(loaded, taps, network.batches(name), spec, network.card.preprocessing.size_px)
     with ExitStack() as stack:
         writers = {
             tap.name: stack.enter_context(
@@ -397,11 +437,18 @@ def comparison_client(client: Client | None, scheduler: str | None) -> Iterator[
     if scheduler is not None:
         try:
             opened = Client(scheduler, timeout="10s")
-        except (OSError, ValueError, TimeoutError) as cause:
+        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as cause:
             raise JobError(
                 f"no Dask scheduler answers at '{scheduler}' ({type(cause).__name__}); start it, or leave out --scheduler"
             ) from None
         with opened:
+            try:
+                opened.wait_for_workers(1, timeout=WORKER_TIMEOUT_S)
+            except TimeoutError:
+                raise JobError(
+                    f"the Dask scheduler at '{scheduler}' has no worker after {WORKER_TIMEOUT_S} s; start one with "
+                    f"`dask worker {scheduler}`"
+                ) from None
             yield opened
         return
     try:
@@ -418,6 +465,7 @@ def comparison_client(client: Client | None, scheduler: str | None) -> Iterator[
             threads_per_worker=os.cpu_count() or 1,
             processes=False,
             dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=50,
             memory_limit=0,
         ) as cluster,
@@ -432,8 +480,24 @@ def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[
     futures = [
         client.submit(_single_threaded, task.function, *task.arguments, key=task.name, pure=True) for task in tasks
     ]
-    for _ in as_completed(futures):
-        advance(1)
+    try:
+        for _ in as_completed(futures):
+            advance(1)
+        parts = client.gather(_finished(tasks, futures))
+    except (CancelledError, CommClosedError, FutureCancelledError) as cause:
+        raise RunError(
+            f"the Dask scheduler was lost ({type(cause).__name__}); start it and run the job again: activations are kept"
+        ) from None
+    return {
+        name: pd.concat(
+            [part[name] for part in parts if name in part] or [schema.empty_table(table)], ignore_index=True
+        )
+        for name, table in schema.TABLES.items()
+    }
+
+
+def _finished(tasks: Sequence[Task], futures: Sequence[Future[Any]]) -> Sequence[Future[Any]]:
+    """Return the futures; raise `RunError` for all that failed, naming the first, after every other one has ended."""
     failed = [(task, future) for task, future in zip(tasks, futures, strict=True) if future.status == "error"]
     if failed:
         task, future = failed[0]
@@ -442,13 +506,7 @@ def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[
             f"{len(failed)} of {len(tasks)} comparisons failed, the first ('{task.name}') with "
             f"{type(cause).__name__}: {cause}; mend the cause and run the job again"
         )
-    parts = client.gather(futures)
-    return {
-        name: pd.concat(
-            [part[name] for part in parts if name in part] or [schema.empty_table(table)], ignore_index=True
-        )
-        for name, table in schema.TABLES.items()
-    }
+    return futures
 
 
 def _write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter) -> Run:

@@ -7,6 +7,14 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def is_file(path: Path) -> bool:
+    """Return whether `path` is a file; a path that the system refuses (too long, forbidden) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def resource(relative: str) -> Path:
     """Return the path of a shipped file or folder such as ``model_zoo`` or ``data/natural_photographs.toml``."""
     shipped = _PACKAGE / "_shipped" / relative

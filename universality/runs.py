@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import xarray as xr
 
 from universality import schema
 from universality.errors import RunError, did_you_mean
+from universality.resources import is_file
 from universality.store import ActivationStore
 
 RECORD = "run.json"
@@ -116,29 +119,50 @@ def open_run(path: str | Path) -> Run:
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return the record of a run directory, or None where there is none; raise `RunError` if it is unreadable."""
     file = path / RECORD
-    if not file.is_file():
+    if not is_file(file):
         return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        complete = isinstance(record, dict) and {"job_digest", "status"} <= record.keys()
-    except (OSError, ValueError):
-        complete = False
-    if not complete:
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if not _sound(record):
         raise RunError(f"record '{file}' is damaged, expected JSON; delete the folder and run the job again")
     return dict(record)
 
 
+_ALWAYS = {"status": str, "job_digest": str, "job": dict}
+_WHEN_COMPLETE = {"inputs_digest": str, "tables": dict, "store": str, "stores": list}
+
+
+def _sound(record: Any) -> bool:
+    """Return whether a record has everything that is read from it, of the right kinds."""
+    if not isinstance(record, dict):
+        return False
+    wanted = _ALWAYS | (_WHEN_COMPLETE if record.get("status") == "complete" else {})
+    return all(isinstance(record.get(key), kind) for key, kind in wanted.items())
+
+
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write the record in one step, so that it is never seen by halves."""
-    partial = path / f"{RECORD}.partial"
-    partial.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(path / RECORD)
+    replace_file(
+        path / RECORD, lambda partial: partial.write_text(json.dumps(record, indent=1, sort_keys=True), "utf-8")
+    )
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then put it in the place of `path` in one step."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_tables(path: Path, record: dict[str, Any]) -> None:
     """Compare every table with the checksum in the record; raise `RunError` for the first that differs."""
-    for name, expected in record.get("tables", {}).items():
-        file = path / name
+    for name in (f"{table}.parquet" for table in schema.TABLES):
+        file, expected = path / name, record["tables"].get(name)
         if not file.is_file():
             raise RunError(f"run '{path}' lacks its table '{name}'; run the job again")
         if file_sha256(file) != expected:
@@ -167,5 +191,5 @@ def write_table(path: Path, table: schema.Table, rows: pd.DataFrame) -> Path:
     ]
     described = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), b"row": table.row.encode()})
     file = path / f"{table.name}.parquet"
-    pq.write_table(arrow.cast(described), file, compression="zstd")
+    replace_file(file, lambda partial: pq.write_table(arrow.cast(described), partial, compression="zstd"))
     return file

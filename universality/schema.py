@@ -108,7 +108,13 @@ FAMILIES = Table(
         Column("family", "string", "1", "curve", "family of detectors"),
         Column("rule", "string", "1", "rule name", "detector rule, see detectors.py"),
         Column("n_units", "int", "units", ">= 1", "units of the layer"),
-        Column("n_dead", "int", "units", ">= 0", "units that never vary over the natural crops: masked"),
+        Column(
+            "n_dead",
+            "int",
+            "units",
+            ">= 0",
+            "units that do not vary in one of the two folds of natural crops: masked, never detectors",
+        ),
         Column(
             "n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"
         ),
@@ -194,8 +200,8 @@ CORRESPONDENCE = Table(
         Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
         Column("mutual", "bool", "1", "true | false", "both ranks are 1"),
         Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
-        Column("n_match", "int", "crops", ">= 3", "natural crops that decided the match"),
-        Column("n_score", "int", "crops", ">= 3", "natural crops that scored it"),
+        Column("n_match", "int", "rows", ">= 3", "natural crops (times places, for positions) that decided the match"),
+        Column("n_score", "int", "rows", ">= 3", "natural crops (times places, for positions) that scored it"),
     ),
 )
 
@@ -207,7 +213,7 @@ UNITS = Table(
         Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
         Column("tap", "string", "1", "tap name", "layer"),
         Column("unit", "int", "1", ">= 0", "unit (channel index)"),
-        Column("live", "bool", "1", "true | false", "varies over the natural crops"),
+        Column("live", "bool", "1", "true | false", "varies in both folds of the natural crops"),
         Column(
             "preferred_deg", "float", "degrees", "0 to 360", "preferred orientation: circular mean of the tuning curve"
         ),

@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from universality.errors import CardError, JobError, StimulusError, UniversalityError, did_you_mean
 from universality.schema import REDUCTIONS
@@ -42,6 +42,11 @@ def inner_path(path: str) -> str:
     if pure.is_absolute() or ".." in pure.parts or "\\" in path:
         raise ValueError(f"path '{path}' leaves its root; give a relative path without '..'")
     return path
+
+
+# Without Strict, true would count as 1 and "60" as 60.
+Int = Annotated[int, Strict()]
+Float = Annotated[float, Strict()]
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -78,16 +83,16 @@ class Tap(Spec):
 
     name: str = Field(description="label of the tap in tables; by default the module path")
     path: str = Field(description="module path inside the network, as in named_modules()")
-    call: int = Field(0, ge=0, description="which call of the module in one forward pass, from 0")
-    calls: int = Field(1, ge=1, description="how often the module is called in one forward pass")
+    call: Int = Field(0, ge=0, description="which call of the module in one forward pass, from 0")
+    calls: Int = Field(1, ge=1, description="how often the module is called in one forward pass")
     side: Literal["input", "output"] = Field("output", description="the module's first input or its output")
     activation: Literal["pre", "post"] = Field(description="before or after the nonlinearity")
-    channels: int = Field(ge=1, description="units (feature maps)")
-    size: int = Field(ge=1, description="height and width of the feature map at the card's input size")
-    rf_px: int = Field(ge=1, description="receptive field, side, px")
-    stride_px: int = Field(ge=1, description="distance between the receptive fields of neighbouring positions, px")
-    rf_start_px: float = Field(description="centre of the receptive field of position 0, px")
-    relative_depth: float = Field(
+    channels: Int = Field(ge=1, description="units (feature maps)")
+    size: Int = Field(ge=1, description="height and width of the feature map at the card's input size")
+    rf_px: Int = Field(ge=1, description="receptive field, side, px")
+    stride_px: Int = Field(ge=1, description="distance between the receptive fields of neighbouring positions, px")
+    rf_start_px: Float = Field(description="centre of the receptive field of position 0, px")
+    relative_depth: Float = Field(
         gt=0, le=1, description="convolutions and linear layers run before the tap / all of them, in forward order"
     )
 
@@ -118,8 +123,8 @@ class Tap(Spec):
 class Preprocessing(Spec):
     """How an image in [0, 1] becomes a network's input: square of `size_px`, then ``(x - mean) / std``."""
 
-    size_px: int = Field(ge=8, le=4096, description="side of the network's input, px")
-    resize_px: int | None = Field(None, description="side to which the source's own recipe resizes before cropping, px")
+    size_px: Int = Field(ge=8, le=4096, description="side of the network's input, px")
+    resize_px: Int | None = Field(None, description="side to which the source's own recipe resizes before cropping, px")
     interpolation: Literal["bilinear", "bicubic"] = Field(description="resampling of photographs")
     mean: tuple[float, float, float] = Field(description="per channel (red, green, blue)")
     std: tuple[float, float, float] = Field(description="per channel (red, green, blue)")
@@ -184,29 +189,33 @@ class ModelCard(Spec):
 class CurveStimuli(Spec):
     """Arcs and straight lines through the middle of the image; see :mod:`universality.stimuli.curves`."""
 
-    orientations: int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
-    curvatures: Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_unique)] = Field(
-        (0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line"
-    )
+    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    curvatures: Annotated[
+        tuple[Annotated[Float, Field(ge=0, le=100)], ...], Field(min_length=2), AfterValidator(_unique)
+    ] = Field((0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line")
     variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
         ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
     )
-    stroke: float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
-    contrast: float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
+    contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
 
     @model_validator(mode="after")
     def _line_and_curves(self) -> CurveStimuli:
-        if 0.0 not in self.curvatures or min(self.curvatures) < 0:
-            raise ValueError("curvatures must be >= 0 and contain 0, the straight line: it is the control")
+        if 0.0 not in self.curvatures:
+            raise ValueError("curvatures must contain 0, the straight line: it is the control")
+        if min(c for c in self.curvatures if c > 0) < 0.01:
+            raise ValueError("curvatures other than 0 must be at least 0.01: flatter arcs cannot be told from lines")
         return self
 
 
 class NaturalStimuli(Spec):
     """Square crops of photographs; see :mod:`universality.stimuli.natural`."""
 
-    crops: int = Field(1200, ge=0, le=1_000_000, description="crops over all photographs")
-    min_side_px: int = Field(96, ge=16, description="smallest side of a crop in the photograph, px")
-    seed: int = Field(0, ge=0)
+    crops: Int = Field(1200, ge=0, le=1_000_000, description="crops over all photographs")
+    min_side_px: Int = Field(
+        96, ge=16, description="smallest side of a crop in the photograph, px; its shorter side if that is smaller"
+    )
+    seed: Int = Field(0, ge=0)
 
 
 class StimuliSpec(Spec):
@@ -227,14 +236,27 @@ class ModelEntry(Spec):
     taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
 
 
+def _unique_models(entries: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+    _unique(tuple(entry.id for entry in entries))
+    return entries
+
+
 class ExtractionSpec(Spec):
     """How activations are recorded. `reduction` has no default: it decides what a result is about."""
 
     reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
-    center_radius: int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
-    positions: int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image")
-    batch_size: int = Field(16, ge=1, le=4096)
+    center_radius: Int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
+    positions: Int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image; odd")
+    batch_size: Int = Field(16, ge=1, le=4096)
     dtype: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="after")
+    def _middle_exists(self) -> ExtractionSpec:
+        if self.reduction == "positions" and self.positions % 2 == 0:
+            raise ValueError(
+                f"positions = {self.positions} has no middle place, where curves are drawn; give an odd number"
+            )
+        return self
 
     def key(self) -> dict[str, Any]:
         """Return what of this decides the stored values (the batch size does not)."""
@@ -257,16 +279,18 @@ class ComparisonSpec(Spec):
         "mutual_nearest",
     )
     families: Annotated[tuple[Literal["curve"], ...], Field(min_length=1), AfterValidator(_unique)] = ("curve",)
-    bootstraps: int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
+    bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
 
 
 class NullSpec(Spec):
     """The nulls, always on: how many of each."""
 
-    untrained_seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (0,)
-    calibration_crops: int = Field(256, ge=32, le=100_000, description="natural crops that set BatchNorm statistics")
-    haar_rotations: int = Field(3, ge=1, le=1000)
-    shuffles: int = Field(3, ge=1, le=1000)
+    untrained_seeds: Annotated[
+        tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = (0,)
+    calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural crops that set BatchNorm statistics")
+    haar_rotations: Int = Field(3, ge=1, le=1000)
+    shuffles: Int = Field(3, ge=1, le=1000)
 
 
 class Job(Spec):
@@ -274,17 +298,12 @@ class Job(Spec):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")
     question: str = ""
-    seed: int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
-    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2)]
+    seed: Int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
+    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2), AfterValidator(_unique_models)]
     stimuli: StimuliSpec = Field(default_factory=StimuliSpec)
     extraction: ExtractionSpec
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
-
-    @model_validator(mode="after")
-    def _models_unique(self) -> Job:
-        _unique(tuple(entry.id for entry in self.models))
-        return self
 
 
 S = TypeVar("S", bound=Spec)

@@ -25,6 +25,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from universality.errors import StoreError
+from universality.resources import is_file
 from universality.schema import ACTIVATION, FORMAT_VERSION, POSITION, STIMULUS, UNIT
 from universality.spec import digest
 
@@ -68,7 +69,7 @@ class ActivationStore:
 
     def has(self, key_name: str) -> bool:
         """Return whether the store was committed (not whether it is undamaged: see `verify`)."""
-        return (self.path(key_name) / MANIFEST).is_file()
+        return is_file(self.path(key_name) / MANIFEST)
 
     def verify(self, key_name: str) -> None:
         """Compare every file of a store with its manifest.
@@ -315,7 +316,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]
         checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
     if version != FORMAT_VERSION:
         raise StoreError(

@@ -27,7 +27,7 @@ class TuningStatistics:
     Attributes
     ----------
     preferred_deg : angle of the largest response, degrees, 0 to 360
-    circular_mean_deg : direction of the resultant, degrees, 0 to 360
+    circular_mean_deg : direction of the resultant, degrees, 0 to 360; NaN where there is none (r1 below 1e-9)
     r1 : |sum r exp(i theta)| / sum r, 0 (untuned) to 1 (one angle)
     r2 : the same with 2 theta: 1 for two opposite angles
     fwhm_deg : width of the stretch around the peak that stays at or above half the peak, degrees; 360 if it never falls
@@ -77,7 +77,8 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatist
     argmax = positive.argmax(axis=1)
     return TuningStatistics(
         preferred_deg=np.where(tuned, angles[argmax], np.nan),
-        circular_mean_deg=np.rad2deg(np.angle(first)) % 360.0,
+        # A resultant of rounding size has no direction.
+        circular_mean_deg=np.where(np.abs(first) > 1e-9, np.rad2deg(np.angle(first)) % 360.0, np.nan),
         r1=np.abs(first),
         r2=np.abs(second),
         fwhm_deg=np.where(tuned, _fwhm(positive, argmax, 360.0 / angles.size), np.nan),

@@ -28,13 +28,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from universality.errors import CardError, WeightsError, did_you_mean
-from universality.resources import resource
+from universality.resources import is_file, resource
 from universality.spec import ModelCard, Preprocessing, digest, read_card
 
 WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
 _DEFAULT_WEIGHTS_FOLDER = "data/weights"
 _HUB_TIMEOUT_S = 5.0
-UNTRAINED_RECIPE_VERSION = 1
+UNTRAINED_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
 
 StateDict = Mapping[str, Tensor]
@@ -122,12 +122,13 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
     Parameters
     ----------
     seed : int
-        Seeds the initialisation; Torch's global generator is left as it was.
+        Seeds the initialisation, together with the card's id: twins of two cards with one architecture are not the same
+        network. Torch's global generator is left as it was.
     calibration : iterable of (batch, channel, y, x) float32 arrays, normalised for the network
         Natural images that set the running statistics of BatchNorm layers (plain means over the batches).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(digest([model_card.id, seed])[:15], 16))
         network = build(model_card)
     calibrate_batchnorm(network, calibration)
     return network
@@ -139,6 +140,7 @@ def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str
         [
             "untrained",
             UNTRAINED_RECIPE_VERSION,
+            model_card.id,
             model_card.architecture_digest(),
             seed,
             calibration_digest,
@@ -187,7 +189,7 @@ def state_dict_sha256(state: StateDict) -> str:
 # What Torch's restricted unpickler lets out on files that are no checkpoints.
 _UNREADABLE = (
     pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-    OverflowError, struct.error,
+    OverflowError, struct.error, AssertionError, NotImplementedError,
 )  # fmt: skip
 
 
@@ -206,6 +208,10 @@ def read_checkpoint(path: Path) -> StateDict:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise WeightsError(f"weights file '{path}' holds no state dict (names to tensors); save model.state_dict()")
+    if any(tensor.layout != torch.strided or tensor.device.type != "cpu" for tensor in state.values()):
+        raise WeightsError(
+            f"weights file '{path}' holds sparse or empty (meta) tensors, expected plain ones; convert them"
+        )
     return state
 
 
@@ -255,9 +261,14 @@ def weights_folder() -> Path:
 
 def local_weights(model_card: ModelCard) -> Path | None:
     """Return the local weights file of the card, if there is one."""
-    stem = weights_folder() / model_card.id
+    folder = weights_folder()
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - os.path never raises here
+        raise WeightsError(
+            f"weights folder '{folder}' is a file; set {WEIGHTS_FOLDER_VARIABLE} to the folder that holds the weights"
+        )
+    stem = folder / model_card.id
     candidates = [stem.with_name(stem.name + suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")]
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def find_weights(model_card: ModelCard) -> Path:

@@ -127,6 +127,8 @@ COMPARATORS: dict[str, Comparator] = {entry.name: entry for entry in _TABLE}
 
 def comparator(name: str) -> Comparator:
     """Return the measure called `name`; raise `MeasureError` with the nearest name if there is none."""
+    if not isinstance(name, str):
+        raise MeasureError(f"a measure's name is text, came {name!r}; choose one of: {', '.join(COMPARATORS)}")
     try:
         return COMPARATORS[name]
     except KeyError:
