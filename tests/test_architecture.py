@@ -12,7 +12,8 @@ LEVELS = (
     ("errors", "resources"),
     ("schema",),
     ("spec",),
-    ("hooks", "stimuli", "comparators", "tuning", "zoo"),
+    ("hooks", "stimuli", "comparators", "tuning", "pocket"),
+    ("zoo",),
     ("receptive_field", "extraction", "store", "detectors"),
     ("networks", "comparison", "runs"),
     ("correspondence",),
@@ -22,8 +23,8 @@ LEVELS = (
     ("cli",),
 )
 ONLY_IN = {
-    "timm": {"zoo"},
-    "torchvision": {"zoo"},
+    "timm": {"zoo", "pocket"},
+    "torchvision": {"zoo", "pocket"},
     "huggingface_hub": {"zoo"},
     "seaborn": {"figures"},
     "matplotlib": {"figures"},

@@ -211,6 +211,23 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     console.print(table)
 
 
+@zoo_app.command("train")
+def zoo_train(
+    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder [default: data/pocket_training/NAME].")] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Torch threads; the weights depend on it.")] = 1,
+) -> None:
+    """Train a network of the pocket zoo again, or one with another seed.
+
+    Example: universality zoo train pocket/vgg-focus-s0
+    """
+    from universality.pocket.training import train_named
+
+    folder = out or Path("data/pocket_training") / model_id.removeprefix("pocket/")
+    path = train_named(model_id, folder, Path("data/pocket_training/images"), threads=threads)
+    _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
+
+
 @app.command("versions")
 def versions_command() -> None:
     """Print the versions that decide numbers."""

@@ -152,12 +152,30 @@ class Weights(Spec):
     drop_prefixes: tuple[str, ...] = Field((), description="tensors of parts that the card's network leaves out")
 
 
+class Training(Spec):
+    """How the project trained a network itself."""
+
+    command: str = Field(description="command that trains it again")
+    diet: str = Field(description="kind of training images")
+    task: str = Field(description="what the label is")
+    seed: Int = Field(ge=0)
+    epochs: Int = Field(ge=1)
+    images: Int = Field(ge=1, description="training images")
+    generator: str = Field(description="fingerprint of the training images")
+    accuracy: Float = Field(ge=0, le=1, description="on held-out images of fresh seeds")
+    held_out_images: Int = Field(ge=1)
+    chance: Float = Field(ge=0, le=1)
+    seconds: Float = Field(gt=0, description="time of the training steps on the machine that trained it")
+    threads: Int = Field(ge=1)
+    versions: str = Field(description="Python and packages that trained it")
+
+
 class ModelCard(Spec):
     """Facts about one network: where it comes from, its preprocessing, its taps, its licence."""
 
     id: str = Field(pattern=r"^[a-z0-9_]+/[A-Za-z0-9_.\-]+$", description="source/name, as in the file's place")
     source: str = Field(description="key in zoo.SOURCES: who supplies the weights")
-    library: Literal["timm", "torchvision"] = Field(description="who supplies the architecture")
+    library: Literal["timm", "torchvision", "pocket"] = Field(description="who supplies the architecture")
     architecture: str = Field(description="the library's name of the architecture")
     kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
     training_set: str = Field(description="what the weights were trained on")
@@ -166,6 +184,7 @@ class ModelCard(Spec):
     note: str = Field("", description="what a reader of results should know")
     preprocessing: Preprocessing
     weights: Weights
+    training: Training | None = Field(None, description="for networks that the project trained itself")
     taps: Annotated[tuple[Tap, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

