@@ -1,10 +1,15 @@
 """Both lists of dependencies agree, and the version is the same everywhere."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import universality.jobs
+from universality import zoo
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -59,3 +64,34 @@ def test_no_file_is_too_large():
     data = [path for path in (ROOT / "data").glob("*") if path.is_file()]
     assert all(path.stat().st_size < 16 * 2**20 for path in data)
     assert sum(path.stat().st_size for path in data) < 40 * 2**20
+
+
+def test_wheel_runs_from_an_empty_folder(tmp_path):
+    """What is installed carries cards, manifest, job and weights: it does not need the checkout."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    (tmp_path / "empty").mkdir()
+    script = (
+        "import universality, universality.zoo as zoo\n"
+        "from universality.resources import resource\n"
+        "from universality.stimuli import natural\n"
+        "print(universality.__file__)\n"
+        "print(len(zoo.cards()), len(natural.photographs()))\n"
+        "print(type(zoo.pretrained(zoo.card('pocket/vgg-focus-s0'))).__name__)\n"
+        "print(len(universality.plan(resource('analyses/quickstart/job.toml')).missing))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path / "empty",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    file, counts, network, missing = done.stdout.split("\n")[:4]
+    assert file.startswith(str(tmp_path / "installed"))
+    assert counts == f"{len(zoo.cards())} 15"
+    assert network == "ConvolutionalThenLinear"
+    assert missing == "32"
