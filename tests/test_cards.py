@@ -22,15 +22,6 @@ STRIP_PX = 64  # width of the images that measure along the height: the narrowes
 MARGIN_PX = 256  # a multiple of every stride, so that padding which depends on the size stays as at the card's size
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # On a busy machine, threads that wait for one another cost more than they bring for single images.
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(kept)
-
-
 @pytest.fixture(scope="module", params=IDS)
 def card(request):
     return zoo.card(request.param)

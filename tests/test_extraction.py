@@ -17,15 +17,6 @@ from universality.spec import ExtractionSpec, Tap
 SIZE_PX = 17
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # On a busy machine, threads that wait for one another cost more than they bring at batches this small.
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(kept)
-
-
 class Small(nn.Module):
     """Two convolutions, one in-place ReLU called after each, and a tail that nothing needs to run."""
 

@@ -16,15 +16,6 @@ from universality.errors import TapError
 from universality.receptive_field import describe_tap, linear_functions, positive_linear_copy
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # On a busy machine, threads that wait for one another cost more than they bring for single images.
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(kept)
-
-
 def seeded(make, *args):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

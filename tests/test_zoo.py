@@ -27,15 +27,6 @@ from universality.spec import ModelCard
 LITE = ("package/efficientnet_lite0", "package/efficientnet_lite1")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # On a busy machine, threads that wait for one another cost more than they bring at batches this small.
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(kept)
-
-
 @pytest.fixture(autouse=True)
 def no_weights_of_the_user(tmp_path, monkeypatch):
     """Neither the user's weights folder nor the libraries' caches nor the network decide a test."""
