@@ -112,7 +112,7 @@ def _print_run(finished: Run) -> None:
         ("untrained", "share_naive_untrained", "{:.1%}"),
     )
     for title, name, _ in columns:
-        table.add_column(title, justify="left" if name in ("model", "tap") else "right")
+        table.add_column(title, justify="left" if name in ("model", "tap") else "right", overflow="fold")
     for _, row in families.iterrows():
         table.add_row(*(form.format(row[name]) for _, name, form in columns))
     console.print(table)
