@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from universality.detectors import within
 from universality.figures import best_taps, short
 from universality.runs import Run
 from universality.stimuli import POLICIES
-from universality.tuning import circular_difference
 
 _MOST_ROWS = 40
 
@@ -62,7 +61,7 @@ def _chance_within(run: Run, a: str, tap_a: str, b: str, tap_b: str, tolerance_d
         units.loc[(units["model"] == model) & (units["tap"] == tap), "preferred_deg"].to_numpy()
         for model, tap in ((a, tap_a), (b, tap_b))
     ]
-    return float((np.abs(circular_difference(angles[0][:, None], angles[1][None, :])) <= tolerance_deg).mean())
+    return float(within(angles[0][:, None], angles[1][None, :], tolerance_deg).mean())
 
 
 def _match_sentence(a: str, b: str, rows: pd.DataFrame, run: Run) -> str:
