@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,12 @@ def load_layer(ref: LayerRef) -> Layer:
 def rotations(units: int, count: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Yield `count` Haar-random (units, units) orthogonal matrices."""
     for index in range(count):
-        yield comparators.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
+        yield rotation(units, index, seed)
+
+
+def rotation(units: int, index: int, seed: int) -> NDArray[np.float64]:
+    """Return the Haar-random (units, units) orthogonal matrix number `index`."""
+    return comparators.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
 
 
 @dataclass(frozen=True)
@@ -115,13 +121,19 @@ class _Prepared:
     def haar(self, measure: str) -> Iterator[Any]:
         # One rotation shows that a basis-free measure stays put; unit matching needs the mean over several.
         count = 1 if comparators.comparator(measure).basis_free else self._plan.haar_rotations
-        for index, q in enumerate(rotations(self._x.shape[1], count, self._plan.seed)):
-            yield self._get(measure, "haar", index, lambda q=q: self._x @ q)  # type: ignore[misc]
+        for index in range(count):
+            yield self._get(measure, "haar", index, partial(self._rotated, index))
 
     def shuffled(self, measure: str) -> Iterator[Any]:
         for index in range(self._plan.shuffles):
-            order = np.random.default_rng([self._plan.seed, len(self._x), index]).permutation(len(self._x))
-            yield self._get(measure, "shuffled", index, lambda order=order: self._x[order])  # type: ignore[misc]
+            yield self._get(measure, "shuffled", index, partial(self._reordered, index))
+
+    def _rotated(self, index: int) -> NDArray[np.float64]:
+        return self._x @ rotation(self._x.shape[1], index, self._plan.seed)
+
+    def _reordered(self, index: int) -> NDArray[np.float64]:
+        rng = np.random.default_rng([self._plan.seed, len(self._x), index])
+        return np.asarray(self._x[rng.permutation(len(self._x))])
 
     def _get(self, measure: str, kind: str, index: int, make: Callable[[], NDArray[np.float64]]) -> Any:
         entry = comparators.comparator(measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from universality import comparators, schema
 from universality.comparison import Layer, NullPlan, pair_identity, rotations
-from universality.detectors import INVARIANT, CurveResponses, curve_table
+from universality.detectors import INVARIANT, curve_table
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
 Array = NDArray[np.float64]
@@ -28,9 +28,8 @@ def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tup
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 
-def _counts(responses: CurveResponses) -> dict[str, float]:
-    """Return the figures of a family that its nulls share with it."""
-    table = curve_table(responses)
+def _counts(table: pd.DataFrame) -> dict[str, float]:
+    """Return the figures of a family, from its units' table, that its nulls share with it."""
     found = table.loc[table["detector"], "preferred_deg"]
     return {
         "n_detectors": float(table["detector"].sum()),
@@ -42,23 +41,22 @@ def _counts(responses: CurveResponses) -> dict[str, float]:
     }
 
 
-def _mean_counts(many: Sequence[dict[str, float]]) -> dict[str, float]:
+def _mean_counts(layers: Iterable[Layer]) -> dict[str, float]:
+    """Return the mean of every figure over the layers of one kind of null."""
+    many = [_counts(curve_table(layer.responses)) for layer in layers]
     return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
 
 
 def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
     """Return the row of the table ``families`` for the curve family in one layer."""
-    responses = layer.responses
-    table = curve_table(responses)
+    table = curve_table(layer.responses)
     found = table[table["detector"]]
-    counts = _counts(responses)
-    untrained = _mean_counts([_counts(twin.responses) for twin in twins])
+    counts = _counts(table)
+    untrained = _mean_counts(twins)
     units = len(table)
-    haar = _mean_counts([_counts(layer.rotated(q).responses) for q in rotations(units, plan.haar_rotations, plan.seed)])
+    haar = _mean_counts(layer.rotated(q) for q in rotations(units, plan.haar_rotations, plan.seed))
     rng = np.random.default_rng([plan.seed, units])
-    shuffled = _mean_counts(
-        [_counts(replace(layer, grid=layer.grid.shuffled(rng)).responses) for _ in range(plan.shuffles)]
-    )
+    shuffled = _mean_counts(replace(layer, grid=layer.grid.shuffled(rng)) for _ in range(plan.shuffles))
     low, high = wilson_interval(len(found), units)
     tap = layer.ref.tap
     row = {

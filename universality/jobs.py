@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from universality import comparators, correspondence, extraction, figures, report, runs, schema, stimuli
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
-from universality.errors import JobError, RunError, StoreError, UniversalityError
+from universality.errors import JobError, RunError, StoreError
 from universality.networks import STIMULUS_SETS, Network, networks_of
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
@@ -291,25 +291,19 @@ def _verified(
     """Compare the existing stores with their checksums; set damaged ones aside if asked to, else raise."""
     damaged = 0
     for entry in planned.stores:
-        if not entry.exists:
-            if planned.store.path(entry.key).exists():
-                damaged += _damaged(planned.store, entry, "has no manifest", repair, reporter)
+        if not planned.store.path(entry.key).exists():
             continue
         try:
             planned.store.verify(entry.key)
-        except UniversalityError as error:
+        except StoreError as error:
             if not repair:
                 raise
-            damaged += _damaged(planned.store, entry, str(error), repair, reporter)
+            aside = planned.store.set_aside(entry.key)
+            reporter.say(
+                f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside.name}': {error}"
+            )
+            damaged += 1
     return plan(job_path, out, store) if damaged else planned
-
-
-def _damaged(store: ActivationStore, entry: PlannedStore, why: str, repair: bool, reporter: Reporter) -> int:
-    if not repair:
-        store.verify(entry.key)
-    aside = store.set_aside(entry.key)
-    reporter.say(f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside.name}': {why}")
-    return 1
 
 
 def _extract_missing(planned: Plan, reporter: Reporter) -> int:
