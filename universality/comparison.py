@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import comparators, schema
-from universality.detectors import CurveGrid, CurveResponses, curve_responses
+from universality.detectors import FAMILIES, Grid, Responses
 from universality.spec import Tap
 from universality.store import ActivationStore
 
@@ -40,15 +40,16 @@ class Layer:
     ----------
     natural : (row, unit) float64, a.u.; with the reduction ``positions`` each place of a crop is a row
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
-    curves : (stimulus, unit) float64, a.u.; with ``positions`` the middle place
+    drawn : by family, (stimulus, unit) float64, a.u.; with ``positions`` the middle place
+    grids : by family, where in `drawn` each combination of parameters lies
     """
 
     ref: LayerRef
     natural: NDArray[np.float64]
     fold: NDArray[np.int64]
     photograph: NDArray[np.int64]
-    curves: NDArray[np.float64]
-    grid: CurveGrid
+    drawn: Mapping[str, NDArray[np.float64]]
+    grids: Mapping[str, Grid]
 
     @property
     def live(self) -> NDArray[np.bool_]:
@@ -57,33 +58,45 @@ class Layer:
             self.natural[self.fold == 1]
         )
 
-    @property
-    def responses(self) -> CurveResponses:
-        """Responses to the curve stimuli, in sigma of the natural crops; live are the units that can also be matched."""
-        return replace(curve_responses(self.curves, self.natural, self.grid), live=self.live)
+    def responses(self, family: str) -> Responses:
+        """Responses to a family's stimuli, in sigma of the natural images; live are the units that can also be matched."""
+        made = FAMILIES[family].responses(self.drawn[family], self.natural, self.grids[family])
+        answer: Responses = replace(made, sigma=replace(made.sigma, live=self.live))
+        return answer
+
+    def units(self, family: str) -> pd.DataFrame:
+        """One row per unit with every criterion of a family."""
+        return FAMILIES[family].table(self.responses(family))
 
     def rotated(self, rotation: NDArray[np.float64]) -> Layer:
         """Return the layer in another orthonormal basis: the Haar null. Units become mixtures of units."""
-        return replace(self, natural=self.natural @ rotation, curves=self.curves @ rotation)
+        drawn = {family: values @ rotation for family, values in self.drawn.items()}
+        return replace(self, natural=self.natural @ rotation, drawn=drawn)
 
 
 def load_layer(ref: LayerRef) -> Layer:
-    """Read a layer's activations for natural crops and curves from its stores.
+    """Read a layer's activations for natural images and every family's stimuli from its stores.
 
     The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
     """
     store = ActivationStore(ref.store_root)
     natural = store.open(ref.stores["natural"], verify=False)
-    curves = store.open(ref.stores["curves"], verify=False)
     values = natural[schema.ACTIVATION].values.astype(np.float64)
-    drawn = curves[schema.ACTIVATION].values.astype(np.float64)
     fold = natural["fold"].values
     photograph = np.unique(natural["photograph"].values, return_inverse=True)[1]
+    places = 1
     if values.ndim == 3:
         places = values.shape[1]
-        values, drawn = values.reshape(-1, values.shape[2]), drawn[:, places // 2]
+        values = values.reshape(-1, values.shape[2])
         fold, photograph = np.repeat(fold, places), np.repeat(photograph, places)
-    return Layer(ref, values, fold, photograph, drawn, CurveGrid.of(curves))
+    drawn, grids = {}, {}
+    for name, family in FAMILIES.items():
+        if family.stimuli in ref.stores:
+            shown = store.open(ref.stores[family.stimuli], verify=False)
+            answers = shown[schema.ACTIVATION].values.astype(np.float64)
+            drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
+            grids[name] = family.grid(shown)
+    return Layer(ref, values, fold, photograph, drawn, grids)
 
 
 def rotations(units: int, count: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from universality import comparators, schema
 from universality.comparison import Layer, NullPlan, pair_identity, rotations
-from universality.detectors import INVARIANT, curve_table
+from universality.detectors import FAMILIES
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
 Array = NDArray[np.float64]
@@ -41,27 +41,32 @@ def _counts(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _mean_counts(layers: Iterable[Layer]) -> dict[str, float]:
+def _mean_counts(layers: Iterable[Layer], family: str) -> dict[str, float]:
     """Return the mean of every figure over the layers of one kind of null."""
-    many = [_counts(curve_table(layer.responses)) for layer in layers]
+    many = [_counts(layer.units(family)) for layer in layers]
     return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
 
 
-def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
-    """Return the row of the table ``families`` for the curve family in one layer."""
-    table = curve_table(layer.responses)
+def family_rows(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
+    """Return the rows of the table ``families`` for one layer, one for each family."""
+    return pd.concat([_family_row(family, layer, twins, plan) for family in layer.drawn], ignore_index=True)
+
+
+def _family_row(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
+    table = layer.units(family)
     found = table[table["detector"]]
     counts = _counts(table)
-    untrained = _mean_counts(twins)
+    untrained = _mean_counts(twins, family)
     units = len(table)
-    haar = _mean_counts(layer.rotated(q) for q in rotations(units, plan.haar_rotations, plan.seed))
+    haar = _mean_counts((layer.rotated(q) for q in rotations(units, plan.haar_rotations, plan.seed)), family)
     rng = np.random.default_rng([plan.seed, units])
-    shuffled = _mean_counts(replace(layer, grid=layer.grid.shuffled(rng)) for _ in range(plan.shuffles))
+    grid = layer.grids[family]
+    shuffled = _mean_counts((replace(layer, grids={family: grid.shuffled(rng)}) for _ in range(plan.shuffles)), family)
     low, high = wilson_interval(len(found), units)
     tap = layer.ref.tap
     row = {
         "model": layer.ref.model, "tap": tap.name, "depth": tap.relative_depth, "rf_px": tap.rf_px,
-        "family": "curve", "rule": INVARIANT.name,
+        "family": family, "rule": FAMILIES[family].rule.name,
         "n_units": units, "n_dead": int((~table["live"]).sum()), "n_tuned": int(table["tuned"].sum()),
         "n_detectors": len(found), "share": counts["share"], "share_low": low, "share_high": high,
         "share_strong": counts["share_strong"], "share_naive": counts["share_naive"],
@@ -78,16 +83,21 @@ def family_row(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataF
 
 
 def unit_rows(layer: Layer) -> pd.DataFrame:
-    """Return the rows of the table ``units`` for one layer."""
-    responses = layer.responses
+    """Return the rows of the table ``units`` for one layer, every unit once for each family."""
+    return pd.concat([_unit_rows(family, layer) for family in layer.drawn], ignore_index=True)
+
+
+def _unit_rows(family: str, layer: Layer) -> pd.DataFrame:
     ref = layer.ref
-    table = curve_table(responses).assign(
+    table = layer.units(family).assign(
         model=ref.model,
         tap=ref.tap.name,
         seed=-1 if ref.seed is None else ref.seed,
-        tuning_sigma=list(responses.tuning.astype(np.float32)),
+        family=family,
+        tuning_sigma=list(layer.responses(family).tuning.astype(np.float32)),
     )
-    return schema.as_table(schema.UNITS, table)
+    # A criterion of another family has no value here.
+    return schema.as_table(schema.UNITS, table.reindex(columns=schema.UNITS.names))
 
 
 @dataclass(frozen=True)
@@ -106,17 +116,18 @@ class _Side:
     live: Indices
     decide: Array
     score: Array
-    tuning: Array
+    tuning: dict[str, Array]
 
     @classmethod
     def of(cls, layer: Layer) -> _Side:
         live = np.flatnonzero(layer.live)
         decide, score = (comparators.standardised(layer.natural[layer.fold == fold][:, live]) for fold in (0, 1))
-        return cls(live, decide, score, np.maximum(layer.responses.tuning[live], 0.0))
+        tuning = {family: np.maximum(layer.responses(family).tuning[live], 0.0) for family in layer.drawn}
+        return cls(live, decide, score, tuning)
 
 
 def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> pd.DataFrame:
-    """Return the table ``correspondence`` of the curve family for one pair of layers.
+    """Return the table ``correspondence`` for one pair of layers, family by family.
 
     Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
     detector are kept and scored on the photographs of fold 1. The nulls ask the same of the same units of A with layer B replaced by its
@@ -130,21 +141,21 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
         "untrained": [_Side.of(twin) for twin in twins_b],
         "haar": [_Side.of(layer_b.rotated(q)) for q in rotations(units_b, plan.nulls.haar_rotations, plan.nulls.seed)],
     }
-    tables = curve_table(layer_a.responses), curve_table(layer_b.responses)
     photographs = layer_a.photograph[layer_a.fold == 1]
-    parts = [
-        _method_rows(method, sides, nulls, tables, photographs, plan, layer_a.grid.angles_deg)
-        for method in plan.methods
-    ]
-    rows = pd.concat(parts, ignore_index=True)
-    if rows.empty:
-        return schema.empty_table(schema.CORRESPONDENCE)
     identity = pair_identity(layer_a.ref, layer_b.ref)
-    return schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family="curve"))
+    parts = [schema.empty_table(schema.CORRESPONDENCE)]
+    for family, grid in layer_a.grids.items():
+        tables = layer_a.units(family), layer_b.units(family)
+        for method in plan.methods:
+            rows = _method_rows(method, family, sides, nulls, tables, photographs, plan, grid.angles_deg)
+            if not rows.empty:
+                parts.append(schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family=family)))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def _method_rows(
     method: str,
+    family: str,
     sides: tuple[_Side, _Side],
     nulls: dict[str, list[_Side]],
     tables: tuple[pd.DataFrame, pd.DataFrame],
@@ -163,7 +174,7 @@ def _method_rows(
         return pd.DataFrame()
     natural, low, high = _scored(a, b, i, j, photographs, plan)
     rank_ab, rank_ba = _ranks(r, i, j), _ranks(r.T, j, i)
-    align = align_tuning(a.tuning[i], b.tuning[j], angles)
+    align = align_tuning(a.tuning[family][i], b.tuning[family][j], angles)
     columns: dict[str, Any] = {
         "method": method, "unit_a": of_a["unit"], "unit_b": of_b["unit"],
         "detector_a": of_a["detector"], "detector_b": of_b["detector"],
@@ -171,15 +182,22 @@ def _method_rows(
         "r_tuning": align.r_tuning, "r_aligned": align.r_aligned, "shift_deg": align.shift_deg,
         "preferred_a_deg": of_a["preferred_deg"], "preferred_b_deg": of_b["preferred_deg"],
         "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"]),
-        "delta_log_curvature": np.log2(of_b["preferred_curvature"] / of_a["preferred_curvature"]),
+        "delta_log_curvature": _log_ratio(of_b, of_a, "preferred_curvature"),
         "delta_fwhm_deg": of_b["fwhm_deg"] - of_a["fwhm_deg"],
         "rank_ab": rank_ab, "rank_ba": rank_ba, "mutual": (rank_ab == 1) & (rank_ba == 1),
         "family_rate_b": float(tables[1]["detector"].mean()), "n_match": len(a.decide), "n_score": len(a.score),
     }  # fmt: skip
     for name, null_sides in nulls.items():
-        columns |= _null_columns(name, a, i, null_sides, angles)
+        columns |= _null_columns(name, family, a, i, null_sides, angles)
     columns["excess"] = columns["r_natural"] - columns["r_natural_haar"]
     return pd.DataFrame(columns)
+
+
+def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
+    """Return log2(b / a) of a column, NaN where a family does not have it."""
+    if column not in a:
+        return np.full(len(a), np.nan)
+    return np.asarray(np.log2(b[column].to_numpy() / a[column].to_numpy()))
 
 
 def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
@@ -191,7 +209,9 @@ def _paired(x: Array, y: Array) -> Array:
     return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
 
 
-def _null_columns(name: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array) -> dict[str, Array]:
+def _null_columns(
+    name: str, family: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array
+) -> dict[str, Array]:
     """Return the scores of units `i` of A with their best partners in each null layer, averaged over the null layers.
 
     The best partner, not the one of a one-to-one matching: no null unit is lost to another unit of A, so the null is at
@@ -203,7 +223,7 @@ def _null_columns(name: str, a: _Side, i: Indices, null_sides: Sequence[_Side], 
             scores.append(np.full((3, i.size), np.nan))
             continue
         j = comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1)
-        align = align_tuning(a.tuning[i], null.tuning[j], angles)
+        align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles)
         scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))
     natural, tuning, aligned = _nanmean(np.stack(scores))
     return {f"r_natural_{name}": natural, f"r_tuning_{name}": tuning, f"r_aligned_{name}": aligned}

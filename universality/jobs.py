@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from universality import comparators, correspondence, extraction, figures, report, runs, schema, stimuli
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
-from universality.networks import STIMULUS_SETS, Network, networks_of
+from universality.networks import Network, networks_of, stimulus_sets
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
 from universality.store import ActivationStore
@@ -155,7 +155,7 @@ def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path 
     planned = tuple(
         PlannedStore(network, name, tap, key, stores.has(key))
         for network in networks
-        for name in STIMULUS_SETS
+        for name in stimulus_sets(job)
         for tap in network.taps
         for key in [network.key(name, tap).name]
     )
@@ -314,7 +314,7 @@ def _extract_missing(planned: Plan, reporter: Reporter) -> int:
         if not wanted:
             continue
         loaded = network.load()
-        for name in STIMULUS_SETS:
+        for name in stimulus_sets(planned.job):
             taps = [p.tap for p in wanted if p.stimulus_set == name]
             if taps:
                 _extract_set(planned.store, network, loaded, name, taps, reporter)
@@ -358,7 +358,7 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
     """Return the comparisons of a job, in the order of their rows in the tables."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
     matching = correspondence.MatchingPlan(job.comparison.matching, job.comparison.bootstraps, nulls)
-    refs = {(n.card.id, n.seed): [_reference(n, tap, store) for tap in n.taps] for n in networks}
+    refs = {(n.card.id, n.seed): [_reference(n, tap, store, stimulus_sets(job)) for tap in n.taps] for n in networks}
     seeds = job.nulls.untrained_seeds
     models = [entry.id for entry in job.models]
     tasks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
@@ -379,8 +379,8 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
     )
 
 
-def _reference(network: Network, tap: Tap, store: ActivationStore) -> LayerRef:
-    stores = {name: network.key(name, tap).name for name in STIMULUS_SETS}
+def _reference(network: Network, tap: Tap, store: ActivationStore, sets: Sequence[str]) -> LayerRef:
+    stores = {name: network.key(name, tap).name for name in sets}
     return LayerRef(network.card.id, network.seed, tap, str(store.root), stores)
 
 
@@ -388,7 +388,7 @@ def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> 
     """Return the rows of ``families`` and ``units`` for one layer."""
     trained, untrained = load_layer(layer), [load_layer(twin) for twin in twins]
     units = pd.concat([correspondence.unit_rows(x) for x in (trained, *untrained)], ignore_index=True)
-    return {"families": correspondence.family_row(trained, untrained, nulls), "units": units}
+    return {"families": correspondence.family_rows(trained, untrained, nulls), "units": units}
 
 
 def similarity_task(

@@ -11,11 +11,15 @@ import numpy as np
 from torch import nn
 
 from universality import stimuli, zoo
+from universality.detectors import FAMILIES
 from universality.schema import STIMULUS
-from universality.spec import ExtractionSpec, Job, ModelCard, StimuliSpec, Tap, digest
+from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.store import StoreKey
 
-STIMULUS_SETS = ("natural", "curves")
+
+def stimulus_sets(job: Job) -> tuple[str, ...]:
+    """Return the names of the stimulus sets that a job shows: natural images, and those of its families."""
+    return ("natural", *(FAMILIES[name].stimuli for name in job.comparison.families))
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,20 @@ def networks_of(job: Job) -> list[Network]:
         For an unknown model or tap.
     """
     found = []
-    calibration = job.stimuli.model_copy(
-        update={"natural": job.stimuli.natural.model_copy(update={"crops": job.nulls.calibration_crops})}
-    )
+    calibration = job.stimuli.model_copy(update={"natural": _calibration(job)})
     for entry in job.models:
         card = zoo.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
             found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration))
     return found
+
+
+def _calibration(job: Job) -> NaturalStimuli:
+    """Return the images that set BatchNorm statistics: crops and shapes in the proportion of the job's natural images."""
+    natural, count = job.stimuli.natural, job.nulls.calibration_crops
+    crops = round(count * natural.crops / (natural.crops + natural.shapes))
+    return natural.model_copy(update={"crops": crops, "shapes": count - crops})
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:

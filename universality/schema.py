@@ -105,7 +105,7 @@ FAMILIES = Table(
         Column("tap", "string", "1", "tap name", "layer"),
         Column("depth", "float", "1", "0 to 1", "relative depth: weight layers run so far / all"),
         Column("rf_px", "int", "px", ">= 1", "receptive field (side) at the network's input size"),
-        Column("family", "string", "1", "curve", "family of detectors"),
+        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
         Column("rule", "string", "1", "rule name", "detector rule, see detectors.py"),
         Column("n_units", "int", "units", ">= 1", "units of the layer"),
         Column(
@@ -155,7 +155,7 @@ CORRESPONDENCE = Table(
     "one unit of layer A matched to one unit of layer B, at least one of them a detector of the family",
     (
         *_pair_identity(),
-        Column("family", "string", "1", "curve", "family of detectors"),
+        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
         Column("method", "string", "1", "hungarian | mutual_nearest", "how the pair was matched, among all live units"),
         Column("unit_a", "int", "1", ">= 0", "unit (channel index) in layer A"),
         Column("unit_b", "int", "1", ">= 0", "unit (channel index) in layer B"),
@@ -207,11 +207,12 @@ CORRESPONDENCE = Table(
 
 UNITS = Table(
     "units",
-    "one unit of one layer of one network (trained, or an untrained twin) with every criterion of the curve family",
+    "one unit of one layer of one network (trained, or an untrained twin) and one family, with every criterion",
     (
         Column("model", "string", "1", "card id", "network"),
         Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
         Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
         Column("unit", "int", "1", ">= 0", "unit (channel index)"),
         Column("live", "bool", "1", "true | false", "varies in both folds of the natural crops"),
         Column(
@@ -223,29 +224,45 @@ UNITS = Table(
         Column("fwhm_deg", "float", "degrees", "0 to 360", "contiguous full width at half maximum"),
         Column("echo", "float", "1", "0 to 1", "largest response within 30 degrees of the opposite / peak"),
         Column("peak_sigma", "float", "sigma", ">= 0", "peak of the tuning curve"),
-        Column("invariance", "float", "1", "-1 to 1", "mean correlation between the variants' tuning curves"),
-        Column("curve_over_line", "float", "1", ">= 0", "best response to a curve / best response to a line"),
-        Column("preferred_curvature", "float", "1 / image side", "> 0", "best curvature; NaN if a line is better"),
-        Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant alone"),
+        Column(
+            "invariance",
+            "float",
+            "1",
+            "-1 to 1",
+            "least correlation between the tuning curves of two variants (curves: thin, filled, dark, bright; high-low: base frequencies)",
+        ),
+        Column(
+            "deviation_deg",
+            "float",
+            "degrees",
+            "0 to 180",
+            "largest distance of a variant's preferred direction from that of the mean over variants",
+        ),
+        Column("weakest_variant", "float", "1", "0 to 1", "peak of the weakest variant / peak of the strongest"),
+        Column(
+            "relative_sigma",
+            "float",
+            "1",
+            ">= 0",
+            "standard deviation over natural images / median of the layer's live units",
+        ),
+        Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
+        Column(
+            "preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"
+        ),
+        Column(
+            "over_same_frequency", "float", "1", ">= 0", "high-low: peak / response to a seam between equal frequencies"
+        ),
+        Column("over_full_field", "float", "1", ">= 0", "high-low: peak / response to one texture without a boundary"),
+        Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
+        Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
+        Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
         Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
         Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),
         Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
-        *(
-            Column(f"pass_{name}", "bool", "1", "true | false", f"{name} meets its threshold")
-            for name in (
-                "r1",
-                "invariance",
-                "peak_sigma",
-                "curve_over_line",
-                "echo",
-                "naive_r1",
-                "naive_peak_sigma",
-                "naive_echo",
-                "naive_curve_over_line",
-            )
-        ),
+        Column("failed", "string", "1", "names", "criteria of the family's rule that are not met; empty for none"),
         Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
-        Column("detector", "bool", "1", "true | false", "passes the invariant rule"),
+        Column("detector", "bool", "1", "true | false", "passes the family's rule"),
         Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
         Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),
         Column("tuning_sigma", "floats", "sigma", "any", "tuning curve over evenly spaced orientations from 0 degrees"),

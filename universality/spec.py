@@ -227,10 +227,43 @@ class CurveStimuli(Spec):
         return self
 
 
+class HighLowStimuli(Spec):
+    """Half-planes of high and low spatial frequency; see :mod:`universality.stimuli.high_low`."""
+
+    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    base_cpi: Annotated[
+        tuple[Annotated[Float, Field(ge=1, le=1000)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((10.0, 14.0, 19.0), description="frequency of the high side, cycles / image side")
+    ratios: Annotated[
+        tuple[Annotated[Float, Field(ge=1, le=100)], ...], Field(min_length=2), AfterValidator(_unique)
+    ] = Field((1.0, 6.0), description="high / low frequency; the largest one decides, 1 is the control")
+    phases: Int = Field(2, ge=1, le=100, description="independent draws of the textures")
+    contrast: Float = Field(0.14, gt=0, le=0.5, description="standard deviation of the textures, in [0, 1] units")
+    seed: Int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _ratio_1(self) -> HighLowStimuli:
+        if 1.0 not in self.ratios:
+            raise ValueError("ratios must contain 1, the boundary between equal frequencies: it is the control")
+        return self
+
+
+class ShapeStimuli(Spec):
+    """Images of the pocket zoo's world; see :mod:`universality.stimuli.shapes`."""
+
+    images: Int = Field(144, ge=1, le=1_000_000)
+    diet: Literal["focus", "sharp"] = "focus"
+    seed: Int = Field(0, ge=0)
+
+
 class NaturalStimuli(Spec):
-    """Square crops of photographs; see :mod:`universality.stimuli.natural`."""
+    """Square crops of photographs, and images of the pocket zoo's world; see :mod:`universality.stimuli.natural`."""
 
     crops: Int = Field(1200, ge=0, le=1_000_000, description="crops over all photographs")
+    shapes: Int = Field(
+        0, ge=0, le=1_000_000, description="images of the pocket zoo's world, which no training has seen"
+    )
+    diet: Literal["focus", "sharp"] = Field("focus", description="of the shapes")
     min_side_px: Int = Field(
         96, ge=16, description="smallest side of a crop in the photograph, px; its shorter side if that is smaller"
     )
@@ -245,6 +278,8 @@ class StimuliSpec(Spec):
         description="every network sees the same scenes: sizes are in image sides, rendered at its own input size",
     )
     curves: CurveStimuli = Field(default_factory=CurveStimuli)
+    high_low: HighLowStimuli = Field(default_factory=HighLowStimuli)
+    shapes: ShapeStimuli = Field(default_factory=ShapeStimuli)
     natural: NaturalStimuli = Field(default_factory=NaturalStimuli)
 
 
@@ -297,7 +332,9 @@ class ComparisonSpec(Spec):
         "hungarian",
         "mutual_nearest",
     )
-    families: Annotated[tuple[Literal["curve"], ...], Field(min_length=1), AfterValidator(_unique)] = ("curve",)
+    families: Annotated[
+        tuple[Literal["curve", "high_low_frequency"], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = ("curve",)
     bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
 
 
@@ -307,7 +344,7 @@ class NullSpec(Spec):
     untrained_seeds: Annotated[
         tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(_unique)
     ] = (0,)
-    calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural crops that set BatchNorm statistics")
+    calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
     haar_rotations: Int = Field(3, ge=1, le=1000)
     shuffles: Int = Field(3, ge=1, le=1000)
 
@@ -410,9 +447,9 @@ def read_card(path: Path) -> ModelCard:
 def read_job(path: Path) -> Job:
     """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
     job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
-    if job.stimuli.natural.crops == 0:
+    if job.stimuli.natural.crops + job.stimuli.natural.shapes == 0:
         raise StimulusError(
-            f"job '{path}': stimulus set 'natural' is empty (crops = 0), expected at least one crop; "
-            "set stimuli.natural.crops"
+            f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0), expected at least one image; "
+            "set stimuli.natural.crops or stimuli.natural.shapes"
         )
     return job

@@ -202,14 +202,45 @@ def mean_pairwise_correlation(curves: ArrayLike) -> Array:
 
     NaN where one of the curves is constant; with a single variant there is no pair, and the result is 1.
     """
+    return np.asarray(_pairwise_correlations(curves).mean(axis=1))
+
+
+def least_pairwise_correlation(curves: ArrayLike) -> Array:
+    """Return the smallest correlation over pairs of a unit's curves: (units, variants, angles) -> (units,).
+
+    NaN where one of the curves is constant; with a single variant there is no pair, and the result is 1.
+    """
+    return np.asarray(_pairwise_correlations(curves).min(axis=1))
+
+
+def largest_deviation(curves: ArrayLike, angles_deg: ArrayLike) -> Array:
+    """Return how far the preferred direction of any of a unit's curves lies from that of their mean, degrees, 0 to 180.
+
+    (units, variants, angles) -> (units,). Directions are circular means; NaN where one of the curves has none.
+    """
+    positive = np.maximum(np.asarray(curves, dtype=np.float64), 0.0)
+    each, together = (_direction(values, angles_deg) for values in (positive, positive.mean(axis=1, keepdims=True)))
+    return np.asarray(np.abs(circular_difference(each, together)).max(axis=1))
+
+
+def _direction(curves: Array, angles_deg: ArrayLike) -> Array:
+    """Return the direction of the resultant of (..., angles), degrees; NaN where it is of rounding size."""
+    turns = np.exp(1j * np.deg2rad(np.asarray(angles_deg, dtype=np.float64)))
+    resultant = curves @ turns
+    defined = np.abs(resultant) > 1e-9 * curves.sum(axis=-1)
+    return np.where(defined, np.rad2deg(np.angle(resultant)), np.nan)
+
+
+def _pairwise_correlations(curves: ArrayLike) -> Array:
+    """Return (units, pairs); one pair of correlation 1 where there is a single variant."""
     stacked = np.asarray(curves, dtype=np.float64)
     n_units, n_variants, n_angles = stacked.shape
     if n_variants == 1:
-        return np.ones(n_units)
+        return np.ones((n_units, 1))
     flat = _unit_length(stacked.reshape(-1, n_angles)).reshape(stacked.shape)
     r = np.einsum("uva,uwa->uvw", flat, flat)
     rows, columns = np.triu_indices(n_variants, 1)
-    return np.asarray(r[:, rows, columns].mean(axis=1))
+    return np.asarray(r[:, rows, columns])
 
 
 def _checked(curves: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array]:

@@ -69,6 +69,9 @@ TEXTURES = tuple(
 )
 """Spectral classes of the figure's texture in label order: 3 fine periods x 4 structures."""
 
+GENERATOR_VERSION = 1
+"""Raised when the same parameters give other pixels."""
+
 DIETS: tuple[Diet, ...] = ("focus", "sharp")
 REFERENCE_PX = 64
 N_LEAVES = 20

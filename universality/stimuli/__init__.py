@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from universality.errors import StimulusError, did_you_mean
 from universality.schema import CHANNEL, STIMULUS, X, Y
 from universality.spec import Spec, StimuliSpec, digest
-from universality.stimuli import curves, natural
+from universality.stimuli import curves, high_low, natural, shapes
 
 __all__ = ["POLICIES", "STIMULI", "StimulusKind", "parameters", "render", "stimulus_digest"]
 
@@ -44,12 +44,9 @@ STIMULI: dict[str, StimulusKind] = {
     kind.name: kind
     for kind in (
         StimulusKind("curves", curves.parameters, curves.render, lambda: curves.RENDERER_VERSION),
-        StimulusKind(
-            "natural",
-            natural.parameters,
-            natural.render,
-            lambda: [natural.RENDERER_VERSION, natural.manifest_digest()],
-        ),
+        StimulusKind("high_low", high_low.parameters, high_low.render, lambda: high_low.RENDERER_VERSION),
+        StimulusKind("shapes", shapes.parameters, shapes.render, shapes.content),
+        StimulusKind("natural", natural.parameters, natural.render, natural.content),
     )
 }
 

@@ -3,6 +3,9 @@
 `data/natural_photographs.toml` lists the photographs with their SHA-256; a file that differs is refused. The crops
 of one photograph resemble one another, so the photographs, not the crops, are divided into two folds: matches are
 decided on fold 0 and scored on fold 1.
+
+Photographs say little to networks that never saw any. A set may also hold images of the pocket zoo's world (`shapes`),
+from a stream that no training has seen, each one a "photograph" of its own; both folds hold every shape and texture.
 """
 
 from __future__ import annotations
@@ -22,11 +25,11 @@ from PIL import Image
 from universality.errors import StimulusError
 from universality.resources import resource
 from universality.schema import STIMULUS
-from universality.spec import NaturalStimuli, digest, parse_toml
+from universality.spec import NaturalStimuli, ShapeStimuli, digest, parse_toml
+from universality.stimuli import shapes
 
 RENDERER_VERSION = 1
 MANIFEST = "data/natural_photographs.toml"
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,45 @@ def manifest_digest() -> str:
     return digest([[photo.name, photo.sha256, photo.width_px, photo.height_px, photo.fold] for photo in photographs()])
 
 
-def parameters(spec: NaturalStimuli) -> xr.Dataset:
-    """Return every crop's photograph, corner and side in px of the photograph, and fold: (stimulus,).
+def content() -> list[Any]:
+    """Return what beside the spec decides the pixels: versions, photographs, generator of the shapes."""
+    return [RENDERER_VERSION, manifest_digest(), shapes.content()]
 
-    Crop k of a photograph does not depend on how many there are, and photographs take turns, so the first rows of a
-    large set are the small set.
+
+def parameters(spec: NaturalStimuli) -> xr.Dataset:
+    """Return every image's photograph, fold, corner and side of the crop in px of the photograph: (stimulus,).
+
+    Crops come first, then shapes: for these `shape_index` is the image's number (else -1) and the crop is NaN. Crop k of
+    a photograph does not depend on how many there are, and photographs take turns, so the first crops of a large set are
+    the small set.
     """
+    crops = _crop_parameters(spec)
+    if spec.shapes == 0:
+        return crops
+    index = np.arange(spec.shapes)
+    nowhere = np.full(spec.shapes, np.nan)
+    return xr.concat(
+        [
+            crops,
+            xr.Dataset(
+                coords={
+                    "photograph": (STIMULUS, np.array([f"shapes {spec.diet} {i:06d}" for i in index])),
+                    "fold": (STIMULUS, _shape_fold(index)),
+                    "shape_index": (STIMULUS, index),
+                    **dict.fromkeys(("crop_x_px", "crop_y_px", "crop_side_px"), (STIMULUS, nowhere)),
+                }
+            ),
+        ],
+        dim=STIMULUS,
+    )
+
+
+def _shape_fold(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Divide shapes so that 288 successive images have every pair of shape and texture once in each fold."""
+    return np.asarray((index + index // 12 + index // 144) % 2)
+
+
+def _crop_parameters(spec: NaturalStimuli) -> xr.Dataset:
     photos = photographs()
     per_photo = -(-spec.crops // len(photos))
     boxes = np.stack([_boxes(photo, index, per_photo, spec) for index, photo in enumerate(photos)], axis=1)
@@ -70,6 +106,7 @@ def parameters(spec: NaturalStimuli) -> xr.Dataset:
         coords={
             "photograph": (STIMULUS, np.array([photo.name for photo in photos])[turn]),
             "fold": (STIMULUS, np.array([photo.fold for photo in photos])[turn]),
+            "shape_index": (STIMULUS, np.full(spec.crops, -1)),
             "crop_x_px": (STIMULUS, x, {"units": "px"}),
             "crop_y_px": (STIMULUS, y, {"units": "px"}),
             "crop_side_px": (STIMULUS, side, {"units": "px"}),
@@ -89,14 +126,18 @@ def _boxes(photo: Photograph, index: int, count: int, spec: NaturalStimuli) -> N
 
 
 def render(spec: NaturalStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Cut the chosen crops and resample them to `size_px`: (stimulus, channel, y, x), RGB in [0, 1]."""
-    del spec
-    resampling = _RESAMPLING[interpolation]
+    """Cut the chosen crops or draw the shapes, and resample them to `size_px`: (stimulus, channel, y, x), RGB in [0, 1]."""
+    drawn = chosen["shape_index"].values
     out = np.empty((chosen.sizes[STIMULUS], 3, size_px, size_px), dtype=np.float32)
+    resampling = shapes.RESAMPLING[interpolation]
     columns = (chosen[name].values for name in ("photograph", "crop_x_px", "crop_y_px", "crop_side_px"))
     for row, (name, x, y, side) in enumerate(zip(*columns, strict=True)):
-        crop = load_photograph(str(name)).resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
-        out[row] = np.moveaxis(np.asarray(crop, dtype=np.float32), 2, 0) / np.float32(255)
+        if drawn[row] < 0:
+            crop = load_photograph(str(name)).resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
+            out[row] = np.moveaxis(np.asarray(crop, dtype=np.float32), 2, 0) / np.float32(255)
+    if (drawn >= 0).any():
+        of_shapes = ShapeStimuli(images=spec.shapes, diet=spec.diet, seed=spec.seed)
+        out[drawn >= 0] = shapes.render_index(of_shapes, drawn[drawn >= 0], size_px, interpolation)
     return out
 
 

@@ -1,12 +1,4 @@
-"""Operational definitions: what counts as a curve detector.
-
-A definition is a list of criteria with thresholds and reasons, evaluated to a table with one row per unit, so that a
-reader sees why a unit passes or fails. Thresholds are effect sizes calibrated on untrained networks: networks are
-deterministic, and a permutation p passes almost every unit.
-
-Responses are in sigma: activations divided by the unit's standard deviation over natural crops, without subtracting a
-mean. With the mean over crops subtracted, untrained EfficientNet-Lite twins pass in up to 2 % of a layer's units;
-without it, in none (`tests/test_detectors.py` and the quickstart's tables show the untrained rates).
+"""Curve detectors (after Cammarata et al. 2020, Curve Detectors).
 
 The rule "invariant" (same orientation preference over thin dark, thin bright and both filled polarities) follows the
 calibration on untrained networks; the naive rule is kept only to show how much it lets through. Random mixtures of a
@@ -16,8 +8,6 @@ curve detectors holds their directions; few of them reach 2 sigma. So `STRONG_PE
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,43 +15,32 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.detectors.rules import (
+    Criterion,
+    Rule,
+    Sigma,
+    judged,
+    naive_columns,
+    ratio,
+    stability_columns,
+    tuning_columns,
+)
 from universality.errors import StimulusError
-from universality.tuning import Array, circular_difference, mean_pairwise_correlation, tuning_statistics
-
-STRONG_PEAK_SIGMA = 2.0
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One test of a definition: ``column op threshold``, and why it is there."""
-
-    column: str
-    op: str
-    threshold: float
-    reason: str
-
-    def passes(self, values: pd.Series) -> pd.Series:
-        """Return which units pass; NaN never does."""
-        return _OPERATORS[self.op](values, self.threshold)
-
-
-_OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {">": operator.gt, "<": operator.lt, "<=": operator.le}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A named definition. `tuned` criteria select tuned, invariant units; `specific` ones reject lines and edges."""
-
-    name: str
-    tuned: tuple[Criterion, ...]
-    specific: tuple[Criterion, ...]
-
+from universality.tuning import Array, tuning_statistics
 
 INVARIANT = Rule(
     "invariant",
     tuned=(
         Criterion("r1", ">", 0.5, "one preferred direction, not an axis or none"),
-        Criterion("invariance", ">", 0.5, "the same preference whether thin or filled, dark or bright"),
+        Criterion("invariance", ">", 0.7, "the same tuning whether thin or filled, dark or bright"),
+        Criterion("deviation_deg", "<", 15.0, "the same preferred direction for each of them"),
+        Criterion("weakest_variant", ">", 0.3, "an answer to each of them"),
+        Criterion(
+            "relative_sigma",
+            ">",
+            0.25,
+            "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
+        ),
         Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
     ),
     specific=(
@@ -80,7 +59,6 @@ NAIVE = Rule(
         Criterion("naive_curve_over_line", ">", 1.0, "better than a line"),
     ),
 )
-RULES = {rule.name: rule for rule in (INVARIANT, NAIVE)}
 
 
 @dataclass(frozen=True)
@@ -124,12 +102,12 @@ class CurveResponses:
     Attributes
     ----------
     responses : (unit, variant, curvature, orientation); 0 for dead units
-    live : (unit,) whether the unit varies over the natural crops
+    sigma : the units' variation over natural images
     grid : CurveGrid
     """
 
     responses: Array
-    live: NDArray[np.bool_]
+    sigma: Sigma
     grid: CurveGrid
 
     @property
@@ -156,63 +134,34 @@ def curve_responses(curves: np.ndarray, natural: np.ndarray, grid: CurveGrid) ->
     CurveResponses
         Units that never vary over the natural crops are masked: their responses are 0.
     """
-    sigma = np.std(natural, axis=0, dtype=np.float64)
-    live = np.ptp(natural, axis=0) > 0
-    arranged = grid.arrange(curves)
-    scaled = np.divide(
-        arranged, sigma[:, None, None, None], out=np.zeros_like(arranged), where=live[:, None, None, None]
-    )
-    return CurveResponses(scaled, live, grid)
+    sigma = Sigma.of(natural)
+    return CurveResponses(grid.arrange(sigma.scaled(curves)), sigma, grid)
 
 
 def curve_table(layer: CurveResponses) -> pd.DataFrame:
-    """Return one row per unit: every criterion's value, whether it passes, and the verdicts of both rules.
+    """Return one row per unit: every criterion's value, which are not met, and the verdicts of both rules.
 
     Columns
     -------
-    unit, live, preferred_deg (circular mean, degrees), argmax_deg, r1, r2, fwhm_deg, echo, peak_sigma, invariance,
-    curve_over_line, preferred_curvature (1 / image side), naive_* (best variant only), pass_<criterion>, tuned,
-    detector, strong, naive_detector.
+    Those of `tuning_columns`, `judged` and `stability_columns`; curve_over_line, preferred_curvature (1 / image
+    side), naive_* (best variant only).
     """
-    angles = layer.grid.angles_deg
     tuning = layer.tuning
-    stats = tuning_statistics(tuning, angles)
     best_curve, line, preferred_curvature = _curvature_profile(layer, tuning.argmax(axis=1))
+    naive, best = naive_columns(layer.curved, layer.grid.angles_deg)
+    of_best = layer.responses[np.arange(len(tuning)), best]
+    naive_line = of_best[:, layer.grid.curvatures == 0].max(axis=(1, 2))
     table = pd.DataFrame(
         {
-            "unit": np.arange(len(tuning)),
-            "live": layer.live,
-            "preferred_deg": stats.circular_mean_deg,
-            "argmax_deg": stats.preferred_deg,
-            "r1": stats.r1,
-            "r2": stats.r2,
-            "fwhm_deg": stats.fwhm_deg,
-            "echo": stats.echo,
-            "peak_sigma": stats.peak,
-            "invariance": mean_pairwise_correlation(layer.curved),
-            "curve_over_line": _ratio(best_curve, line),
+            **tuning_columns(tuning, layer.grid.angles_deg, layer.sigma),
+            **stability_columns(layer.curved, layer.grid.angles_deg),
+            "curve_over_line": ratio(best_curve, line),
             "preferred_curvature": preferred_curvature,
-            **_naive_columns(layer),
+            **naive,
+            "naive_curve_over_line": ratio(naive["naive_peak_sigma"], naive_line),
         }
     )
-    for rule in RULES.values():
-        for criterion in (*rule.tuned, *rule.specific):
-            table[f"pass_{criterion.column}"] = criterion.passes(table[criterion.column])
-    table["tuned"] = _all_pass(table, INVARIANT.tuned) & table["live"]
-    table["detector"] = table["tuned"] & _all_pass(table, INVARIANT.specific)
-    table["strong"] = table["detector"] & (table["peak_sigma"] > STRONG_PEAK_SIGMA)
-    table["naive_detector"] = _all_pass(table, (*NAIVE.tuned, *NAIVE.specific)) & table["live"]
-    return table
-
-
-def _all_pass(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> pd.Series:
-    return table[[f"pass_{c.column}" for c in criteria]].all(axis=1)
-
-
-def _ratio(a: Array, b: Array) -> Array:
-    """Return a / b; infinite where b is not above 0 and a is, NaN where neither is."""
-    outcome = np.where(a > 0, np.inf, np.nan)
-    return np.divide(a, b, out=outcome, where=b > 0)
+    return judged(table, INVARIANT, NAIVE)
 
 
 def _curvature_profile(layer: CurveResponses, argmax: NDArray[np.int64]) -> tuple[Array, Array, Array]:
@@ -226,21 +175,6 @@ def _curvature_profile(layer: CurveResponses, argmax: NDArray[np.int64]) -> tupl
     return best, line, np.where(best > line, curvature, np.nan)
 
 
-def _naive_columns(layer: CurveResponses) -> dict[str, Array]:
-    """Statistics of the variant with the largest response, by itself."""
-    curved = layer.curved
-    best = curved.max(axis=2).argmax(axis=1)
-    rows = np.arange(len(curved))
-    stats = tuning_statistics(curved[rows, best], layer.grid.angles_deg)
-    line = layer.responses[rows, best][:, layer.grid.curvatures == 0].max(axis=(1, 2))
-    return {
-        "naive_r1": stats.r1,
-        "naive_peak_sigma": stats.peak,
-        "naive_echo": stats.echo,
-        "naive_curve_over_line": _ratio(stats.peak, line),
-    }
-
-
 def preference_spread_deg(layer: CurveResponses) -> Array:
     """Return the circular standard deviation of the preferred angle over variants, (unit,), degrees."""
     n_units, n_variants, n_angles = layer.curved.shape
@@ -249,8 +183,3 @@ def preference_spread_deg(layer: CurveResponses) -> Array:
     length = np.minimum(np.abs(turns.mean(axis=1)), 1.0)  # rounding may exceed 1 by an ulp
     with np.errstate(divide="ignore"):
         return np.asarray(np.rad2deg(np.sqrt(-2.0 * np.log(length))))
-
-
-def within(a_deg: Array, b_deg: Array, tolerance_deg: float) -> NDArray[np.bool_]:
-    """Return where two angles agree within a tolerance, degrees."""
-    return np.asarray(np.abs(circular_difference(a_deg, b_deg)) <= tolerance_deg)

@@ -1,0 +1,108 @@
+"""Both features over training: shares of detectors in the checkpoints that a training left behind.
+
+Usage: python analyses/pocket_zoo/emergence.py FOLDER...
+
+Each folder is what ``universality zoo train`` wrote. Prints a table and writes ``emergence.csv`` beside this file: one
+row per network, checkpoint, tap and family.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from universality import extraction, stimuli, zoo
+from universality.comparison import Layer, LayerRef
+from universality.correspondence import wilson_interval
+from universality.detectors import FAMILIES
+from universality.pocket import networks, shapes
+from universality.schema import STIMULUS
+from universality.spec import ExtractionSpec, ModelCard, NaturalStimuli, StimuliSpec
+from universality.tuning import largest_gap
+
+BATCH = 256
+EXTRACTION = ExtractionSpec(reduction="center", batch_size=BATCH)
+HERE = Path(__file__).parent
+
+
+def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[Layer]:
+    """Show every family's stimuli and the natural images to a network, and yield its taps' layers."""
+    sets = {"natural": "natural"} | {name: family.stimuli for name, family in FAMILIES.items()}
+    shown = {name: _answers(card, network, stimulus_set, spec) for name, stimulus_set in sets.items()}
+    natural = stimuli.parameters("natural", spec)
+    grids = {name: family.grid(stimuli.parameters(family.stimuli, spec)) for name, family in FAMILIES.items()}
+    for tap in card.taps:
+        drawn = {name: shown[name][tap.name].astype(np.float64) for name in FAMILIES}
+        yield Layer(
+            LayerRef(card.id, None, tap, "", {}), shown["natural"][tap.name].astype(np.float64),
+            natural["fold"].values, np.arange(natural.sizes[STIMULUS]), drawn, grids,
+        )  # fmt: skip
+
+
+def _answers(card: ModelCard, network: nn.Module, name: str, spec: StimuliSpec) -> dict[str, np.ndarray]:
+    size = card.preprocessing.size_px
+    count = stimuli.parameters(name, spec).sizes[STIMULUS]
+    batches = (
+        zoo.normalise(stimuli.render(name, spec, size, slice(start, start + BATCH)).values, card.preprocessing)
+        for start in range(0, count, BATCH)
+    )
+    return dict(extraction.collect(extraction.extract(network, card.taps, batches, EXTRACTION, size)))
+
+
+def rows(layer: Layer) -> Iterator[dict[str, object]]:
+    """Yield share and coverage of every family in one layer."""
+    for family in FAMILIES:
+        table = layer.units(family)
+        found = table[table["detector"]]
+        low, high = wilson_interval(len(found), len(table))
+        yield {
+            "tap": layer.ref.tap.name, "depth": layer.ref.tap.relative_depth, "family": family, "n_units": len(table),
+            "n_detectors": len(found), "share": len(found) / len(table), "share_low": low, "share_high": high,
+            "share_naive": table["naive_detector"].mean(), "largest_gap_deg": largest_gap(found["preferred_deg"]),
+        }  # fmt: skip
+
+
+def checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Yield (epoch, weights) of a training folder, the final weights last."""
+    epochs = json.loads((folder / "history.json").read_text())["recipe"]["epochs"]
+    for path in sorted(folder.glob("epoch-*.safetensors")):
+        number = int(path.stem.removeprefix("epoch-"))
+        if number < epochs:
+            yield number, path
+    yield epochs, folder / "model.safetensors"
+
+
+def emergence(folder: Path) -> Iterator[dict[str, object]]:
+    """Yield the rows of every checkpoint of a training folder."""
+    recipe = json.loads((folder / "history.json").read_text())["recipe"]
+    task = "-texture" if recipe["task"] == "texture" else ""
+    name = f"{recipe['architecture']}-{recipe['diet']}{task}-s{recipe['seed']}"
+    card = zoo.card(f"pocket/{name}")
+    spec = StimuliSpec(natural=NaturalStimuli(crops=0, shapes=1152, diet=recipe["diet"]))
+    accuracy = {row["epoch"]: row["accuracy"] for row in json.loads((folder / "history.json").read_text())["epochs"]}
+    for epoch, weights in checkpoints(folder):
+        network = networks.build(recipe["architecture"], len(shapes.SHAPES))
+        network.load_state_dict(load_file(weights))
+        for layer in layers(card, network.eval(), spec):
+            for row in rows(layer):
+                yield {"network": name, "epoch": epoch, "accuracy": accuracy.get(epoch, np.nan), **row}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    table = pd.DataFrame([row for folder in sys.argv[1:] for row in emergence(Path(folder))])
+    table.to_csv(HERE / "emergence.csv", index=False, float_format="%.4f")
+    best = table.sort_values("share").groupby(["network", "family", "epoch"], sort=False).tail(1)
+    print(best.sort_values(["network", "family", "epoch"]).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

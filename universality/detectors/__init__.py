@@ -1,0 +1,108 @@
+"""Operational definitions: what counts as a detector, one file per family and one line in `FAMILIES`.
+
+A definition is a list of criteria with thresholds and reasons, evaluated to a table with one row per unit, so that a
+reader sees why a unit passes or fails. Thresholds are effect sizes calibrated on untrained networks: networks are
+deterministic, and a permutation p passes almost every unit.
+
+Responses are in sigma: activations divided by the unit's standard deviation over natural images, without subtracting a
+mean. With the mean over crops subtracted, untrained EfficientNet-Lite twins pass in up to 2 % of a layer's units;
+without it, in none (`tests/test_detectors.py` and the quickstart's tables show the untrained rates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from universality.detectors import curve, high_low
+from universality.detectors.curve import (
+    CurveGrid,
+    CurveResponses,
+    curve_responses,
+    curve_table,
+    preference_spread_deg,
+)
+from universality.detectors.high_low import HighLowGrid, HighLowResponses, high_low_responses, high_low_table
+from universality.detectors.rules import STRONG_PEAK_SIGMA, Criterion, Rule, Sigma, within
+from universality.tuning import Array
+
+__all__ = [
+    "FAMILIES",
+    "STRONG_PEAK_SIGMA",
+    "Criterion",
+    "CurveGrid",
+    "CurveResponses",
+    "Family",
+    "Grid",
+    "HighLowGrid",
+    "HighLowResponses",
+    "Responses",
+    "Rule",
+    "Sigma",
+    "curve_responses",
+    "curve_table",
+    "high_low_responses",
+    "high_low_table",
+    "preference_spread_deg",
+    "within",
+]
+
+
+class Grid(Protocol):
+    """Where in a stimulus table each combination of parameters lies."""
+
+    @property
+    def angles_deg(self) -> Array:
+        """Orientations of the tuning curves, degrees."""
+
+    def shuffled(self, rng: np.random.Generator) -> Any:
+        """Return the grid with its orientations shuffled: a null."""
+
+
+class Responses(Protocol):
+    """A layer's responses to the stimuli of a family, in sigma."""
+
+    @property
+    def sigma(self) -> Sigma:
+        """The units' variation over natural images."""
+
+    @property
+    def tuning(self) -> Array:
+        """Tuning curves (unit, orientation), sigma."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of detectors: its stimuli, its definition, and how both become a table of units.
+
+    Attributes
+    ----------
+    stimuli : name of the stimulus set
+    noun : what its units are called in sentences
+    responses : (stimulus, unit) activations for the set, (stimulus, unit) for natural images, grid -> responses
+    """
+
+    name: str
+    stimuli: str
+    noun: str
+    rule: Rule
+    grid: Callable[[xr.Dataset], Grid]
+    responses: Callable[[np.ndarray, np.ndarray, Any], Any]
+    table: Callable[[Any], pd.DataFrame]
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table),
+        Family(
+            "high_low_frequency", "high_low", "high-low frequency detectors", high_low.BOUNDARY, HighLowGrid.of,
+            high_low_responses, high_low_table,
+        ),
+    )
+}  # fmt: skip

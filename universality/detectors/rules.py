@@ -1,0 +1,137 @@
+"""Declarative definitions: criteria with names, thresholds and reasons, and what units do beside them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from universality.tuning import (
+    Array,
+    circular_difference,
+    largest_deviation,
+    least_pairwise_correlation,
+    tuning_statistics,
+)
+
+STRONG_PEAK_SIGMA = 2.0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One test of a definition: ``column op threshold``, and why it is there."""
+
+    column: str
+    op: str
+    threshold: float
+    reason: str
+
+    def passes(self, values: pd.Series) -> pd.Series:
+        """Return which units pass; NaN never does."""
+        return _OPERATORS[self.op](values, self.threshold)
+
+
+_OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {">": operator.gt, "<": operator.lt, "<=": operator.le}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named definition. `tuned` criteria select tuned, invariant units; `specific` ones reject what only looks alike."""
+
+    name: str
+    tuned: tuple[Criterion, ...]
+    specific: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True)
+class Sigma:
+    """The unit of responses: each unit's own variation over natural images.
+
+    Attributes
+    ----------
+    live : (unit,) whether the unit varies over natural images at all
+    deviation : (unit,) standard deviation over natural images, a.u.
+    """
+
+    live: NDArray[np.bool_]
+    deviation: Array
+
+    @classmethod
+    def of(cls, natural: np.ndarray) -> Sigma:
+        """Measure it on activations for natural images (stimulus, unit)."""
+        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64))
+
+    @property
+    def relative(self) -> Array:
+        """Deviation of each unit / median deviation of the layer's live units."""
+        middle = np.median(self.deviation[self.live]) if self.live.any() else np.nan
+        return np.where(self.live, self.deviation / middle, 0.0)
+
+    def scaled(self, activations: np.ndarray) -> Array:
+        """Return activations (stimulus, unit) / deviation, float64, sigma; 0 for units that are not live."""
+        drawn = np.asarray(activations, dtype=np.float64)
+        return np.divide(drawn, self.deviation, out=np.zeros_like(drawn), where=self.live)
+
+
+def tuning_columns(tuning: Array, angles_deg: Array, sigma: Sigma) -> dict[str, NDArray[np.generic]]:
+    """Return the columns that every family of detectors has, from tuning curves (unit, angle) in sigma."""
+    stats = tuning_statistics(tuning, angles_deg)
+    return {
+        "unit": np.arange(len(tuning)),
+        "live": sigma.live,
+        "relative_sigma": sigma.relative,
+        "preferred_deg": stats.circular_mean_deg,
+        "argmax_deg": stats.preferred_deg,
+        "r1": stats.r1,
+        "r2": stats.r2,
+        "fwhm_deg": stats.fwhm_deg,
+        "echo": stats.echo,
+        "peak_sigma": stats.peak,
+    }
+
+
+def stability_columns(variants: Array, angles_deg: Array) -> dict[str, Array]:
+    """Return how far a preference holds over variants, from tuning curves (unit, variant, angle) in sigma."""
+    peaks = np.maximum(variants, 0.0).max(axis=2)
+    return {
+        "invariance": least_pairwise_correlation(variants),
+        "deviation_deg": largest_deviation(variants, angles_deg),
+        "weakest_variant": ratio(peaks.min(axis=1), peaks.max(axis=1)),
+    }
+
+
+def naive_columns(variants: Array, angles_deg: Array) -> tuple[dict[str, Array], NDArray[np.int64]]:
+    """Return the statistics of the variant with the largest response by itself, and which it is, from (unit, variant, angle)."""
+    best = variants.max(axis=2).argmax(axis=1)
+    stats = tuning_statistics(variants[np.arange(len(variants)), best], angles_deg)
+    return {"naive_r1": stats.r1, "naive_peak_sigma": stats.peak, "naive_echo": stats.echo}, best
+
+
+def judged(table: pd.DataFrame, rule: Rule, naive: Rule) -> pd.DataFrame:
+    """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, strong, naive_detector."""
+    missed = {c.column: ~c.passes(table[c.column]) for c in (*rule.tuned, *rule.specific)}
+    table["failed"] = [", ".join(name for name in missed if missed[name].iloc[u]) for u in range(len(table))]
+    table["tuned"] = _all_pass(table, rule.tuned) & table["live"]
+    table["detector"] = table["tuned"] & _all_pass(table, rule.specific)
+    table["strong"] = table["detector"] & (table["peak_sigma"] > STRONG_PEAK_SIGMA)
+    table["naive_detector"] = _all_pass(table, (*naive.tuned, *naive.specific)) & table["live"]
+    return table
+
+
+def _all_pass(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> pd.Series:
+    return pd.concat([c.passes(table[c.column]) for c in criteria], axis=1).all(axis=1)
+
+
+def ratio(a: Array, b: Array) -> Array:
+    """Return a / b; infinite where b is not above 0 and a is, NaN where neither is."""
+    outcome = np.where(a > 0, np.inf, np.nan)
+    return np.divide(a, b, out=outcome, where=b > 0)
+
+
+def within(a_deg: Array, b_deg: Array, tolerance_deg: float) -> NDArray[np.bool_]:
+    """Return where two angles agree within a tolerance, degrees."""
+    return np.asarray(np.abs(circular_difference(a_deg, b_deg)) <= tolerance_deg)

@@ -1,0 +1,134 @@
+"""Two half-planes of texture, one of high and one of low spatial frequency, and their controls.
+
+Convention: the orientation is the direction towards the high-frequency side, clockwise from +x with y pointing down, in
+degrees (after Schubert et al. 2021, High-Low Frequency Detectors). The boundary passes through the middle of the image.
+Frequencies are in cycles per image side, so that a set looks alike at every size. A texture is a sum of plane waves of
+random direction and phase, its spectrum a Gaussian of a quarter octave around its frequency. It does not turn with the
+boundary: what changes with the orientation is the boundary alone. Both sides have the same mean and the same contrast.
+
+- high_low: the base frequency on one side, base / ratio on the other; ratio 1 has independent textures of the base frequency
+- same_low: base / largest ratio on both sides
+- contrast_edge: the base frequency on both sides, the far side at a third of the contrast
+- luminance_edge: two plain greys, the brighter one in the direction of the orientation
+- full_high, full_low: one texture without a boundary
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from universality.schema import STIMULUS
+from universality.spec import HighLowStimuli
+
+Array = NDArray[np.float64]
+BACKGROUND = 0.5
+RENDERER_VERSION = 1
+WAVES = 64
+BANDWIDTH_OCTAVES = 0.25
+WEAK_SIDE = 1 / 3
+
+
+def parameters(spec: HighLowStimuli) -> xr.Dataset:
+    """Return the parameters of every stimulus, (stimulus,); NaN where a kind of image has no such parameter."""
+    rows = list(_rows(spec))
+    kind, high, ratio, phase, orientation = zip(*rows, strict=True)
+    return xr.Dataset(
+        coords={
+            "kind": (STIMULUS, np.array(kind, dtype=str)),
+            "high_cpi": (STIMULUS, np.array(high), {"units": "cycles / image side"}),
+            "ratio": (STIMULUS, np.array(ratio), {"units": "1"}),
+            "phase": (STIMULUS, np.array(phase), {"units": "1"}),
+            "orientation_deg": (STIMULUS, np.array(orientation), {"units": "degrees"}),
+        }
+    )
+
+
+def _rows(spec: HighLowStimuli) -> Iterator[tuple[str, float, float, int, float]]:
+    angles = [float(a) for a in np.arange(spec.orientations) * (360.0 / spec.orientations)]
+    largest = max(spec.ratios)
+    for ratio, high, phase, angle in itertools.product(spec.ratios, spec.base_cpi, range(spec.phases), angles):
+        yield "high_low", high, ratio, phase, angle
+    for kind in ("same_low", "contrast_edge"):
+        for high, phase, angle in itertools.product(spec.base_cpi, range(spec.phases), angles):
+            yield kind, high, largest, phase, angle
+    for angle in angles:
+        yield "luminance_edge", np.nan, np.nan, -1, angle
+    for kind in ("full_high", "full_low"):
+        for high, phase in itertools.product(spec.base_cpi, range(spec.phases)):
+            yield kind, high, largest, phase, np.nan
+
+
+def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
+    """Draw the chosen stimuli: (stimulus, channel, y, x), grey, in [0, 1].
+
+    The boundary is anti-aliased over one pixel; `interpolation` is of no use here.
+    """
+    del interpolation
+    columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
+    grey = np.stack(
+        [
+            _draw(spec, str(kind), float(high), float(ratio), int(phase), float(angle), size_px)
+            for kind, high, ratio, phase, angle in zip(*(chosen[name].values for name in columns), strict=True)
+        ]
+    )
+    return np.repeat(np.clip(grey, 0.0, 1.0).astype(np.float32)[:, None], 3, axis=1)
+
+
+def _draw(
+    spec: HighLowStimuli, kind: str, high: float, ratio: float, phase: int, angle_deg: float, size_px: int
+) -> Array:
+    if kind == "luminance_edge":
+        return BACKGROUND + spec.contrast * (2.0 * _side(angle_deg, size_px) - 1.0)
+
+    # Each of up to three textures of an image (high, low or second high) is an independent draw.
+    def texture(cpi: float, draw: int) -> Array:
+        return _texture(cpi, spec.seed, phase, draw, size_px)
+
+    if kind.startswith("full"):
+        full = texture(high, 0) if kind == "full_high" else texture(high / ratio, 1)
+        return BACKGROUND + spec.contrast * _normalised(full, np.ones_like(full))
+    near, far, strength = _sides(kind, high, ratio, texture)
+    inside = _side(angle_deg, size_px)
+    pattern = inside * _normalised(near, inside) + strength * (1.0 - inside) * _normalised(far, 1.0 - inside)
+    return BACKGROUND + spec.contrast * pattern
+
+
+def _sides(kind: str, high: float, ratio: float, texture: Callable[[float, int], Array]) -> tuple[Array, Array, float]:
+    """Return the textures of the near and far side, and the far one's contrast."""
+    if kind == "same_low":
+        return texture(high / ratio, 1), texture(high / ratio, 2), 1.0
+    if kind == "contrast_edge":
+        return texture(high, 0), texture(high, 2), WEAK_SIDE
+    return texture(high, 0), texture(high / ratio, 1 if ratio > 1 else 2), 1.0
+
+
+def _side(angle_deg: float, size_px: int) -> Array:
+    """Return (y, x): 1 on the side towards `angle_deg`, 0 on the other, anti-aliased over one pixel."""
+    axis = np.arange(size_px) - (size_px - 1) / 2
+    theta = np.deg2rad(angle_deg)
+    return np.asarray(np.clip(axis[None, :] * np.cos(theta) + axis[:, None] * np.sin(theta) + 0.5, 0.0, 1.0))
+
+
+def _normalised(texture: Array, weights: Array) -> Array:
+    """Shift and scale a texture so that over `weights` it has mean 0 and standard deviation 1."""
+    centred = texture - np.average(texture, weights=weights)
+    return np.asarray(centred / np.sqrt(np.average(centred**2, weights=weights)))
+
+
+@lru_cache(maxsize=256)
+def _texture(cpi: float, seed: int, phase: int, draw: int, size_px: int) -> Array:
+    """Return a texture (y, x) as a sum of plane waves, the same picture at every size."""
+    # Not seeded by the frequency: the same draw at another frequency is the same texture, magnified.
+    rng = np.random.default_rng([seed, phase, draw])
+    direction, offset = rng.uniform(0.0, 2 * np.pi, (2, WAVES))
+    frequency = cpi * 2.0 ** (BANDWIDTH_OCTAVES * rng.standard_normal(WAVES))
+    place = (np.arange(size_px) + 0.5) / size_px - 0.5
+    along_x = np.exp(2j * np.pi * np.outer(place, frequency * np.cos(direction)))
+    along_y = np.exp(2j * np.pi * np.outer(place, frequency * np.sin(direction)) + 1j * offset)
+    return np.asarray((along_y @ along_x.T).real)
