@@ -34,7 +34,7 @@ def layer(natural, model="a/net", name="one", depth=0.5, seed=None):
     drawn = np.random.default_rng(0).standard_normal((PARAMETERS.sizes["stimulus"], units))
     photograph = np.arange(rows) % 12
     ref = LayerRef(model, seed, tap(name, depth, units), "nowhere", {})
-    return Layer(ref, natural, photograph % 2, photograph, drawn, GRID)
+    return Layer(ref, natural, photograph % 2, photograph, {"curve": drawn}, {"curve": GRID})
 
 
 def activations(units, seed=0, rows=ROWS):
@@ -219,6 +219,6 @@ def test_rotated_layer_mixes_photographs_and_curves_alike():
     q = next(rotations(5, 1, 0))
     turned = made.rotated(q)
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
-    np.testing.assert_allclose(turned.curves @ q.T, made.curves, atol=1e-12)
+    np.testing.assert_allclose(turned.drawn["curve"] @ q.T, made.drawn["curve"], atol=1e-12)
     assert turned.ref == made.ref
     assert np.array_equal(turned.fold, made.fold)

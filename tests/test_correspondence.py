@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from universality import schema
 from universality.comparison import Layer, LayerRef, NullPlan, rotations
-from universality.correspondence import MatchingPlan, correspondence_rows, family_row, unit_rows, wilson_interval
+from universality.correspondence import MatchingPlan, correspondence_rows, family_rows, unit_rows, wilson_interval
 from universality.detectors import CurveGrid
 from universality.spec import CurveStimuli, Tap
 from universality.stimuli import curves
@@ -74,7 +74,14 @@ def layer(natural, drawings, model="a/net", seed=None, photographs=PHOTOGRAPHS):
         name="tap", path="tap", activation="pre", channels=units, size=7, rf_px=95, stride_px=8, rf_start_px=0.0,
         relative_depth=0.25 if model == "a/net" else 0.5,
     )  # fmt: skip
-    return Layer(LayerRef(model, seed, tap, "nowhere", {}), natural, photograph % 2, photograph, drawings, GRID)
+    return Layer(
+        LayerRef(model, seed, tap, "nowhere", {}),
+        natural,
+        photograph % 2,
+        photograph,
+        {"curve": drawings},
+        {"curve": GRID},
+    )
 
 
 def planted(model="a/net", seed=0, **kwargs):
@@ -101,7 +108,7 @@ def relabelled(made, order, model="b/net"):
         made,
         ref=replace(made.ref, model=model),
         natural=made.natural[:, order],
-        curves=made.curves[:, order],
+        drawn={"curve": made.drawn["curve"][:, order]},
     )
 
 
@@ -238,7 +245,7 @@ def related(seed=0, noise=1.0, width=12 + PLAIN):
     rng = np.random.default_rng([3, seed])
     order = np.resize(rng.permutation(16), width)
     natural = a.natural[:, order] + noise * rng.standard_normal((len(a.natural), width))
-    return a, layer(natural / natural.std(axis=0), a.curves[:, order], "b/net")
+    return a, layer(natural / natural.std(axis=0), a.drawn["curve"][:, order], "b/net")
 
 
 def correlation_matrix(a, b, which):
@@ -252,7 +259,7 @@ def test_hungarian_rows_against_scipy_and_numpy(width):
     decide, held_out = (correlation_matrix(a, b, which) for which in (0, 1))
     partner = dict(zip(*linear_sum_assignment(decide, maximize=True), strict=True))
     # Pairs that hold a detector on either side stay in the table.
-    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in b.curves.T]
+    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in b.drawn["curve"].T]
     expected = {(i, j) for i, j in partner.items() if i < 12 or detector_b[j]}
     assert set(zip(rows["unit_a"], rows["unit_b"], strict=True)) == expected
     for row in rows.itertuples():
@@ -491,7 +498,7 @@ def test_swapping_the_layers_mirrors_the_pairs():
 
 
 def family(made, untrained, plan=NULLS):
-    table = family_row(made, untrained, plan)
+    table = family_rows(made, untrained, plan)
     assert len(table) == 1
     assert list(table.columns) == schema.FAMILIES.names
     return table.iloc[0]
@@ -533,9 +540,9 @@ def test_weak_detectors_are_counted_and_not_strong():
 def test_counts_of_untrained_twins_are_means_over_twins():
     """One twin holds three detectors by accident, the others only edge filters."""
     untrained = twins(3)
-    accident = untrained[0].curves.copy()
+    accident = untrained[0].drawn["curve"].copy()
     accident[:, 3], accident[:, 4], accident[:, 5] = (curve_unit(mu, 6.0 if mu else 2.0) for mu in (0, 90, 180))
-    untrained[0] = replace(untrained[0], curves=accident)
+    untrained[0] = replace(untrained[0], drawn={"curve": accident})
     row = family(planted(), untrained)
     assert row["n_twins"] == 3
     assert row["n_detectors_untrained"] == pytest.approx(1.0)

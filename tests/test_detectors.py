@@ -23,7 +23,6 @@ PARAMETERS = curves.parameters(SPEC)
 THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))
 CURVED = CURVATURE > 0
 CROPS = 60
-INVARIANT_PASSES = [f"pass_{c.column}" for c in (*INVARIANT.tuned, *INVARIANT.specific)]
 
 
 def lobe(mu, k=4.0):

@@ -349,6 +349,7 @@ def test_whole_crop_at_its_own_size_is_the_photograph():
                 "crop_x_px": 0.0,
                 "crop_y_px": 0.0,
                 "crop_side_px": 512.0,
+                "shape_index": -1,
             }.items()
         }
     )
