@@ -95,8 +95,9 @@ def _print_run(finished: Run) -> None:
 
     console = _stdout()
     families = finished.families
-    table = Table(title="curve detectors by the invariant rule, and their nulls", title_justify="left")
+    table = Table(title="detectors and their nulls", title_justify="left")
     columns = (
+        ("family", "family", "{}"),
         ("model", "model", "{}"),
         ("tap", "tap", "{}"),
         ("depth", "depth", "{:.0%}"),
@@ -112,8 +113,8 @@ def _print_run(finished: Run) -> None:
         ("untrained", "share_naive_untrained", "{:.1%}"),
     )
     for title, name, _ in columns:
-        table.add_column(title, justify="left" if name in ("model", "tap") else "right", overflow="fold")
-    for _, row in families.iterrows():
+        table.add_column(title, justify="left" if name in ("family", "model", "tap") else "right", overflow="fold")
+    for _, row in families.sort_values("family", kind="stable").iterrows():
         table.add_row(*(form.format(row[name]) for _, name, form in columns))
     console.print(table)
     for sentence in findings(finished):

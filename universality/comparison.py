@@ -80,7 +80,7 @@ def load_layer(ref: LayerRef) -> Layer:
     The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
     """
     store = ActivationStore(ref.store_root)
-    natural = store.open(ref.stores["natural"], verify=False)
+    natural = store.open(ref.stores["natural"], verify=False, lazy=False)
     values = natural[schema.ACTIVATION].values.astype(np.float64)
     fold = natural["fold"].values
     photograph = np.unique(natural["photograph"].values, return_inverse=True)[1]
@@ -92,7 +92,7 @@ def load_layer(ref: LayerRef) -> Layer:
     drawn, grids = {}, {}
     for name, family in FAMILIES.items():
         if family.stimuli in ref.stores:
-            shown = store.open(ref.stores[family.stimuli], verify=False)
+            shown = store.open(ref.stores[family.stimuli], verify=False, lazy=False)
             answers = shown[schema.ACTIVATION].values.astype(np.float64)
             drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
             grids[name] = family.grid(shown)

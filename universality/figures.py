@@ -7,7 +7,7 @@ table gives the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from universality.detectors import FAMILIES
 
 MM = 1 / 25.4
 DOUBLE_MM = 183.0
@@ -105,13 +107,13 @@ def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, low: float, *, colorbar: 
 
 
 def best_taps(families: pd.DataFrame) -> pd.DataFrame:
-    """Return for each model the row of the tap with the most detectors (the shallower one of equals)."""
+    """Return for each model and family the row of the tap with the most detectors (the shallower one of equals)."""
     ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")
-    return ordered.drop_duplicates("model").sort_values("model")
+    return ordered.drop_duplicates(["family", "model"]).sort_values(["family", "model"])
 
 
-def tuning_family(units: pd.DataFrame, families: pd.DataFrame) -> Figure:
-    """Draw each model's curve family at its best tap: one line per unit, ordered by preferred orientation.
+def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curve detectors") -> Figure:
+    """Draw each model's units of one family at its best tap: one line per unit, ordered by preferred orientation.
 
     The lower panels hold the layer's untrained twin: its tuned-looking units by the naive rule, which is what a
     careless test would have called detectors.
@@ -123,20 +125,20 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame) -> Figure:
         for column, (_, family) in enumerate(best.iterrows()):
             here = units[(units["model"] == family["model"]) & (units["tap"] == family["tap"])]
             trained = here[(here["seed"] == -1) & here["detector"]]
-            shown = f"; the {_MAX_LINES} most selective drawn" if len(trained) > _MAX_LINES else ""
+            shown = f"\nthe {_MAX_LINES} most selective drawn" if len(trained) > _MAX_LINES else ""
             twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
             _ridge(axes[0, column], trained, "r1")
             axes[0, column].set_title(
-                f"{short(family['model'])}, {tap_label(family['tap'], family['depth'])}\n"
-                f"{family['n_detectors']} curve detectors of {family['n_units']} units ({family['share']:.1%}); "
+                f"{short(family['model'])}\n{tap_label(family['tap'], family['depth'])}\n"
+                f"{family['n_detectors']} of {family['n_units']} units ({family['share']:.1%})\n"
                 f"untrained {family['share_untrained']:.1%}{shown}"
             )
             _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
             axes[1, column].set_title(
-                f"untrained twin: {int(twin['detector'].sum())} detectors; "
-                f"{int(twin['naive_detector'].sum())} pass only the naive rule"
+                f"untrained twin: {int(twin['detector'].sum())}\nby the naive rule {int(twin['naive_detector'].sum())}"
             )
-            axes[1, column].set_xlabel("orientation of the curve (degrees)")
+        figure.suptitle(noun, fontsize=7)
+        figure.supxlabel("orientation (degrees)", fontsize=6)
         axes[0, 0].set_ylabel("units, by preferred orientation")
         axes[1, 0].set_ylabel("units")
     return figure
@@ -163,12 +165,17 @@ def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str) -> None:
 
 
 def matched_pairs(
-    correspondence: pd.DataFrame, units: pd.DataFrame, *, method: str = "hungarian", most: int = 24
+    correspondence: pd.DataFrame,
+    units: pd.DataFrame,
+    noun: str = "curve detectors",
+    *,
+    method: str = "hungarian",
+    most: int = 24,
 ) -> Figure:
-    """Draw matched curve detectors of one pair of models: both tuning curves over one another.
+    """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
     Shown is the pair of taps with the most matches in which both units are detectors; of these, `most` matches spread
-    evenly over the preferred orientation (not the best ones). Each panel states r on held-out photographs, and in
+    evenly over the preferred orientation (not the best ones). Each panel states r on held-out images, and in
     brackets the nulls: rotated basis, untrained twin.
     """
     both = correspondence[
@@ -177,7 +184,7 @@ def matched_pairs(
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, 120 * MM), layout="constrained")
         if both.empty:
-            figure.suptitle("no pair of curve detectors was matched")
+            figure.suptitle(f"no pair of {noun} was matched")
             return figure
         tap_a, tap_b = _commonest(both[["tap_a", "tap_b"]])
         here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
@@ -190,11 +197,11 @@ def matched_pairs(
         first = here.iloc[0]
         figure.suptitle(
             f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
-            f"{len(here)} matched pairs of curve detectors,\nspread evenly over "
-            "orientation; r on held-out photographs (in brackets: best partner in a Haar basis, in an untrained twin)",
+            f"{len(here)} matched pairs of {noun},\nspread evenly over "
+            "orientation; r on held-out images (in brackets: best partner in a Haar basis, in an untrained twin)",
             fontsize=6.5,
         )
-        figure.supxlabel("orientation of the curve (degrees)", fontsize=6)
+        figure.supxlabel("orientation (degrees)", fontsize=6)
         figure.supylabel("response / peak", fontsize=6)
     return figure
 
@@ -223,8 +230,8 @@ def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
     )
 
 
-def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
-    """Draw the held-out correlation of matched detectors beside its nulls, for every pair of taps."""
+def matches_and_nulls(correspondence: pd.DataFrame, noun: str = "curve detectors") -> Figure:
+    """Draw the held-out correlation of matched detectors of one family beside its nulls, for every pair of taps."""
     both = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
     ]
@@ -242,15 +249,15 @@ def matches_and_nulls(correspondence: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(DOUBLE_MM * MM, max(45.0, 12 + 5.5 * len(order)) * MM), layout="constrained")
         ax = figure.subplots()
         if long.empty:
-            ax.set_title("no pair of curve detectors was matched")
+            ax.set_title(f"no pair of {noun} was matched")
             return figure
         sns.stripplot(
             long, x="r", y="taps", hue="null", order=order, hue_order=list(names.values()), dodge=True, jitter=False,
             palette=[TRAINED, HAAR, UNTRAINED], size=2, alpha=0.6, ax=ax, legend=True,
         )  # fmt: skip
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
-        ax.set(xlabel="Pearson r on held-out photographs", ylabel="taps")
-        ax.set_title("matched pairs of curve detectors, each beside its nulls")
+        ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
+        ax.set_title(f"matched pairs of {noun}, each beside its nulls")
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
     return figure
 
@@ -265,17 +272,22 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def all_figures(
-    similarity: pd.DataFrame, correspondence: pd.DataFrame, families: pd.DataFrame, units: pd.DataFrame
+    similarity: pd.DataFrame,
+    correspondence: pd.DataFrame,
+    families: pd.DataFrame,
+    units: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Yield (file stem, caption, figure) for everything a run draws."""
-    yield (
-        "tuning_family",
-        "The curve family of each network at its best tap, ordered by preferred orientation; below, what a naive test "
-        "would find in the untrained twin.",
-        tuning_family(units, families),
-    )
-    pairs = similarity[["model_a", "model_b"]].drop_duplicates()
-    for a, b in pairs.itertuples(index=False):
+    """Yield (file stem, caption, figure) for everything a run draws; `pairs` of models get figures of their own."""
+    for family in dict.fromkeys(families["family"]):
+        noun = FAMILIES[family].noun
+        yield (
+            f"tuning_family__{family}",
+            f"The {noun} of each network at its best tap, ordered by preferred orientation; below, what a naive test would "
+            "find in the untrained twin.",
+            tuning_family(units[units["family"] == family], families[families["family"] == family], noun),
+        )
+    for a, b in pairs:
         stem = f"{short(a)}__{short(b)}"
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         yield (
@@ -284,14 +296,27 @@ def all_figures(
             "stimuli shuffled. Measures that do not depend on the basis stay as they were under rotation; unit matching falls.",
             similarity_heatmaps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)]),
         )
-        yield (
-            f"matched_pairs__{stem}",
-            f"Matched curve detectors of {short(a)} and {short(b)}; pairs spread evenly over orientation, not the best ones.",
-            matched_pairs(of_pair, units),
-        )
-        yield (
-            f"matches_and_nulls__{stem}",
-            "Held-out correlation of matched curve detectors beside that of the same units with their best partners in a "
-            "random basis of B and in its untrained twin.",
-            matches_and_nulls(of_pair),
-        )
+        for family in dict.fromkeys(families["family"]):
+            yield from _matches(a, b, family, of_pair[of_pair["family"] == family], units[units["family"] == family])
+
+
+def _matches(
+    a: str, b: str, family: str, correspondence: pd.DataFrame, units: pd.DataFrame
+) -> Iterator[tuple[str, str, Figure]]:
+    noun, stem = FAMILIES[family].noun, f"{family}__{short(a)}__{short(b)}"
+    yield (
+        f"matched_pairs__{stem}",
+        f"Matched {noun} of {short(a)} and {short(b)}; pairs spread evenly over orientation, not the best ones.",
+        matched_pairs(correspondence, units, noun),
+    )
+    yield (
+        f"matches_and_nulls__{stem}",
+        f"Held-out correlation of matched {noun} of {short(a)} and {short(b)} beside that of the same units with their best "
+        "partners in a random basis of B and in its untrained twin.",
+        matches_and_nulls(correspondence, noun),
+    )
+
+
+def count(pairs: Sequence[tuple[str, str]], families: Sequence[str]) -> int:
+    """Return how many figures `all_figures` yields."""
+    return len(families) + len(pairs) * (1 + 2 * len(families))

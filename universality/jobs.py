@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
-import itertools
 import os
 import platform
 import shutil
@@ -365,14 +364,12 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
     for model in models:
         for place, layer in enumerate(refs[model, None]):
             tasks.append((family_task, (layer, [refs[model, seed][place] for seed in seeds], nulls)))
-    for a, b in itertools.combinations(models, 2):
+    for a, b in job.compared():
         twins = [[refs[model, seed] for seed in seeds] for model in (a, b)]
-        for measure in job.comparison.measures:
-            tasks.append((similarity_task, (refs[a, None], refs[b, None], *twins, measure, nulls)))
+        # Small comparisons of the same layers share a task: reading the layers would cost more than comparing them.
+        tasks.append((similarity_task, (refs[a, None], refs[b, None], *twins, job.comparison.measures, nulls)))
         for layer_a in refs[a, None]:
-            for place, layer_b in enumerate(refs[b, None]):
-                twins_b = [refs[b, seed][place] for seed in seeds]
-                tasks.append((correspondence_task, (layer_a, layer_b, twins_b, matching)))
+            tasks.append((correspondence_task, (layer_a, refs[b, None], twins[1], matching)))
     return tuple(
         Task(f"{function.__name__}-{digest([code_digest(), repr(arguments)])[:32]}", function, arguments)
         for function, arguments in tasks
@@ -396,24 +393,31 @@ def similarity_task(
     b: Sequence[LayerRef],
     twins_a: Sequence[Sequence[LayerRef]],
     twins_b: Sequence[Sequence[LayerRef]],
-    measure: str,
+    measures: Sequence[str],
     nulls: NullPlan,
 ) -> dict[str, pd.DataFrame]:
-    """Return the rows of ``similarity`` for all pairs of taps of two networks by one measure."""
+    """Return the rows of ``similarity`` for all pairs of taps of two networks."""
 
     def load(refs: Sequence[LayerRef]) -> list[Layer]:
         return [load_layer(ref) for ref in refs]
 
     untrained_a, untrained_b = ([load(refs) for refs in twins] for twins in (twins_a, twins_b))
-    return {"similarity": similarity_rows(load(a), load(b), untrained_a, untrained_b, [measure], nulls)}
+    return {"similarity": similarity_rows(load(a), load(b), untrained_a, untrained_b, measures, nulls)}
 
 
 def correspondence_task(
-    a: LayerRef, b: LayerRef, twins_b: Sequence[LayerRef], matching: correspondence.MatchingPlan
+    a: LayerRef, b: Sequence[LayerRef], twins_b: Sequence[Sequence[LayerRef]], matching: correspondence.MatchingPlan
 ) -> dict[str, pd.DataFrame]:
-    """Return the rows of ``correspondence`` for one pair of layers."""
-    twins = [load_layer(twin) for twin in twins_b]
-    return {"correspondence": correspondence.correspondence_rows(load_layer(a), load_layer(b), twins, matching)}
+    """Return the rows of ``correspondence`` for one layer of a network with all layers of another.
+
+    `twins_b` holds, for each untrained seed, the same layers of the twin.
+    """
+    layer_a = load_layer(a)
+    parts = [
+        correspondence.correspondence_rows(layer_a, load_layer(ref), [load_layer(t[place]) for t in twins_b], matching)
+        for place, ref in enumerate(b)
+    ]
+    return {"correspondence": pd.concat(parts, ignore_index=True)}
 
 
 def _single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -512,12 +516,11 @@ def _write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, start
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     captions = {}
-    advance = reporter.track(
-        "figures and report", 1 + sum(1 for _ in itertools.combinations(planned.job.models, 2)) * 3
+    drawn = figures.all_figures(
+        finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
     )
-    for stem, caption, figure in figures.all_figures(
-        finished.similarity, finished.correspondence, finished.families, finished.units
-    ):
+    advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
+    for stem, caption, figure in drawn:
         figures.save(figure, folder / stem)
         captions[stem] = caption
         advance(1)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from universality.detectors import within
+from universality.detectors import FAMILIES, within
 from universality.figures import best_taps, short
 from universality.runs import Run
 from universality.stimuli import POLICIES
@@ -19,12 +19,14 @@ _MOST_ROWS = 40
 def findings(run: Run) -> list[str]:
     """Return the run's findings in sentences, each number beside its nulls; what failed is said as plainly."""
     families, correspondence, similarity = run.families, run.correspondence, run.similarity
-    said = [_family_sentence(row) for _, row in best_taps(families).iterrows()]
-    said.append(_basis_sentence(families))
+    best = best_taps(families)
+    said = [_family_sentence(row) for _, row in best.iterrows()]
+    said += [_basis_sentence(of_family) for _, of_family in best.groupby("family")]
     pairs = similarity[["model_a", "model_b"]].drop_duplicates().itertuples(index=False)
     for a, b in pairs:
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
-        said.append(_match_sentence(a, b, of_pair, run))
+        for family in dict.fromkeys(families["family"]):
+            said.append(_match_sentence(a, b, family, of_pair[of_pair["family"] == family], run))
         said.append(_similarity_sentence(a, b, similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)]))
     return [sentence for sentence in said if sentence]
 
@@ -32,19 +34,18 @@ def findings(run: Run) -> list[str]:
 def _family_sentence(row: pd.Series) -> str:
     return (
         f"{short(row['model'])}: {row['n_detectors']} of {row['n_units']} units ({row['share']:.1%}, 95 % interval "
-        f"{row['share_low']:.1%} to {row['share_high']:.1%}) at {row['tap']} (the tap with the most; this choice is not corrected for) are curve detectors by the invariant rule, with a "
+        f"{row['share_low']:.1%} to {row['share_high']:.1%}) at {row['tap']} (the tap with the most; this choice is not corrected for) are {FAMILIES[row['family']].noun} by the {row['rule']} rule, with a "
         f"largest gap of {row['largest_gap_deg']:.0f} degrees in orientation; untrained twins {row['share_untrained']:.1%}, "
         f"shuffled angles {row['share_shuffled']:.1%}. The naive rule would have passed {row['share_naive']:.1%} of the trained "
         f"and {row['share_naive_untrained']:.1%} of the untrained units."
     )
 
 
-def _basis_sentence(families: pd.DataFrame) -> str:
-    best = best_taps(families)
+def _basis_sentence(best: pd.DataFrame) -> str:
     share, haar = best["share"].mean(), best["share_haar"].mean()
     strong, strong_haar = best["share_strong"].mean(), best["share_strong_haar"].mean()
     return (
-        f"Random mixtures of the same layers' units (Haar basis) pass the invariant rule in {haar:.1%} of cases, units in "
+        f"{FAMILIES[best['family'].iloc[0]].noun.capitalize()}: random mixtures of the same layers' units (Haar basis) pass the rule in {haar:.1%} of cases, units in "
         f"{share:.1%}; with a peak above 2 sigma it is {strong_haar:.1%} against {strong:.1%}. "
         + (
             "So the share alone does not show that single units, rather than directions of the layer, are the features."
@@ -54,9 +55,9 @@ def _basis_sentence(families: pd.DataFrame) -> str:
     )
 
 
-def _chance_within(run: Run, a: str, tap_a: str, b: str, tap_b: str, tolerance_deg: float) -> float:
+def _chance_within(run: Run, family: str, a: str, tap_a: str, b: str, tap_b: str, tolerance_deg: float) -> float:
     """Return the share of all pairs of detectors of two layers whose preferred orientations agree: chance."""
-    units = run.units[run.units["detector"] & (run.units["seed"] == -1)]
+    units = run.units[run.units["detector"] & (run.units["seed"] == -1) & (run.units["family"] == family)]
     angles = [
         units.loc[(units["model"] == model) & (units["tap"] == tap), "preferred_deg"].to_numpy()
         for model, tap in ((a, tap_a), (b, tap_b))
@@ -64,27 +65,28 @@ def _chance_within(run: Run, a: str, tap_a: str, b: str, tap_b: str, tolerance_d
     return float(within(angles[0][:, None], angles[1][None, :], tolerance_deg).mean())
 
 
-def _match_sentence(a: str, b: str, rows: pd.DataFrame, run: Run) -> str:
+def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -> str:
+    noun = FAMILIES[family].noun
     rows = rows[(rows["method"] == "hungarian") & rows["detector_a"]]
-    best = best_taps(run.families).set_index("model")["tap"]
+    best = best_taps(run.families[run.families["family"] == family]).set_index("model")["tap"]
     rows = rows[(rows["tap_a"] == best[a]) & (rows["tap_b"] == best[b])]
     if rows.empty:
-        return f"{short(a)} and {short(b)}: no curve detector was matched at their best taps."
+        return f"{short(a)} and {short(b)}: none of the {noun} was matched at their best taps."
     both = rows[rows["detector_b"]]
     said = (
-        f"{short(a)} to {short(b)} ({best[a]} and {best[b]}, one-to-one over all live units): of {len(rows)} curve detectors, "
-        f"{len(both)} ({len(both) / len(rows):.0%}) were matched with a curve detector, where chance is "
+        f"{short(a)} to {short(b)} ({best[a]} and {best[b]}, one-to-one over all live units): of {len(rows)} {noun}, "
+        f"{len(both)} ({len(both) / len(rows):.0%}) were matched with one, where chance is "
         f"{rows['family_rate_b'].iloc[0]:.0%}"
     )
     if both.empty:
         return said + "."
     near = (both["delta_theta_deg"].abs() <= 30).mean()
     return (
-        f"{said}. For these pairs the median r on held-out photographs is {both['r_natural'].median():.2f} (best partner in a rotated basis "
+        f"{said}. For these pairs the median r on held-out images is {both['r_natural'].median():.2f} (best partner in a rotated basis "
         f"{both['r_natural_haar'].median():.2f}, untrained twin {both['r_natural_untrained'].median():.2f}), the median "
         f"unshifted correlation of their tuning {both['r_tuning'].median():.2f} (rotated basis "
         f"{both['r_tuning_haar'].median():.2f}, untrained twin {both['r_tuning_untrained'].median():.2f}), and {near:.0%} "
-        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, a, best[a], b, best[b], 30):.0%})."
+        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%})."
     )
 
 
@@ -110,7 +112,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         "similarity": (run.similarity.head(_MOST_ROWS), f"first {_MOST_ROWS} of {len(run.similarity)} rows"),
         "correspondence": (
             both.nlargest(_MOST_ROWS, "r_natural"),
-            f"the {min(_MOST_ROWS, len(both))} pairs of curve detectors with the largest held-out r, of {len(both)} such "
+            f"the {min(_MOST_ROWS, len(both))} pairs of detectors with the largest held-out r, of {len(both)} such "
             f"pairs in {len(run.correspondence)} rows",
         ),
     }

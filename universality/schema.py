@@ -161,10 +161,22 @@ CORRESPONDENCE = Table(
         Column("unit_b", "int", "1", ">= 0", "unit (channel index) in layer B"),
         Column("detector_a", "bool", "1", "true | false", "unit_a is a detector on its own"),
         Column("detector_b", "bool", "1", "true | false", "unit_b is a detector on its own"),
-        Column("r_match", "float", "1", "-1 to 1", "Pearson r on the photographs that decided the match (inflated)"),
-        Column("r_natural", "float", "1", "-1 to 1", "Pearson r on the held-out photographs"),
-        Column("r_natural_low", "float", "1", "-1 to 1", "lower end of the 95 % bootstrap interval over photographs"),
-        Column("r_natural_high", "float", "1", "-1 to 1", "upper end of the 95 % bootstrap interval over photographs"),
+        Column("r_match", "float", "1", "-1 to 1", "Pearson r on the natural images that decided the match (inflated)"),
+        Column("r_natural", "float", "1", "-1 to 1", "Pearson r on the held-out images"),
+        Column(
+            "r_natural_low",
+            "float",
+            "1",
+            "-1 to 1",
+            "lower end of the 95 % bootstrap interval over photographs (a drawn image counts as one)",
+        ),
+        Column(
+            "r_natural_high",
+            "float",
+            "1",
+            "-1 to 1",
+            "upper end of the 95 % bootstrap interval over photographs (a drawn image counts as one)",
+        ),
         Column(
             "r_natural_untrained",
             "float",
@@ -200,8 +212,8 @@ CORRESPONDENCE = Table(
         Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
         Column("mutual", "bool", "1", "true | false", "both ranks are 1"),
         Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
-        Column("n_match", "int", "rows", ">= 3", "natural crops (times places, for positions) that decided the match"),
-        Column("n_score", "int", "rows", ">= 3", "natural crops (times places, for positions) that scored it"),
+        Column("n_match", "int", "rows", ">= 3", "natural images (times places, for positions) that decided the match"),
+        Column("n_score", "int", "rows", ">= 3", "natural images (times places, for positions) that scored it"),
     ),
 )
 

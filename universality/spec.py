@@ -7,6 +7,7 @@ the keys in a file nor on its comments.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import reprlib
@@ -270,6 +271,9 @@ class NaturalStimuli(Spec):
     seed: Int = Field(0, ge=0)
 
 
+MOST_FIGURE_PAIRS = 6
+
+
 class StimuliSpec(Spec):
     """The job's common stimulus sets and the policy that makes them common."""
 
@@ -288,6 +292,14 @@ class ModelEntry(Spec):
 
     id: str
     taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
+
+
+def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for a, b in pairs:
+        if a == b:
+            raise ValueError(f"a pair needs two models, came '{a}' twice")
+    _unique(tuple(" and ".join(sorted(pair)) for pair in pairs))
+    return pairs
 
 
 def _unique_models(entries: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
@@ -360,6 +372,37 @@ class Job(Spec):
     extraction: ExtractionSpec
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
+    pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description="pairs of models to compare (ids); all when left out, none when empty"
+    )
+    figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
+    )
+
+    @model_validator(mode="after")
+    def _pairs_are_of_models(self) -> Job:
+        known = {entry.id for entry in self.models}
+        for name, pairs in (("pairs", self.pairs), ("figure_pairs", self.figure_pairs)):
+            for model in (model for pair in pairs or () for model in pair):
+                if model not in known:
+                    raise ValueError(
+                        f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
+                    )
+        return self
+
+    def compared(self) -> list[tuple[str, str]]:
+        """Return the pairs of models to compare, each in the job's order of models."""
+        wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
+        every = itertools.combinations([entry.id for entry in self.models], 2)
+        return [pair for pair in every if wanted is None or frozenset(pair) in wanted]
+
+    def drawn(self) -> list[tuple[str, str]]:
+        """Return the compared pairs that get figures of their own."""
+        pairs = self.compared()
+        if self.figure_pairs is None:
+            return pairs[:MOST_FIGURE_PAIRS]
+        wanted = {frozenset(pair) for pair in self.figure_pairs}
+        return [pair for pair in pairs if frozenset(pair) in wanted]
 
 
 S = TypeVar("S", bound=Spec)

@@ -98,8 +98,10 @@ class ActivationStore:
             if _sha256(came[name]) != expected[name]["sha256"]:
                 raise StoreError(f"store '{path}' is damaged: '{name}' differs from its checksum; {_REMEDY}")
 
-    def open(self, key_name: str, *, verify: bool = True) -> xr.Dataset:
-        """Open a store lazily as xarray: ``activation`` with labelled dimensions, provenance in the attributes.
+    def open(self, key_name: str, *, verify: bool = True, lazy: bool = True) -> xr.Dataset:
+        """Open a store as xarray: ``activation`` with labelled dimensions, provenance in the attributes.
+
+        With `lazy` the activations are Dask arrays of the stored chunks, else they are read at once.
 
         Raises
         ------
@@ -110,7 +112,10 @@ class ActivationStore:
             raise StoreError(f"store '{self.path(key_name)}' does not exist; run the job to extract it")
         if verify:
             self.verify(key_name)
-        dataset: xr.Dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks={})
+        chunks: dict[str, int] | None = {} if lazy else None
+        dataset: xr.Dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks=chunks)
+        if not lazy:
+            dataset = dataset.load()
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
         labels = {
             name: c.load().astype(object) if c.dtype.kind == "T" else c.load() for name, c in dataset.coords.items()

@@ -61,6 +61,7 @@ NAIVE = Rule(
 EDGES = ("high_low", "same_low", "contrast_edge")
 FULL = ("full_high", "full_low")
 LUMINANCE = "luminance_edge"
+PARAMETERS = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class HighLowGrid:
     @classmethod
     def of(cls, parameters: xr.Dataset) -> HighLowGrid:
         """Read the grid from the parameters of the set ``high_low``, in whatever order; a gap is a `StimulusError`."""
-        frame = pd.DataFrame({str(name): parameters[name].values for name in parameters.coords})
+        frame = pd.DataFrame({name: parameters[name].values for name in PARAMETERS})
         frame["row"] = np.arange(len(frame))
         kinds = {kind: frame[frame["kind"] == kind] for kind in (*EDGES, *FULL, LUMINANCE)}
         edge = ["high_cpi", "phase", "orientation_deg"]

@@ -113,8 +113,9 @@ def naive_columns(variants: Array, angles_deg: Array) -> tuple[dict[str, Array],
 
 def judged(table: pd.DataFrame, rule: Rule, naive: Rule) -> pd.DataFrame:
     """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, strong, naive_detector."""
-    missed = {c.column: ~c.passes(table[c.column]) for c in (*rule.tuned, *rule.specific)}
-    table["failed"] = [", ".join(name for name in missed if missed[name].iloc[u]) for u in range(len(table))]
+    criteria = (*rule.tuned, *rule.specific)
+    passed = np.stack([c.passes(table[c.column]).to_numpy() for c in criteria], axis=1)
+    table["failed"] = [", ".join(c.column for c, ok in zip(criteria, row, strict=True) if not ok) for row in passed]
     table["tuned"] = _all_pass(table, rule.tuned) & table["live"]
     table["detector"] = table["tuned"] & _all_pass(table, rule.specific)
     table["strong"] = table["detector"] & (table["peak_sigma"] > STRONG_PEAK_SIGMA)
