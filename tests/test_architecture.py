@@ -16,7 +16,7 @@ LEVELS = (
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
     ("receptive_field", "extraction", "store", "detectors"),
-    ("networks", "comparison", "runs"),
+    ("networks", "comparison", "runs", "groups"),
     ("correspondence",),
     ("figures",),
     ("report",),

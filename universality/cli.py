@@ -29,6 +29,9 @@ app = typer.Typer(
 zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(zoo_app, name="zoo")
 
+stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(stimuli_app, name="stimuli")
+
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
@@ -226,6 +229,42 @@ def zoo_train(
 
     folder = out or Path("data/pocket_training") / model_id.removeprefix("pocket/")
     path = train_named(model_id, folder, Path("data/pocket_training/images"), threads=threads)
+    _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
+
+
+@stimuli_app.command("list")
+def stimuli_list() -> None:
+    """List the stimulus sets with their default size and parameters."""
+    from universality.spec import StimuliSpec
+    from universality.stimuli import STIMULI, parameters
+
+    table = Table()
+    for name in ("set", "images by default", "parameters"):
+        table.add_column(name)
+    for name in STIMULI:
+        known = parameters(name, StimuliSpec())
+        table.add_row(name, str(known.sizes["stimulus"]), ", ".join(str(c) for c in known.coords))
+    _stdout().print(table)
+
+
+@stimuli_app.command("show")
+def stimuli_show(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    out: Annotated[Path | None, typer.Option("--out", help="PNG file [default: NAME.png].", metavar="FILE")] = None,
+    size: Annotated[int, typer.Option("--size", help="Side of the images, px.", min=8, max=1024)] = 64,
+    images: Annotated[int, typer.Option("--images", help="At most so many, evenly from the set.", min=1)] = 96,
+) -> None:
+    """Draw a contact sheet of a stimulus set, each image under its parameters.
+
+    Example: universality stimuli show curves --out curves.png
+    """
+    from universality.figures import contact_sheet
+    from universality.stimuli import sheet
+
+    drawn, labels = sheet(name, size, images)
+    path = out or Path(f"{name}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(drawn, labels).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 

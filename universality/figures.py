@@ -6,6 +6,7 @@ table gives the same bytes.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -259,6 +260,61 @@ def matches_and_nulls(correspondence: pd.DataFrame, noun: str = "curve detectors
         ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
         ax.set_title(f"matched pairs of {noun}, each beside its nulls")
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
+    return figure
+
+
+def group_comparison(pairs: pd.DataFrame, groups: pd.DataFrame) -> Figure:
+    """Draw every pair of models by what differs between its networks, beside the pair's untrained twins.
+
+    Parameters
+    ----------
+    pairs, groups : DataFrame
+        As `groups.by_pair` and `groups.by_group` return them. Bars are 95 % intervals of the group's mean, from
+        resampled networks.
+    """
+    measures = list(dict.fromkeys(pairs["measure"]))
+    names = [name for name in pairs["group"].cat.categories if (pairs["group"] == name).any()]
+    states = {
+        "value": (TRAINED, "trained"),
+        "value_untrained": (UNTRAINED, "untrained twins"),
+        "value_haar": (HAAR, "Haar basis"),
+    }
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, 70 * MM), layout="constrained")
+        axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+        for ax, measure in zip(axes, measures, strict=True):
+            here, summary = (table[table["measure"] == measure] for table in (pairs, groups))
+            for offset, (state, (colour, label)) in zip((-0.22, 0.0, 0.22), states.items(), strict=True):
+                place = np.array([names.index(name) for name in here["group"]]) + offset
+                ax.plot(here[state], place, "o", color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=label)
+            mean = np.array([names.index(name) for name in summary["group"]]) - 0.22
+            ax.errorbar(
+                summary["value"], mean, xerr=[summary["value"] - summary["low"], summary["high"] - summary["value"]],
+                fmt="|", color="black", markersize=6, elinewidth=0.7,
+            )  # fmt: skip
+            ax.set(title=_MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
+        counts = groups.drop_duplicates("group").set_index("group")["pairs"]
+        axes[0].set_yticklabels([f"{name}\n({counts[name]} pairs)" for name in names])
+        axes[0].set_ylabel("what differs between the networks")
+        axes[0].invert_yaxis()
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, markerscale=2)
+    return figure
+
+
+def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12) -> Figure:
+    """Draw images (image, channel, y, x) in [0, 1], row by row, each under its label."""
+    rows = -(-len(images) // columns)
+    side = DOUBLE_MM / columns
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, rows * (side + 5) * MM))
+        figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
+        for ax, image, label in itertools.zip_longest(
+            figure.subplots(rows, columns, squeeze=False).ravel(), images, labels
+        ):
+            ax.set_axis_off()
+            if image is not None:
+                ax.imshow(np.moveaxis(image, 0, 2), vmin=0, vmax=1, interpolation="nearest")
+                ax.set_title(label, fontsize=5, pad=1)
     return figure
 
 

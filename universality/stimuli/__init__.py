@@ -20,7 +20,7 @@ from universality.schema import CHANNEL, STIMULUS, X, Y
 from universality.spec import Spec, StimuliSpec, digest
 from universality.stimuli import curves, high_low, natural, shapes
 
-__all__ = ["POLICIES", "STIMULI", "StimulusKind", "parameters", "render", "stimulus_digest"]
+__all__ = ["POLICIES", "STIMULI", "StimulusKind", "parameters", "render", "sheet", "stimulus_digest"]
 
 POLICIES = {
     "same_field_of_view": (
@@ -97,6 +97,37 @@ def render(
         name=name,
         attrs={"policy": spec.policy, "range": "0 to 1", "size_px": size_px},
     )
+
+
+SHEET_LABELS = {
+    "curves": ("variant", "curvature", "orientation_deg"),
+    "high_low": ("kind", "high_cpi", "ratio", "orientation_deg"),
+    "shapes": ("shape", "texture"),
+    "natural": ("photograph",),
+}
+"""Parameters that stand over an image of a contact sheet."""
+
+
+def sheet(name: str, size_px: int, most: int) -> tuple[NDArray[np.float32], list[str]]:
+    """Return at most `most` images of a set, evenly from it, and a label for each.
+
+    Returns
+    -------
+    (image, channel, y, x) float32 in [0, 1], and as many labels
+    """
+    spec = StimuliSpec()
+    count = parameters(name, spec).sizes[STIMULUS]
+    rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+    drawn = render(name, spec, size_px, rows)
+    columns = [drawn[label].values for label in SHEET_LABELS[name]]
+    names = [[_brief(value) for value in values] for values in zip(*columns, strict=True)]
+    return drawn.values, [f"{first}\n{' '.join(rest)}" for first, *rest in names]
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, (int, float, np.number)):
+        return "" if np.isnan(value) else f"{value:g}"
+    return str(value)[:16]
 
 
 def stimulus_digest(name: str, spec: StimuliSpec) -> str:
