@@ -265,7 +265,7 @@ class TestDamage:
             raise ValueError("planted")
 
         monkeypatch.setattr(jobs, "similarity_rows", fails)
-        with pytest.raises(RunError, match=r"5 of 10 comparisons failed.*planted"):
+        with pytest.raises(RunError, match=r"1 of 6 comparisons failed.*planted"):
             universality.run(small.job, tmp_path / "run", store=small.store)
         assert not list((tmp_path / "run").glob("*.parquet"))
 

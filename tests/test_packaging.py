@@ -94,4 +94,4 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     assert file.startswith(str(tmp_path / "installed"))
     assert counts == f"{len(zoo.cards())} 15"
     assert network == "ConvolutionalThenLinear"
-    assert missing == "32"
+    assert missing == "84"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from universality import zoo
 from universality.errors import CardError, JobError, StimulusError, UniversalityError
 from universality.resources import resource
 from universality.spec import (
@@ -25,6 +26,7 @@ from universality.spec import (
     validate,
 )
 
+ROOT = Path(__file__).parents[1]
 JOB = """
 name = "two"
 seed = 3
@@ -137,9 +139,51 @@ def test_job_survives_plain_data_and_json(write):
     assert Job.model_validate(json.loads(json.dumps(job.plain()))) == job
 
 
-def test_shipped_job_is_valid():
-    job = read_job(resource("analyses/quickstart/job.toml"))
-    assert [entry.id for entry in job.models] == ["package/efficientnet_lite0", "package/efficientnet_lite1"]
+def test_quickstart_holds_four_pocket_architectures_a_second_seed_and_two_imagenet_networks():
+    models = [entry.id for entry in read_job(resource("analyses/quickstart/job.toml")).models]
+    assert [name for name in models if name.startswith("package/")] == [
+        "package/efficientnet_lite0",
+        "package/efficientnet_lite1",
+    ]
+    assert {name.split("-")[0] for name in models if name.startswith("pocket/")} == {
+        f"pocket/{architecture}" for architecture in ("alexnet", "vgg", "inceptionv1", "resnet")
+    }
+    assert {"pocket/vgg-focus-s0", "pocket/vgg-focus-s1"} <= set(models)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "analyses").rglob("job*.toml")), ids=lambda path: path.parent.name)
+def test_every_analysis_is_a_valid_job_of_known_networks(path):
+    job = read_job(path)
+    assert {entry.id for entry in job.models} <= set(zoo.cards())
+
+
+def job_of(models, head=""):
+    entries = "".join(f'[[models]]\nid = "{name}"\n' for name in models)
+    return f'name = "some"\n{head}\n{entries}[extraction]\nreduction = "center"\n'
+
+
+def test_pairs_choose_what_is_compared_and_drawn(write):
+    three = ("a/a", "b/b", "c/c")
+    job = read_job(write(job_of(three, 'pairs = [["b/b", "a/a"], ["a/a", "c/c"]]')))
+    assert job.compared() == [("a/a", "b/b"), ("a/a", "c/c")]
+    assert job.drawn() == job.compared()
+    assert read_job(write(job_of(three))).compared() == [("a/a", "b/b"), ("a/a", "c/c"), ("b/b", "c/c")]
+    assert read_job(write(job_of(three, "pairs = []"))).compared() == []
+    assert read_job(write(job_of(three, 'figure_pairs = [["c/c", "b/b"]]'))).drawn() == [("b/b", "c/c")]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ('[["a/a", "z/z"]]', "pairs names 'z/z'"),
+        ('[["a/a", "a/a"]]', "a pair needs two models"),
+        ('[["a/a", "b/b"], ["b/b", "a/a"]]', "appear twice"),
+        ('[["a/a"]]', "pairs.0"),
+    ],
+)
+def test_impossible_pairs_are_refused(write, pairs, said):
+    with pytest.raises(JobError, match=re.escape(said)):
+        read_job(write(job_of(("a/a", "b/b"), f"pairs = {pairs}")))
 
 
 def test_specifications_cannot_be_changed(write):

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from universality.detectors import FAMILIES, within
 from universality.figures import best_taps, short
 from universality.runs import Run
+from universality.spec import Job
 from universality.stimuli import POLICIES
 
 _MOST_ROWS = 40
@@ -22,13 +23,31 @@ def findings(run: Run) -> list[str]:
     best = best_taps(families)
     said = [_family_sentence(row) for _, row in best.iterrows()]
     said += [_basis_sentence(of_family) for _, of_family in best.groupby("family")]
-    pairs = similarity[["model_a", "model_b"]].drop_duplicates().itertuples(index=False)
-    for a, b in pairs:
+    drawn = Job.model_validate(run.record["job"]).drawn()
+    for a, b in drawn:
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         for family in dict.fromkeys(families["family"]):
             said.append(_match_sentence(a, b, family, of_pair[of_pair["family"] == family], run))
         said.append(_similarity_sentence(a, b, similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)]))
+    compared = similarity[["model_a", "model_b"]].drop_duplicates()
+    if len(compared) > len(drawn):
+        said.append(_overview(correspondence))
     return [sentence for sentence in said if sentence]
+
+
+def _overview(correspondence: pd.DataFrame) -> str:
+    """Return all pairs of models in one sentence per family."""
+    both = correspondence[correspondence["detector_a"] & correspondence["detector_b"]]
+    both = both[both["method"] == "hungarian"]
+    parts = []
+    for family, rows in both.groupby("family", sort=False):
+        medians = rows[["r_natural", "r_natural_haar", "r_natural_untrained"]].median()
+        parts.append(
+            f"{len(rows)} matched pairs of {FAMILIES[str(family)].noun} with a median held-out r of {medians['r_natural']:.2f} (best "
+            f"partner in a rotated basis {medians['r_natural_haar']:.2f}, untrained twin {medians['r_natural_untrained']:.2f})"
+        )
+    pairs = correspondence[["model_a", "model_b"]].drop_duplicates()
+    return f"Over all {len(pairs)} pairs of models and all their taps: {'; '.join(parts)}." if parts else ""
 
 
 def _family_sentence(row: pd.Series) -> str:

@@ -2,8 +2,8 @@
 
 Usage: python analyses/pocket_zoo/emergence.py FOLDER...
 
-Each folder is what ``universality zoo train`` wrote. Prints a table and writes ``emergence.csv`` beside this file: one
-row per network, checkpoint, tap and family.
+Each folder is what ``universality zoo train`` wrote. Prints a table and writes beside this file ``emergence.csv`` (one
+row per network, checkpoint, tap and family) and ``training.csv`` (one row per network and epoch).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,14 +81,28 @@ def checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
     yield epochs, folder / "model.safetensors"
 
 
+def history_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the name of a folder's network and what its training recorded."""
+    history: dict[str, Any] = json.loads((folder / "history.json").read_text())
+    recipe = history["recipe"]
+    task = "-texture" if recipe["task"] == "texture" else ""
+    return f"{recipe['architecture']}-{recipe['diet']}{task}-s{recipe['seed']}", history
+
+
+def training(folder: Path) -> Iterator[dict[str, object]]:
+    """Yield loss and accuracy of every epoch of a training folder."""
+    name, history = history_of(folder)
+    for row in history["epochs"]:
+        yield {"network": name} | {key: row[key] for key in ("epoch", "loss", "accuracy", "images_per_second")}
+
+
 def emergence(folder: Path) -> Iterator[dict[str, object]]:
     """Yield the rows of every checkpoint of a training folder."""
-    recipe = json.loads((folder / "history.json").read_text())["recipe"]
-    task = "-texture" if recipe["task"] == "texture" else ""
-    name = f"{recipe['architecture']}-{recipe['diet']}{task}-s{recipe['seed']}"
+    name, history = history_of(folder)
+    recipe = history["recipe"]
     card = zoo.card(f"pocket/{name}")
     spec = StimuliSpec(natural=NaturalStimuli(crops=0, shapes=1152, diet=recipe["diet"]))
-    accuracy = {row["epoch"]: row["accuracy"] for row in json.loads((folder / "history.json").read_text())["epochs"]}
+    accuracy = {row["epoch"]: row["accuracy"] for row in history["epochs"]}
     for epoch, weights in checkpoints(folder):
         network = networks.build(recipe["architecture"], len(shapes.SHAPES))
         network.load_state_dict(load_file(weights))
@@ -97,9 +112,14 @@ def emergence(folder: Path) -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
+    """Read the folders named on the command line and write both tables."""
     torch.set_num_threads(1)
-    table = pd.DataFrame([row for folder in sys.argv[1:] for row in emergence(Path(folder))])
+    folders = [Path(folder) for folder in sys.argv[1:]]
+    table = pd.DataFrame([row for folder in folders for row in emergence(folder)])
     table.to_csv(HERE / "emergence.csv", index=False, float_format="%.4f")
+    pd.DataFrame([row for folder in folders for row in training(folder)]).to_csv(
+        HERE / "training.csv", index=False, float_format="%.4f"
+    )
     best = table.sort_values("share").groupby(["network", "family", "epoch"], sort=False).tail(1)
     print(best.sort_values(["network", "family", "epoch"]).to_string(index=False))
 

@@ -1,0 +1,130 @@
+"""Detectors by diet, with bootstrap intervals.
+
+Usage: python analyses/diet_experiment/compare.py RUN [RUN_SHARP]
+
+RUN is the run directory of ``job.toml`` (sigma from focus images), RUN_SHARP that of ``job_sharp.toml``. Prints the
+shares of every network and the differences between diets, and writes ``shares.csv``, ``differences.csv`` and
+``docs/diet_experiment.png``.
+
+The sample is four architectures, not some thousand units: units of a network are not independent. Intervals resample
+architectures, and units within every tap; beside the difference between diets stands that between two seeds of one
+diet, which shows how far retraining alone moves a share.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from universality import open_run, zoo
+from universality.detectors import FAMILIES
+from universality.figures import DOUBLE_MM, MM, TRAINED, UNTRAINED, short, style
+from universality.runs import Run
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+ARCHITECTURES = ("alexnet", "vgg", "inceptionv1", "resnet")
+CONTRASTS = {"sharp - focus": ("sharp-s0", "focus-s0"), "focus seed 1 - seed 0": ("focus-s1", "focus-s0")}
+BOOTSTRAPS = 5000
+
+
+def shares(run: Run) -> pd.DataFrame:
+    """Return one row per network and family: share of detectors among all units of its taps, trained and untrained."""
+    units = run.units.assign(untrained=run.units["seed"] >= 0)
+    counted = units.groupby(["family", "model", "untrained"])["detector"].agg(["mean", "sum", "size"]).unstack()
+    rows = []
+    for (family, model), row in counted.iterrows():
+        training = zoo.card(model).training
+        rows.append(
+            {
+                "family": family, "model": model, "diet": training.diet if training else "",
+                "n_units": int(row["size", False]), "n_detectors": int(row["sum", False]), "share": row["mean", False],
+                "n_detectors_untrained": int(row["sum", True]), "n_units_untrained": int(row["size", True]),
+                "share_untrained": row["mean", True],
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def differences(run: Run, seed: int = 0) -> pd.DataFrame:
+    """Return one row per family and contrast: mean difference of shares over architectures and its 95 % interval."""
+    rows = []
+    for family in FAMILIES:
+        of_family = run.units[(run.units["family"] == family) & (run.units["seed"] == -1)]
+        for contrast, (a, b) in CONTRASTS.items():
+            rng = np.random.default_rng(seed)
+            resampled = np.stack(
+                [_resampled(of_family, f"{x}-{a}", rng) - _resampled(of_family, f"{x}-{b}", rng) for x in ARCHITECTURES]
+            )
+            which = rng.integers(0, len(ARCHITECTURES), (BOOTSTRAPS, len(ARCHITECTURES)))
+            means = resampled[which, np.arange(BOOTSTRAPS)[:, None]].mean(axis=1)
+            exact = [_share(of_family, f"{x}-{a}") - _share(of_family, f"{x}-{b}") for x in ARCHITECTURES]
+            low, high = np.quantile(means, (0.025, 0.975))
+            rows.append(
+                {"family": family, "contrast": contrast, "difference": np.mean(exact), "low": low, "high": high}
+                | dict(zip(ARCHITECTURES, exact, strict=True))
+            )
+    return pd.DataFrame(rows)
+
+
+def _share(units: pd.DataFrame, name: str) -> float:
+    return float(units.loc[units["model"] == f"pocket/{name}", "detector"].mean())
+
+
+def _resampled(units: pd.DataFrame, name: str, rng: np.random.Generator) -> np.ndarray:
+    """Return (bootstrap,) shares of a network with the units of every tap drawn anew."""
+    here = units[units["model"] == f"pocket/{name}"]
+    total = np.zeros(BOOTSTRAPS)
+    for _, tap in here.groupby("tap"):
+        total += rng.binomial(len(tap), tap["detector"].mean(), BOOTSTRAPS)
+    return np.asarray(total / len(here))
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the share of every network, architectures side by side, beside the untrained twins."""
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, 60 * MM), layout="constrained")
+        for ax, (family, record) in zip(figure.subplots(1, len(FAMILIES)), FAMILIES.items(), strict=True):
+            here = table[table["family"] == family].set_index("model")
+            for place, architecture in enumerate(ARCHITECTURES):
+                for offset, (kind, colour) in enumerate(
+                    {"focus-s0": TRAINED, "focus-s1": TRAINED, "sharp-s0": "#d55e00"}.items()
+                ):
+                    row = here.loc[f"pocket/{architecture}-{kind}"]
+                    ax.bar(
+                        place + 0.25 * (offset - 1),
+                        row["share"],
+                        0.22,
+                        color=colour,
+                        alpha=1 - 0.4 * (kind == "focus-s1"),
+                    )
+                    ax.plot(place + 0.25 * (offset - 1), row["share_untrained"], "_", color=UNTRAINED, markersize=8)
+            ax.set(title=record.noun, xticks=range(4), ylabel="share of all units of its taps")
+            ax.set_xticklabels(ARCHITECTURES)
+        figure.suptitle("blue: diet focus, two seeds; orange: diet sharp; grey: untrained twins", fontsize=6.5)
+    return figure
+
+
+def main() -> None:
+    """Compare the diets in every run given, and write the tables and the figure of the first."""
+    tables, contrasts = [], []
+    for path in sys.argv[1:]:
+        run = open_run(path)
+        sigma = run.record["job"]["stimuli"]["natural"]["diet"]
+        tables.append(shares(run).assign(sigma_from=sigma))
+        contrasts.append(differences(run).assign(sigma_from=sigma))
+    table, contrast = pd.concat(tables), pd.concat(contrasts)
+    table.to_csv(HERE / "shares.csv", index=False, float_format="%.4f")
+    contrast.to_csv(HERE / "differences.csv", index=False, float_format="%.4f")
+    with style():
+        draw(tables[0]).savefig(DOCS / "diet_experiment.png", dpi=200, metadata={"Software": None})
+    print(table.assign(model=table["model"].map(short)).to_string(index=False, float_format="%.3f"))
+    print(contrast.to_string(index=False, float_format="%.3f"))
+
+
+if __name__ == "__main__":
+    main()
