@@ -9,14 +9,14 @@ from universality import schema
 from universality.comparators import COMPARATORS, score
 from universality.comparison import Layer, LayerRef, NullPlan, rotations, similarity_rows
 from universality.detectors import CurveGrid
-from universality.spec import CurveStimuli, Tap
+from universality.spec import ComparisonSpec, CurveStimuli, Tap
 from universality.stimuli import curves
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=8, curvatures=(0.0, 5.0)))
 GRID = CurveGrid.of(PARAMETERS)
 ROWS = 240
 PLAN = NullPlan(haar_rotations=4, shuffles=4, seed=0)
-MEASURES = list(COMPARATORS)
+MEASURES = list(ComparisonSpec().measures)
 BASIS_FREE = [name for name in MEASURES if COMPARATORS[name].basis_free]
 UNIT_MATCHING = [name for name in MEASURES if not COMPARATORS[name].basis_free]
 
