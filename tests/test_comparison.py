@@ -117,6 +117,21 @@ def test_value_and_untrained_columns_are_scores(measure):
     assert row["value_untrained"] == pytest.approx(np.mean(expected), abs=1e-12)
 
 
+def test_every_measure_of_the_registry_can_be_asked_for():
+    """Also those that are distances, directed, or without a value for these layers."""
+    pytest.importorskip("ot")
+    x, y = activations(6, rows=60), activations(6, rows=60)[:, :4] + activations(4, 5, rows=60)
+    names = list(COMPARATORS)
+    table = rows_of(layer(x), layer(y), measures=names, plan=NullPlan(2, 1, 0)).set_index("measure")
+    assert table.index.tolist() == names
+    for name in names:
+        row, expected = table.loc[name], score(name, x, y)
+        assert row["value"] == pytest.approx(expected.value, abs=0, nan_ok=True)
+        assert row["reason"] == expected.reason
+        if COMPARATORS[name].basis_free and not expected.reason:
+            assert row["value_haar"] == pytest.approx(row["value"], abs=1e-8)
+
+
 def test_without_twins_the_untrained_column_is_undefined():
     assert rows_of(layer(activations(5)), layer(activations(5, 1)))["value_untrained"].isna().all()
 
