@@ -6,7 +6,7 @@ M. Raghu et al., SVCCA, NeurIPS 2017. Departure: the variance rule keeps the sma
 components whose share of the *variance* (squared singular values) reaches the threshold; some public code applies
 the threshold to the sum of singular values, or compares a fraction with an absolute variance.
 
-A. Morcos et al., Insights on representational similarity with canonical correlation, NeurIPS 2018 (PWCCA, eq. 4).
+A. Morcos et al., Insights on representational similarity with canonical correlation, NeurIPS 2018 (PWCCA).
 Departure: the layer whose units make the weights is named, instead of being the one with fewer units.
 """
 

@@ -2,7 +2,7 @@
 
 References
 ----------
-Y. Li et al., Convergent learning, ICLR 2016 (section 4: sparse prediction). Departure: the penalty is not tuned. On
+Y. Li et al., Convergent learning, ICLR 2016 (sparse prediction of units). Departure: the penalty is not tuned. On
 units of length 1 it is compared with correlations, so it is set to the expected largest |r| of q independent
 units: a unit of B enters only if it explains more than chance offers.
 """
@@ -31,7 +31,6 @@ def coefficients(predictors: Array, targets: Array, penalty: float) -> Array | U
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            # The length of a column is a scale that the stopping rule is relative to; the solution does not see it.
             model.fit(predictors, targets)
         except ConvergenceWarning:
             return Undefined("the lasso did not converge in 10,000 rounds: units of B are copies of one another")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from universality.comparators.arrays import Array, Outcome, Undefined, scaled
+from universality.comparators.arrays import Array, Outcome, Undefined, live_units, scaled
 
 FOLDS = 5
 PENALTIES = 10.0 ** np.arange(-6, 7)
@@ -59,7 +59,9 @@ def prepare(x: np.ndarray) -> Layer:
 
 def _decomposed(features: Array, training: NDArray[np.bool_]) -> _Fold:
     mean = features[training].mean(axis=0)
-    u, s, vt = np.linalg.svd(features[training] - mean, full_matrices=False)
+    # A unit that stands still in training says nothing; the rounding of its mean must not become a direction.
+    centred = np.where(live_units(features[training]), features[training] - mean, 0.0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
     return _Fold(training, u, s, (features[~training] - mean) @ vt.T)
 
 

@@ -5,8 +5,8 @@ the angular distance its arc cosine: a metric on layers up to T.
 
 References
 ----------
-A. Williams et al., Generalized shape metrics on neural representations, NeurIPS 2021 (eq. 5 to 7, and supplement C for unequal
-widths: the narrower layer gets units that are 0).
+A. Williams et al., Generalized shape metrics on neural representations, NeurIPS 2021 (of unequal widths, the narrower
+layer gets units that are 0).
 """
 
 from __future__ import annotations

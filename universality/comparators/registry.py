@@ -112,6 +112,8 @@ _CCA = Comparator(
 _CCA_SQUARED = replace(
     _CCA, name="cca_mean_rho_squared", score=cca.score_mean_squared, reference=_KORNBLITH,
     variant="mean squared canonical correlation of the whole layers, over the smaller rank",
+    # Two random subspaces share p q / (n - 1) of squared correlation, exactly.
+    chance=lambda n, p, q: max(p, q) / (n - 1),
 )  # fmt: skip
 _SVCCA = replace(
     _CCA, name="svcca_variance99", prepare=cca.prepare_variance99, invariances=_BASIS,
@@ -122,7 +124,7 @@ _SVCCA = replace(
 _SVCCA_TEN = replace(
     _SVCCA, name="svcca_components10", prepare=cca.prepare_components10, min_n=13,
     variant="mean canonical correlation of the first ten principal components",
-    n_against_p="n > 11 and at least ten components, else NaN; chance is about sqrt(10 / n) or more",
+    n_against_p="n > 11 and at least ten components, else NaN; chance is a little below sqrt(10 / n)",
 )  # fmt: skip
 _PWCCA = replace(
     _CCA, name="pwcca_weights_a", prepare=cca.prepare_weighted, score=cca.score_pwcca_weights_a,
