@@ -326,7 +326,7 @@ def test_small_whole_numbers_give_a_number_or_a_reason(name, seed, n, widths):
 def test_stated_chance_level_is_the_mean_over_independent_layers(name):
     entry = COMPARATORS[name]
     rng = np.random.default_rng(0)
-    found = [score(name, *rng.standard_normal((2, 40, 12))) for _ in range(60)]
+    found = [score(name, *rng.standard_normal((2, 16, 12))) for _ in range(60)]
     if entry.chance is None:
         assert all(np.isnan(got.chance) for got in found)
         return
