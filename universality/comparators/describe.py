@@ -68,7 +68,7 @@ def measures_markdown() -> str:
     """Return the description of all measures as Markdown: it is ``docs/measures.md``."""
     parts = [
         "# Measures\n\nEvery measure between two layers, as `universality.measures()` and `universality measures` give it. This page is "
-        "made from\n`universality/comparators/registry.py`; `tests/test_measures_common.py` tests every claim in it.\n\n"
+        "made from\n`universality/comparators/registry.py`; `tests/test_measures_common.py` tests ranges, invariances, symmetry, metrics and least n.\n\n"
         "`universality.score(name, x, y)` compares two arrays (n stimuli, p units), (n, q). Units that do not vary are masked "
         "and counted.\nWhere a score would be trivial or undefined it is NaN, with a reason.\n\n",
         _markdown_table(("measure", "computes", "range", "self", "symmetric", "metric"), map(_summary, COMPARATORS.values())),
