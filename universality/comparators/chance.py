@@ -70,4 +70,4 @@ def expected_best(n: int, q: int, *, absolute: bool = False) -> float:
         below += (
             0.5 * (stop - start) * float(weights @ (np.exp(q * _log_share_below(angle, n, absolute)) * np.cos(angle)))
         )
-    return 1.0 - below
+    return float(1.0 - below)
