@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from universality import cli, zoo
+from universality.comparators import COMPARATORS
 
 GOOD = """
 name = "bad"
@@ -232,6 +233,34 @@ def test_zoo_show_unknown(monkeypatch, capsys):
     status, _, err = command(monkeypatch, capsys, "zoo", "show", "torchvision/alexnt")
     assert status == 1
     assert_one_sentence(err, "did you mean 'torchvision/alexnet'?")
+
+
+def test_measures_lists_the_whole_registry(monkeypatch, capsys):
+    status, out, _ = command(monkeypatch, capsys, "measures")
+    assert status == 0
+    for name, entry in COMPARATORS.items():
+        (line,) = [line for line in out.splitlines() if f" {name} " in line]
+        assert entry.direction in line
+        assert f" {entry.min_n} " in line
+
+
+def test_measures_shows_one_record_in_full(monkeypatch, capsys):
+    status, out, _ = command(monkeypatch, capsys, "measures", "soft_matching_distance")
+    assert status == 0
+    entry = COMPARATORS["soft_matching_distance"]
+    shown = dict(line.split(": ", 1) for line in out.splitlines())
+    assert shown["name"] == entry.name
+    assert shown["variant"] == entry.variant
+    assert shown["high"] == "2"
+    assert shown["invariances"] == "permutation, isotropic_scale, translation"
+    assert (shown["metric"], shown["needs"], shown["reference"]) == ("yes", "POT", entry.reference)
+
+
+def test_measures_unknown(monkeypatch, capsys):
+    status, out, err = command(monkeypatch, capsys, "measures", "cka_linear")
+    assert status == 1
+    assert out == ""
+    assert_one_sentence(err, "unknown measure 'cka_linear'", "did you mean 'cka_linear_")
 
 
 def test_versions(monkeypatch, capsys):

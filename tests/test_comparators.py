@@ -21,9 +21,12 @@ from universality.comparators import (
 from universality.comparators.cca import canonical_correlations, prepare_variance
 from universality.comparators.cka import prepare_linear
 from universality.errors import MeasureError
+from universality.spec import ComparisonSpec
 
-BASIS_FREE = sorted(name for name, entry in COMPARATORS.items() if entry.basis_free)
-UNIT_MATCHING = sorted(set(COMPARATORS) - set(BASIS_FREE))
+# The measures of the main job; test_measures_common.py asks the same and more of the whole registry.
+MEASURES = ComparisonSpec().measures
+BASIS_FREE = sorted(name for name in MEASURES if COMPARATORS[name].basis_free)
+UNIT_MATCHING = sorted(set(MEASURES) - set(BASIS_FREE))
 CKA = ["cka_linear_biased", "cka_linear_debiased"]
 # n <= 2p keeps Gram matrices and n > 2p does not: both alone, mixed, and on the border.
 SHAPES = [(12, 20, 30), (60, 5, 7), (30, 5, 40), (30, 40, 5), (30, 15, 14)]
@@ -199,7 +202,7 @@ def rotation(p, seed):
     return haar_orthogonal(p, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @given(seed=st.integers(0, 1000), log_scale=st.floats(-6, 6), level=st.floats(-50, 50))
 @PROPERTY
 def test_scale_translation_and_order_of_units_do_not_matter(name, seed, log_scale, level):
@@ -209,7 +212,7 @@ def test_scale_translation_and_order_of_units_do_not_matter(name, seed, log_scal
     assert value(name, moved, y) == pytest.approx(value(name, x, y), abs=1e-8)
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("scale", [1e-150, 1e-40, 1e40, 1e150])
 @pytest.mark.parametrize("shape", [(40, 6, 8), (12, 20, 8)], ids=["features", "gram"])
 def test_extreme_scales_neither_under_nor_overflow(name, scale, shape):
@@ -248,7 +251,7 @@ def test_an_inverted_unit_is_not_the_same_unit():
     assert value("unit_match_hungarian", x, -x) == pytest.approx(-1)
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @given(seed=st.integers(0, 1000))
 @PROPERTY
 def test_symmetric(name, seed):
@@ -256,7 +259,7 @@ def test_symmetric(name, seed):
     assert value(name, y, x) == pytest.approx(value(name, x, y), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @given(seed=st.integers(0, 1000))
 @PROPERTY
 def test_a_layer_is_like_itself_and_scores_stay_in_range(name, seed):
@@ -267,7 +270,7 @@ def test_a_layer_is_like_itself_and_scores_stay_in_range(name, seed):
     assert value(name, x, y) < 0.999
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @given(seed=st.integers(0, 1000))
 @PROPERTY
 def test_order_of_the_stimuli_does_not_matter_but_their_pairing_does(name, seed):
@@ -277,7 +280,7 @@ def test_order_of_the_stimuli_does_not_matter_but_their_pairing_does(name, seed)
     assert value(name, x, x[order]) < 0.9
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 def test_dead_units_are_dropped_and_counted(name):
     x, y = layers(40, 6, 8)
     padded = np.insert(x, [0, 3, 3], [[0.0, 0.1, -7.0]], axis=1)
@@ -290,14 +293,14 @@ def test_live_units():
     assert live_units(np.array([[1.0, 0.1, 0.0], [1.0, 0.1, 1e-300]])).tolist() == [False, False, True]
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
 def test_arithmetic_is_done_in_double_precision(name, dtype):
     x, y = ((8 * a).astype(dtype) for a in layers(40, 6, 8))
     assert value(name, x, y) == value(name, x.astype(np.float64), y.astype(np.float64))
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 def test_inputs_are_left_as_they_are(name):
     x, y = layers(20, 6, 8)
     before = x.copy(), y.copy()
@@ -309,7 +312,7 @@ def test_inputs_are_left_as_they_are(name):
 # Degenerate input
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("dead", [np.zeros((20, 3)), np.full((20, 3), 0.1)])
 def test_constant_layer_has_no_score_and_a_reason(name, dead):
     x, _ = layers(20, 4, 4)
@@ -320,7 +323,7 @@ def test_constant_layer_has_no_score_and_a_reason(name, dead):
         assert 0 in (got.p, got.q)
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_too_few_stimuli_give_nan_with_a_reason(name, n):
     got = score(name, *layers(n, 4, 5))
@@ -359,7 +362,7 @@ def test_debiased_cka_without_positive_self_similarity_has_a_reason(n, scale):
 # Refusals
 
 
-@pytest.mark.parametrize("name", COMPARATORS)
+@pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize(
     ("x", "message"),
     [

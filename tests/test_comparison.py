@@ -9,14 +9,14 @@ from universality import schema
 from universality.comparators import COMPARATORS, score
 from universality.comparison import Layer, LayerRef, NullPlan, rotations, similarity_rows
 from universality.detectors import CurveGrid
-from universality.spec import CurveStimuli, Tap
+from universality.spec import ComparisonSpec, CurveStimuli, Tap
 from universality.stimuli import curves
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=8, curvatures=(0.0, 5.0)))
 GRID = CurveGrid.of(PARAMETERS)
 ROWS = 240
 PLAN = NullPlan(haar_rotations=4, shuffles=4, seed=0)
-MEASURES = list(COMPARATORS)
+MEASURES = list(ComparisonSpec().measures)
 BASIS_FREE = [name for name in MEASURES if COMPARATORS[name].basis_free]
 UNIT_MATCHING = [name for name in MEASURES if not COMPARATORS[name].basis_free]
 
@@ -115,6 +115,21 @@ def test_value_and_untrained_columns_are_scores(measure):
     assert row["value"] == score(measure, x, y).value
     expected = [score(measure, x_twin, y_twin).value for x_twin, y_twin in zip(*twins, strict=True)]
     assert row["value_untrained"] == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_every_measure_of_the_registry_can_be_asked_for():
+    """Also those that are distances, directed, or without a value for these layers."""
+    pytest.importorskip("ot")
+    x, y = activations(6, rows=60), activations(6, rows=60)[:, :4] + activations(4, 5, rows=60)
+    names = list(COMPARATORS)
+    table = rows_of(layer(x), layer(y), measures=names, plan=NullPlan(2, 1, 0)).set_index("measure")
+    assert table.index.tolist() == names
+    for name in names:
+        row, expected = table.loc[name], score(name, x, y)
+        assert row["value"] == pytest.approx(expected.value, abs=0, nan_ok=True)
+        assert row["reason"] == expected.reason
+        if COMPARATORS[name].basis_free and not expected.reason:
+            assert row["value_haar"] == pytest.approx(row["value"], abs=1e-8)
 
 
 def test_without_twins_the_untrained_column_is_undefined():

@@ -3,13 +3,17 @@
 import re
 from pathlib import Path
 
-from universality import schema
+from universality import comparators, schema
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_table_columns_are_documented():
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == schema.tables_markdown()
+
+
+def test_measures_are_documented():
+    assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == comparators.measures_markdown()
 
 
 def test_readme_example_runs(small, monkeypatch):

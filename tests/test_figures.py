@@ -99,6 +99,18 @@ def test_heatmaps_show_missing_values(similarity):
     assert np.ma.getmaskarray(trained).reshape(2, 3)[:, 1].all()
 
 
+def test_heatmaps_of_a_distance_reach_beyond_1(similarity):
+    similarity["value"] += 0.7
+    panels = figures.similarity_heatmaps(similarity).axes[:4]
+    assert {panel.collections[0].get_clim() for panel in panels} == {(-0.01, 1.5)}
+
+
+def test_heatmaps_of_a_measure_without_any_value_are_empty(similarity):
+    similarity[list(figures.STATES)] = np.nan
+    panels = figures.similarity_heatmaps(similarity).axes[:4]
+    assert {panel.collections[0].get_clim() for panel in panels} == {(0.0, 1.0)}
+
+
 def test_best_taps_takes_the_most_detectors(families):
     assert figures.best_taps(families)["tap"].tolist() == ["a0", "b0"]
 

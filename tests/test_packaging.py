@@ -20,6 +20,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "seaborn": "seaborn-base",
     "build": "python-build",
+    "POT": "pot",
     "huggingface-hub": "huggingface_hub",
 }
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from universality.comparators import COMPARATORS, score
+from universality.comparators import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
 from universality.errors import UniversalityError
 from universality.tuning import align_tuning, tuning_statistics
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPARATORS",
+    "LinearCKAAccumulator",
     "Run",
     "UniversalityError",
     "align_tuning",
+    "match_units",
+    "measures",
     "open_run",
     "plan",
     "run",

@@ -268,6 +268,30 @@ def stimuli_show(
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
+@app.command("measures")
+def measures_command(
+    name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,
+) -> None:
+    """List the measures between two layers, or print all that is declared of one.
+
+    Example: universality measures cka_linear_debiased
+    """
+    from universality.comparators import comparator, describe
+
+    console = _stdout()
+    if name is not None:
+        for key, value in describe.record(comparator(name)).items():
+            console.print(f"{key}: {escape(describe.shown(value))}", highlight=False, soft_wrap=True)
+        return
+    columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
+    table = Table()
+    for title in columns:
+        table.add_column(title, justify="right" if title in ("low", "high", "min_n") else "left", overflow="fold")
+    for row in describe.measures()[list(columns)].itertuples(index=False):
+        table.add_row(*(escape(describe.shown(value)) for value in row))
+    console.print(table)
+
+
 @app.command("versions")
 def versions_command() -> None:
     """Print the versions that decide numbers."""

@@ -173,7 +173,7 @@ def _method_rows(
     if not kept.size:
         return pd.DataFrame()
     natural, low, high = _scored(a, b, i, j, photographs, plan)
-    rank_ab, rank_ba = _ranks(r, i, j), _ranks(r.T, j, i)
+    rank_ab, rank_ba = comparators.ranks(r, i, j), comparators.ranks(r.T, j, i)
     align = align_tuning(a.tuning[family][i], b.tuning[family][j], angles)
     columns: dict[str, Any] = {
         "method": method, "unit_a": of_a["unit"], "unit_b": of_b["unit"],
@@ -198,11 +198,6 @@ def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
     if column not in a:
         return np.full(len(a), np.nan)
     return np.asarray(np.log2(b[column].to_numpy() / a[column].to_numpy()))
-
-
-def _ranks(r: Array, rows: Indices, columns: Indices) -> Indices:
-    """Return the rank (1 = best) of each chosen column within its row of `r`; equal to rounding counts as equal."""
-    return np.asarray(1 + (r[rows] > r[rows, columns][:, None] + 1e-12).sum(axis=1), dtype=np.int64)
 
 
 def _paired(x: Array, y: Array) -> Array:

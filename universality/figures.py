@@ -76,10 +76,10 @@ def similarity_heatmaps(similarity: pd.DataFrame) -> Figure:
         axes = figure.subplots(len(measures), len(STATES), squeeze=False)
         for row, measure in enumerate(measures):
             rows = similarity[similarity["measure"] == measure]
-            low = min(0.0, float(np.nanmin(rows[list(STATES)].to_numpy())))
+            limits = _limits(rows[list(STATES)].to_numpy())
             for column, state in enumerate(STATES):
                 ax = axes[row, column]
-                _heatmap(ax, rows, state, low, colorbar=column == len(STATES) - 1)
+                _heatmap(ax, rows, state, limits, colorbar=column == len(STATES) - 1)
                 ax.set_title(_STATE_TITLES[state] if row == 0 else "")
                 if column == 0:
                     ax.set_ylabel(f"{_MEASURE_TITLES.get(measure, measure)}\n\n{short(rows['model_a'].iloc[0])}")
@@ -92,13 +92,19 @@ def similarity_heatmaps(similarity: pd.DataFrame) -> Figure:
     return figure
 
 
-def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, low: float, *, colorbar: bool) -> None:
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a colour scale: 0 and 1, or further out where values are (distances exceed 1)."""
+    defined = values[np.isfinite(values)]
+    return float(defined.min(initial=0.0)), float(defined.max(initial=1.0))
+
+
+def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, limits: tuple[float, float], *, colorbar: bool) -> None:
     taps_a = rows.drop_duplicates("tap_a").sort_values("depth_a")
     taps_b = rows.drop_duplicates("tap_b").sort_values("depth_b")
     grid = rows.pivot_table(index="tap_a", columns="tap_b", values=state, dropna=False)
     grid = grid.reindex(index=taps_a["tap_a"], columns=taps_b["tap_b"])
     sns.heatmap(
-        grid, ax=ax, vmin=low, vmax=1, cmap="viridis", annot=True, fmt=".2f", annot_kws={"size": 5}, cbar=colorbar,
+        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=True, fmt=".2f", annot_kws={"size": 5}, cbar=colorbar,
         xticklabels=[tap_label(t, d) for t, d in zip(taps_b["tap_b"], taps_b["depth_b"], strict=True)],
         yticklabels=[tap_label(t, d) for t, d in zip(taps_a["tap_a"], taps_a["depth_a"], strict=True)],
     )  # fmt: skip

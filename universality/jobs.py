@@ -147,7 +147,7 @@ def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path 
     """
     job = read_job(Path(job_path))
     for measure in job.comparison.measures:
-        comparators.comparator(measure)
+        comparators.require(measure)
     networks = tuple(networks_of(job))
     # Workers may run in another folder: absolute paths name the same place for all of them.
     stores = ActivationStore(Path(store or DEFAULT_STORE).absolute())

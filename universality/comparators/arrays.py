@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Undefined:
+    """What a measure returns instead of a number that would be trivial or meaningless: why there is none."""
+
+    reason: str
+
+
+Outcome = float | Undefined
+"""What a comparison of two summaries gives: a number, or why there is none."""
+
+
 def centred(x: np.ndarray) -> Array:
     """Return `x` (n stimuli, p units) in float64 with every unit's mean removed."""
     wide = np.asarray(x, dtype=np.float64)
     return np.asarray(wide - wide.mean(axis=0))
+
+
+def scaled(x: np.ndarray) -> Array:
+    """Return `x` (n, p) centred and divided by its largest magnitude, for measures without a scale of their own.
+
+    Without it, squares of very small or very large activations leave the range of double precision.
+    """
+    features = centred(x)
+    features /= np.abs(features).max()
+    return features
 
 
 def live_units(x: np.ndarray) -> NDArray[np.bool_]:

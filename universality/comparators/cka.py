@@ -1,9 +1,10 @@
-"""Centred kernel alignment (CKA) with a linear kernel, biased and debiased.
+"""Centred kernel alignment (CKA) with a linear or a Gaussian kernel: biased, debiased, and without the diagonal.
 
 References
 ----------
 S. Kornblith et al., Similarity of neural network representations revisited, ICML 2019 (eq. 3 to 5).
 L. Song et al., Feature selection via dependence maximization, JMLR 13, 2012 (eq. 5: unbiased HSIC).
+R. D. Lange et al., Deep networks as paths on the manifold of neural representations, TAG-ML 2023 (diagonal dropped).
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
-from universality.comparators.arrays import Array, centred
+from universality.comparators.arrays import Array, Outcome, Undefined, scaled
 
 
 @dataclass(frozen=True)
-class LinearKernel:
-    """One layer's centred activations with what every pair needs of them.
+class Kernel:
+    """One layer's centred kernel with what every pair needs of it.
 
-    ``gram`` is kept where it is not larger than the activations are (n <= 2 p): a pair of layers then costs n^2 and no
-    matrix product. ``squared_norms`` are its diagonal, ``self_frobenius`` its squared Frobenius norm.
+    ``gram`` (n, n) is kept where it is not larger than the activations are (n <= 2 p): a pair of layers then costs n^2
+    and no matrix product. ``squared_norms`` are its diagonal, ``self_frobenius`` its squared Frobenius norm.
+    ``features`` (n, p) has no columns where the kernel has no finite set of features.
     """
 
     features: Array
@@ -29,55 +32,97 @@ class LinearKernel:
     self_frobenius: float
 
 
-def prepare_linear(x: Array) -> LinearKernel:
+def prepare_linear(x: Array) -> Kernel:
     """Centre activations (n stimuli, p units) in float64 and sum up their Gram matrix."""
-    features = centred(x)
-    # CKA does not depend on the scale: without it, fourth powers of very small or large activations leave the range.
-    features /= np.abs(features).max()
+    features = scaled(x)
     n, p = features.shape
     gram = features @ features.T if n <= 2 * p else None
     squared_norms = np.einsum("ij,ij->i", features, features)
-    kernel = LinearKernel(features, gram, squared_norms, 0.0)
+    kernel = Kernel(features, gram, squared_norms, 0.0)
     return replace(kernel, self_frobenius=_frobenius_product(kernel, kernel))
 
 
-def _frobenius_product(a: LinearKernel, b: LinearKernel) -> float:
+def prepare_rbf(x: Array) -> Kernel | Undefined:
+    """Return the centred Gaussian kernel exp(-d^2 / (2 sigma^2)) of activations (n stimuli, p units).
+
+    sigma is the median of the n (n - 1) / 2 distances between different stimuli (the factor of Kornblith et al. is 1).
+    """
+    distances = pdist(scaled(x))
+    sigma = float(np.median(distances))
+    if sigma == 0:
+        return Undefined("half of the stimuli or more answer alike: the median distance, the kernel's width, is 0")
+    gram = squareform(np.exp(-0.5 * np.square(distances / sigma)))
+    np.fill_diagonal(gram, 1.0)
+    means = gram.mean(axis=0)
+    gram += means.mean() - means[:, None] - means
+    return Kernel(np.empty((len(gram), 0)), gram, np.diag(gram).copy(), float(np.vdot(gram, gram)))
+
+
+def _frobenius_product(a: Kernel, b: Kernel) -> float:
     """Return <A A', B B'>_F from the Gram matrices, or through the (p x q) product where a layer keeps none."""
     if a.gram is not None and b.gram is not None:
         return float(np.vdot(a.gram, b.gram))
     return float(np.sum(np.square(a.features.T @ b.features)))
 
 
-def hsic_biased(a: LinearKernel, b: LinearKernel) -> float:
+def hsic_biased(a: Kernel, b: Kernel) -> float:
     """Return the biased HSIC times (n - 1)^2: <K_c, L_c>_F."""
     return _frobenius_product(a, b)
 
 
-def hsic_debiased(a: LinearKernel, b: LinearKernel, product: float) -> float:
-    """Return the unbiased HSIC of Song et al. (2012, eq. 5) times n (n - 3), from <K_c, L_c>_F.
+def debiased(n: int, product: float, cross: float, totals: float) -> float:
+    """Return the unbiased HSIC of Song et al. (2012, eq. 5) times n (n - 3), from sums over centred Gram matrices.
 
-    With the diagonals removed and d, e the diagonals of the *centred* Gram matrices (whose rows sum to 0):
-    tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So only the diagonals are needed beside the product.
+    With d, e the diagonals of the *centred* matrices K, L (whose rows sum to 0), and K~, L~ without diagonals:
+    tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So `product` = <K, L>, `cross` = d.e and
+    `totals` = sum(d) sum(e) are all it takes. Centring leaves the estimator as it is: it is a U-statistic that does
+    not see a number added to a whole row and column.
     """
-    n = a.squared_norms.size
-    cross = float(a.squared_norms @ b.squared_norms)
-    totals = float(a.squared_norms.sum() * b.squared_norms.sum())
     return (product - cross) + totals / ((n - 1) * (n - 2)) - 2.0 * cross / (n - 2)
 
 
-def score_biased(a: LinearKernel, b: LinearKernel) -> float:
-    """Return linear CKA with the biased HSIC: 0 to 1, 1 for equal up to rotation and isotropic scale."""
+def hsic_debiased(a: Kernel, b: Kernel, product: float) -> float:
+    """Return the unbiased HSIC times n (n - 3), from <K_c, L_c>_F."""
+    d, e = a.squared_norms, b.squared_norms
+    return debiased(d.size, product, float(d @ e), float(d.sum() * e.sum()))
+
+
+def score_biased(a: Kernel, b: Kernel) -> float:
+    """Return CKA with the biased HSIC: 0 to 1, 1 for equal kernels up to a factor."""
     return hsic_biased(a, b) / float(np.sqrt(a.self_frobenius) * np.sqrt(b.self_frobenius))
 
 
-def score_debiased(a: LinearKernel, b: LinearKernel) -> float:
-    """Return linear CKA with the unbiased HSIC: about 0 for independent layers, at most 1, may be negative.
+def normalised(product: float, self_a: float, self_b: float, scale_a: float, scale_b: float) -> Outcome:
+    """Return `product` / sqrt(`self_a` `self_b`), undefined where a self-HSIC is 0 to rounding of its scale, or less."""
+    # Rounding leaves about 1e-16 of the scale where the estimator is exactly 0.
+    if self_a <= 1e-12 * scale_a or self_b <= 1e-12 * scale_b:
+        return Undefined(
+            "a layer's own HSIC is not positive by this estimator: too few stimuli, or one apart from the rest"
+        )
+    return product / float(np.sqrt(self_a) * np.sqrt(self_b))
 
-    NaN where a self-HSIC is not positive (the estimator has no meaning there).
+
+def score_debiased(a: Kernel, b: Kernel) -> Outcome:
+    """Return CKA with the unbiased HSIC: about 0 for independent layers, at most 1, may be negative.
+
+    Undefined where a self-HSIC is not positive (the estimator has no meaning there).
     """
-    self_a = hsic_debiased(a, a, a.self_frobenius)
-    self_b = hsic_debiased(b, b, b.self_frobenius)
-    # Rounding leaves about 1e-16 of the product where the estimator is exactly 0.
-    if self_a <= 1e-12 * a.self_frobenius or self_b <= 1e-12 * b.self_frobenius:
-        return float("nan")
-    return hsic_debiased(a, b, hsic_biased(a, b)) / float(np.sqrt(self_a) * np.sqrt(self_b))
+    return normalised(
+        hsic_debiased(a, b, hsic_biased(a, b)),
+        hsic_debiased(a, a, a.self_frobenius),
+        hsic_debiased(b, b, b.self_frobenius),
+        a.self_frobenius,
+        b.self_frobenius,
+    )
+
+
+def score_offdiagonal(a: Kernel, b: Kernel) -> Outcome:
+    """Return the cosine of both centred Gram matrices without their diagonals, -1 to 1 (Lange et al. 2023)."""
+    d, e = a.squared_norms, b.squared_norms
+    return normalised(
+        hsic_biased(a, b) - float(d @ e),
+        a.self_frobenius - float(d @ d),
+        b.self_frobenius - float(e @ e),
+        a.self_frobenius,
+        b.self_frobenius,
+    )

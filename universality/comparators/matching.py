@@ -1,8 +1,9 @@
-"""One-to-one matching of units by the correlation of their activations.
+"""Matching of units by the correlation of their activations: one to one, best of all, mutual.
 
 References
 ----------
 Y. Li et al., Convergent learning: do different neural networks learn the same representations?, ICLR 2016.
+A. Dravid et al., Rosetta neurons: mining the common units in a model zoo, ICCV 2023 (mutual top-k).
 """
 
 from __future__ import annotations
@@ -36,6 +37,26 @@ def mutual_nearest(r: Array) -> Pairs:
     return np.stack([rows, best_b[rows]], axis=1).astype(np.int64)
 
 
+def semi(r: Array) -> Pairs:
+    """Match every unit of A with its best partner in B by `r` (p, q); a unit of B may serve several, or none."""
+    return np.stack([np.arange(r.shape[0]), r.argmax(axis=1)], axis=1).astype(np.int64)
+
+
+def mutual_top(r: Array, k: int) -> Pairs:
+    """Match all pairs of units that are among each other's `k` best by signed correlation `r` (p, q).
+
+    A pair that equals the k-th best counts, so equal correlations are kept together.
+    """
+    kth_b = -np.partition(-r, min(k, r.shape[1]) - 1, axis=1)[:, min(k, r.shape[1]) - 1]
+    kth_a = -np.partition(-r, min(k, r.shape[0]) - 1, axis=0)[min(k, r.shape[0]) - 1]
+    return np.argwhere((r >= kth_b[:, None]) & (r >= kth_a)).astype(np.int64)
+
+
+def ranks(r: Array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rank (1 = best) of each chosen column within its row of `r`; equal to rounding counts as equal."""
+    return np.asarray(1 + (r[rows] > r[rows, columns][:, None] + 1e-12).sum(axis=1), dtype=np.int64)
+
+
 MATCHINGS = {"hungarian": hungarian, "mutual_nearest": mutual_nearest}
 
 
@@ -54,6 +75,36 @@ def score_mutual_nearest(a: Array, b: Array) -> float:
     r = correlations(a, b)
     rows, columns = mutual_nearest(r).T
     return float(r[rows, columns].sum() / min(r.shape))
+
+
+def score_hungarian_absolute(a: Array, b: Array) -> float:
+    """Return the mean |r| of the one-to-one matching that makes it largest, 0 to 1: a unit may match its inverse."""
+    r = np.abs(correlations(a, b))
+    rows, columns = hungarian(r).T
+    return float(r[rows, columns].mean())
+
+
+def score_semi_a_to_b(a: Array, b: Array) -> float:
+    """Return the mean over A's units of the largest correlation with a unit of B, -1 to 1."""
+    return float(correlations(a, b).max(axis=1).mean())
+
+
+def score_semi_absolute_a_to_b(a: Array, b: Array) -> float:
+    """Return the mean over A's units of the largest |r| with a unit of B, 0 to 1."""
+    return float(np.abs(correlations(a, b)).max(axis=1).mean())
+
+
+def score_mutual_top5(a: Array, b: Array) -> float:
+    """Return the mean over all units of both layers of their best r with a mutual top-5 partner, 0 where there is none.
+
+    -1 to 1. With at most five units in each layer every pair is mutual: then it is the mean best correlation.
+    """
+    r = correlations(a, b)
+    rows, columns = mutual_top(r, 5).T
+    mutual = np.full(r.shape, -np.inf)
+    mutual[rows, columns] = r[rows, columns]
+    best = np.concatenate([mutual.max(axis=1), mutual.max(axis=0)])
+    return float(np.where(np.isfinite(best), best, 0.0).mean())
 
 
 def prepare(x: np.ndarray) -> Array:
