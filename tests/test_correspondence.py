@@ -180,7 +180,7 @@ def test_identity_and_columns(permuted):
 def test_shift_is_positive_where_b_prefers_larger_angles(turn):
     """Copy B answers to arcs turned by `turn`: its preference is A's plus `turn`."""
     a = planted()
-    b = replace(a, curves=drawn(PREFERRED + turn))
+    b = replace(a, drawn={"curve": drawn(PREFERRED + turn)})
     rows = correspondence_rows(a, b, twins(1), HUNGARIAN)
     assert (rows["unit_a"] == rows["unit_b"]).all()
     np.testing.assert_allclose(rows["shift_deg"], turn)
@@ -193,7 +193,7 @@ def test_shift_is_positive_where_b_prefers_larger_angles(turn):
 def test_differences_of_curvature_and_width_are_b_against_a():
     a = planted()
     wide_and_flat = np.column_stack([*(curve_unit(mu, best=4.0, k=2.0) for mu in PREFERRED), plain_units(PLAIN, 0)])
-    rows = correspondence_rows(a, replace(a, curves=wide_and_flat), twins(1), HUNGARIAN)
+    rows = correspondence_rows(a, replace(a, drawn={"curve": wide_and_flat}), twins(1), HUNGARIAN)
     np.testing.assert_allclose(rows["delta_log_curvature"], -1.0)  # 4 against 8
     width = [2 * np.rad2deg(np.arccos(1 - np.log(2) / k)) for k in (2.0, 4.0)]
     np.testing.assert_allclose(rows["delta_fwhm_deg"], width[0] - width[1], atol=1.5)
@@ -313,7 +313,7 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
 def test_tuning_columns_of_the_untrained_null(method):
     """With one untrained twin whose units are A's own, turned by 60 degrees."""
     a = planted()
-    twin = replace(relabelled(a, np.arange(16)), curves=drawn(PREFERRED + 60))
+    twin = replace(relabelled(a, np.arange(16)), drawn={"curve": drawn(PREFERRED + 60)})
     rows = correspondence_rows(a, a, [twin], MatchingPlan((method,), 100, NULLS))
     np.testing.assert_allclose(rows["r_natural_untrained"], 1.0, atol=1e-9)
     np.testing.assert_allclose(rows["r_aligned_untrained"], 1.0, atol=1e-9)
