@@ -417,7 +417,7 @@ def test_grid_is_read_from_activations_with_their_units():
 @pytest.mark.parametrize("kind", ["high_low", "same_low", "contrast_edge", "full_high", "full_low"])
 def test_a_set_with_a_gap_is_refused(kind):
     keep = np.delete(np.arange(COUNT), np.flatnonzero(kind == KIND)[1])
-    with pytest.raises(StimulusError, match="are no full grid of .* draw the whole set") as caught:
+    with pytest.raises(StimulusError, match=r"are no full grid of .* draw the whole set") as caught:
         HighLowGrid.of(PARAMETERS.isel(stimulus=keep))
     assert "\n" not in str(caught.value)
 
