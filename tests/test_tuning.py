@@ -377,6 +377,15 @@ def test_least_correlation_ignores_order_scale_and_level(order, scale, level):
     np.testing.assert_allclose(least_pairwise_correlation(scale * curves[:, order] + level), plain, atol=1e-9)
 
 
+@PAIRWISE
+def test_correlation_of_equal_curves_is_not_above_1(function, summary):
+    """Not by the last bit: the schema states -1 to 1."""
+    curves = np.random.default_rng(0).random((2000, 1, 36)).repeat(4, axis=1)
+    for sign in (1, -1):
+        opposed = curves * np.array([1, sign, 1, sign])[:, None]
+        assert np.abs(function(opposed)).max() <= 1.0
+
+
 def direction_by_hand(curve, angles):
     """Circular mean of what is above 0, degrees, from sums of sines and cosines."""
     weight = [max(value, 0.0) for value in curve]
