@@ -167,7 +167,6 @@ def test_rotated_layer_mixes_the_answers_of_every_family():
         units, mixtures, back = (one.units(name) for one in (made, turned, turned.rotated(q.T)))
         assert back["detector"].tolist() == units["detector"].tolist()
         assert mixtures["detector"].tolist() != units["detector"].tolist()
-        assert mixtures["peak_sigma"].max() < units["peak_sigma"].max()
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
