@@ -1,4 +1,4 @@
-"""Detectors planted into responses: each is found, each impostor is refused, and each for its own reason."""
+"""Rules, and curve detectors planted into responses: each is found, each impostor is refused for its own reason."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from universality.detectors import (
-    INVARIANT,
-    NAIVE,
+    FAMILIES,
+    Criterion,
     CurveGrid,
+    Rule,
+    Sigma,
     curve_responses,
     curve_table,
     preference_spread_deg,
     within,
 )
+from universality.detectors.curve import INVARIANT, NAIVE
+from universality.detectors.rules import judged, ratio
+from universality.errors import StimulusError
 from universality.spec import CurveStimuli
 from universality.stimuli import curves
 
@@ -77,6 +82,11 @@ def table_of(*units, **changes):
     return curve_table(responses(list(units), **changes))
 
 
+def failed(row):
+    """Names of the criteria that a unit does not meet."""
+    return [name for name in row["failed"].split(", ") if name]
+
+
 # A slight preference, so that the angle of each is defined beyond rounding.
 LEANING = 1.0 + 0.05 * lobe(30, 1)
 PANEL = [
@@ -101,6 +111,7 @@ def test_ideal_curve_unit_is_a_detector(mu, best):
     assert unit["tuned"]
     assert unit["detector"]
     assert unit["strong"]
+    assert failed(unit) == []
     assert within(unit["preferred_deg"], mu, 5.0)
     assert within(unit["argmax_deg"], mu, 5.0)
     assert unit["preferred_curvature"] == best
@@ -112,6 +123,9 @@ def test_figures_of_an_ideal_unit():
     assert unit["peak_sigma"] == pytest.approx(6.0 * 0.8)
     assert unit["curve_over_line"] == pytest.approx(6.0 / 0.5)
     assert unit["invariance"] == pytest.approx(1.0)
+    assert unit["deviation_deg"] == pytest.approx(0.0, abs=1e-9)
+    assert unit["weakest_variant"] == pytest.approx(1.0)
+    assert unit["relative_sigma"] == pytest.approx(1.0)
     assert unit["naive_r1"] == pytest.approx(unit["r1"])
     assert unit["naive_peak_sigma"] == pytest.approx(6.0 * 0.8)
     assert unit["naive_curve_over_line"] == pytest.approx(6.0 * 0.8 / 0.5)
@@ -148,8 +162,11 @@ def test_odd_edge_filter_passes_the_naive_rule_only():
     assert unit["naive_detector"]
     assert not unit["detector"]
     assert not unit["tuned"]
-    assert not unit["pass_invariance"]
-    assert not unit["pass_r1"]
+    # The names come in the order of the rule.
+    assert failed(unit) == ["r1", "invariance", "deviation_deg", "weakest_variant", "curve_over_line", "echo"]
+    # A thin stroke has an axis and no direction: what cannot be measured is not met.
+    assert np.isnan(unit["deviation_deg"])
+    assert table_of(edge_unit() * LEANING).iloc[0]["deviation_deg"] > 90
     assert unit["echo"] > 0.9
 
 
@@ -157,8 +174,7 @@ def test_line_detector_fails_line_and_echo():
     unit = table_of(line_unit()).iloc[0]
     assert not unit["detector"]
     assert not unit["naive_detector"]
-    assert not unit["pass_curve_over_line"]
-    assert not unit["pass_echo"]
+    assert {"curve_over_line", "echo"} < set(failed(unit))
     assert unit["echo"] == pytest.approx(1.0)
     assert unit["r2"] > 0.5 > unit["r1"]
     assert np.isnan(unit["preferred_curvature"])
@@ -169,25 +185,27 @@ def test_dead_unit_is_masked_and_never_a_detector():
     photographs[:, 1] = 0.25
     layer = responses([curve_unit(), curve_unit(), curve_unit()], photographs=photographs)
     table = curve_table(layer)
-    assert layer.live.tolist() == [True, False, True]
+    assert layer.sigma.live.tolist() == [True, False, True]
     assert (layer.responses[1] == 0).all()
     assert table["live"].tolist() == [True, False, True]
     for column in ("tuned", "detector", "strong", "naive_detector"):
         assert table[column].tolist() == [True, False, True], column
     assert table.loc[1, ["preferred_deg", "r1", "invariance", "curve_over_line"]].isna().all()
-    assert table.loc[1, "peak_sigma"] == 0.0
+    assert table.loc[1, "peak_sigma"] == table.loc[1, "relative_sigma"] == 0.0
+    assert failed(table.loc[1]) == INVARIANT_NAMES
 
 
 def test_layer_of_dead_units_has_no_detector():
     table = table_of(curve_unit(), edge_unit(), photographs=np.full((CROPS, 2), 1.5))
     assert not table[["live", "tuned", "detector", "strong", "naive_detector"]].any(axis=None)
+    assert table["relative_sigma"].tolist() == [0.0, 0.0]
 
 
 def test_untuned_unit_is_no_detector():
     noise = 2 + 0.3 * np.random.default_rng(0).standard_normal(THETA.size)
     table = table_of(np.full(THETA.size, 4.0), noise)
     assert not table[["tuned", "detector", "naive_detector"]].any(axis=None)
-    assert not table["pass_r1"].any()
+    assert all("r1" in failed(row) for _, row in table.iterrows())
 
 
 def test_unit_that_never_responds_to_curves_is_no_detector():
@@ -196,50 +214,127 @@ def test_unit_that_never_responds_to_curves_is_no_detector():
     assert table["live"].all()
 
 
-def preferring_otherwise(amplitude=6.0, line=0.5):
-    """Four variants that prefer four angles: their mean is tuned, they do not agree."""
-    offsets = {"thin_dark": -45, "thin_bright": -15, "filled_dark": 15, "filled_bright": 45}
-    mu = np.vectorize(offsets.get)(VARIANT)
-    return np.where(CURVED, amplitude * gain() * np.exp(20 * (np.cos(np.deg2rad(THETA - mu)) - 1)), line)
+INVARIANT_NAMES = [c.column for c in (*INVARIANT.tuned, *INVARIANT.specific)]
+THIN = np.char.startswith(VARIANT, "thin")
 
 
-# One planted cause for every criterion of the invariant rule; everything else about the unit is ideal.
+def apart(offset):
+    """Thin variants prefer 70 - offset, filled ones 70 + offset; broad, so that they still correlate."""
+    return curve_unit(tuning=lobe(70 + np.where(THIN, -offset, offset), 2.0))
+
+
+def fainter(share):
+    """One variant answers with a share of the others' strength."""
+    return curve_unit(tuning=lobe(70) * np.where(VARIANT == "thin_bright", share, 1.0))
+
+
+def wide_and_narrow(wide, narrow=60.0):
+    """The same direction, for thin arcs with a wide lobe and for filled ones with a narrow one."""
+    return curve_unit(amplitude=12.0, tuning=np.where(THIN, lobe(70, wide), lobe(70, narrow)))
+
+
+def box_within(half_width):
+    return curve_unit(tuning=box(70, half_width))
+
+
+def with_echo(share, k=40):
+    return curve_unit(tuning=lobe(70, 4) + share * lobe(250, k))
+
+
+# One planted cause for every criterion of the invariant rule, just beyond its threshold and just within; everything else
+# about the unit is ideal, but for its variation over natural images, which is planted there.
 CAUSES = {
-    "r1": curve_unit(tuning=box(70, 120)),
-    "invariance": preferring_otherwise(amplitude=20.0),
-    "peak_sigma": curve_unit(amplitude=1.2, line=0.1),
-    "curve_over_line": curve_unit(line=6.0 / 1.19),
-    "echo": curve_unit(tuning=lobe(70, 4) + 0.5 * lobe(250, 40)),
+    "r1": (box_within(115), box_within(95)),
+    "invariance": (wide_and_narrow(3.5), wide_and_narrow(5.0)),
+    "deviation_deg": (apart(15.1), apart(14.9)),
+    "weakest_variant": (fainter(0.295), fainter(0.305)),
+    "relative_sigma": (curve_unit(), curve_unit()),
+    "peak_sigma": (curve_unit(amplitude=0.99 / 0.8, line=0.1), curve_unit(amplitude=1.01 / 0.8, line=0.1)),
+    "curve_over_line": (curve_unit(line=6.0 / 1.19), curve_unit(line=6.0 / 1.21)),
+    "echo": (with_echo(0.31), with_echo(0.29)),
 }
 NAIVE_CAUSES = {
-    "naive_r1": curve_unit(tuning=box(70, 100)),
-    "naive_peak_sigma": curve_unit(amplitude=2.4, line=0.1),
-    "naive_echo": curve_unit(tuning=lobe(70, 4) + 0.3 * lobe(250, 40)),
-    "naive_curve_over_line": curve_unit(line=6.0 * 0.85),
+    "naive_r1": (box_within(100), box_within(70)),
+    "naive_peak_sigma": (curve_unit(amplitude=1.99 / 0.8, line=0.1), curve_unit(amplitude=2.01 / 0.8, line=0.1)),
+    "naive_echo": (with_echo(0.26), with_echo(0.24)),
+    "naive_curve_over_line": (curve_unit(line=6.0 * 0.8 * 1.01), curve_unit(line=6.0 * 0.8 * 0.99)),
 }
 
 
-@pytest.mark.parametrize("column", [c.column for c in (*INVARIANT.tuned, *INVARIANT.specific)])
+def planted(cause, column, beyond):
+    """The unit of a cause, in a layer of others so that it has units to vary less than."""
+    others = [curve_unit(mu) for mu in (10, 130, 250)]
+    photographs = natural(4)
+    scale = {True: 0.245, False: 0.255}[beyond] if column == "relative_sigma" else 1.0
+    # The unit is scaled as a whole: its responses in sigma stay.
+    return table_of(scale * cause[0 if beyond else 1], *others, photographs=photographs * [scale, 1, 1, 1]).iloc[0]
+
+
+@pytest.mark.parametrize("column", INVARIANT_NAMES)
 def test_every_criterion_fails_alone_when_its_cause_is_planted(column):
-    unit = table_of(CAUSES[column]).iloc[0]
-    assert [name for name in INVARIANT_PASSES if not unit[name]] == [f"pass_{column}"]
+    unit = planted(CAUSES[column], column, beyond=True)
+    assert failed(unit) == [column]
     assert not unit["detector"]
     assert unit["tuned"] == (column in {c.column for c in INVARIANT.specific})
 
 
+@pytest.mark.parametrize("column", INVARIANT_NAMES)
+def test_just_within_every_threshold_is_a_detector(column):
+    unit = planted(CAUSES[column], column, beyond=False)
+    assert failed(unit) == []
+    assert unit["detector"]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("deviation_deg", (15.1, 14.9)),
+        ("weakest_variant", (0.295, 0.305)),
+        ("relative_sigma", (0.245, 0.255)),
+        ("peak_sigma", (0.99, 1.01)),
+        ("curve_over_line", (1.19, 1.21)),
+        ("echo", (0.31, 0.29)),
+    ],
+)
+def test_planted_figures_lie_to_either_side_of_the_threshold(column, expected):
+    """Closed forms, so that a changed threshold or statistic is seen."""
+    came = [planted(CAUSES[column], column, beyond)[column] for beyond in (True, False)]
+    assert came == pytest.approx(expected, rel=3e-3)
+
+
+def test_thresholds_of_the_invariant_rule():
+    """A pin: they were calibrated on untrained networks, and change together with that calibration only."""
+    assert {c.column: (c.op, c.threshold) for c in (*INVARIANT.tuned, *INVARIANT.specific)} == {
+        "r1": (">", 0.5),
+        "invariance": (">", 0.7),
+        "deviation_deg": ("<", 15.0),
+        "weakest_variant": (">", 0.3),
+        "relative_sigma": (">", 0.25),
+        "peak_sigma": (">", 1.0),
+        "curve_over_line": (">", 1.2),
+        "echo": ("<", 0.3),
+    }
+
+
+def naive_failed(unit):
+    return [c.column for c in (*NAIVE.tuned, *NAIVE.specific) if not c.passes(unit[[c.column]]).all()]
+
+
 @pytest.mark.parametrize("column", [c.column for c in (*NAIVE.tuned, *NAIVE.specific)])
-def test_every_naive_criterion_fails_alone_when_its_cause_is_planted(column):
-    unit = table_of(NAIVE_CAUSES[column]).iloc[0]
-    names = [f"pass_{c.column}" for c in (*NAIVE.tuned, *NAIVE.specific)]
-    assert [name for name in names if not unit[name]] == [f"pass_{column}"]
-    assert not unit["naive_detector"]
+@pytest.mark.parametrize("beyond", [True, False], ids=["just beyond", "just within"])
+def test_every_naive_criterion_fails_alone_when_its_cause_is_planted(column, beyond):
+    unit = planted(NAIVE_CAUSES[column], column, beyond)
+    assert naive_failed(unit) == ([column] if beyond else [])
+    assert unit["naive_detector"] != beyond
 
 
-@pytest.mark.parametrize(("ratio", "passes"), [(1.19, False), (1.21, True)], ids=["just below", "just above"])
-def test_threshold_of_curve_over_line(ratio, passes):
-    unit = table_of(curve_unit(line=6.0 / ratio)).iloc[0]
-    assert unit["curve_over_line"] == pytest.approx(ratio)
-    assert unit["pass_curve_over_line"] == passes
+def test_one_odd_variant_is_not_outvoted_by_the_other_three():
+    """Its preference lies apart: the mean correlation over pairs stays high, the least does not."""
+    tuning = lobe(70 + np.where(VARIANT == "filled_dark", 60.0, 0.0), 2.0)
+    unit = table_of(curve_unit(tuning=tuning)).iloc[0]
+    assert {"invariance", "deviation_deg"} <= set(failed(unit))
+    assert unit["invariance"] < 0.7
+    assert not unit["detector"]
 
 
 @pytest.mark.parametrize("line", [0.0, -1.0])
@@ -293,14 +388,37 @@ def test_shuffled_angles_kill_detectors():
 
 @given(scale=st.floats(1e-4, 1e4))
 @settings(derandomize=True, deadline=None, max_examples=25)
-def test_scale_of_a_unit_does_not_matter(scale):
+def test_scale_of_the_whole_layer_does_not_matter(scale):
     photographs = natural(len(PANEL))
     plain = curve_table(responses(PANEL, photographs))
     scaled = curve_table(responses([scale * unit for unit in PANEL], scale * photographs))
     pd.testing.assert_frame_equal(scaled, plain, rtol=1e-6, atol=1e-9)
 
 
-def test_units_do_not_influence_one_another():
+def test_scale_of_one_unit_moves_relative_sigma_only():
+    """It is measured against its neighbours: a unit that is almost dead answers in large numbers of a tiny sigma."""
+    scale = np.where(np.arange(len(PANEL)) == 0, 0.2, 1.0)
+    plain = table_of(*PANEL)
+    scaled = table_of(
+        *(s * unit for s, unit in zip(scale, PANEL, strict=True)), photographs=natural(len(PANEL)) * scale
+    )
+    assert scaled.loc[0, "relative_sigma"] == pytest.approx(0.2)
+    assert failed(scaled.loc[0]) == ["relative_sigma"]
+    verdicts = ["relative_sigma", "failed", "tuned", "detector", "strong"]
+    pd.testing.assert_frame_equal(scaled.drop(columns=verdicts), plain.drop(columns=verdicts), rtol=1e-9)
+    pd.testing.assert_frame_equal(scaled.iloc[1:], plain.iloc[1:], rtol=1e-9)
+
+
+def test_order_of_the_units_does_not_matter():
+    order = np.random.default_rng(4).permutation(len(PANEL))
+    photographs = natural(len(PANEL)) * np.linspace(0.1, 3, len(PANEL))
+    plain = table_of(*PANEL, photographs=photographs)
+    moved = table_of(*(PANEL[u] for u in order), photographs=photographs[:, order])
+    expected = plain.iloc[order].reset_index(drop=True)
+    pd.testing.assert_frame_equal(moved.drop(columns="unit"), expected.drop(columns="unit"))
+
+
+def test_units_of_equal_sigma_do_not_influence_one_another():
     together = table_of(*PANEL, photographs=natural(len(PANEL)))
     for u in range(len(PANEL)):
         alone = table_of(PANEL[u], photographs=natural(len(PANEL))[:, [u]]).drop(columns="unit")
@@ -354,3 +472,74 @@ def test_spread_of_a_dead_unit_is_undefined():
 )
 def test_within_wraps(a, b, tolerance, expected):
     assert bool(within(np.array(a), np.array(b), tolerance)) is expected
+
+
+# Criteria, rules and sigma by themselves
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"), [(">", [False, False, True]), ("<", [True, False, False]), ("<=", [True, True, False])]
+)
+def test_criterion_at_below_and_above_its_threshold(op, expected):
+    values = pd.Series([0.9, 1.0, 1.1, np.nan])
+    assert Criterion("x", op, 1.0, "why").passes(values).tolist() == [*expected, False]
+
+
+def test_judgement_by_hand():
+    rule = Rule("rule", (Criterion("a", ">", 0.0, "why"),), (Criterion("b", "<", 1.0, "why"),))
+    naive = Rule("naive", (Criterion("c", ">", 0.0, "why"),), ())
+    table = pd.DataFrame(
+        {
+            "a": [1.0, 1.0, -1.0, np.nan, 1.0, 1.0],
+            "b": [0.0, 2.0, 0.0, np.nan, 0.0, 0.0],
+            "c": [1.0, 0.0, 1.0, 1.0, 1.0, np.nan],
+            "peak_sigma": [2.1, 2.1, 2.1, 2.1, 2.1, 2.0],
+            "live": [True, True, True, True, False, True],
+        }
+    )
+    came = judged(table, rule, naive)
+    assert came["failed"].tolist() == ["", "b", "a", "a, b", "", ""]
+    assert came["tuned"].tolist() == [True, True, False, False, False, True]
+    assert came["detector"].tolist() == [True, False, False, False, False, True]
+    assert came["strong"].tolist() == [True, False, False, False, False, False]
+    assert came["naive_detector"].tolist() == [True, False, True, True, False, False]
+
+
+def test_detectors_are_the_live_units_that_fail_nothing():
+    photographs = natural(len(PANEL)) * np.linspace(0.5, 2, len(PANEL))
+    photographs[:, 1] = 1.0  # the other detector of the panel dies
+    table = table_of(*PANEL, photographs=photographs)
+    assert (table["detector"] == (table["failed"] == "")).all()
+    assert table["detector"].tolist() == [True, *[False] * (len(PANEL) - 1)]
+
+
+def test_sigma_is_the_deviation_and_its_share_of_the_median_of_live_units():
+    x = np.random.default_rng(0).standard_normal((50, 5)) * [1.0, 2.0, 0.0, 4.0, 0.0] + 7.0
+    sigma = Sigma.of(x)
+    assert sigma.live.tolist() == [True, True, False, True, False]
+    expected = np.sqrt(((x - x.mean(axis=0)) ** 2).mean(axis=0))
+    np.testing.assert_allclose(sigma.deviation, expected, atol=1e-12)
+    np.testing.assert_allclose(sigma.relative, np.where(sigma.live, expected / sorted(expected)[3], 0.0), atol=1e-12)
+    scaled = sigma.scaled(np.ones((3, 5)))
+    np.testing.assert_allclose(scaled[:, sigma.live], np.tile(1 / expected[sigma.live], (3, 1)))
+    assert (scaled[:, ~sigma.live] == 0).all()
+
+
+def test_ratio_without_a_denominator():
+    a, b = np.array([3.0, 3.0, 3.0, 0.0, -1.0, 0.0]), np.array([2.0, 0.0, -1.0, 0.0, -1.0, 2.0])
+    np.testing.assert_array_equal(ratio(a, b), [1.5, np.inf, np.inf, np.nan, np.nan, 0.0])
+
+
+def test_a_set_with_a_gap_is_refused():
+    keep = np.delete(np.arange(THETA.size), 17)
+    with pytest.raises(StimulusError, match=r"no full grid: 575 of 576 combinations.*draw the whole set") as caught:
+        CurveGrid.of(PARAMETERS.isel(stimulus=keep))
+    assert "\n" not in str(caught.value)
+
+
+def test_families_are_listed_by_their_own_names():
+    assert list(FAMILIES) == [family.name for family in FAMILIES.values()] == ["curve", "high_low_frequency"]
+    for family in FAMILIES.values():
+        columns = [c.column for c in (*family.rule.tuned, *family.rule.specific)]
+        assert len(set(columns)) == len(columns)
+        assert all(c.reason for c in (*family.rule.tuned, *family.rule.specific))

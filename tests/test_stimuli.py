@@ -14,8 +14,10 @@ from PIL import Image
 
 from universality import stimuli
 from universality.errors import StimulusError
-from universality.spec import CurveStimuli, NaturalStimuli, StimuliSpec
-from universality.stimuli import curves, natural
+from universality.pocket import shapes as generator
+from universality.pocket import training
+from universality.spec import CurveStimuli, HighLowStimuli, NaturalStimuli, ShapeStimuli, StimuliSpec
+from universality.stimuli import curves, high_low, natural, shapes
 
 VARIANTS = ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
 SIZE = 128
@@ -394,6 +396,190 @@ def test_seed_changes_the_crops_and_not_the_photographs():
     assert np.mean(first["crop_x_px"].values == second["crop_x_px"].values) < 0.3
 
 
+# Photographs and shapes
+
+
+def test_first_rows_of_a_mixed_set_are_the_crops():
+    alone, mixed = (natural_spec(crops=37, shapes=count) for count in (0, 50))
+    table = stimuli.parameters("natural", mixed)
+    assert table.sizes["stimulus"] == 87
+    xr.testing.assert_identical(table.isel(stimulus=slice(37)), stimuli.parameters("natural", alone))
+    images = stimuli.render("natural", mixed, 24)
+    np.testing.assert_array_equal(images[:37], stimuli.render("natural", alone, 24))
+
+
+def test_last_rows_of_a_mixed_set_are_the_shapes():
+    spec = natural_spec(crops=5, shapes=30, diet="sharp", seed=3)
+    table = stimuli.parameters("natural", spec).isel(stimulus=slice(5, None))
+    assert table["shape_index"].values.tolist() == list(range(30))
+    for name in ("crop_x_px", "crop_y_px", "crop_side_px"):
+        assert np.isnan(table[name].values).all()
+    # Each one stands for itself when photographs are resampled.
+    assert np.unique(table["photograph"].values).size == 30
+    expected = stimuli.render("shapes", StimuliSpec(shapes=ShapeStimuli(images=30, diet="sharp", seed=3)), 48)
+    np.testing.assert_array_equal(stimuli.render("natural", spec, 48)[5:], expected)
+
+
+@pytest.mark.parametrize("count", [288, 576, 1440])
+def test_both_folds_hold_every_pair_of_shape_and_texture_equally_often(count):
+    table = stimuli.parameters("natural", natural_spec(crops=0, shapes=count))
+    shown = stimuli.parameters("shapes", StimuliSpec(shapes=ShapeStimuli(images=count)))
+    kinds = np.stack([table["fold"].values.astype(str), shown["shape"].values, shown["texture"].values])
+    cells, counts = np.unique(kinds, axis=1, return_counts=True)
+    assert cells.shape[1] == 2 * 12 * 12
+    assert set(counts) == {count // 288}
+
+
+@pytest.mark.parametrize("count", [24, 144, 150, 1000])
+def test_folds_of_fewer_shapes_are_balanced_too(count):
+    table = stimuli.parameters("natural", natural_spec(crops=0, shapes=count))
+    fold, shape = table["fold"].values, np.arange(count) % 12
+    assert abs((fold == 0).sum() - (fold == 1).sum()) <= 1
+    for kind in range(12):
+        assert abs((fold[shape == kind] == 0).sum() - (fold[shape == kind] == 1).sum()) <= 1
+
+
+def test_first_shapes_of_a_large_set_are_the_small_set():
+    small, large = (stimuli.parameters("natural", natural_spec(crops=0, shapes=count)) for count in (40, 300))
+    xr.testing.assert_identical(large.isel(stimulus=slice(40)), small)
+
+
+def test_mixed_rows_can_be_drawn_in_any_order():
+    spec = natural_spec(crops=6, shapes=20)
+    everything = stimuli.render("natural", spec, 24)
+    rows = np.array([25, 3, 9, 0, 9, 14])
+    xr.testing.assert_identical(stimuli.render("natural", spec, 24, rows), everything[rows])
+    assert everything.dtype == np.float32
+    assert everything.values.min() >= 0.0
+    assert everything.values.max() <= 1.0
+
+
+def test_diet_and_seed_change_the_shapes():
+    plain, *others = (
+        stimuli.render("natural", natural_spec(crops=2, shapes=12, **changes), 64).values
+        for changes in ({}, {"diet": "sharp"}, {"seed": 1})
+    )
+    for other in others:
+        assert np.abs(other[2:] - plain[2:]).mean(axis=(1, 2, 3)).min() > 1e-3
+    np.testing.assert_array_equal(others[0][:2], plain[:2])
+
+
+# Shapes
+
+
+def shape_spec(**changes):
+    return StimuliSpec(shapes=ShapeStimuli(**changes))
+
+
+@pytest.mark.parametrize("diet", ["focus", "sharp"])
+def test_shapes_and_textures_are_balanced(diet):
+    table = stimuli.parameters("shapes", shape_spec(images=288, diet=diet))
+    pairs = np.stack([table["shape"].values, table["texture"].values])
+    cells, counts = np.unique(pairs, axis=1, return_counts=True)
+    assert cells.shape[1] == 144
+    assert set(counts) == {2}
+    assert set(table["shape"].values) == set(generator.SHAPES)
+    assert set(table["texture"].values) == set(generator.TEXTURES)
+    assert set(table["diet"].values) == {diet}
+    assert table["index"].values.tolist() == list(range(288))
+
+
+@pytest.mark.parametrize("diet", ["focus", "sharp"])
+@pytest.mark.parametrize("seed", [0, 4])
+def test_index_diet_and_seed_explain_the_image(diet, seed):
+    spec = shape_spec(images=40, diet=diet, seed=seed)
+    rows = np.array([31, 7, 20])
+    images = stimuli.render("shapes", spec, 64, rows)
+    for image, index in zip(images, images["index"].values, strict=True):
+        alone = generator.render(generator.sample_parameters(1, shapes.FIRST_STREAM + seed, diet, int(index)))[0]
+        np.testing.assert_allclose(np.moveaxis(image.values, 0, 2), alone / 255, atol=1e-6)
+    assert images["index"].values.tolist() == rows.tolist()
+
+
+def test_contours_lie_where_the_parameters_say():
+    """A disc of another colour than its surroundings: its middle has the figure's colour, its corners have not."""
+    spec = shape_spec(images=600, diet="sharp")
+    table = stimuli.parameters("shapes", spec)
+    discs = np.flatnonzero(table["shape"].values == "disc")
+    images = stimuli.render("shapes", spec, 64, discs).values
+    x, y = offsets(64)
+    inside_differs = []
+    for row, image in zip(discs, images, strict=True):
+        one = table.isel(stimulus=row)
+        away = np.hypot(x - float(one["centre_x_px"]), y - float(one["centre_y_px"]))
+        radius = float(one["scale_px"]) * (0.75 + 0.25 * float(one["form"]))
+        rings = [(away > radius + a) & (away < radius + b) for a, b in ((-7, -4), (-4, -1), (1, 4))]
+        within, inner, outer = (image[:, ring].mean(axis=1) for ring in rings)
+        inside_differs.append(np.abs(inner - outer).sum() > 2 * np.abs(inner - within).sum())
+    assert np.mean(inside_differs) > 0.9
+
+
+def test_defocus_and_diet_can_be_seen():
+    """The same scene is smoother where the table says that its background is out of focus."""
+    focus, sharp = (shape_spec(images=144, diet=diet) for diet in ("focus", "sharp"))
+    table = stimuli.parameters("shapes", focus)
+    sigma = table["defocus_sigma_px"].values
+    assert (stimuli.parameters("shapes", sharp)["defocus_sigma_px"].values == 0).all()
+    corners = [stimuli.render("shapes", spec, 64).values[..., :6, :6] for spec in (focus, sharp)]
+    rough = [np.abs(np.diff(corner, axis=-1)).mean(axis=(1, 2, 3)) for corner in corners]
+    assert np.median((rough[0] / rough[1])[sigma > 2]) < 0.5 * np.median((rough[0] / rough[1])[sigma == 0])
+
+
+@pytest.mark.parametrize("diet", ["focus", "sharp"])
+def test_no_training_has_seen_these_images(diet):
+    streams = (training.TRAINING_STREAM, training.VALIDATION_STREAM, training.TEST_STREAM)
+    assert max(streams) < shapes.FIRST_STREAM
+    images = np.moveaxis(stimuli.render("shapes", shape_spec(images=24, diet=diet), 64).values, 1, 3)
+    for stream in streams:
+        seen = generator.render(generator.sample_parameters(24, stream, diet)) / 255
+        # Not at the same number, and at no other.
+        gap = np.abs(images[:, None] - seen[None]).mean(axis=(2, 3, 4))
+        assert gap.min() > 0.01
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12_345])
+def test_stream_of_every_seed_lies_above_those_of_training(monkeypatch, seed):
+    asked = []
+    real = generator.sample_parameters
+
+    def noted(n, stream, diet, start=0):
+        asked.append(stream)
+        return real(n, stream, diet, start)
+
+    monkeypatch.setattr(generator, "sample_parameters", noted)
+    stimuli.render("shapes", shape_spec(images=2, seed=seed), 64)
+    stimuli.render("natural", natural_spec(crops=0, shapes=2, seed=seed), 64)
+    assert set(asked) == {100 + seed}
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [32, 128, 150])
+def test_shapes_are_resampled_as_photographs_are(name, size):
+    spec = shape_spec(images=6)
+    plain = np.rint(stimuli.render("shapes", spec, 64).values * 255).astype(np.uint8)
+    came = stimuli.render("shapes", spec, size, interpolation=name).values
+    for small, large in zip(plain, came, strict=True):
+        picture = Image.fromarray(np.moveaxis(small, 0, 2))
+        expected = np.asarray(picture.resize((size, size), getattr(Image.Resampling, name.upper()))) / 255
+        np.testing.assert_allclose(np.moveaxis(large, 0, 2), expected, atol=1e-6)
+
+
+def test_upsampled_shapes_show_the_same_picture():
+    """Four pixels for one: their mean resembles the pixel."""
+    spec = shape_spec(images=12)
+    small, large = (stimuli.render("shapes", spec, size).values for size in (64, 128))
+    back = large.reshape(12, 3, 64, 2, 64, 2).mean(axis=(3, 5))
+    assert np.abs(back - small).mean() < 0.01
+
+
+def test_subset_of_shapes_equals_the_same_rows_of_all():
+    spec = shape_spec(images=30)
+    everything = stimuli.render("shapes", spec, 64)
+    rows = np.array([29, 0, 13])
+    xr.testing.assert_identical(stimuli.render("shapes", spec, 64, rows), everything[rows])
+    xr.testing.assert_identical(stimuli.render("shapes", spec, 64, slice(10, 13)), everything[10:13])
+
+
 # Refusals
 
 
@@ -457,20 +643,48 @@ def test_unknown_set_names_the_nearest(ask):
         ("natural", natural_spec(crops=1201)),
         ("natural", natural_spec(seed=1)),
         ("natural", natural_spec(min_side_px=97)),
+        ("natural", natural_spec(shapes=1)),
+        ("natural", natural_spec(diet="sharp")),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(orientations=40))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(base_cpi=(10.0, 14.0)))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(ratios=(1.0, 5.0)))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(phases=3))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(contrast=0.15))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(seed=1))),
+        ("shapes", StimuliSpec(shapes=ShapeStimuli(images=145))),
+        ("shapes", StimuliSpec(shapes=ShapeStimuli(diet="sharp"))),
+        ("shapes", StimuliSpec(shapes=ShapeStimuli(seed=1))),
     ],
 )
 def test_digest_changes_with_its_own_spec_only(name, changed):
-    other = {"curves": "natural", "natural": "curves"}[name]
     assert stimuli.stimulus_digest(name, changed) != stimuli.stimulus_digest(name, StimuliSpec())
-    assert stimuli.stimulus_digest(other, changed) == stimuli.stimulus_digest(other, StimuliSpec())
+    for other in set(stimuli.STIMULI) - {name}:
+        assert stimuli.stimulus_digest(other, changed) == stimuli.stimulus_digest(other, StimuliSpec())
 
 
-@pytest.mark.parametrize("module", [curves, natural], ids=["curves", "natural"])
-def test_digest_changes_with_the_renderer(monkeypatch, module):
-    name = module.__name__.rsplit(".", 1)[1]
-    before = stimuli.stimulus_digest(name, StimuliSpec())
-    monkeypatch.setattr(module, "RENDERER_VERSION", module.RENDERER_VERSION + 1)
-    assert stimuli.stimulus_digest(name, StimuliSpec()) != before
+def changed_digests(monkeypatch, module, version):
+    """Names of the sets whose digest changes when a version is raised."""
+    before = {name: stimuli.stimulus_digest(name, StimuliSpec()) for name in stimuli.STIMULI}
+    monkeypatch.setattr(module, version, getattr(module, version) + 1)
+    return {name for name in stimuli.STIMULI if stimuli.stimulus_digest(name, StimuliSpec()) != before[name]}
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [
+        (curves, {"curves"}),
+        (high_low, {"high_low"}),
+        (natural, {"natural"}),
+        (shapes, {"shapes", "natural"}),  # natural sets may hold shapes
+    ],
+    ids=["curves", "high_low", "natural", "shapes"],
+)
+def test_digest_changes_with_the_renderer(monkeypatch, module, changed):
+    assert changed_digests(monkeypatch, module, "RENDERER_VERSION") == changed
+
+
+def test_digest_changes_with_the_generator_of_the_shapes(monkeypatch):
+    assert changed_digests(monkeypatch, generator, "GENERATOR_VERSION") == {"shapes", "natural"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from universality.tuning import (
     align_tuning,
     circular_difference,
     coverage,
+    largest_deviation,
     largest_gap,
+    least_pairwise_correlation,
     mean_pairwise_correlation,
     tuning_statistics,
 )
@@ -335,19 +337,114 @@ def test_coverage_closed_forms():
     assert coverage([360.0, 0.0, -1e-17, 29.9]) == pytest.approx(1 / 12)
 
 
+# Agreement of a unit's variants
+
+PAIRWISE = pytest.mark.parametrize(
+    ("function", "summary"), [(mean_pairwise_correlation, np.mean), (least_pairwise_correlation, np.min)]
+)
+
+
+@PAIRWISE
 @pytest.mark.parametrize("variants", [2, 3, 5])
-def test_mean_pairwise_correlation_by_loops(variants):
+def test_pairwise_correlation_by_loops(function, summary, variants):
     curves = np.random.default_rng(variants).standard_normal((6, variants, 24))
-    expected = [np.mean([np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(unit, 2)]) for unit in curves]
-    np.testing.assert_allclose(mean_pairwise_correlation(curves), expected, atol=1e-12)
+    expected = [summary([np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(unit, 2)]) for unit in curves]
+    np.testing.assert_allclose(function(curves), expected, atol=1e-12)
 
 
-def test_mean_pairwise_correlation_without_pairs_and_with_a_constant_curve():
+@PAIRWISE
+def test_pairwise_correlation_without_pairs_and_with_a_constant_curve(function, summary):
     curves = np.random.default_rng(0).standard_normal((3, 2, 24))
     curves[1, 0] = 0.7
-    got = mean_pairwise_correlation(curves)
-    assert np.isnan(got).tolist() == [False, True, False]
-    assert mean_pairwise_correlation(curves[:, :1]).tolist() == [1.0, 1.0, 1.0]
+    assert np.isnan(function(curves)).tolist() == [False, True, False]
+    assert function(curves[:, :1]).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("odd", [0, 1, 3])
+def test_one_odd_variant_decides_the_least_correlation(odd):
+    """Its mirror image in level: -1 with each of the others, whatever the mean says."""
+    curves = np.tile(von_mises(4, 60, COARSE), (1, 4, 1))
+    curves[0, odd] = 1 - curves[0, odd]
+    assert least_pairwise_correlation(curves)[0] == pytest.approx(-1.0)
+    assert mean_pairwise_correlation(curves)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@given(order=st.permutations(range(4)), scale=st.floats(1e-3, 1e3), level=st.floats(-5, 5))
+@PROPERTY
+def test_least_correlation_ignores_order_scale_and_level(order, scale, level):
+    curves = np.random.default_rng(1).standard_normal((5, 4, 24))
+    plain = least_pairwise_correlation(curves)
+    np.testing.assert_allclose(least_pairwise_correlation(scale * curves[:, order] + level), plain, atol=1e-9)
+
+
+@PAIRWISE
+def test_correlation_of_equal_curves_is_not_above_1(function, summary):
+    """Not by the last bit: the schema states -1 to 1."""
+    curves = np.random.default_rng(0).random((2000, 1, 36)).repeat(4, axis=1)
+    for sign in (1, -1):
+        opposed = curves * np.array([1, sign, 1, sign])[:, None]
+        assert np.abs(function(opposed)).max() <= 1.0
+
+
+def direction_by_hand(curve, angles):
+    """Circular mean of what is above 0, degrees, from sums of sines and cosines."""
+    weight = [max(value, 0.0) for value in curve]
+    turns = [np.deg2rad(angle) for angle in angles]
+    sine, cosine = (sum(w * f(t) for w, t in zip(weight, turns, strict=True)) for f in (np.sin, np.cos))
+    return np.rad2deg(np.arctan2(sine, cosine))
+
+
+@pytest.mark.parametrize("variants", [1, 2, 4])
+def test_largest_deviation_by_loops(variants):
+    curves = np.random.default_rng(variants).standard_normal((9, variants, 36))
+    expected = []
+    for unit in curves:
+        together = direction_by_hand(np.maximum(unit, 0).mean(axis=0), COARSE)
+        expected.append(max(wrapped(direction_by_hand(curve, COARSE), together) for curve in unit))
+    np.testing.assert_allclose(largest_deviation(curves, COARSE), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("mu", [0.0, 5.0, 175.0, 180.0, 356.0])
+def test_largest_deviation_wraps_at_the_full_turn(mu):
+    """Two variants 20 degrees to either side of `mu`: their mean points to `mu`, wherever the seam lies."""
+    curves = np.stack([von_mises(6, mu + side, COARSE) for side in (-20, 20)])[None]
+    assert largest_deviation(curves, COARSE)[0] == pytest.approx(20.0, abs=1e-6)
+
+
+def test_a_strong_variant_pulls_the_mean_direction():
+    """The resultants are 3 and 1 long, 90 degrees apart: the mean lies atan(1 / 3) from the longer."""
+    curves = np.stack([3 * von_mises(6, 100, COARSE), von_mises(6, 190, COARSE)])[None]
+    assert largest_deviation(curves, COARSE)[0] == pytest.approx(90 - np.rad2deg(np.arctan(1 / 3)), abs=1e-6)
+
+
+def test_a_single_variant_does_not_deviate():
+    curves = np.random.default_rng(0).random((7, 1, 36))
+    np.testing.assert_allclose(largest_deviation(curves, COARSE), 0.0, atol=1e-9)
+
+
+@given(turn=st.integers(0, 35), scale=st.floats(1e-6, 1e6))
+@PROPERTY
+def test_largest_deviation_ignores_turns_and_scale_and_stays_in_range(turn, scale):
+    curves = np.random.default_rng(2).standard_normal((6, 3, 36))
+    plain = largest_deviation(curves, COARSE)
+    assert ((plain >= 0) & (plain <= 180)).all()
+    np.testing.assert_allclose(largest_deviation(scale * np.roll(curves, turn, axis=2), COARSE), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [np.zeros(36), np.full(36, 0.7), np.full(36, -1.0), np.exp(2 * np.cos(2 * np.deg2rad(COARSE)))],
+    ids=["silent", "constant", "negative", "axis"],
+)
+def test_a_variant_without_direction_has_no_deviation(curve):
+    tuned = von_mises(4, 60, COARSE)
+    got = largest_deviation([[tuned, curve], [curve, tuned], [tuned, tuned]], COARSE)
+    assert np.isnan(got).tolist() == [True, True, False]
+
+
+def test_opposite_variants_of_equal_strength_have_no_mean_direction():
+    curves = np.stack([von_mises(4, 60, COARSE), von_mises(4, 240, COARSE)])[None]
+    assert np.isnan(largest_deviation(curves, COARSE)).all()
 
 
 # Refusals
