@@ -66,7 +66,7 @@ class Run:
         model, tap : str
             Card id and tap name, as in the tables.
         stimuli : str
-            Stimulus set: ``natural`` or ``curves``.
+            Stimulus set: ``natural``, ``curves`` or ``high_low``.
         seed : int, optional
             Seed of the untrained twin; None for the trained network.
 

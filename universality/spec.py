@@ -206,6 +206,12 @@ class ModelCard(Spec):
         return digest([self.library, self.architecture, self.kwargs])
 
 
+Colour = Literal["grey", "red_green", "blue_yellow"]
+_COLOUR_MEANING = (
+    "axis from the grey background along which a drawing differs: grey, red against green, blue against yellow"
+)
+
+
 class CurveStimuli(Spec):
     """Arcs and straight lines through the middle of the image; see :mod:`universality.stimuli.curves`."""
 
@@ -218,6 +224,7 @@ class CurveStimuli(Spec):
     )
     stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
     contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=_COLOUR_MEANING)
 
     @model_validator(mode="after")
     def _line_and_curves(self) -> CurveStimuli:
@@ -240,6 +247,7 @@ class HighLowStimuli(Spec):
     ] = Field((1.0, 6.0), description="high / low frequency; the largest one decides, 1 is the control")
     phases: Int = Field(2, ge=1, le=100, description="independent draws of the textures")
     contrast: Float = Field(0.14, gt=0, le=0.5, description="standard deviation of the textures, in [0, 1] units")
+    colour: Colour = Field("grey", description=_COLOUR_MEANING)
     seed: Int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -79,8 +79,8 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatist
         preferred_deg=np.where(tuned, angles[argmax], np.nan),
         # A resultant of rounding size has no direction.
         circular_mean_deg=np.where(np.abs(first) > 1e-9, np.rad2deg(np.angle(first)) % 360.0, np.nan),
-        r1=np.abs(first),
-        r2=np.abs(second),
+        r1=np.minimum(np.abs(first), 1.0),  # rounding may exceed 1 by an ulp
+        r2=np.minimum(np.abs(second), 1.0),
         fwhm_deg=np.where(tuned, _fwhm(positive, argmax, 360.0 / angles.size), np.nan),
         echo=_echo(scaled, argmax, angles),
         peak=peak,
@@ -238,7 +238,7 @@ def _pairwise_correlations(curves: ArrayLike) -> Array:
     if n_variants == 1:
         return np.ones((n_units, 1))
     flat = _unit_length(stacked.reshape(-1, n_angles)).reshape(stacked.shape)
-    r = np.einsum("uva,uwa->uvw", flat, flat)
+    r = np.clip(np.einsum("uva,uwa->uvw", flat, flat), -1.0, 1.0)  # rounding may exceed 1 by an ulp
     rows, columns = np.triu_indices(n_variants, 1)
     return np.asarray(r[:, rows, columns])
 

@@ -1,9 +1,9 @@
 """Detectors by diet, with bootstrap intervals.
 
-Usage: python analyses/diet_experiment/compare.py RUN [RUN_SHARP]
+Usage: python analyses/diet_experiment/compare.py RUN...
 
-RUN is the run directory of ``job.toml`` (sigma from focus images), RUN_SHARP that of ``job_sharp.toml``. Prints the
-shares of every network and the differences between diets, and writes ``shares.csv``, ``differences.csv`` and
+Each RUN is the run directory of one of the jobs here (drawings in grey, in red against green, in blue against yellow).
+Prints the shares of every network and the differences between diets, and writes ``shares.csv``, ``differences.csv`` and
 ``docs/diet_experiment.png``.
 
 The sample is four architectures, not some thousand units: units of a network are not independent. Intervals resample
@@ -13,6 +13,7 @@ diet, which shows how far retraining alone moves a share.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -85,43 +86,41 @@ def _resampled(units: pd.DataFrame, name: str, rng: np.random.Generator) -> np.n
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the share of every network, architectures side by side, beside the untrained twins."""
+    """Draw the share of every network by family (rows) and colour of the drawings (columns), beside its untrained twin."""
+    colours = list(dict.fromkeys(table["colour"]))
+    kinds = {"focus-s0": TRAINED, "focus-s1": TRAINED, "sharp-s0": "#d55e00"}
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 60 * MM), layout="constrained")
-        for ax, (family, record) in zip(figure.subplots(1, len(FAMILIES)), FAMILIES.items(), strict=True):
-            here = table[table["family"] == family].set_index("model")
-            for place, architecture in enumerate(ARCHITECTURES):
-                for offset, (kind, colour) in enumerate(
-                    {"focus-s0": TRAINED, "focus-s1": TRAINED, "sharp-s0": "#d55e00"}.items()
-                ):
-                    row = here.loc[f"pocket/{architecture}-{kind}"]
-                    ax.bar(
-                        place + 0.25 * (offset - 1),
-                        row["share"],
-                        0.22,
-                        color=colour,
-                        alpha=1 - 0.4 * (kind == "focus-s1"),
-                    )
-                    ax.plot(place + 0.25 * (offset - 1), row["share_untrained"], "_", color=UNTRAINED, markersize=8)
-            ax.set(title=record.noun, xticks=range(4), ylabel="share of all units of its taps")
+        figure = Figure(figsize=(DOUBLE_MM * MM, 90 * MM), layout="constrained")
+        axes = figure.subplots(len(FAMILIES), len(colours), sharey="row", squeeze=False)
+        for (row, family), (column, colour) in itertools.product(enumerate(FAMILIES), enumerate(colours)):
+            here = table[(table["family"] == family) & (table["colour"] == colour)].set_index("model")
+            ax = axes[row, column]
+            for place, (offset, (kind, paint)) in itertools.product(range(4), enumerate(kinds.items())):
+                model = here.loc[f"pocket/{ARCHITECTURES[place]}-{kind}"]
+                at = place + 0.25 * (offset - 1)
+                ax.bar(at, model["share"], 0.22, color=paint, alpha=0.6 if kind == "focus-s1" else 1.0)
+                ax.plot(at, model["share_untrained"], "_", color=UNTRAINED, markersize=6)
+            ax.set(title=f"{FAMILIES[family].noun}, {colour.replace('_', ' against ')}", xticks=range(4))
             ax.set_xticklabels(ARCHITECTURES)
-        figure.suptitle("blue: diet focus, two seeds; orange: diet sharp; grey: untrained twins", fontsize=6.5)
+            if column == 0:
+                ax.set_ylabel("share of all units of its taps")
+        figure.suptitle("blue: diet focus, two seeds; orange: diet sharp; grey dashes: untrained twins", fontsize=6.5)
     return figure
 
 
 def main() -> None:
-    """Compare the diets in every run given, and write the tables and the figure of the first."""
+    """Compare the diets in every run given, and write the tables and the figure."""
     tables, contrasts = [], []
     for path in sys.argv[1:]:
         run = open_run(path)
-        sigma = run.record["job"]["stimuli"]["natural"]["diet"]
-        tables.append(shares(run).assign(sigma_from=sigma))
-        contrasts.append(differences(run).assign(sigma_from=sigma))
+        colour = run.record["job"]["stimuli"]["curves"]["colour"]
+        tables.append(shares(run).assign(colour=colour))
+        contrasts.append(differences(run).assign(colour=colour))
     table, contrast = pd.concat(tables), pd.concat(contrasts)
     table.to_csv(HERE / "shares.csv", index=False, float_format="%.4f")
     contrast.to_csv(HERE / "differences.csv", index=False, float_format="%.4f")
     with style():
-        draw(tables[0]).savefig(DOCS / "diet_experiment.png", dpi=200, metadata={"Software": None})
+        draw(table).savefig(DOCS / "diet_experiment.png", dpi=200, metadata={"Software": None})
     print(table.assign(model=table["model"].map(short)).to_string(index=False, float_format="%.3f"))
     print(contrast.to_string(index=False, float_format="%.3f"))
 

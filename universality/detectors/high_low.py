@@ -61,7 +61,7 @@ NAIVE = Rule(
 EDGES = ("high_low", "same_low", "contrast_edge")
 FULL = ("full_high", "full_low")
 LUMINANCE = "luminance_edge"
-PARAMETERS = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
+COLUMNS = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,22 @@ class HighLowGrid:
     @classmethod
     def of(cls, parameters: xr.Dataset) -> HighLowGrid:
         """Read the grid from the parameters of the set ``high_low``, in whatever order; a gap is a `StimulusError`."""
-        frame = pd.DataFrame({name: parameters[name].values for name in PARAMETERS})
+        # By name: activations read from a store have coordinates of other dimensions beside those of the stimuli.
+        frame = pd.DataFrame({name: parameters[name].values for name in COLUMNS})
         frame["row"] = np.arange(len(frame))
         kinds = {kind: frame[frame["kind"] == kind] for kind in (*EDGES, *FULL, LUMINANCE)}
         edge = ["high_cpi", "phase", "orientation_deg"]
         ratios = np.unique(kinds["high_low"]["ratio"].to_numpy(dtype=np.float64))
+        edges = _rows(kinds["high_low"], ["ratio", *edge])
+        # A control that lacks an orientation altogether would be a full grid of the others.
+        _, bases, phases, angles = edges.shape
         return cls(
             np.unique(kinds["high_low"]["orientation_deg"].to_numpy(dtype=np.float64)),
             ratios,
-            _rows(kinds["high_low"], ["ratio", *edge]),
-            {kind: _rows(kinds[kind], edge) for kind in EDGES[1:]},
-            {kind: _rows(kinds[kind], edge[:2]) for kind in FULL},
-            _rows(kinds[LUMINANCE], edge[2:]),
+            edges,
+            {kind: _rows(kinds[kind], edge, (bases, phases, angles)) for kind in EDGES[1:]},
+            {kind: _rows(kinds[kind], edge[:2], (bases, phases)) for kind in FULL},
+            _rows(kinds[LUMINANCE], edge[2:], (angles,)),
         )
 
     def shuffled(self, rng: np.random.Generator) -> HighLowGrid:
@@ -105,15 +109,15 @@ class HighLowGrid:
         return replace(self, edges=rng.permuted(self.edges, axis=-1))
 
 
-def _rows(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:
-    """Return the rows of a full grid of `columns`, in increasing order of each."""
+def _rows(frame: pd.DataFrame, columns: list[str], shape: tuple[int, ...] | None = None) -> NDArray[np.int64]:
+    """Return the rows of a full grid of `columns`, in increasing order of each; `shape` is what it must have, if known."""
     codes = [np.unique(frame[name].to_numpy(), return_inverse=True) for name in columns]
     rows = np.full([values.size for values, _ in codes], -1, dtype=np.int64)
     rows[tuple(code for _, code in codes)] = frame["row"].to_numpy()
-    if rows.size == 0 or rows.min() < 0:
+    if rows.size == 0 or rows.min() < 0 or shape not in (None, rows.shape):
         raise StimulusError(
-            f"high-low stimuli are no full grid of {', '.join(columns)}: {len(frame)} images for {rows.size} places; draw "
-            "the whole set"
+            f"high-low stimuli are no full grid of {', '.join(columns)}: {len(frame)} images for "
+            f"{np.prod(shape or rows.shape)} places; draw the whole set"
         )
     return rows
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from universality.schema import STIMULUS
 from universality.spec import CurveStimuli
+from universality.stimuli.colour import coloured
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1
@@ -39,12 +40,12 @@ def parameters(spec: CurveStimuli) -> xr.Dataset:
 
 
 def render(spec: CurveStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli, anti-aliased over one pixel: (stimulus, channel, y, x), grey, in [0, 1].
+    """Draw the chosen stimuli, anti-aliased over one pixel: (stimulus, channel, y, x), in [0, 1].
 
     `interpolation` is of no use here: drawings are computed at the asked size.
     """
     del interpolation
-    grey = np.stack(
+    difference = np.stack(
         [
             _draw(spec, float(theta), float(kappa), str(variant), size_px)
             for theta, kappa, variant in zip(
@@ -52,10 +53,10 @@ def render(spec: CurveStimuli, chosen: xr.Dataset, size_px: int, interpolation: 
             )
         ]
     )
-    return np.repeat(grey[:, None], 3, axis=1)
+    return coloured(difference, BACKGROUND, spec.colour)
 
 
-def _draw(spec: CurveStimuli, theta_deg: float, curvature: float, variant: str, size_px: int) -> NDArray[np.float32]:
+def _draw(spec: CurveStimuli, theta_deg: float, curvature: float, variant: str, size_px: int) -> NDArray[np.float64]:
     shape, polarity = variant.split("_")
     along, across = _rotated_grid(theta_deg, size_px)
     distance = (_filled_distance if shape == "filled" else _stroke_distance)(along, across, curvature)
@@ -63,7 +64,7 @@ def _draw(spec: CurveStimuli, theta_deg: float, curvature: float, variant: str, 
         distance = distance - spec.stroke / 2
     coverage = np.clip(0.5 - distance * size_px, 0.0, 1.0)
     sign = 1.0 if polarity == "bright" else -1.0
-    return np.asarray(BACKGROUND + sign * spec.contrast * coverage, dtype=np.float32)
+    return np.asarray(sign * spec.contrast * coverage)
 
 
 def _rotated_grid(theta_deg: float, size_px: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,8 +23,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.errors import StimulusError
 from universality.schema import STIMULUS
 from universality.spec import HighLowStimuli
+from universality.stimuli.colour import coloured
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5
@@ -65,26 +67,36 @@ def _rows(spec: HighLowStimuli) -> Iterator[tuple[str, float, float, int, float]
 
 
 def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), grey, in [0, 1].
+    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1].
 
     The boundary is anti-aliased over one pixel; `interpolation` is of no use here.
+
+    Raises
+    ------
+    StimulusError
+        If an image of `size_px` cannot show the highest frequency: two pixels a cycle are the least.
     """
     del interpolation
+    if max(spec.base_cpi) > size_px / 2:
+        raise StimulusError(
+            f"high-low stimuli of {max(spec.base_cpi):g} cycles / image side need images of at least "
+            f"{2 * max(spec.base_cpi):g} px, this network's have {size_px}; lower stimuli.high_low.base_cpi"
+        )
     columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
-    grey = np.stack(
+    difference = np.stack(
         [
             _draw(spec, str(kind), float(high), float(ratio), int(phase), float(angle), size_px)
             for kind, high, ratio, phase, angle in zip(*(chosen[name].values for name in columns), strict=True)
         ]
     )
-    return np.repeat(np.clip(grey, 0.0, 1.0).astype(np.float32)[:, None], 3, axis=1)
+    return coloured(difference, BACKGROUND, spec.colour)
 
 
 def _draw(
     spec: HighLowStimuli, kind: str, high: float, ratio: float, phase: int, angle_deg: float, size_px: int
 ) -> Array:
     if kind == "luminance_edge":
-        return BACKGROUND + spec.contrast * (2.0 * _side(angle_deg, size_px) - 1.0)
+        return spec.contrast * (2.0 * _side(angle_deg, size_px) - 1.0)
 
     # Each of up to three textures of an image (high, low or second high) is an independent draw.
     def texture(cpi: float, draw: int) -> Array:
@@ -92,11 +104,11 @@ def _draw(
 
     if kind.startswith("full"):
         full = texture(high, 0) if kind == "full_high" else texture(high / ratio, 1)
-        return BACKGROUND + spec.contrast * _normalised(full, np.ones_like(full))
+        return spec.contrast * _normalised(full, np.ones_like(full))
     near, far, strength = _sides(kind, high, ratio, texture)
     inside = _side(angle_deg, size_px)
     pattern = inside * _normalised(near, inside) + strength * (1.0 - inside) * _normalised(far, 1.0 - inside)
-    return BACKGROUND + spec.contrast * pattern
+    return spec.contrast * pattern
 
 
 def _sides(kind: str, high: float, ratio: float, texture: Callable[[float, int], Array]) -> tuple[Array, Array, float]:
