@@ -15,6 +15,7 @@ LEVELS = (
     ("hooks", "stimuli", "comparators", "tuning", "pocket"),
     ("zoo",),
     ("receptive_field", "extraction", "store", "detectors"),
+    ("engine",),
     ("networks", "comparison", "runs"),
     ("correspondence",),
     ("figures",),
