@@ -197,5 +197,5 @@ def _reasons(
     if n < entry.min_n:
         reasons[:] = f"{n} stimuli, {entry.min_n} needed"
     for i in np.flatnonzero(units == 0):
-        reasons[i, :] = reasons[:, i] = f"no unit of '{names[i]}' varies over the stimuli"
+        reasons[i, :] = reasons[:, i] = f"no unit of '{names[int(i)]}' varies over the stimuli"
     return reasons

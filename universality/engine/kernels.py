@@ -53,7 +53,7 @@ def kernels(views: Sequence[View], plan: Plan, space: Space) -> Kernels:
     means = off_sums / (plan.n * (plan.n - 1))
     # A layer with an undefined row has undefined sums; the others are multiplied without it.
     defined = np.flatnonzero(np.isfinite(off_sums))
-    chosen = [views[i] for i in defined]
+    chosen = [views[int(i)] for i in defined]
     products = np.full(diagonals.shape, np.nan)
     if space == "gram":
         products[np.ix_(defined, defined)] = _gram_products(chosen, plan, means[defined])

@@ -99,7 +99,7 @@ def spectral(ready: Ready, wanted: frozenset[str]) -> Matrices:
 
 
 def unit_matching(ready: Ready, wanted: frozenset[str]) -> Matrices:
-    """Unit matching from the correlations of all units."""
+    """Match units by the correlations of all units of both layers."""
     plan = ready.plan
     views = [standardised(s, r, ready.dtype, plan.rows) for s, r in zip(ready.sources, ready.ranges, strict=True)]
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import array_api_compat
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -136,17 +137,16 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
     Threads that take the next tile when they are free lose less beside other processes than threads inside one product,
     which wait for one another. The order of the results does not depend on the number of threads.
     """
-    if workers == 1:
-        yield from map(work, items)
-        return
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(work, items)
+    with threadpool_limits(1, user_api="blas"):
+        if workers == 1:
+            yield from map(work, items)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                yield from pool.map(work, items)
 
 
 def to_host(array: Any) -> np.ndarray:
     """Return an array of any namespace and device as NumPy's."""
     if isinstance(array, np.ndarray):
         return array
-    import array_api_compat
-
     return np.asarray(array_api_compat.to_device(array, "cpu"))

@@ -69,9 +69,7 @@ def singular_values(block: np.ndarray) -> np.ndarray:
     return values
 
 
-def spectral_measures(
-    views: Sequence[View], plan: Plan, dtype: Precision, wanted: frozenset[str]
-) -> dict[str, Array]:
+def spectral_measures(views: Sequence[View], plan: Plan, dtype: Precision, wanted: frozenset[str]) -> dict[str, Array]:
     """Return (L, L) matrices of ``svcca_variance99`` and ``procrustes_orthogonal_score``, as far as wanted.
 
     Parameters
