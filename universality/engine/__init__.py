@@ -120,9 +120,9 @@ def compare_all(
     >>> pairs = compare_all({"a": x, "b": x @ rotation, "c": rng.standard_normal((200, 4))}, memory_limit="64 MiB")
     >>> pairs.table()[["layer_a", "layer_b", "value"]].round(2)
       layer_a layer_b  value
-    0       a       b    1.0
-    1       a       c    0.0
-    2       b       c    0.0
+    0       a       b   1.00
+    1       a       c  -0.01
+    2       b       c  -0.01
     """
     chosen = pair_measures(measures)
     if dtype not in ("float32", "float64"):

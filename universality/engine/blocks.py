@@ -31,9 +31,9 @@ def groups(widths: Sequence[int], columns: int) -> list[list[int]]:
 
 
 def cross_blocks(
-    views: Sequence[View], plan: Plan, consume: Callable[[int, int, Any], Value]
+    views: Sequence[View], plan: Plan, consume: Callable[[int, int, Any], Value], own: bool = True
 ) -> Iterator[tuple[int, int, Value]]:
-    """Yield (i, j, consume(i, j, block)) for all i <= j, with the (p_i, p_j) float64 sum of ``Z_i' Z_j`` over stimuli.
+    """Yield (i, j, consume(i, j, block)) for all i <= j (without `own`: i < j), with the (p_i, p_j) float64 sum of ``Z_i' Z_j`` over stimuli.
 
     The block is of the views' namespace and device. `consume` runs in the worker's thread and returns what is kept.
 
@@ -45,7 +45,7 @@ def cross_blocks(
     if plan.columns == 0:
         raise too_small(plan)
     parts = groups([view.width for view in views], plan.columns)
-    pairs = [(a, b) for k, a in enumerate(parts) for b in parts[k:]]
+    pairs = [(a, b) for k, a in enumerate(parts) for b in parts[k:] if own or a != b or len(a) > 1]
 
     def work(pair: tuple[list[int], list[int]]) -> list[tuple[int, int, Value]]:
         left, right = pair
@@ -53,7 +53,7 @@ def cross_blocks(
         found = []
         for i, rows in _slices(views, left):
             for j, columns in _slices(views, right):
-                if i <= j:
+                if i < j or (own and i == j):
                     found.append((i, j, consume(i, j, product[rows, columns])))
         return found
 

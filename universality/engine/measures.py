@@ -107,9 +107,10 @@ def unit_matching(ready: Ready, wanted: frozenset[str]) -> Matrices:
         r = np.clip(to_host(block), -1.0, 1.0)
         return {name: _MATCHED[name](r) for name in wanted}
 
-    size = len(views)
-    found = {name: np.full((size, size), np.nan) for name in wanted}
-    for i, j, values in cross_blocks(held(views, plan), plan, scored):
+    # A layer's best matching with itself is every unit with itself; equal units may have another mutual neighbour.
+    own = "unit_match_mutual_nearest" in wanted
+    found = {name: np.eye(len(views)) for name in wanted}
+    for i, j, values in cross_blocks(held(views, plan), plan, scored, own):
         for name, value in values.items():
             found[name][i, j] = found[name][j, i] = value
     return found

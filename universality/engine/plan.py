@@ -82,8 +82,8 @@ def make_plan(n: int, widths: Sequence[int], itemsize: int, memory: int, workers
     cap_rows, cap_edge, cap_columns = _CAPS[on_cpu]
     widest = max(widths)
     share = memory // 4 // workers
-    columns = min(cap_columns, int(np.sqrt(share / (8 + 2 * itemsize))))
-    columns = 0 if columns < widest else columns
+    fitting = int(np.sqrt(share / (8 + 2 * itemsize)))
+    columns = max(widest, min(cap_columns, fitting)) if fitting >= widest else 0
     # Reading holds one tile of a layer and, in feature space, two stacks of a group's columns.
     rows = min(cap_rows, share // (_READING_BYTES * widest + 2 * itemsize * columns))
     if rows == 0:
@@ -135,14 +135,16 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
     """Yield `work` of every item in order, from `workers` threads whose linear algebra uses one thread each.
 
     Threads that take the next tile when they are free lose less beside other processes than threads inside one product,
-    which wait for one another. The order of the results does not depend on the number of threads.
+    which wait for one another. Where there are fewer items than threads, the threads go into the products. The order of
+    the results does not depend on the number of threads.
     """
-    with threadpool_limits(1, user_api="blas"):
-        if workers == 1:
-            yield from map(work, items)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                yield from pool.map(work, items)
+    waiting = list(items)
+    if workers == 1 or len(waiting) < workers:
+        with threadpool_limits(workers, user_api="blas"):
+            yield from map(work, waiting)
+    else:
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(work, waiting)
 
 
 def to_host(array: Any) -> np.ndarray:

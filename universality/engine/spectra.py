@@ -82,11 +82,18 @@ def spectral_measures(views: Sequence[View], plan: Plan, dtype: Precision, wante
     bases = list(ordered_map(lambda view: principal(view, plan), views, plan.workers))
     ready = held([components(view, basis, dtype) for view, basis in zip(views, bases, strict=True)], plan)
     score = _scorer(bases, plan.n, dtype, wanted)
-    found = {name: np.full((len(views), len(views)), np.nan) for name in sorted(wanted)}
-    for i, j, values in cross_blocks(ready, plan, score):
+    # A layer agrees with itself without a product, unless its subspace fills the sample space.
+    own = np.where([_trivial(basis, basis, plan.n) for basis in bases], np.nan, 1.0)
+    found = {name: np.diag(own if name == "svcca_variance99" else np.ones(len(views))) for name in sorted(wanted)}
+    for i, j, values in cross_blocks(ready, plan, score, own=False):
         for name, value in values.items():
             found[name][i, j] = found[name][j, i] = value
     return found
+
+
+def _trivial(a: Principal, b: Principal, n: int) -> bool:
+    """Return whether a subspace fills the sample space: it agrees with every other one whatever the data."""
+    return max(a.kept, b.kept) >= n - 1
 
 
 def _scorer(
@@ -99,8 +106,7 @@ def _scorer(
         a, b = bases[i], bases[j]
         values = {}
         if "svcca_variance99" in wanted:
-            # A subspace that fills the sample space agrees with every other one whatever the data.
-            trivial = max(a.kept, b.kept) >= n - 1
+            trivial = _trivial(a, b, n)
             rho = np.array([np.nan]) if trivial else singular_values(product[: a.kept, : b.kept].astype(dtype))
             values["svcca_variance99"] = float(np.minimum(rho, 1.0).mean(dtype=np.float64))
         if "procrustes_orthogonal_score" in wanted:
