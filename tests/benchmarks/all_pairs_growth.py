@@ -50,11 +50,11 @@ def draw(axes: plt.Axes, label: str, cases: dict[int, tuple[int, int, int]], rou
         there = spaces == space
         if there.any():
             axes.plot(sizes[there], took[there], MARKERS[space], color=colour, markersize=4, label=f"{space} space")
-    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds, all pairs")
+    axes.set(xscale="log", yscale="log", xlabel=label)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
     axes.minorticks_off()
     axes.set_title(fixed(label))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     print(label, dict(zip(sizes.tolist(), np.round(took, 4).tolist(), strict=True)), spaces.tolist())
 
 
@@ -70,9 +70,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     plt.rcParams.update({"font.size": 7, "axes.titlesize": 7, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(2, 2, figsize=(183 / 25.4, 120 / 25.4), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(183 / 25.4, 120 / 25.4), layout="constrained", sharey=True)
     for panel, (label, cases) in zip(axes.flat, PANELS.items(), strict=True):
         draw(panel, label, cases, rounds)
+    figure.supylabel("seconds for debiased CKA of all pairs", fontsize=7)
     figure.savefig(TARGET, dpi=200, metadata={"Software": None})
 
 

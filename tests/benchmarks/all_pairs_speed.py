@@ -69,12 +69,15 @@ def peers(layers: dict[str, np.ndarray]) -> dict[str, Callable[[], object]]:
     if version("pytorch-cka") != "not installed":
         from cka.cka import cka_from_features
 
-        found["pytorch-cka, one pair"] = lambda: cka_from_features(x, y)
-        found["pytorch-cka, all stacked"] = lambda: cka_from_features(torch.stack(tensors), torch.stack(tensors))
+        found["pytorch-cka cka_from_features, one pair"] = lambda: cka_from_features(x, y)
+        found["pytorch-cka cka_from_features, all stacked"] = lambda: cka_from_features(
+            torch.stack(tensors), torch.stack(tensors)
+        )
     if version("ckatorch") != "not installed":
-        from ckatorch.core import cka_base
+        from ckatorch.core import cka_base, cka_batch
 
-        found["ckatorch, one pair"] = lambda: cka_base(x, y, unbiased=True, method="fro_norm")
+        found["ckatorch cka_batch (HSIC_1), one pair"] = lambda: cka_batch(x[None], y[None])
+        found["ckatorch cka_base(unbiased=True), one pair"] = lambda: cka_base(x, y, unbiased=True)
     return found
 
 

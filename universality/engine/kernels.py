@@ -124,11 +124,13 @@ def _gram_tile(views: Sequence[View], rows: tuple[int, int], columns: tuple[int,
 
 def _own_product(stack: Any) -> Array:
     """Return ``stack @ stack.T`` in float64, from products over `_CHUNK` columns in the stack's precision."""
-    total = np.zeros((stack.shape[0], stack.shape[0]))
-    for start in range(0, stack.shape[1], _CHUNK):
-        part = stack[:, start : start + _CHUNK]
-        total += to_host(part @ part.T)
-    return total
+    xp = array_api_compat.array_namespace(stack)
+    layers, columns = stack.shape
+    whole = columns - columns % _CHUNK
+    parts = xp.permute_dims(xp.reshape(stack[:, :whole], (layers, -1, _CHUNK)), (1, 0, 2))
+    rest = stack[:, whole:]
+    products = xp.sum(xp.astype(parts @ xp.matrix_transpose(parts), xp.float64, copy=False), axis=0)
+    return np.asarray(to_host(products + xp.astype(rest @ rest.T, xp.float64, copy=False)))
 
 
 def _feature_products(views: Sequence[View], plan: Plan) -> Array:

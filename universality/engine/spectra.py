@@ -26,10 +26,11 @@ _SHARE = 0.99
 
 @dataclass(frozen=True)
 class Principal:
-    """A layer's principal axes (p, r), the components' lengths (r,) as shares of the layer's norm, and how many carry 99 %."""
+    """A layer's principal axes (p, r), its components' lengths (r,), its norm, and how many components carry 99 %."""
 
     axes: Array
     lengths: Array
+    norm: float
     kept: int
 
 
@@ -46,8 +47,8 @@ def principal(view: View, plan: Plan) -> Principal:
     kept = min(int(np.searchsorted(carried, _SHARE)) + 1, count)
     # Below this floor a variance is rounding. The component stays, with a length below one: nothing is lost.
     floor = view.width * np.finfo(np.float64).eps * variance[0]
-    lengths = np.sqrt(np.maximum(variance, floor) / variance.sum())
-    return Principal(axes, lengths * np.sqrt(variance.sum()), kept)
+    lengths = np.sqrt(np.maximum(variance, floor))
+    return Principal(axes, lengths, float(np.sqrt(variance.sum())), kept)
 
 
 def components(view: View, basis: Principal, dtype: Precision) -> View:
@@ -99,8 +100,6 @@ def _trivial(a: Principal, b: Principal, n: int) -> bool:
 def _scorer(
     bases: Sequence[Principal], n: int, dtype: Precision, wanted: frozenset[str]
 ) -> Callable[[int, int, Any], dict[str, float]]:
-    norms = [float(np.linalg.norm(basis.lengths)) for basis in bases]
-
     def score(i: int, j: int, block: Any) -> dict[str, float]:
         product = to_host(block)
         a, b = bases[i], bases[j]
@@ -110,7 +109,7 @@ def _scorer(
             rho = np.array([np.nan]) if trivial else singular_values(product[: a.kept, : b.kept].astype(dtype))
             values["svcca_variance99"] = float(np.minimum(rho, 1.0).mean(dtype=np.float64))
         if "procrustes_orthogonal_score" in wanted:
-            weighed = (a.lengths / norms[i])[:, None] * product * (b.lengths / norms[j])
+            weighed = (a.lengths / a.norm)[:, None] * product * (b.lengths / b.norm)
             total = float(singular_values(weighed.astype(dtype)).sum(dtype=np.float64))
             values["procrustes_orthogonal_score"] = min(total, 1.0)
         return values
