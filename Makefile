@@ -27,6 +27,8 @@ format: $(VENV)/.dev
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python tests/benchmarks/extraction_speed.py
+	$(BIN)/python tests/benchmarks/all_pairs_speed.py
+	$(BIN)/python tests/benchmarks/all_pairs_growth.py
 
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

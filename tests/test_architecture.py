@@ -16,6 +16,7 @@ LEVELS = (
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
     ("receptive_field", "extraction", "store", "detectors"),
+    ("engine",),
     ("networks", "comparison", "runs", "groups"),
     ("correspondence",),
     ("figures",),

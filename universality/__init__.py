@@ -24,6 +24,7 @@ from universality.errors import UniversalityError
 from universality.tuning import align_tuning, tuning_statistics
 
 if TYPE_CHECKING:
+    from universality.engine import compare_all
     from universality.jobs import plan, run
     from universality.runs import Run, open_run
 
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "UniversalityError",
     "align_tuning",
+    "compare_all",
     "match_units",
     "measures",
     "open_run",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 # Jobs bring Torch, Dask and the plotting packages; who only scores two arrays does not wait for them.
-_LATE = {"run": "jobs", "plan": "jobs", "open_run": "runs", "Run": "runs"}
+_LATE = {"compare_all": "engine", "run": "jobs", "plan": "jobs", "open_run": "runs", "Run": "runs"}
 
 
 def __getattr__(name: str) -> Any:
