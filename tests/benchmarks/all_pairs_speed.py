@@ -24,7 +24,7 @@ from universality.engine.plan import blas_threads, operations
 
 TAPS, STIMULI, UNITS = 64, 2000, 256
 PAIRS = TAPS * (TAPS - 1) // 2
-TABLE = ("cka_linear_debiased", "svcca_variance99", "procrustes_orthogonal_score", "rsa_correlation_pearson")
+TABLE = ("cka_linear_debiased", "svcca_variance99", "procrustes_orthogonal", "rsa_correlation_pearson")
 
 
 def activations(taps: int, stimuli: int, units: int, seed: int = 0) -> dict[str, np.ndarray]:

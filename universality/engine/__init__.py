@@ -60,7 +60,7 @@ class AllPairs:
                     "layer_a": names[i],
                     "layer_b": names[j],
                     "measure": measure,
-                    "direction": PAIR_MEASURES[measure].direction,
+                    "direction": PAIR_MEASURES[measure].record.direction,
                     "value": values[i, j],
                     "n": self.n,
                     "p": self.units[i],
@@ -169,7 +169,7 @@ def _values(
     values = {entry.name: np.full((size, size), np.nan) for entry in chosen}
     if ready is None:
         return values
-    possible = [entry for entry in chosen if ready.plan.n >= entry.min_n]
+    possible = [entry for entry in chosen if ready.plan.n >= entry.record.min_n]
     for family in dict.fromkeys(entry.family for entry in possible):
         wanted = frozenset(entry.name for entry in possible if entry.family is family)
         for name, matrix in family(ready, wanted).items():
@@ -194,8 +194,8 @@ def _reasons(
     """Return why each value is NaN, the most basic cause first."""
     reasons = np.full(values.shape, "", dtype=object)
     reasons[~np.isfinite(values)] = entry.undefined
-    if n < entry.min_n:
-        reasons[:] = f"{n} stimuli, {entry.min_n} needed"
+    if n < entry.record.min_n:
+        reasons[:] = f"{n} stimuli, {entry.record.min_n} needed"
     for i in np.flatnonzero(units == 0):
         reasons[i, :] = reasons[:, i] = f"no unit of '{names[int(i)]}' varies over the stimuli"
     return reasons

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from universality.comparators import COMPARATORS, matching
+from universality.comparators import COMPARATORS, Comparator, matching
 from universality.engine.blocks import cross_blocks
 from universality.engine.kernels import Kernels, kernels
 from universality.engine.plan import Plan, choose_space, to_host
@@ -36,16 +36,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class PairMeasure:
-    """A measure of all pairs, with what a reader must know of it; `family` computes it with its relatives."""
+    """A measure of all pairs: its record in `COMPARATORS`, and the function that computes it with its relatives."""
 
-    name: str
+    record: Comparator
     family: Callable[[Ready, frozenset[str]], Matrices]
-    direction: Literal["similarity", "distance"]
-    low: float
-    high: float
-    min_n: int
     undefined: str
-    reference: str
+
+    @property
+    def name(self) -> str:
+        """The measure's name."""
+        return self.record.name
 
 
 def cka(ready: Ready, wanted: frozenset[str]) -> Matrices:
@@ -84,17 +84,19 @@ def rsa(ready: Ready, wanted: frozenset[str]) -> Matrices:
     """
     views = [stimulus_patterns(s, r, ready.dtype) for s, r in zip(ready.sources, ready.ranges, strict=True)]
     sums = kernels(held(views, ready.plan), ready.plan, choose_space(ready.plan))
-    spread = np.diag(sums.centred) > _NOT_POSITIVE[ready.dtype] * np.diag(sums.off_products + sums.diagonals)
+    # Two units give patterns of correlation 1 or -1 only.
+    wide = np.array([view.width for view in views]) > 2
+    spread = wide & (np.diag(sums.centred) > _NOT_POSITIVE[ready.dtype] * np.diag(sums.off_products + sums.diagonals))
     return {name: np.clip(_normalised(sums.centred, spread), -1.0, 1.0) for name in wanted}
 
 
 def spectral(ready: Ready, wanted: frozenset[str]) -> Matrices:
     """SVCCA and orthogonal Procrustes from one product of principal components."""
     views = [centred(s, r, "float64") for s, r in zip(ready.sources, ready.ranges, strict=True)]
-    needed = {"procrustes_orthogonal_score" if name.startswith("procrustes") else name for name in wanted}
+    needed = {"procrustes_orthogonal" if name.startswith("procrustes") else name for name in wanted}
     found = spectral_measures(views, ready.plan, ready.dtype, frozenset(needed))
-    if "procrustes_orthogonal_angle" in wanted:
-        found["procrustes_orthogonal_angle"] = np.arccos(found["procrustes_orthogonal_score"])
+    if "procrustes_orthogonal_angular" in wanted:
+        found["procrustes_orthogonal_angular"] = np.arccos(found["procrustes_orthogonal"])
     return {name: found[name] for name in wanted}
 
 
@@ -129,40 +131,24 @@ def _mutual_nearest(r: Array) -> float:
 _MATCHED = {"unit_match_hungarian": _hungarian, "unit_match_mutual_nearest": _mutual_nearest}
 
 
-def _of_comparator(name: str, family: Callable[[Ready, frozenset[str]], Matrices]) -> PairMeasure:
-    entry = COMPARATORS[name]
-    undefined = "the stimuli are too few for this many units: trivial or undefined"
-    return PairMeasure(
-        name, family, entry.direction, entry.low, entry.high, entry.min_n, undefined, entry.reference
-    )  # fmt: skip
-
-
-_SCHOENEMANN = "Schönemann 1966, Psychometrika 31; Williams et al. 2021, NeurIPS"
+_FEW = "the stimuli are too few for this many units: trivial or undefined"
 _TABLE = (
-    _of_comparator("cka_linear_debiased", cka),
-    _of_comparator("cka_linear_biased", cka),
-    _of_comparator("svcca_variance99", spectral),
-    PairMeasure(
-        "procrustes_orthogonal_score", spectral, "similarity", 0.0, 1.0, 3, "undefined", f"{_SCHOENEMANN}: |X'Y|_* / |X| |Y|"
+    ("cka_linear_debiased", cka, _FEW),
+    ("cka_linear_biased", cka, _FEW),
+    ("svcca_variance99", spectral, _FEW),
+    ("procrustes_orthogonal", spectral, "undefined"),
+    ("procrustes_orthogonal_angular", spectral, "undefined"),
+    (
+        "rsa_correlation_pearson", rsa,
+        "fewer than 3 units vary, a stimulus has one activation in all units, or all stimuli are equally far apart",
     ),
-    PairMeasure(
-        "procrustes_orthogonal_angle", spectral, "distance", 0.0, np.pi / 2, 3, "undefined", f"{_SCHOENEMANN}: arccos of the score, rad"
-    ),
-    PairMeasure(
-        "rsa_correlation_pearson",
-        rsa,
-        "similarity",
-        -1.0,
-        1.0,
-        3,
-        "a stimulus has one activation in all units, or all stimuli are equally far apart",
-        "Kriegeskorte et al. 2008, Front. Syst. Neurosci. 2; distance 1 - Pearson r of two stimuli over the live units",
-    ),
-    _of_comparator("unit_match_hungarian", unit_matching),
-    _of_comparator("unit_match_mutual_nearest", unit_matching),
+    ("unit_match_hungarian", unit_matching, _FEW),
+    ("unit_match_mutual_nearest", unit_matching, _FEW),
 )  # fmt: skip
 
-PAIR_MEASURES: dict[str, PairMeasure] = {entry.name: entry for entry in _TABLE}
+PAIR_MEASURES: dict[str, PairMeasure] = {
+    name: PairMeasure(COMPARATORS[name], family, undefined) for name, family, undefined in _TABLE
+}
 
 
 def pair_measures(names: Sequence[str]) -> list[PairMeasure]:

@@ -71,7 +71,7 @@ def singular_values(block: np.ndarray) -> np.ndarray:
 
 
 def spectral_measures(views: Sequence[View], plan: Plan, dtype: Precision, wanted: frozenset[str]) -> dict[str, Array]:
-    """Return (L, L) matrices of ``svcca_variance99`` and ``procrustes_orthogonal_score``, as far as wanted.
+    """Return (L, L) matrices of ``svcca_variance99`` and ``procrustes_orthogonal``, as far as wanted.
 
     Parameters
     ----------
@@ -108,10 +108,10 @@ def _scorer(
             trivial = _trivial(a, b, n)
             rho = np.array([np.nan]) if trivial else singular_values(product[: a.kept, : b.kept].astype(dtype))
             values["svcca_variance99"] = float(np.minimum(rho, 1.0).mean(dtype=np.float64))
-        if "procrustes_orthogonal_score" in wanted:
+        if "procrustes_orthogonal" in wanted:
             weighed = (a.lengths / a.norm)[:, None] * product * (b.lengths / b.norm)
             total = float(singular_values(weighed.astype(dtype)).sum(dtype=np.float64))
-            values["procrustes_orthogonal_score"] = min(total, 1.0)
+            values["procrustes_orthogonal"] = min(total, 1.0)
         return values
 
     return score
