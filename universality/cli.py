@@ -94,6 +94,7 @@ def run_command(
 
 
 def _print_run(finished: Run) -> None:
+    from universality.figures import short
     from universality.report import findings
 
     console = _stdout()
@@ -118,7 +119,8 @@ def _print_run(finished: Run) -> None:
     for title, name, _ in columns:
         table.add_column(title, justify="left" if name in ("family", "model", "tap") else "right", overflow="fold")
     for _, row in families.sort_values("family", kind="stable").iterrows():
-        table.add_row(*(form.format(row[name]) for _, name, form in columns))
+        shown = row.to_dict() | {"model": short(row["model"]), "family": row["family"].removesuffix("_frequency")}
+        table.add_row(*(form.format(shown[name]) for _, name, form in columns))
     console.print(table)
     for sentence in findings(finished):
         console.print(f"- {escape(sentence)}", highlight=False, soft_wrap=not console.is_terminal)

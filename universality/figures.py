@@ -132,13 +132,13 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curv
         for column, (_, family) in enumerate(best.iterrows()):
             here = units[(units["model"] == family["model"]) & (units["tap"] == family["tap"])]
             trained = here[(here["seed"] == -1) & here["detector"]]
-            shown = f"\nthe {_MAX_LINES} most selective drawn" if len(trained) > _MAX_LINES else ""
+            shown = f" ({_MAX_LINES} drawn)" if len(trained) > _MAX_LINES else ""
             twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
             _ridge(axes[0, column], trained, "r1")
             axes[0, column].set_title(
                 f"{short(family['model'])}\n{tap_label(family['tap'], family['depth'])}\n"
-                f"{family['n_detectors']} of {family['n_units']} units ({family['share']:.1%})\n"
-                f"untrained {family['share_untrained']:.1%}{shown}"
+                f"{family['n_detectors']} of {family['n_units']} units\n"
+                f"{family['share']:.1%}{shown}\nuntrained {family['share_untrained']:.1%}"
             )
             _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
             axes[1, column].set_title(
@@ -189,14 +189,16 @@ def matched_pairs(
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
     ]
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 120 * MM), layout="constrained")
         if both.empty:
+            figure = Figure(figsize=(DOUBLE_MM * MM, 20 * MM), layout="constrained")
             figure.suptitle(f"no pair of {noun} was matched")
             return figure
         tap_a, tap_b = _commonest(both[["tap_a", "tap_b"]])
         here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
         shown = here.iloc[np.unique(np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int))]
-        axes = figure.subplots(4, 6, sharex=True, sharey=True).ravel()
+        rows = -(-len(shown) // 6)
+        figure = Figure(figsize=(DOUBLE_MM * MM, (16 + 26 * rows) * MM), layout="constrained")
+        axes = figure.subplots(rows, 6, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, (_, pair) in zip(axes, shown.iterrows(), strict=False):
             _overlay(ax, pair, units)
         for ax in axes[len(shown) :]:
