@@ -77,10 +77,11 @@ def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency: two pixels a cycle are the least.
     """
     del interpolation
-    if max(spec.base_cpi) > size_px / 2:
+    highest = max((cpi for cpi in chosen["high_cpi"].values if not np.isnan(cpi)), default=0.0)
+    if highest > size_px / 2:
         raise StimulusError(
-            f"high-low stimuli of {max(spec.base_cpi):g} cycles / image side need images of at least "
-            f"{2 * max(spec.base_cpi):g} px, this network's have {size_px}; lower stimuli.high_low.base_cpi"
+            f"high-low stimuli of {highest:g} cycles / image side need images of at least {2 * highest:g} px, came "
+            f"{size_px} px; lower stimuli.high_low.base_cpi"
         )
     columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
     difference = np.stack(
