@@ -58,11 +58,11 @@ def _row(statement: str, published: str, found: str, n: int, holds: bool | None)
 def _untrained(units: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Yield for every model the largest share of an untrained tap, all its twins together, that passes."""
     for model, of_model in units[units["seed"] >= 0].groupby("model", sort=False):
-        by_tap = of_model.groupby("tap")["detector"].agg(["mean", "sum", "size"])
-        worst = str(by_tap["mean"].idxmax())
+        by_tap = of_model.groupby("tap")["detector"].agg(["mean", "sum", "size"]).reset_index()
+        worst = by_tap.iloc[int(by_tap["mean"].argmax())].to_dict()
         found = (
-            f"{by_tap['sum'].sum()} of {by_tap['size'].sum()} units, at worst {by_tap.loc[worst, 'sum']} of "
-            f"{by_tap.loc[worst, 'size']} at {worst}"
+            f"{by_tap['sum'].sum()} of {by_tap['size'].sum()} units, at worst {worst['sum']} of {worst['size']} at "
+            f"{worst['tap']}"
         )
         holds = bool(by_tap["mean"].max() <= FALSE_POSITIVES)
         yield {"model": model} | _row(
