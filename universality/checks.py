@@ -76,7 +76,7 @@ def _echo_falls(units: pd.DataFrame) -> dict[str, object]:
     by_tap = by_tap[by_tap["size"] >= _LEAST]
     figures = ", ".join(f"{depth:.0%}: {echo:.2f}" for depth, echo in by_tap["mean"].items())
     holds = None
-    if len(by_tap) >= _LEAST:
+    if len(by_tap) >= _LEAST and by_tap["mean"].nunique() > 1:  # constant values have no rank correlation
         holds = bool(spearmanr(by_tap.index, by_tap["mean"]).statistic < 0)
     return _row(
         "echo falls with depth (units that are curves but perhaps for their echo)",
@@ -87,7 +87,7 @@ def _echo_falls(units: pd.DataFrame) -> dict[str, object]:
 def _width_grows(units: pd.DataFrame) -> dict[str, object]:
     found = units[units["detector"] & units["preferred_curvature"].notna()]
     statement = "FWHM grows with the preferred curvature (rank correlation over detectors)"
-    if len(found) < 8 or found["preferred_curvature"].nunique() < 2:
+    if len(found) < 8 or min(found["preferred_curvature"].nunique(), found["fwhm_deg"].nunique()) < 2:
         return _row(statement, "grows", "too few units", len(found), None)
     rho = spearmanr(found["preferred_curvature"], found["fwhm_deg"])
     return _row(

@@ -127,4 +127,7 @@ def threshold_curve(
 
 
 def _passing(units: pd.DataFrame, criteria: Sequence[Criterion]) -> NDArray[np.bool_]:
-    return np.asarray(np.stack([c.passes(units[c.column]).to_numpy() for c in criteria], axis=1).all(axis=1))
+    passing = np.ones(len(units), dtype=np.bool_)
+    for criterion in criteria:
+        passing &= criterion.passes(units[criterion.column]).to_numpy()
+    return passing
