@@ -18,7 +18,7 @@ LEVELS = (
     ("receptive_field", "extraction", "store", "detectors"),
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
-    ("checks",),
+    ("checks", "evidence"),
     ("correspondence",),
     ("figures",),
     ("report",),

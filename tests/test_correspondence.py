@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from universality import schema
 from universality.comparison import Layer, LayerRef, NullPlan, rotations
@@ -22,8 +22,8 @@ GRID = CurveGrid.of(PARAMETERS)
 THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))
 PHOTOGRAPHS, CROPS_EACH = 16, 20
 NULLS = NullPlan(haar_rotations=2, shuffles=2, seed=0)
-PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 200, NULLS)
-HUNGARIAN = MatchingPlan(("hungarian",), 200, NULLS)
+PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 200, 99, NULLS)
+HUNGARIAN = MatchingPlan(("hungarian",), 200, 99, NULLS)
 PREFERRED = np.arange(12) * 30.0
 PLAIN = 4
 """Units of a planted layer that are no detectors; they follow the detectors."""
@@ -173,7 +173,7 @@ def test_identity_and_columns(permuted):
     assert set(permuted["model_b"]) == {"b/net"}
     assert set(permuted["depth_a"]) == {0.25}
     assert set(permuted["family"]) == {"curve"}
-    assert permuted.notna().all(axis=None)
+    assert permuted.drop(columns="q").notna().all(axis=None)
 
 
 @pytest.mark.parametrize("turn", [90, 180, -60])
@@ -203,7 +203,7 @@ def test_differences_of_curvature_and_width_are_b_against_a():
 def test_a_haar_rotated_copy_is_matched_poorly(method):
     a = planted()
     turned = replace(a.rotated(next(rotations(16, 1, 5))), ref=replace(a.ref, model="b/net"))
-    plan = MatchingPlan((method,), 100, NULLS)
+    plan = MatchingPlan((method,), 100, 19, NULLS)
     plain, rotated = (correspondence_rows(a, b, twins(1), plan) for b in (a, turned))
     assert plain["r_natural"].min() > 0.99
     assert rotated["r_natural"].mean() < 0.8
@@ -284,7 +284,7 @@ def test_mutual_needs_both_ranks():
 
 def test_mutual_nearest_rows_against_loops():
     a, b = related(noise=3.0)
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("mutual_nearest",), 100, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("mutual_nearest",), 100, 19, NULLS))
     decide = correlation_matrix(a, b, 0)
     pairs = {(i, int(decide[i].argmax())) for i in range(16) if decide[:, decide[i].argmax()].argmax() == i}
     found = set(zip(rows["unit_a"], rows["unit_b"], strict=True))
@@ -299,7 +299,7 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
     """Whatever the method: no null unit is lost to another unit of A."""
     a, b = related()
     untrained = twins(2)
-    rows = correspondence_rows(a, b, untrained, MatchingPlan((method,), 100, NULLS))
+    rows = correspondence_rows(a, b, untrained, MatchingPlan((method,), 100, 19, NULLS))
     rotated = [b.rotated(q) for q in rotations(16, NULLS.haar_rotations, NULLS.seed)]
     for name, nulls in (("untrained", untrained), ("haar", rotated)):
         expected = []
@@ -314,7 +314,7 @@ def test_tuning_columns_of_the_untrained_null(method):
     """With one untrained twin whose units are A's own, turned by 60 degrees."""
     a = planted()
     twin = replace(relabelled(a, np.arange(16)), drawn={"curve": drawn(PREFERRED + 60)})
-    rows = correspondence_rows(a, a, [twin], MatchingPlan((method,), 100, NULLS))
+    rows = correspondence_rows(a, a, [twin], MatchingPlan((method,), 100, 19, NULLS))
     np.testing.assert_allclose(rows["r_natural_untrained"], 1.0, atol=1e-9)
     np.testing.assert_allclose(rows["r_aligned_untrained"], 1.0, atol=1e-9)
     tuning = {mu: lobe(mu)[:36] for mu in (0, 60)}
@@ -338,7 +338,7 @@ def test_interval_holds_the_point_and_narrows_with_more_photographs():
 
 def test_interval_agrees_with_resampling_photographs_one_by_one():
     a, b = related()
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("hungarian",), 4000, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("hungarian",), 4000, 19, NULLS))
     x, y, photograph = fold(a, 1), fold(b, 1), a.photograph[a.fold == 1]
     crops = [np.flatnonzero(photograph == p) for p in np.unique(photograph)]
     rng = np.random.default_rng(11)
@@ -347,7 +347,8 @@ def test_interval_agrees_with_resampling_photographs_one_by_one():
         for _ in range(2000):
             chosen = np.concatenate([crops[k] for k in rng.integers(len(crops), size=len(crops))])
             r.append(correlation(x[chosen, row.unit_a], y[chosen, row.unit_b]))
-        np.testing.assert_allclose([row.r_natural_low, row.r_natural_high], np.quantile(r, (0.025, 0.975)), atol=0.02)
+        z, half = np.arctanh(row.r_natural), t.ppf(0.975, len(crops) - 1) * np.std(np.arctanh(r), ddof=1)
+        np.testing.assert_allclose([row.r_natural_low, row.r_natural_high], np.tanh([z - half, z + half]), atol=0.02)
 
 
 def test_more_crops_of_the_same_photographs_do_not_narrow_the_interval():
@@ -429,14 +430,14 @@ def dead(made):
 def test_a_dead_layer_has_no_pairs(method, side):
     a, b = planted(), planted("b/net", seed=1)
     a, b = (dead(a) if side in ("a", "both") else a), (dead(b) if side in ("b", "both") else b)
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan((method,), 100, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan((method,), 100, 19, NULLS))
     pd.testing.assert_frame_equal(rows, schema.empty_table(schema.CORRESPONDENCE))
 
 
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_a_dead_twin_leaves_the_other_twins(method):
     a, b = related()
-    plan = MatchingPlan((method,), 100, NULLS)
+    plan = MatchingPlan((method,), 100, 19, NULLS)
     alive = twins(1)
     nothing, both, one = (correspondence_rows(a, b, t, plan) for t in ([dead(*alive)], [dead(*alive), *alive], alive))
     assert nothing[["r_natural_untrained", "r_tuning_untrained", "r_aligned_untrained"]].isna().all(axis=None)
@@ -474,7 +475,7 @@ def test_same_input_same_table():
 def test_order_of_the_methods_orders_the_rows_only():
     a, b = related()
     tables = [
-        correspondence_rows(a, b, twins(1), MatchingPlan(m, 200, NULLS)) for m in (PLAN.methods, PLAN.methods[::-1])
+        correspondence_rows(a, b, twins(1), MatchingPlan(m, 200, 19, NULLS)) for m in (PLAN.methods, PLAN.methods[::-1])
     ]
     assert list(dict.fromkeys(tables[1]["method"])) == list(PLAN.methods[::-1])
     forward, backward = (
@@ -581,3 +582,76 @@ def test_unit_rows_hold_every_unit_with_its_curve(seed, expected):
     # Mean over the curvatures: 0.7 and 1 times the amplitude of 6.
     np.testing.assert_allclose(rows["tuning_sigma"][2], 6 * 0.85 * lobe(60)[:36], rtol=1e-5)
     np.testing.assert_allclose(rows["preferred_deg"][:12], PREFERRED, atol=1e-6)
+
+
+# Verdicts where the truth is known
+
+
+def detectors_of(rows):
+    return rows[rows["detector_a"] & rows["detector_b"]]
+
+
+MANY_BASES = MatchingPlan(("hungarian",), 200, 99, NullPlan(haar_rotations=12, shuffles=1, seed=0))
+"""Small layers' best partners differ much from basis to basis: few bases would leave the excess uncertain."""
+
+
+def test_permuted_copy_is_the_same_feature_unit_by_unit():
+    a = planted()
+    found = detectors_of(correspondence_rows(a, relabelled(a, ORDER), twins(), MANY_BASES))
+    assert len(found) == 12
+    assert set(found["verdict"]) == {"same_feature"}
+    assert (found["p"] == 1 / 100).all()
+    assert (found["shift_deg"] == 0).all()
+
+
+def test_copy_that_prefers_other_orientations_is_correlated_only():
+    a = planted()
+    turned = replace(a, ref=replace(a.ref, model="b/net"), drawn={"curve": drawn(PREFERRED + 90)})
+    found = detectors_of(correspondence_rows(a, turned, twins(1), MANY_BASES))
+    assert set(found["verdict"]) == {"correlated_only"}
+    assert (found["shift_deg"] == 90).all()
+
+
+def test_haar_rotated_layer_has_no_same_feature():
+    a = planted()
+    for q in rotations(16, 5, 3):
+        rows = correspondence_rows(a, a.rotated(q), twins(1), MANY_BASES)
+        assert not (rows["verdict"] == "same_feature").any()
+
+
+def test_layers_without_anything_in_common_hold_no_same_feature():
+    """Both hold detectors of all orientations, and answer to other images."""
+    wrong = total = 0
+    for seed in range(12):
+        a = planted(seed=seed)
+        b = layer(seen(16, 500 + seed), drawn(seed=seed), "b/net")
+        rows = correspondence_rows(a, b, twins(1), MANY_BASES)
+        wrong += (rows["verdict"] == "same_feature").sum()
+        total += len(rows)
+    assert total >= 140
+    assert wrong / total <= 0.01
+
+
+def test_replaced_half_is_told_from_the_kept_half():
+    a = planted()
+    other = seen(16, 77)
+    natural = a.natural.copy()
+    replaced = [1, 3, 5, 7, 9, 11]
+    natural[:, replaced] = other[:, replaced]
+    b = replace(a, ref=replace(a.ref, model="b/net"), natural=natural)
+    rows = correspondence_rows(a, b, twins(1), MANY_BASES)
+    same = rows[rows["verdict"] == "same_feature"]
+    assert sorted(same["unit_a"]) == [0, 2, 4, 6, 8, 10]
+    assert (same["unit_a"] == same["unit_b"]).all()
+
+
+def test_known_noise_gives_the_known_correlation_within_its_interval():
+    a = planted()
+    noise = np.random.default_rng(5).standard_normal(a.natural.shape)
+    b = replace(a, ref=replace(a.ref, model="b/net"), natural=a.natural + 0.5 * noise)
+    found = detectors_of(correspondence_rows(a, b, twins(1), MANY_BASES))
+    expected = 1 / np.sqrt(1.25)
+    inside = (found["r_natural_low"] <= expected) & (expected <= found["r_natural_high"])
+    assert inside.mean() >= 0.8
+    assert found["r_natural"].mean() == pytest.approx(expected, abs=0.02)
+    assert set(found["verdict"]) == {"same_feature"}

@@ -22,7 +22,7 @@ CURVE_UNITS, BOUNDARY_UNITS, PLAIN_UNITS = range(8), range(8, 14), range(14, 18)
 OF_FAMILY = {"curve": CURVE_UNITS, "high_low_frequency": BOUNDARY_UNITS}
 PHOTOGRAPHS, CROPS_EACH = 16, 20
 NULLS = NullPlan(haar_rotations=2, shuffles=3, seed=0)
-PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 100, NULLS)
+PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 100, 19, NULLS)
 
 
 def lobe(theta, mu, k=4.0):

@@ -42,6 +42,7 @@ class Layer:
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
     drawn : by family, (stimulus, unit) float64, a.u.; with ``positions`` the middle place
     grids : by family, where in `drawn` each combination of parameters lies
+    places : rows per natural image
     """
 
     ref: LayerRef
@@ -50,6 +51,7 @@ class Layer:
     photograph: NDArray[np.int64]
     drawn: Mapping[str, NDArray[np.float64]]
     grids: Mapping[str, Grid]
+    places: int = 1
 
     @property
     def live(self) -> NDArray[np.bool_]:
@@ -96,7 +98,7 @@ def load_layer(ref: LayerRef) -> Layer:
             answers = shown[schema.ACTIVATION].values.astype(np.float64)
             drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
             grids[name] = family.grid(shown)
-    return Layer(ref, values, fold, photograph, drawn, grids)
+    return Layer(ref, values, fold, photograph, drawn, grids, places)
 
 
 def rotations(units: int, count: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import comparators, schema
+from universality import comparators, evidence, schema
 from universality.comparison import Layer, NullPlan, pair_identity, rotations
 from universality.detectors import FAMILIES
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
@@ -102,10 +102,11 @@ def _unit_rows(family: str, layer: Layer) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class MatchingPlan:
-    """How units are matched and how intervals are made."""
+    """How units are matched, and how many resamples and permutations say how sure a match is."""
 
     methods: tuple[str, ...]
     bootstraps: int
+    permutations: int
     nulls: NullPlan
 
 
@@ -147,7 +148,9 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
     for family, grid in layer_a.grids.items():
         tables = layer_a.units(family), layer_b.units(family)
         for method in plan.methods:
-            rows = _method_rows(method, family, sides, nulls, tables, photographs, plan, grid.angles_deg)
+            rows = _method_rows(
+                method, family, sides, nulls, tables, photographs, layer_a.places, plan, grid.angles_deg
+            )
             if not rows.empty:
                 parts.append(schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family=family)))
     return pd.concat(parts[1:] or parts, ignore_index=True)
@@ -160,6 +163,7 @@ def _method_rows(
     nulls: dict[str, list[_Side]],
     tables: tuple[pd.DataFrame, pd.DataFrame],
     photographs: Indices,
+    places: int,
     plan: MatchingPlan,
     angles: Array,
 ) -> pd.DataFrame:
@@ -172,7 +176,11 @@ def _method_rows(
     of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in unit_tables)
     if not kept.size:
         return pd.DataFrame()
-    natural, low, high = _scored(a, b, i, j, photographs, plan)
+    which = np.unique(photographs, return_inverse=True)[1]
+    weights = evidence.bootstrap_weights(int(which.max()) + 1, plan.bootstraps, plan.nulls.seed)
+    x, y = a.score[:, i], b.score[:, j]
+    natural, resampled = _paired(x, y), evidence.bootstrap_correlations(x, y, which, weights)
+    low, high = evidence.correlation_interval(natural, resampled, weights.shape[1])
     rank_ab, rank_ba = comparators.ranks(r, i, j), comparators.ranks(r.T, j, i)
     align = align_tuning(a.tuning[family][i], b.tuning[family][j], angles)
     columns: dict[str, Any] = {
@@ -190,7 +198,15 @@ def _method_rows(
     for name, null_sides in nulls.items():
         columns |= _null_columns(name, family, a, i, null_sides, angles)
     columns["excess"] = columns["r_natural"] - columns["r_natural_haar"]
-    return pd.DataFrame(columns)
+    partners = [(side, _best_partners(a, i, side)) for side in nulls["haar"] if side.live.size]
+    in_bases = np.stack([_paired(x, side.score[:, k]) for side, k in partners])
+    null = np.stack([evidence.bootstrap_correlations(x, side.score[:, k], which, weights) for side, k in partners])
+    columns["excess_low"], columns["excess_high"] = evidence.excess_interval(
+        columns["excess"], resampled - _nanmean(null), in_bases, weights.shape[1]
+    )
+    columns["p"] = evidence.permutation_p(x, b.score, natural, places, plan.permutations, plan.nulls.seed)
+    table = pd.DataFrame(columns)
+    return table.assign(q=np.nan, verdict=evidence.verdicts(table))
 
 
 def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
@@ -217,11 +233,15 @@ def _null_columns(
         if null.live.size == 0:
             scores.append(np.full((3, i.size), np.nan))
             continue
-        j = comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1)
+        j = _best_partners(a, i, null)
         align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles)
         scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))
     natural, tuning, aligned = _nanmean(np.stack(scores))
     return {f"r_natural_{name}": natural, f"r_tuning_{name}": tuning, f"r_aligned_{name}": aligned}
+
+
+def _best_partners(a: _Side, i: Indices, null: _Side) -> Indices:
+    return np.asarray(comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1))
 
 
 def _nanmean(values: Array) -> Array:
@@ -230,32 +250,3 @@ def _nanmean(values: Array) -> Array:
     count = defined.sum(axis=0)
     total = np.where(defined, values, 0.0).sum(axis=0)
     return np.asarray(np.divide(total, count, out=np.full(values.shape[1:], np.nan), where=count > 0))
-
-
-def _scored(
-    a: _Side, b: _Side, i: Indices, j: Indices, photographs: Indices, plan: MatchingPlan
-) -> tuple[Array, Array, Array]:
-    """Return held-out correlations and their 95 % percentile intervals from resampled photographs."""
-    x, y = a.score[:, i], b.score[:, j]
-    which = np.unique(photographs, return_inverse=True)[1]
-    sums = np.stack(
-        [_sum_by(which, values) for values in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-    )  # (moment, photograph, pair)
-    count = sums.shape[1]
-    rng = np.random.default_rng([plan.nulls.seed, count])
-    weights = rng.multinomial(count, np.full(count, 1.0 / count), size=plan.bootstraps).astype(np.float64)
-    n, sx, sy, sxx, syy, sxy = np.einsum("bp,mpi->mbi", weights, sums)
-    variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
-    # Resamples in which a unit never varies (flat photographs only) have no correlation: they are left out.
-    varies = (variance_x > 0) & (variance_y > 0)
-    r = np.full(varies.shape, np.nan)
-    r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
-    intervals = np.array([np.quantile(column[ok], (0.025, 0.975)) for column, ok in zip(r.T, varies.T, strict=True)])
-    low, high = np.clip(intervals, -1.0, 1.0).T
-    return _paired(x, y), low, high
-
-
-def _sum_by(group: Indices, values: Array) -> Array:
-    out = np.zeros((group.max() + 1, values.shape[1]))
-    np.add.at(out, group, values)
-    return out

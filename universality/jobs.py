@@ -28,7 +28,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
-from universality import comparators, correspondence, extraction, figures, report, runs, schema, stimuli
+from universality import comparators, correspondence, evidence, extraction, figures, report, runs, schema, stimuli
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
@@ -356,7 +356,9 @@ def _extract_set(
 def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tuple[Task, ...]:
     """Return the comparisons of a job, in the order of their rows in the tables."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
-    matching = correspondence.MatchingPlan(job.comparison.matching, job.comparison.bootstraps, nulls)
+    matching = correspondence.MatchingPlan(
+        job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls
+    )
     refs = {(n.card.id, n.seed): [_reference(n, tap, store, stimulus_sets(job)) for tap in n.taps] for n in networks}
     seeds = job.nulls.untrained_seeds
     models = [entry.id for entry in job.models]
@@ -486,12 +488,14 @@ def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[
         raise RunError(
             f"the Dask scheduler was lost ({type(cause).__name__}); start it and run the job again: activations are kept"
         ) from None
-    return {
+    tables = {
         name: pd.concat(
             [part[name] for part in parts if name in part] or [schema.empty_table(table)], ignore_index=True
         )
         for name, table in schema.TABLES.items()
     }
+    # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
+    return tables | {"correspondence": evidence.with_q(tables["correspondence"])}
 
 
 def _finished(tasks: Sequence[Task], futures: Sequence[Future[Any]]) -> Sequence[Future[Any]]:

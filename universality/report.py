@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from universality.detectors import FAMILIES, within
+from universality.evidence import VERDICTS
 from universality.figures import best_taps, short
 from universality.runs import Run
 from universality.spec import Job
@@ -92,6 +93,7 @@ def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -
     if rows.empty:
         return f"{short(a)} and {short(b)}: none of the {noun} was matched at their best taps."
     both = rows[rows["detector_b"]]
+    counts = rows["verdict"].value_counts()
     said = (
         f"{short(a)} to {short(b)} ({best[a]} and {best[b]}, one-to-one over all live units): of {len(rows)} {noun}, "
         f"{len(both)} ({len(both) / len(rows):.0%}) were matched with one, where chance is "
@@ -105,7 +107,8 @@ def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -
         f"{both['r_natural_haar'].median():.2f}, untrained twin {both['r_natural_untrained'].median():.2f}), the median "
         f"unshifted correlation of their tuning {both['r_tuning'].median():.2f} (rotated basis "
         f"{both['r_tuning_haar'].median():.2f}, untrained twin {both['r_tuning_untrained'].median():.2f}), and {near:.0%} "
-        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%})."
+        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%}). "
+        f"Verdicts: {', '.join(f'{counts.get(name, 0)} {name}' for name in VERDICTS)}."
     )
 
 

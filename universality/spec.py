@@ -355,6 +355,9 @@ class ComparisonSpec(Spec):
     families: Annotated[
         tuple[Literal["curve", "high_low_frequency"], ...], Field(min_length=1), AfterValidator(_unique)
     ] = ("curve",)
+    permutations: Int = Field(
+        199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
+    )
     bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
 
 

@@ -1,0 +1,150 @@
+"""Intervals, permutation p, false discovery rate and verdicts against brute force, closed forms and known truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from universality import evidence
+from universality.comparators import standardised
+
+
+def related(rows, pairs, r, seed=0):
+    """Columns whose true correlation is `r`."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, pairs))
+    return x, r * x + np.sqrt(1 - r * r) * rng.standard_normal((rows, pairs))
+
+
+def test_bootstrap_correlations_are_those_of_the_repeated_rows():
+    x, y = related(60, 3, 0.5)
+    photographs = np.repeat(np.arange(12), 5)
+    weights = evidence.bootstrap_weights(12, 20, 0)
+    found = evidence.bootstrap_correlations(x, y, photographs, weights)
+    assert (weights.sum(axis=1) == 12).all()
+    for row, counts in enumerate(weights.astype(int)):
+        rows = np.concatenate([np.flatnonzero(photographs == k) for k, c in enumerate(counts) for _ in range(c)])
+        expected = [np.corrcoef(x[rows, i], y[rows, i])[0, 1] for i in range(3)]
+        np.testing.assert_allclose(found[row], expected, atol=1e-12)
+
+
+def test_unit_that_never_varies_in_a_resample_has_no_correlation_there():
+    x = np.zeros((4, 1))
+    x[0] = 1.0
+    found = evidence.bootstrap_correlations(x, x, np.arange(4), np.array([[0.0, 2, 1, 1], [1, 1, 1, 1]]))
+    assert np.isnan(found[0, 0])
+    assert found[1, 0] == pytest.approx(1.0)
+    low, high = evidence.correlation_interval(np.ones(1), np.array([[np.nan], [1.0], [1.0]]), 4)
+    assert (low[0], high[0]) == pytest.approx((1.0, 1.0))
+    assert np.isnan(evidence.correlation_interval(np.ones(1), np.full((5, 1), np.nan), 4)).all()
+
+
+@pytest.mark.parametrize("images", [30, 120])
+def test_interval_covers_the_truth_as_often_as_it_says(images):
+    truth, pairs = 0.5, 2000
+    x, y = related(images, pairs, truth, seed=1)
+    weights = evidence.bootstrap_weights(images, 400, 2)
+    r = np.array([np.corrcoef(x[:, k], y[:, k])[0, 1] for k in range(pairs)])
+    resampled = evidence.bootstrap_correlations(x, y, np.arange(images), weights)
+    low, high = evidence.correlation_interval(r, resampled, images)
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+
+
+def test_interval_of_the_excess_covers_other_bases():
+    """The excess over a null of known spread: an interval from the images alone would miss it."""
+    rng = np.random.default_rng(0)
+    spread_images, spread_bases, pairs = 0.05, 0.1, 4000
+    excess = spread_images * rng.standard_normal(pairs) - spread_bases * rng.standard_normal((4, pairs)).mean(axis=0)
+    excess += spread_bases * rng.standard_normal(pairs)  # the matched layer is itself one of such bases
+    nulls = 0.3 + spread_bases * rng.standard_normal((4, pairs))
+    resampled = excess + spread_images * rng.standard_normal((500, pairs))
+    low, high = evidence.excess_interval(excess, resampled, nulls, 200)
+    assert 0.93 <= np.mean((low <= 0) & (high >= 0)) <= 0.97
+    narrow = evidence.excess_interval(excess, resampled, nulls[:1], 200)
+    assert np.mean((narrow[0] <= 0) & (narrow[1] >= 0)) < 0.75
+
+
+def test_permutation_p_counts_the_best_partner_of_permuted_images():
+    x, y = standardised(related(40, 2, 0.6)[0]), standardised(related(40, 5, 0.6, 3)[1])
+    observed = np.array([0.3, 0.5])
+    found = evidence.permutation_p(x, y, observed, 1, 50, 4)
+    rng = np.random.default_rng([4, 40, 7])
+    larger = np.ones(2)
+    for _ in range(50):
+        order = rng.permutation(40)
+        for unit in range(2):
+            best = max(np.corrcoef(x[order, unit], y[:, other])[0, 1] for other in range(5))
+            larger[unit] += best >= observed[unit]
+    np.testing.assert_allclose(found, larger / 51)
+
+
+def test_permutation_p_is_uniform_where_nothing_corresponds():
+    """The best partner itself is observed on the same images: p is uniform (Kolmogorov-Smirnov)."""
+    found = []
+    for seed in range(120):
+        rng = np.random.default_rng([seed, 1])
+        x, y = standardised(rng.standard_normal((50, 1))), standardised(rng.standard_normal((50, 6)))
+        observed = (x.T @ y).max(axis=1)
+        found.append(evidence.permutation_p(x, y, observed, 1, 99, seed)[0])
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_places_of_one_image_move_together():
+    """Images of four alike places: permuting rows would call chance significant, permuting images does not."""
+    small = []
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 2])
+        x, y = (np.repeat(rng.standard_normal((15, 1)), 4, axis=0) for _ in range(2))
+        x, y = standardised(x), standardised(y)
+        observed = (x.T @ y)[0]
+        small.append([evidence.permutation_p(x, y, observed, places, 39, seed)[0] for places in (4, 1)])
+    images, rows = (np.array(small) <= 0.05).mean(axis=0)
+    assert images <= 0.12
+    assert rows >= 0.18
+
+
+def table(**columns):
+    count = len(next(iter(columns.values())))
+    base = {
+        "model_a": "a", "model_b": "b", "family": "curve", "method": "hungarian", "p": 0.01, "detector_a": True,
+        "detector_b": True, "excess_low": 0.1, "rank_ab": 1, "rank_ba": 1, "delta_theta_deg": 5.0,
+    }  # fmt: skip
+    return pd.DataFrame([base] * count).assign(**columns)
+
+
+def test_q_is_the_benjamini_hochberg_rate_of_its_group():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.001, 1, 40)
+    rows = table(p=p, model_b=np.where(np.arange(40) % 3 == 0, "c", "b"), family=np.where(np.arange(40) % 2, "x", "y"))
+    found = evidence.with_q(rows)["q"].to_numpy()
+    for _, group in rows.groupby(["model_b", "family"]):
+        values = group["p"].to_numpy()
+        m = len(values)
+        for row, value in group["p"].items():
+            larger = values[values >= value]
+            expected = min(min(m * v / (values <= v).sum() for v in larger), 1.0)
+            assert found[row] == pytest.approx(expected)
+
+
+def test_q_of_no_rows_is_no_rows():
+    assert evidence.with_q(table(p=[0.5]).iloc[:0])["q"].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "same_feature"),
+        ({"delta_theta_deg": -20.0}, "same_feature"),
+        ({"rank_ab": 3, "rank_ba": 3}, "same_feature"),
+        ({"delta_theta_deg": 20.1}, "correlated_only"),
+        ({"delta_theta_deg": np.nan}, "correlated_only"),
+        ({"rank_ab": 4}, "correlated_only"),
+        ({"rank_ba": 4}, "correlated_only"),
+        ({"detector_b": False}, "correlated_only"),
+        ({"excess_low": 0.0}, "family_only"),
+        ({"excess_low": np.nan}, "family_only"),
+        ({"excess_low": -0.1, "detector_a": False}, "unmatched"),
+    ],
+)
+def test_every_condition_of_a_verdict_counts(changes, verdict):
+    assert evidence.verdicts(table(p=[0.01]).assign(**changes)).tolist() == [verdict]
