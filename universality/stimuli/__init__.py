@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,10 @@ def render(
     )
 
 
+LABEL_WIDTH = 15
+"""Characters that fit over an image of a contact sheet."""
+
+
 def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -> tuple[NDArray[np.float32], list[str]]:
     """Return at most `most` images of a set (of the default one without `spec`), evenly from it, and a label for each.
 
@@ -158,13 +163,13 @@ def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -
     drawn = render(name, spec, size_px, rows)
     columns = [drawn[label].values for label in STIMULI[name].labels]
     names = [[_brief(value) for value in values] for values in zip(*columns, strict=True)]
-    return drawn.values, [f"{first}\n{' '.join(rest)}" for first, *rest in names]
+    return drawn.values, ["\n".join([first, *wrap(" ".join(rest), LABEL_WIDTH)]) for first, *rest in names]
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, (int, float, np.number)):
         return "" if np.isnan(value) else f"{value:g}"
-    return str(value)[:16]
+    return str(value)[:LABEL_WIDTH]
 
 
 def stimulus_digest(name: str, spec: StimuliSpec) -> str:
