@@ -674,13 +674,26 @@ def test_unknown_set_names_the_nearest(ask):
         *(
             ("curve_controls", StimuliSpec(curve_controls=CurveControlStimuli(**change)))
             for change in (
-                {"orientations": 40}, {"curvatures": (3.0,)}, {"variants": ("thin_dark",)}, {"corner_deg": 80.0},
-                {"arc_length_deg": 90.0}, {"stroke": 0.03}, {"contrast": 0.4}, {"seed": 1}, {"scale": 0.5},
+                {"orientations": 40},
+                {"curvatures": (3.0,)},
+                {"variants": ("thin_dark",)},
+                {"corner_deg": 80.0},
+                {"arc_length_deg": 90.0},
+                {"stroke": 0.03},
+                {"contrast": 0.4},
+                {"seed": 1},
+                {"scale": 0.5},
             )
         ),
         *(
             ("gratings", StimuliSpec(gratings=GratingStimuli(**change)))
-            for change in ({"orientations": 4}, {"frequencies_cpi": (3.0,)}, {"phases": 2}, {"contrast": 0.3}, {"scale": 0.5})
+            for change in (
+                {"orientations": 4},
+                {"frequencies_cpi": (3.0,)},
+                {"phases": 2},
+                {"contrast": 0.3},
+                {"scale": 0.5},
+            )
         ),
         *(
             ("colours", StimuliSpec(colours=ColourStimuli(**change)))

@@ -107,9 +107,15 @@ def render(spec: FolderStimuli, chosen: xr.Dataset, size_px: int, interpolation:
     out = np.empty((chosen.sizes[STIMULUS], 3, size_px, size_px), dtype=np.float32)
     for row, name in enumerate(chosen["file"].values):
         image = _listed(path.parent, str(name), hashes[str(name)])
-        square = ImageOps.fit(image, (size_px, size_px), resampling)
+        square = _centred_square(image).resize((size_px, size_px), resampling)
         out[row] = np.moveaxis(np.asarray(square, dtype=np.float32), 2, 0) / np.float32(255)
     return out
+
+
+def _centred_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _listed(folder: Path, name: str, sha256: str) -> Image.Image:
