@@ -214,8 +214,8 @@ def test_grating_table_holds_every_combination_once():
 
 
 def test_gratings_that_an_image_cannot_show_are_refused():
-    with pytest.raises(StimulusError, match=r"gratings of 24 cycles.*at least 48 px.*have 40; lower stimuli.gratings"):
-        stimuli.render("gratings", StimuliSpec(), 40, slice(1))
+    with pytest.raises(StimulusError, match=r"gratings of 24 cycles.*at least 60 px.*have 50; lower stimuli.gratings"):
+        stimuli.render("gratings", StimuliSpec(), 50, slice(1))
 
 
 # Colours
@@ -312,7 +312,7 @@ def test_every_set_can_label_a_sheet(name):
         with pytest.raises(StimulusError, match=r"'folder' is empty.*stimuli.folder.manifest"):
             stimuli.sheet(name, 48, 5)
         return
-    images, labels = stimuli.sheet(name, 48, 5)
-    assert images.shape == (5, 3, 48, 48)
+    images, labels = stimuli.sheet(name, 64, 5)
+    assert images.shape == (5, 3, 64, 64)
     assert len(labels) == 5
     assert all(label.strip() for label in labels)

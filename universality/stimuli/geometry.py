@@ -14,11 +14,11 @@ from universality.errors import StimulusError
 Array = NDArray[np.float64]
 
 
-def refuse_aliases(what: str, cpi: float, size_px: int, key: str) -> None:
-    """Raise `StimulusError` if images of `size_px` cannot show `cpi` cycles / image side: a cycle needs two pixels."""
-    if cpi > size_px / 2:
+def refuse_aliases(what: str, cpi: float, size_px: int, key: str, px_per_cycle: float = 2.0) -> None:
+    """Raise `StimulusError` if images of `size_px` cannot show `cpi` cycles / image side, each of `px_per_cycle` px."""
+    if cpi * px_per_cycle > size_px:
         raise StimulusError(
-            f"{what} of {cpi:g} cycles / image side need images of at least {2 * cpi:g} px, this network's have "
+            f"{what} of {cpi:g} cycles / image side need images of at least {px_per_cycle * cpi:g} px, this network's have "
             f"{size_px}; lower {key} or raise the scale"
         )
 
@@ -34,7 +34,10 @@ def turned_grid(
 
 
 def coverage(distance: Array, size_px: int, scale: float = 1.0) -> Array:
-    """Return the covered share of each pixel from signed distances (negative inside), anti-aliased over one pixel."""
+    """Return the covered share of each pixel from signed distances (negative inside), anti-aliased over one pixel.
+
+    A stroke of w < 1 px gets (1 + w)^2 / 4 px of ink instead of w.
+    """
     return np.asarray(np.clip(0.5 - distance * (size_px * scale), 0.0, 1.0))
 
 

@@ -3,7 +3,8 @@
 The orientation is the direction across the stripes, towards which the phase advances, clockwise from +x with y pointing
 down, in degrees. Half a turn more is the same grating with the phase reversed, so orientations divide 180 degrees. Value:
 ``background + contrast cos(2 pi cpi t + phase)``, t the distance from the middle along the orientation in scale x image
-side. Sampled at the pixels' centres; below half a cycle a pixel nothing is aliased, and more is refused.
+side. Sampled at the pixels' centres; frequencies that leave a cycle less than 2.5 px are refused, because at 2 px the
+phase would decide whether anything is seen.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from universality.stimuli.geometry import refuse_aliases, turned_grid
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1
+PX_PER_CYCLE = 2.5
 
 
 def parameters(spec: GratingStimuli) -> xr.Dataset:
@@ -46,7 +48,8 @@ def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency.
     """
     del interpolation
-    refuse_aliases("gratings", max(spec.frequencies_cpi) / spec.scale, size_px, "stimuli.gratings.frequencies_cpi")
+    highest = max(spec.frequencies_cpi) / spec.scale
+    refuse_aliases("gratings", highest, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
     columns = ("orientation_deg", "cpi", "phase_deg")
     difference = np.stack(
         [
