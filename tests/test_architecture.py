@@ -18,6 +18,7 @@ LEVELS = (
     ("receptive_field", "extraction", "store", "detectors"),
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
+    ("checks",),
     ("correspondence",),
     ("figures",),
     ("report",),

@@ -286,3 +286,20 @@ def test_installed_command_reports_a_mistake_without_a_traceback(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr == "error: job 'none.toml' does not exist; check the path\n"
+
+
+def test_stimuli_are_listed_and_drawn(monkeypatch, capsys, tmp_path):
+    status, out, _ = command(monkeypatch, capsys, "stimuli", "list")
+    assert status == 0
+    assert all(name in out for name in ("curves", "high_low", "shapes", "natural"))
+    sheet = tmp_path / "new" / "sheet.png"
+    status, _, err = command(monkeypatch, capsys, "stimuli", "show", "high_low", "--images", "6", "--out", sheet)
+    assert status == 0, err
+    assert sheet.stat().st_size > 5000
+
+
+def test_unknown_stimuli_are_refused_in_one_sentence(monkeypatch, capsys, tmp_path):
+    status, _, err = command(monkeypatch, capsys, "stimuli", "show", "curvs", "--out", tmp_path / "sheet.png")
+    assert status == 1
+    assert_one_sentence(err, "unknown stimulus set 'curvs'; did you mean 'curves'")
+    assert not (tmp_path / "sheet.png").exists()

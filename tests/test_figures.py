@@ -161,3 +161,33 @@ def test_settings_of_the_user_stay_as_they_were(similarity):
     before = dict(mpl.rcParams)
     figures.similarity_heatmaps(similarity)
     assert dict(mpl.rcParams) == before
+
+
+def test_contact_sheet_draws_every_image_under_its_label():
+    images = np.random.default_rng(0).random((14, 3, 8, 8), dtype=np.float32)
+    figure = figures.contact_sheet(images, [f"image {k}" for k in range(14)])
+    drawn = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in drawn] == [f"image {k}" for k in range(14)]
+    np.testing.assert_allclose(drawn[13].images[0].get_array(), np.moveaxis(images[13], 0, 2))
+
+
+def test_group_comparison_draws_every_pair_and_its_nulls():
+    pairs = pd.DataFrame(
+        {
+            "model_a": ["a", "a", "b"], "model_b": ["b", "c", "c"], "measure": "cka_linear_debiased",
+            "value": [0.7, 0.4, 0.3], "value_untrained": [0.1, 0.2, 0.3], "value_haar": [0.7, 0.4, 0.3],
+            "value_shuffled": 0.0,
+            "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True),
+        }
+    )  # fmt: skip
+    groups = pd.DataFrame(
+        {"group": ["seed", "diet"], "measure": "cka_linear_debiased", "pairs": [1, 2], "value": [0.7, 0.35],
+         "low": [np.nan, 0.3], "high": [np.nan, 0.4]}
+    )  # fmt: skip
+    ax = figures.group_comparison(pairs, groups).axes[0]
+    points = {
+        line.get_label(): line.get_xdata().tolist() for line in ax.get_lines() if not line.get_label().startswith("_")
+    }
+    assert points["trained"] == [0.7, 0.4, 0.3]
+    assert points["untrained twins"] == [0.1, 0.2, 0.3]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["seed\n(1 pairs)", "diet\n(2 pairs)"]

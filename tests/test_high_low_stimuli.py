@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from universality import stimuli
+from universality.errors import StimulusError
 from universality.spec import HighLowStimuli, StimuliSpec
 from universality.stimuli import high_low
 
@@ -82,7 +83,7 @@ def test_table_holds_every_combination_once():
 def test_table_states_its_units():
     table = stimuli.parameters("high_low", StimuliSpec())
     assert table["orientation_deg"].attrs["units"] == "degrees"
-    assert table["high_cpi"].attrs["units"] == "cycles / image side"
+    assert table["high_cpi"].attrs["units"] == "cycles / (scale x image side)"
 
 
 def test_render_labels_what_it_draws():
@@ -274,10 +275,27 @@ def test_a_subset_equals_the_same_rows_of_all():
 
 def test_drawing_leaves_the_kept_textures_as_they_are():
     spec = HighLowStimuli()
-    before = high_low._texture(14.0, spec.seed, 0, 0, 32).copy()
+    before = high_low._texture(14.0, spec.seed, 0, 0, 40, 1.0).copy()
     for kind in ("high_low", "contrast_edge", "full_high"):
-        drawn(kind, 30, size=32)
-    np.testing.assert_array_equal(high_low._texture(14.0, spec.seed, 0, 0, 32), before)
+        drawn(kind, 30, size=40)
+    np.testing.assert_array_equal(high_low._texture(14.0, spec.seed, 0, 0, 40, 1.0), before)
+
+
+def test_frequency_that_the_pixels_cannot_show_is_refused():
+    with pytest.raises(StimulusError, match=r"19 cycles / image side need images of at least 38 px, came 32 px"):
+        drawn("high_low", 30, size=32, base=19.0)
+
+
+@pytest.mark.parametrize(("colour", "axis"), [("red_green", (1, -1, 0)), ("blue_yellow", (-1, -1, 1))])
+def test_colour_takes_the_place_of_grey(colour, axis):
+    grey, tinted = (
+        high_low.render(
+            HighLowStimuli(colour=name), high_low.parameters(HighLowStimuli()).isel(stimulus=[300, 500]), 64, "bicubic"
+        )
+        for name in ("grey", colour)
+    )
+    for channel, sign in enumerate(axis):
+        np.testing.assert_allclose(tinted[:, channel] - 0.5, sign * (grey[:, 0] - 0.5), atol=1e-6)
 
 
 def test_regression_pin_of_the_pixels():

@@ -182,7 +182,7 @@ def test_scale_halves_radius_and_stroke():
 
 def test_scaled_textures_that_an_image_cannot_show_are_refused():
     spec = StimuliSpec(high_low=HighLowStimuli(scale=0.25))
-    with pytest.raises(StimulusError, match=r"of 76 cycles.*at least 152 px.*have 64.*or raise the scale"):
+    with pytest.raises(StimulusError, match=r"of 40 cycles.*at least 80 px, came 64 px.*or raise the scale"):
         stimuli.render("high_low", spec, 64, slice(1))
 
 

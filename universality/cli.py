@@ -286,6 +286,55 @@ def stimuli_manifest(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) 
     _stdout().print(escape(f"{path}: {count} images"), highlight=False, soft_wrap=True)
 
 
+@app.command("detectors")
+def detectors_command(
+    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    family: Annotated[str, typer.Option("--family", help="Family whose own rule is applied.")] = "curve",
+    definition: Annotated[
+        Path | None, typer.Option("--definition", help="TOML file with a definition of your own.", metavar="FILE")
+    ] = None,
+    threshold: Annotated[
+        str | None, typer.Option("--threshold", help="Criterion whose threshold is moved.", metavar="COLUMN")
+    ] = None,
+) -> None:
+    """Apply a definition of detectors to a run's units: rates beside the untrained twins', without extracting anew.
+
+    Example: universality detectors data/runs/quickstart --family curve --threshold invariance
+    """
+    import numpy as np
+
+    from universality import detectors, schema
+    from universality.figures import short
+    from universality.runs import open_run
+    from universality.spec import read_definition
+
+    units = open_run(run_path).units
+    if definition is None:
+        chosen = detectors.definition_of(family)
+    else:
+        spec = read_definition(definition)
+        chosen = detectors.of_spec(spec, detectors.FAMILIES[spec.base].rule, schema.UNITS.names)
+    console = _stdout()
+    for criterion in chosen.criteria:
+        console.print(
+            escape(f"{criterion.column} {criterion.op} {criterion.threshold:g}: {criterion.reason}"),
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    table = Table(title=f"{chosen.name} ({chosen.family})", title_justify="left")
+    for name in ("model", "tap", "units", "detectors", "share", "untrained units", "untrained detectors", "share"):
+        table.add_column(name, justify="left" if name in ("model", "tap") else "right", overflow="fold")
+    for row in detectors.rates(chosen, units).to_dict("records"):
+        counts = str(row["n_units"]), str(row["n_detectors"]), f"{row['share']:.1%}"
+        untrained = str(row["n_units_untrained"]), str(row["n_detectors_untrained"]), f"{row['share_untrained']:.2%}"
+        table.add_row(short(str(row["model"])), str(row["tap"]), *counts, *untrained)
+    console.print(table)
+    if threshold is not None:
+        values = units.loc[units["family"] == chosen.family, threshold] if threshold in units else np.array([])
+        grid = np.unique(np.nanquantile(values, np.linspace(0.02, 0.98, 13))) if len(values) else np.zeros(1)
+        moved = detectors.threshold_curve(chosen, units, threshold, grid.tolist())
+        console.print(moved.to_string(index=False, float_format=lambda x: f"{x:.4g}"), highlight=False)
+
+
 @app.command("measures")
 def measures_command(
     name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,

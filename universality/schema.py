@@ -275,6 +275,13 @@ UNITS = Table(
         Column("failed", "string", "1", "names", "criteria of the family's rule that are not met; empty for none"),
         Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
         Column("detector", "bool", "1", "true | false", "passes the family's rule"),
+        Column(
+            "level",
+            "string",
+            "1",
+            "strict | standard | early",
+            "published form, detector, or detector but for its answer to the opposite; empty for none",
+        ),
         Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
         Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),
         Column("tuning_sigma", "floats", "sigma", "any", "tuning curve over evenly spaced orientations from 0 degrees"),

@@ -501,6 +501,25 @@ class Job(Spec):
         return [pair for pair in pairs if frozenset(pair) in wanted]
 
 
+class CriterionSpec(Spec):
+    """One criterion of a definition of one's own."""
+
+    column: str = Field(description="column of the table units")
+    op: Literal[">", ">=", "<", "<="]
+    threshold: Float = Field(description="in the column's unit")
+    reason: str = Field(min_length=3, description="why it is there")
+
+
+class DefinitionSpec(Spec):
+    """A definition of one's own for a family, applied to the table ``units`` of a run."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    base: Literal["curve", "high_low_frequency"] = Field(description="family whose stimuli and columns it uses")
+    inherit: bool = Field(True, description="keep the base's criteria; one of the same column and side replaces it")
+    note: str = ""
+    criteria: Annotated[tuple[CriterionSpec, ...], Field(min_length=1)]
+
+
 S = TypeVar("S", bound=Spec)
 
 _BRIEF = reprlib.Repr()  # unlike repr, it ends at any depth
@@ -581,6 +600,11 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 def read_card(path: Path) -> ModelCard:
     """Read a model card; raise `CardError` if it is malformed."""
     return validate(ModelCard, parse_toml(path, "model card", CardError), f"model card '{path}'", CardError)
+
+
+def read_definition(path: Path) -> DefinitionSpec:
+    """Read a definition of detectors; raise `JobError` if it is malformed."""
+    return validate(DefinitionSpec, parse_toml(path, "definition", JobError), f"definition '{path}'", JobError)
 
 
 def read_job(path: Path) -> Job:

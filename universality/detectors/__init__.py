@@ -27,8 +27,10 @@ from universality.detectors.curve import (
     curve_table,
     preference_spread_deg,
 )
+from universality.detectors.definition import Definition, apply, of_rule, of_spec, rates, threshold_curve
 from universality.detectors.high_low import HighLowGrid, HighLowResponses, high_low_responses, high_low_table
 from universality.detectors.rules import STRONG_PEAK_SIGMA, Criterion, Rule, Sigma, within
+from universality.errors import JobError, did_you_mean
 from universality.tuning import Array
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Criterion",
     "CurveGrid",
     "CurveResponses",
+    "Definition",
     "Family",
     "Grid",
     "HighLowGrid",
@@ -44,11 +47,16 @@ __all__ = [
     "Responses",
     "Rule",
     "Sigma",
+    "apply",
     "curve_responses",
     "curve_table",
+    "definition_of",
     "high_low_responses",
     "high_low_table",
+    "of_spec",
     "preference_spread_deg",
+    "rates",
+    "threshold_curve",
     "within",
 ]
 
@@ -106,3 +114,10 @@ FAMILIES: dict[str, Family] = {
         ),
     )
 }  # fmt: skip
+
+
+def definition_of(family: str) -> Definition:
+    """Return the package's own definition of a family; raise `JobError` with the nearest name if there is none."""
+    if family not in FAMILIES:
+        raise JobError(f"unknown family '{family}'{did_you_mean(family, FAMILIES)}")
+    return of_rule(family, FAMILIES[family].rule)

@@ -47,6 +47,15 @@ INVARIANT = Rule(
         Criterion("curve_over_line", ">", 1.2, "prefers a curve to the straight line of the same tangent"),
         Criterion("echo", "<", 0.3, "does not answer to the opposite curve, as an edge detector does"),
     ),
+    # Cammarata et al. 2020 for family 3b of InceptionV1: R1 0.89 to 0.96, FWHM 29 to 69 degrees, echo 0.01.
+    strict=(
+        Criterion("r1", ">=", 0.8, "as selective as the published family"),
+        Criterion("fwhm_deg", ">=", 25.0, "not narrower than the published family"),
+        Criterion("fwhm_deg", "<=", 75.0, "not wider than the published family"),
+        Criterion("echo", "<=", 0.1, "silent for the opposite curve"),
+        Criterion("curve_over_line", ">=", 1.3, "clearly better than a line"),
+    ),
+    waived_early=("echo",),
 )
 NAIVE = Rule(
     "naive",

@@ -49,6 +49,14 @@ BOUNDARY = Rule(
         Criterion("over_contrast_edge", ">", 1.3, "not a detector of contrast edges"),
         Criterion("over_luminance_edge", ">", 1.3, "not a detector of luminance edges"),
     ),
+    # Schubert et al. 2021: R1 .74 to .78, FWHM 107 to 133 degrees, opposite at most .005, near 0 at a ratio of 1.
+    strict=(
+        Criterion("fwhm_deg", ">=", 90.0, "not narrower than published units"),
+        Criterion("fwhm_deg", "<=", 150.0, "not wider than published units"),
+        Criterion("echo", "<=", 0.1, "silent for the boundary the other way round"),
+        Criterion("over_same_frequency", ">=", 10.0, "nearly silent where both sides have one frequency"),
+    ),
+    waived_early=("echo",),
 )
 NAIVE = Rule(
     "naive",

@@ -35,16 +35,35 @@ class Criterion:
         return _OPERATORS[self.op](values, self.threshold)
 
 
-_OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {">": operator.gt, "<": operator.lt, "<=": operator.le}
+_OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
+LEVELS = ("strict", "standard", "early")
+"""Of a definition: published families, what this package counts, and forms that still answer to the opposite."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A named definition. `tuned` criteria select tuned, invariant units; `specific` ones reject what only looks alike."""
+    """A named definition.
+
+    Attributes
+    ----------
+    tuned : criteria that select tuned, invariant units
+    specific : criteria that reject what only looks alike; with `tuned` they make a detector (level ``standard``)
+    strict : further criteria, those of published families (level ``strict``)
+    waived_early : columns whose criteria a unit of an early layer need not meet (level ``early``)
+    """
 
     name: str
     tuned: tuple[Criterion, ...]
     specific: tuple[Criterion, ...]
+    strict: tuple[Criterion, ...] = ()
+    waived_early: tuple[str, ...] = ()
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Everything a detector has to meet."""
+        return (*self.tuned, *self.specific)
 
 
 @dataclass(frozen=True)
@@ -112,15 +131,28 @@ def naive_columns(variants: Array, angles_deg: Array) -> tuple[dict[str, Array],
 
 
 def judged(table: pd.DataFrame, rule: Rule, naive: Rule) -> pd.DataFrame:
-    """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, strong, naive_detector."""
-    criteria = (*rule.tuned, *rule.specific)
-    passed = np.stack([c.passes(table[c.column]).to_numpy() for c in criteria], axis=1)
-    table["failed"] = [", ".join(c.column for c, ok in zip(criteria, row, strict=True) if not ok) for row in passed]
+    """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, level, strong, naive_detector."""
+    table["failed"] = failed(table, rule.criteria)
     table["tuned"] = _all_pass(table, rule.tuned) & table["live"]
     table["detector"] = table["tuned"] & _all_pass(table, rule.specific)
+    table["level"] = _levels(table, rule)
     table["strong"] = table["detector"] & (table["peak_sigma"] > STRONG_PEAK_SIGMA)
     table["naive_detector"] = _all_pass(table, (*naive.tuned, *naive.specific)) & table["live"]
     return table
+
+
+def failed(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> list[str]:
+    """Return for each unit the columns whose criteria it does not meet, joined by commas."""
+    passed = np.stack([c.passes(table[c.column]).to_numpy() for c in criteria], axis=1)
+    return [", ".join(c.column for c, ok in zip(criteria, row, strict=True) if not ok) for row in passed]
+
+
+def _levels(table: pd.DataFrame, rule: Rule) -> NDArray[np.object_]:
+    """Return the highest level that each unit reaches, or an empty string."""
+    kept = tuple(c for c in rule.criteria if c.column not in rule.waived_early)
+    early = _all_pass(table, kept) & table["live"]
+    strict = table["detector"] & _all_pass(table, rule.strict) if rule.strict else table["detector"] & False
+    return np.select([strict, table["detector"], early], LEVELS, default="").astype(object)
 
 
 def _all_pass(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> pd.Series:

@@ -113,13 +113,20 @@ def _gram_tile(views: Sequence[View], rows: tuple[int, int], columns: tuple[int,
             xp = array_api_compat.array_namespace(a)
             shape = (len(views), a.shape[0], b.shape[0])
             stack = xp.empty(shape, dtype=a.dtype, device=array_api_compat.device(a))
-        product = a @ b.T
-        product -= float(means[i])
-        if rows == columns:
-            same = xp.arange(a.shape[0], device=array_api_compat.device(a))
-            product[same, same] = 0.0
-        stack[i, :, :] = product
+        _product_into(stack, i, a, b, xp)
+    stack -= xp.asarray(means, dtype=stack.dtype, device=array_api_compat.device(stack))[:, None, None]
+    if rows == columns:
+        same = xp.arange(stack.shape[1], device=array_api_compat.device(stack))
+        stack[:, same, same] = 0.0
     return xp.reshape(stack, (len(views), -1))
+
+
+def _product_into(stack: Any, i: int, a: Any, b: Any, xp: Any) -> None:
+    # The standard has no out=; without it every tile is written twice, which is a tenth of the time on a CPU.
+    if array_api_compat.is_numpy_namespace(xp):
+        np.matmul(a, b.T, out=stack[i])
+    else:
+        stack[i, :, :] = a @ b.T
 
 
 def _own_product(stack: Any) -> Array:

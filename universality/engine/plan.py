@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _READING_BYTES = 24
 """Bytes per value while a tile is read: as stored, widened and made ready, each at most 8."""
-_CAPS = {True: (1024, 256, 1024), False: (8192, 2048, 8192)}
+_CAPS = {True: (1024, 192, 1024), False: (8192, 2048, 8192)}
 """Largest rows, Gram edge and columns: on a CPU a tile stays near the cache, elsewhere few large products are best."""
 
 

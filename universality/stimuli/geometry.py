@@ -18,8 +18,8 @@ def refuse_aliases(what: str, cpi: float, size_px: int, key: str, px_per_cycle: 
     """Raise `StimulusError` if images of `size_px` cannot show `cpi` cycles / image side, each of `px_per_cycle` px."""
     if cpi * px_per_cycle > size_px:
         raise StimulusError(
-            f"{what} of {cpi:g} cycles / image side need images of at least {px_per_cycle * cpi:g} px, this network's have "
-            f"{size_px}; lower {key} or raise the scale"
+            f"{what} of {cpi:g} cycles / image side need images of at least {px_per_cycle * cpi:g} px, came {size_px} px; "
+            f"lower {key} or raise the scale"
         )
 
 

@@ -48,8 +48,8 @@ def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency.
     """
     del interpolation
-    highest = max(spec.frequencies_cpi) / spec.scale
-    refuse_aliases("gratings", highest, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
+    highest = float(chosen["cpi"].max())
+    refuse_aliases("gratings", highest / spec.scale, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
     columns = ("orientation_deg", "cpi", "phase_deg")
     difference = np.stack(
         [

@@ -78,7 +78,8 @@ def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency: two pixels a cycle are the least.
     """
     del interpolation
-    refuse_aliases("high-low stimuli", max(spec.base_cpi) / spec.scale, size_px, "stimuli.high_low.base_cpi")
+    highest = max((cpi for cpi in chosen["high_cpi"].values if not np.isnan(cpi)), default=0.0)
+    refuse_aliases("high-low stimuli", highest / spec.scale, size_px, "stimuli.high_low.base_cpi")
     columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
     difference = np.stack(
         [

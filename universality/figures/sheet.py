@@ -1,0 +1,28 @@
+"""Contact sheets of stimuli."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from universality.figures.style import DOUBLE_MM, MM, style
+
+
+def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12) -> Figure:
+    """Draw images (image, channel, y, x) in [0, 1], row by row, each under its label."""
+    rows = -(-len(images) // columns)
+    height = DOUBLE_MM / columns + 2.5 * max((label.count("\n") + 1 for label in labels), default=0)
+    with style():
+        figure = Figure(figsize=(DOUBLE_MM * MM, rows * height * MM))
+        figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
+        for ax, image, label in itertools.zip_longest(
+            figure.subplots(rows, columns, squeeze=False).ravel(), images, labels
+        ):
+            ax.set_axis_off()
+            if image is not None:
+                ax.imshow(np.moveaxis(image, 0, 2), vmin=0, vmax=1, interpolation="nearest")
+                ax.set_title(label, fontsize=5, pad=1)
+    return figure
