@@ -180,11 +180,20 @@ def test_exif_orientation_is_applied(tmp_path, orientation, upright):
     np.testing.assert_allclose(shown(tmp_path, square, exif=exif), upright(square), atol=1e-3)
 
 
-def test_exif_orientation_is_applied_to_grey_too(tmp_path):
+def in_mode(mode):
+    """A picture of 40 x 40 px in which the first channel tells its sides apart."""
+    first = np.ascontiguousarray(COLOURED[:, :40, 0])
+    if mode == "RGBA":
+        return np.stack([first, first, first, np.full_like(first, 255)], axis=2)
+    return first.astype(np.uint16) * 257 if mode == "I;16" else first
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGBA"])
+def test_exif_orientation_is_applied_in_every_mode(tmp_path, mode):
     exif = Image.Exif()
     exif[0x0112] = 6
-    grey = np.ascontiguousarray(COLOURED[:, :40, 0])
-    np.testing.assert_allclose(shown(tmp_path, grey, exif=exif)[..., 1], np.rot90(grey, -1), atol=1e-3)
+    came = shown(tmp_path, in_mode(mode), exif=exif)
+    np.testing.assert_allclose(came[..., 0], np.rot90(in_mode("L"), -1), atol=1e-3)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):

@@ -122,10 +122,8 @@ def _phases(size_px: int, seed: int) -> Array:
     k = np.rint(np.fft.fftfreq(size_px) * size_px).astype(np.int64)
     ky, kx = (part.ravel() for part in np.meshgrid(k, k, indexing="ij"))
     ring = np.maximum(np.abs(ky), np.abs(kx))
-    # Ring by ring outwards: a larger image draws the smaller one's phases first. An even size lacks the positive half of
-    # its outermost ring, so the negative one comes first.
-    outer = (ky == ring) | (kx == ring)
-    order = np.lexsort((kx, ky, outer, ring))
+    # Ring by ring outwards: a larger image draws the smaller one's phases first.
+    order = np.lexsort((kx, ky, ring))
     drawn = np.empty(order.size)
     drawn[order] = np.random.default_rng(seed).uniform(0.0, 2 * np.pi, order.size)
     phases = drawn.reshape(size_px, size_px)
