@@ -2,8 +2,8 @@
 
 Policy ``same_field_of_view``: every network sees the same scenes. Sizes are stated in image sides and every network
 gets the set rendered at its own input size, with its own normalisation, so one stimulus covers the same part of the
-field of view everywhere while its size in px differs. A new kind of stimulus is one file, one
-class of its parameters in `universality.spec`, and one line in `STIMULI`.
+field of view everywhere while its size in px differs. A new kind of stimulus is one file, one class of
+its parameters in `universality.spec`, and one line in `STIMULI`.
 """
 
 from __future__ import annotations
