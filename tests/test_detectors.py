@@ -364,7 +364,7 @@ def test_order_of_the_stimuli_matters_where_labels_do_not_follow():
 
 def test_grid_holds_every_stimulus_at_its_place():
     grid = CurveGrid.of(PARAMETERS.isel(stimulus=np.random.default_rng(1).permutation(THETA.size)))
-    assert grid.rows.shape == (4, 4, 36)
+    assert grid.rows.shape == (1, 4, 4, 36)
     assert sorted(grid.rows.ravel()) == list(range(THETA.size))
     assert grid.curvatures[0] == 0.0
     own = CurveGrid.of(PARAMETERS)

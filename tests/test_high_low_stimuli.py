@@ -83,7 +83,7 @@ def test_table_holds_every_combination_once():
 def test_table_states_its_units():
     table = stimuli.parameters("high_low", StimuliSpec())
     assert table["orientation_deg"].attrs["units"] == "degrees"
-    assert table["high_cpi"].attrs["units"] == "cycles / image side"
+    assert table["high_cpi"].attrs["units"] == "cycles / (scale x image side)"
 
 
 def test_render_labels_what_it_draws():
@@ -275,10 +275,10 @@ def test_a_subset_equals_the_same_rows_of_all():
 
 def test_drawing_leaves_the_kept_textures_as_they_are():
     spec = HighLowStimuli()
-    before = high_low._texture(14.0, spec.seed, 0, 0, 40).copy()
+    before = high_low._texture(14.0, spec.seed, 0, 0, 40, 1.0).copy()
     for kind in ("high_low", "contrast_edge", "full_high"):
         drawn(kind, 30, size=40)
-    np.testing.assert_array_equal(high_low._texture(14.0, spec.seed, 0, 0, 40), before)
+    np.testing.assert_array_equal(high_low._texture(14.0, spec.seed, 0, 0, 40, 1.0), before)
 
 
 def test_frequency_that_the_pixels_cannot_show_is_refused():

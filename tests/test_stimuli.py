@@ -16,8 +16,18 @@ from universality import stimuli
 from universality.errors import StimulusError
 from universality.pocket import shapes as generator
 from universality.pocket import training
-from universality.spec import CurveStimuli, HighLowStimuli, NaturalStimuli, ShapeStimuli, StimuliSpec
-from universality.stimuli import curves, high_low, natural, shapes
+from universality.spec import (
+    ColourStimuli,
+    CurveControlStimuli,
+    CurveStimuli,
+    GratingStimuli,
+    HighLowStimuli,
+    NaturalStimuli,
+    RotatedStimuli,
+    ShapeStimuli,
+    StimuliSpec,
+)
+from universality.stimuli import colours, curve_controls, curves, gratings, high_low, natural, rotated, shapes
 
 VARIANTS = ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
 SIZE = 128
@@ -30,6 +40,8 @@ def drawn(orientation, curvature, variant, size=SIZE, spec=None):
             "orientation_deg": ("stimulus", [float(orientation)]),
             "curvature": ("stimulus", [float(curvature)]),
             "variant": ("stimulus", [variant]),
+            "jitter_x": ("stimulus", [0.0]),
+            "jitter_y": ("stimulus", [0.0]),
         }
     )
     return curves.render(spec or CurveStimuli(), chosen, size, "bicubic")[0, 0].astype(np.float64)
@@ -70,7 +82,7 @@ def test_curve_table_holds_every_combination_once():
 def test_curve_table_states_its_units():
     table = stimuli.parameters("curves", StimuliSpec())
     assert table["orientation_deg"].attrs["units"] == "degrees"
-    assert table["curvature"].attrs["units"] == "1 / image side"
+    assert table["curvature"].attrs["units"] == "1 / (scale x image side)"
 
 
 def test_render_labels_what_it_draws():
@@ -81,7 +93,7 @@ def test_render_labels_what_it_draws():
     assert images.dtype == np.float32
     assert images.attrs["size_px"] == 16
     assert images.attrs["policy"] == spec.policy
-    assert set(images.coords) == {"variant", "curvature", "orientation_deg"}
+    assert set(images.coords) == {"variant", "curvature", "orientation_deg", "jitter_x", "jitter_y"}
 
 
 # Curves: orientation
@@ -654,6 +666,43 @@ def test_unknown_set_names_the_nearest(ask):
         ("shapes", StimuliSpec(shapes=ShapeStimuli(images=145))),
         ("shapes", StimuliSpec(shapes=ShapeStimuli(diet="sharp"))),
         ("shapes", StimuliSpec(shapes=ShapeStimuli(seed=1))),
+        ("curves", StimuliSpec(curves=CurveStimuli(arc_length_deg=90.0))),
+        ("curves", StimuliSpec(curves=CurveStimuli(jitter=2))),
+        ("curves", StimuliSpec(curves=CurveStimuli(jitter_span=0.1))),
+        ("curves", StimuliSpec(curves=CurveStimuli(scale=0.5))),
+        ("high_low", StimuliSpec(high_low=HighLowStimuli(scale=0.5))),
+        *(
+            ("curve_controls", StimuliSpec(curve_controls=CurveControlStimuli(**change)))
+            for change in (
+                {"orientations": 40},
+                {"curvatures": (3.0,)},
+                {"variants": ("thin_dark",)},
+                {"corner_deg": 80.0},
+                {"arc_length_deg": 90.0},
+                {"stroke": 0.03},
+                {"contrast": 0.4},
+                {"seed": 1},
+                {"scale": 0.5},
+            )
+        ),
+        *(
+            ("gratings", StimuliSpec(gratings=GratingStimuli(**change)))
+            for change in (
+                {"orientations": 4},
+                {"frequencies_cpi": (3.0,)},
+                {"phases": 2},
+                {"contrast": 0.3},
+                {"scale": 0.5},
+            )
+        ),
+        *(
+            ("colours", StimuliSpec(colours=ColourStimuli(**change)))
+            for change in ({"hues": 6}, {"saturations": (1.0,)}, {"orientations": 4}, {"disc": 0.5})
+        ),
+        *(
+            ("rotated", StimuliSpec(rotated=RotatedStimuli(**change)))
+            for change in ({"crops": (1,)}, {"orientations": 12}, {"aperture": 0.9}, {"min_side_px": 97}, {"seed": 1})
+        ),
     ],
 )
 def test_digest_changes_with_its_own_spec_only(name, changed):
@@ -674,10 +723,14 @@ def changed_digests(monkeypatch, module, version):
     [
         (curves, {"curves"}),
         (high_low, {"high_low"}),
-        (natural, {"natural"}),
+        (natural, {"natural", "rotated"}),  # rotated crops are natural ones
+        (curve_controls, {"curve_controls"}),
+        (gratings, {"gratings"}),
+        (colours, {"colours"}),
+        (rotated, {"rotated"}),
         (shapes, {"shapes", "natural"}),  # natural sets may hold shapes
     ],
-    ids=["curves", "high_low", "natural", "shapes"],
+    ids=lambda value: value.__name__.rsplit(".")[-1] if hasattr(value, "__name__") else "",
 )
 def test_digest_changes_with_the_renderer(monkeypatch, module, changed):
     assert changed_digests(monkeypatch, module, "RENDERER_VERSION") == changed

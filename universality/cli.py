@@ -236,15 +236,15 @@ def zoo_train(
 
 @stimuli_app.command("list")
 def stimuli_list() -> None:
-    """List the stimulus sets with their default size and parameters."""
+    """List the stimulus sets with their default size and parameters; folder has images once a manifest is named."""
     from universality.spec import StimuliSpec
-    from universality.stimuli import STIMULI, parameters
+    from universality.stimuli import STIMULI
 
     table = Table()
     for name in ("set", "images by default", "parameters"):
         table.add_column(name)
-    for name in STIMULI:
-        known = parameters(name, StimuliSpec())
+    for name, kind in STIMULI.items():
+        known = kind.parameters(getattr(StimuliSpec(), name))
         table.add_row(name, str(known.sizes["stimulus"]), ", ".join(str(c) for c in known.coords))
     _stdout().print(table)
 
@@ -255,19 +255,35 @@ def stimuli_show(
     out: Annotated[Path | None, typer.Option("--out", help="PNG file [default: NAME.png].", metavar="FILE")] = None,
     size: Annotated[int, typer.Option("--size", help="Side of the images, px.", min=8, max=1024)] = 64,
     images: Annotated[int, typer.Option("--images", help="At most so many, evenly from the set.", min=1)] = 96,
+    manifest: Annotated[str, typer.Option("--manifest", help="The manifest of the set folder.", metavar="FILE")] = "",
 ) -> None:
     """Draw a contact sheet of a stimulus set, each image under its parameters.
 
     Example: universality stimuli show curves --out curves.png
     """
     from universality.figures import contact_sheet
+    from universality.spec import FolderStimuli, StimuliSpec
     from universality.stimuli import sheet
 
-    drawn, labels = sheet(name, size, images)
+    drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)))
     path = out or Path(f"{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(drawn, labels).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
+
+
+@stimuli_app.command("manifest")
+def stimuli_manifest(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) -> None:
+    """Write FOLDER/manifest.toml, which makes the images in and below the folder a stimulus set.
+
+    It states each file's SHA-256 and, as its label, the subfolder it lies in. Folds (0 or 1) can be added by hand.
+
+    Example: universality stimuli manifest photographs
+    """
+    from universality.stimuli import write_manifest
+
+    path, count = write_manifest(folder)
+    _stdout().print(escape(f"{path}: {count} images"), highlight=False, soft_wrap=True)
 
 
 @app.command("detectors")

@@ -211,6 +211,11 @@ _COLOUR_MEANING = (
     "axis from the grey background along which a drawing differs: grey, red against green, blue against yellow"
 )
 
+Scale = Annotated[
+    Float,
+    Field(gt=0, le=2, description="shrinks the drawing about the middle: its lengths are in scale x image side"),
+]
+
 
 class CurveStimuli(Spec):
     """Arcs and straight lines through the middle of the image; see :mod:`universality.stimuli.curves`."""
@@ -225,6 +230,12 @@ class CurveStimuli(Spec):
     stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
     contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
     colour: Colour = Field("grey", description=_COLOUR_MEANING)
+    arc_length_deg: Float = Field(180.0, gt=0, le=180, description="extent of the arcs, degrees of their circle")
+    jitter: Int = Field(1, ge=1, le=9, description="so many by so many copies at places about the middle; 1 is none")
+    jitter_span: Float = Field(
+        0.03, gt=0, le=0.5, description="side of the square that the copies divide evenly, in image sides: one stride"
+    )
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _line_and_curves(self) -> CurveStimuli:
@@ -249,11 +260,63 @@ class HighLowStimuli(Spec):
     contrast: Float = Field(0.14, gt=0, le=0.5, description="standard deviation of the textures, in [0, 1] units")
     colour: Colour = Field("grey", description=_COLOUR_MEANING)
     seed: Int = Field(0, ge=0)
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _ratio_1(self) -> HighLowStimuli:
         if 1.0 not in self.ratios:
             raise ValueError("ratios must contain 1, the boundary between equal frequencies: it is the control")
+        return self
+
+
+class CurveControlStimuli(Spec):
+    """Corners, circles and phase-scrambled arcs; see :mod:`universality.stimuli.curve_controls`."""
+
+    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    curvatures: Annotated[
+        tuple[Annotated[Float, Field(ge=0.01, le=100)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((3.0, 5.0, 8.0, 12.0), description="1 / radius of the arcs that are controlled, in 1 / image side")
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
+    )
+    corner_deg: Float = Field(
+        90.0, gt=0, le=150, description="turn of the corners, extent of the arc whose ends they touch"
+    )
+    arc_length_deg: Float = Field(180.0, gt=0, le=180, description="extent of the arcs that are scrambled, degrees")
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin drawings, in image sides")
+    contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=_COLOUR_MEANING)
+    seed: Int = Field(0, ge=0, description="of the scrambled phases")
+    scale: Scale = 1.0
+
+
+class GratingStimuli(Spec):
+    """Sinusoidal gratings; see :mod:`universality.stimuli.gratings`."""
+
+    orientations: Int = Field(18, ge=4, le=360, description="orientations, evenly over 180 degrees")
+    frequencies_cpi: Annotated[
+        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((3.0, 6.0, 12.0, 24.0), description="cycles / image side")
+    phases: Int = Field(4, ge=2, le=64, description="phases, evenly over 360 degrees")
+    contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=_COLOUR_MEANING)
+    scale: Scale = 1.0
+
+
+class ColourStimuli(Spec):
+    """Patches of equal luminance; see :mod:`universality.stimuli.colours`."""
+
+    hues: Int = Field(12, ge=2, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
+    saturations: Annotated[
+        tuple[Annotated[Float, Field(gt=0, le=1)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
+    orientations: Int = Field(8, ge=2, le=360, description="orientations of the half-fields, evenly over 360 degrees")
+    disc: Float = Field(0.3, gt=0, le=1, description="diameter of the discs, in image sides")
+
+    @model_validator(mode="after")
+    def _opponents(self) -> ColourStimuli:
+        if self.hues % 2:
+            raise ValueError("hues must be even: every hue needs its opponent")
         return self
 
 
@@ -279,6 +342,26 @@ class NaturalStimuli(Spec):
     seed: Int = Field(0, ge=0)
 
 
+class RotatedStimuli(Spec):
+    """Crops of photographs, turned; see :mod:`universality.stimuli.rotated`."""
+
+    crops: Annotated[
+        tuple[Annotated[Int, Field(ge=0, lt=1_000_000)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field(tuple(range(12)), description="numbers of the crops in the set natural of the same side and seed")
+    orientations: Int = Field(36, ge=2, le=360, description="angles, evenly over 360 degrees")
+    aperture: Float = Field(0.95, gt=0, le=1, description="diameter of the disc that is shown, in image sides")
+    min_side_px: Int = Field(96, ge=16, description="as in the set natural")
+    seed: Int = Field(0, ge=0, description="as in the set natural")
+
+
+class FolderStimuli(Spec):
+    """Images of a folder that a manifest lists; see :mod:`universality.stimuli.folder`."""
+
+    manifest: str = Field(
+        "", description="path of the manifest, from the current folder if not absolute; empty for none"
+    )
+
+
 MOST_FIGURE_PAIRS = 6
 
 
@@ -293,6 +376,11 @@ class StimuliSpec(Spec):
     high_low: HighLowStimuli = Field(default_factory=HighLowStimuli)
     shapes: ShapeStimuli = Field(default_factory=ShapeStimuli)
     natural: NaturalStimuli = Field(default_factory=NaturalStimuli)
+    curve_controls: CurveControlStimuli = Field(default_factory=CurveControlStimuli)
+    gratings: GratingStimuli = Field(default_factory=GratingStimuli)
+    colours: ColourStimuli = Field(default_factory=ColourStimuli)
+    rotated: RotatedStimuli = Field(default_factory=RotatedStimuli)
+    folder: FolderStimuli = Field(default_factory=FolderStimuli)
 
 
 class ModelEntry(Spec):

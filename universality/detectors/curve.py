@@ -8,7 +8,7 @@ curve detectors holds their directions; few of them reach 2 sigma. So `STRONG_PE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,13 @@ NAIVE = Rule(
 
 @dataclass(frozen=True)
 class CurveGrid:
-    """Where in a stimulus table each (variant, curvature, orientation) lies; curvature 0, the line, comes first."""
+    """Where in a stimulus table each (variant, curvature, orientation) lies, once for every jittered place.
+
+    Attributes
+    ----------
+    curvatures : 0, the line, comes first
+    rows : (jitter, variant, curvature, orientation); responses are averaged over jitter
+    """
 
     variants: tuple[str, ...]
     curvatures: Array
@@ -82,26 +88,29 @@ class CurveGrid:
     @classmethod
     def of(cls, parameters: xr.Dataset) -> CurveGrid:
         """Read the grid from the parameters of the set ``curves``, in whatever order; a gap is a `StimulusError`."""
-        variant, curvature, angle = (parameters[n].values for n in ("variant", "curvature", "orientation_deg"))
-        variants, v = np.unique(variant, return_inverse=True)
-        curvatures, c = np.unique(curvature, return_inverse=True)
-        angles, a = np.unique(angle, return_inverse=True)
-        rows = np.full((variants.size, curvatures.size, angles.size), -1, dtype=np.int64)
-        rows[v, c, a] = np.arange(variant.size)
+        names = ("jitter_y", "jitter_x", "variant", "curvature", "orientation_deg")
+        axes = [np.unique(parameters[name].values, return_inverse=True) for name in names]
+        rows = np.full([values.size for values, _ in axes], -1, dtype=np.int64)
+        count = axes[0][1].size
+        rows[tuple(place for _, place in axes)] = np.arange(count)
         if rows.min() < 0:
             raise StimulusError(
-                f"curve stimuli are no full grid: {variant.size} of {rows.size} combinations of variant, curvature and "
+                f"curve stimuli are no full grid: {count} of {rows.size} combinations of jitter, variant, curvature and "
                 "orientation are there; draw the whole set"
             )
-        return cls(tuple(variants), curvatures, angles, rows)
+        variants, curvatures, angles = (values for values, _ in axes[2:])
+        return cls(tuple(variants), curvatures, angles, rows.reshape(-1, *rows.shape[2:]))
 
     def arrange(self, activations: np.ndarray) -> Array:
-        """Return activations (stimulus, unit) as (unit, variant, curvature, orientation), float64."""
-        return np.moveaxis(np.asarray(activations, dtype=np.float64)[self.rows], -1, 0)
+        """Return activations (stimulus, unit), averaged over jitter, as (unit, variant, curvature, orientation), float64."""
+        activations = np.asarray(activations, dtype=np.float64)
+        total = sum(activations[rows] for rows in self.rows)
+        return np.moveaxis(np.asarray(total / len(self.rows)), -1, 0)
 
     def shuffled(self, rng: np.random.Generator) -> CurveGrid:
-        """Return the grid with the orientations shuffled within every variant and curvature: a null."""
-        return CurveGrid(self.variants, self.curvatures, self.angles_deg, rng.permuted(self.rows, axis=2))
+        """Return the grid with the orientations shuffled within every variant and curvature, jitter by jitter alike: a null."""
+        order = rng.permuted(np.broadcast_to(np.arange(self.angles_deg.size), self.rows.shape[1:]), axis=2)
+        return replace(self, rows=np.take_along_axis(self.rows, order[None], axis=3))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from universality.figures.style import DOUBLE_MM, MM, style
 def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12) -> Figure:
     """Draw images (image, channel, y, x) in [0, 1], row by row, each under its label."""
     rows = -(-len(images) // columns)
-    side = DOUBLE_MM / columns
+    height = DOUBLE_MM / columns + 2.5 * max((label.count("\n") + 1 for label in labels), default=0)
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, rows * (side + 5) * MM))
+        figure = Figure(figsize=(DOUBLE_MM * MM, rows * height * MM))
         figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
         for ax, image, label in itertools.zip_longest(
             figure.subplots(rows, columns, squeeze=False).ravel(), images, labels

@@ -2,13 +2,15 @@
 
 Policy ``same_field_of_view``: every network sees the same scenes. Sizes are stated in image sides and every network
 gets the set rendered at its own input size, with its own normalisation, so one stimulus covers the same part of the
-field of view everywhere while its size in px differs. A new kind of stimulus is one file and one line in `STIMULI`.
+field of view everywhere while its size in px differs. A new kind of stimulus is one file, one class of
+its parameters in `universality.spec`, and one line in `STIMULI`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,31 @@ from numpy.typing import NDArray
 from universality.errors import StimulusError, did_you_mean
 from universality.schema import CHANNEL, STIMULUS, X, Y
 from universality.spec import Spec, StimuliSpec, digest
-from universality.stimuli import curves, high_low, natural, shapes
+from universality.stimuli import (
+    colours,
+    curve_controls,
+    curves,
+    folder,
+    gratings,
+    high_low,
+    natural,
+    rotated,
+    shapes,
+)
+from universality.stimuli.folder import write_manifest
+from universality.stimuli.scaling import scaled_to
 
-__all__ = ["POLICIES", "STIMULI", "StimulusKind", "parameters", "render", "sheet", "stimulus_digest"]
+__all__ = [
+    "POLICIES",
+    "STIMULI",
+    "StimulusKind",
+    "parameters",
+    "render",
+    "scaled_to",
+    "sheet",
+    "stimulus_digest",
+    "write_manifest",
+]
 
 POLICIES = {
     "same_field_of_view": (
@@ -32,21 +56,44 @@ POLICIES = {
 
 @dataclass(frozen=True)
 class StimulusKind:
-    """A kind of stimulus: its parameters, how it is drawn, and what beside its spec decides the pixels."""
+    """A kind of stimulus.
+
+    Attributes
+    ----------
+    parameters : spec -> coordinates of every stimulus
+    render : spec, chosen parameters, size in px, interpolation of photographs -> (stimulus, channel, y, x)
+    content : spec -> what beside the spec's values decides the pixels
+    labels : parameters that stand over an image of a contact sheet
+    places : fields of the spec that say where files lie and do not decide the pixels
+    """
 
     name: str
     parameters: Callable[[Any], xr.Dataset]
     render: Callable[[Any, xr.Dataset, int, str], NDArray[np.float32]]
-    content: Callable[[], Any]
+    content: Callable[[Any], Any]
+    labels: tuple[str, ...]
+    places: tuple[str, ...] = ()
+
+
+def _drawing(name: str, module: Any, *labels: str) -> StimulusKind:
+    """Return a kind whose pixels are decided by its spec and the version of its renderer."""
+    return StimulusKind(name, module.parameters, module.render, lambda _: module.RENDERER_VERSION, labels)
 
 
 STIMULI: dict[str, StimulusKind] = {
     kind.name: kind
     for kind in (
-        StimulusKind("curves", curves.parameters, curves.render, lambda: curves.RENDERER_VERSION),
-        StimulusKind("high_low", high_low.parameters, high_low.render, lambda: high_low.RENDERER_VERSION),
-        StimulusKind("shapes", shapes.parameters, shapes.render, shapes.content),
-        StimulusKind("natural", natural.parameters, natural.render, natural.content),
+        _drawing("curves", curves, "variant", "curvature", "orientation_deg"),
+        _drawing("curve_controls", curve_controls, "kind", "variant", "curvature", "orientation_deg"),
+        _drawing("gratings", gratings, "cpi", "phase_deg", "orientation_deg"),
+        _drawing("high_low", high_low, "kind", "high_cpi", "ratio", "orientation_deg"),
+        _drawing("colours", colours, "kind", "hue_deg", "saturation", "orientation_deg"),
+        StimulusKind("shapes", shapes.parameters, shapes.render, lambda _: shapes.content(), ("shape", "texture")),
+        StimulusKind("natural", natural.parameters, natural.render, lambda _: natural.content(), ("photograph",)),
+        StimulusKind(
+            "rotated", rotated.parameters, rotated.render, rotated.content, ("photograph", "crop", "angle_deg")
+        ),
+        StimulusKind("folder", folder.parameters, folder.render, folder.content, ("file", "label"), ("manifest",)),
     )
 }
 
@@ -73,7 +120,8 @@ def parameters(name: str, spec: StimuliSpec) -> xr.Dataset:
     """
     table = _kind(name).parameters(_spec_of(name, spec))
     if table.sizes.get(STIMULUS, 0) == 0:
-        raise StimulusError(f"stimulus set '{name}' is empty, expected at least one stimulus; change the job's stimuli")
+        remedy = "name a manifest in stimuli.folder.manifest" if name == "folder" else "change the job's stimuli"
+        raise StimulusError(f"stimulus set '{name}' is empty, expected at least one stimulus; {remedy}")
     return table
 
 
@@ -99,37 +147,34 @@ def render(
     )
 
 
-SHEET_LABELS = {
-    "curves": ("variant", "curvature", "orientation_deg"),
-    "high_low": ("kind", "high_cpi", "ratio", "orientation_deg"),
-    "shapes": ("shape", "texture"),
-    "natural": ("photograph",),
-}
-"""Parameters that stand over an image of a contact sheet."""
+LABEL_WIDTH = 15
+"""Characters that fit over an image of a contact sheet."""
 
 
-def sheet(name: str, size_px: int, most: int) -> tuple[NDArray[np.float32], list[str]]:
-    """Return at most `most` images of a set, evenly from it, and a label for each.
+def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -> tuple[NDArray[np.float32], list[str]]:
+    """Return at most `most` images of a set (of the default one without `spec`), evenly from it, and a label for each.
 
     Returns
     -------
     (image, channel, y, x) float32 in [0, 1], and as many labels
     """
-    spec = StimuliSpec()
+    spec = spec or StimuliSpec()
     count = parameters(name, spec).sizes[STIMULUS]
     rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
     drawn = render(name, spec, size_px, rows)
-    columns = [drawn[label].values for label in SHEET_LABELS[name]]
+    columns = [drawn[label].values for label in STIMULI[name].labels]
     names = [[_brief(value) for value in values] for values in zip(*columns, strict=True)]
-    return drawn.values, [f"{first}\n{' '.join(rest)}" for first, *rest in names]
+    return drawn.values, ["\n".join([first, *wrap(" ".join(rest), LABEL_WIDTH)]) for first, *rest in names]
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, (int, float, np.number)):
         return "" if np.isnan(value) else f"{value:g}"
-    return str(value)[:16]
+    return str(value)[:LABEL_WIDTH]
 
 
 def stimulus_digest(name: str, spec: StimuliSpec) -> str:
     """Return what decides the pixels of the set `name` at a given size: kind, version, parameters, photographs."""
-    return digest([name, _kind(name).content(), spec.policy, _spec_of(name, spec).plain()])
+    kind, chosen = _kind(name), _spec_of(name, spec)
+    values = {key: value for key, value in chosen.plain().items() if key not in kind.places}
+    return digest([name, kind.content(chosen), spec.policy, values])

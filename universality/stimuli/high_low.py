@@ -2,7 +2,8 @@
 
 Convention: the orientation is the direction towards the high-frequency side, clockwise from +x with y pointing down, in
 degrees (after Schubert et al. 2021, High-Low Frequency Detectors). The boundary passes through the middle of the image.
-Frequencies are in cycles per image side, so that a set looks alike at every size. A texture is a sum of plane waves of
+Frequencies are in cycles per image side, so that a set looks alike at every size; a `scale` other than 1 shrinks the
+textures about the middle, so that frequencies are in cycles / (scale x image side). A texture is a sum of plane waves of
 random direction and phase, its spectrum a Gaussian of a quarter octave around its frequency. It does not turn with the
 boundary: what changes with the orientation is the boundary alone. Both sides have the same mean and the same contrast.
 
@@ -23,10 +24,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.errors import StimulusError
 from universality.schema import STIMULUS
 from universality.spec import HighLowStimuli
 from universality.stimuli.colour import coloured
+from universality.stimuli.geometry import refuse_aliases
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5
@@ -43,7 +44,7 @@ def parameters(spec: HighLowStimuli) -> xr.Dataset:
     return xr.Dataset(
         coords={
             "kind": (STIMULUS, np.array(kind, dtype=str)),
-            "high_cpi": (STIMULUS, np.array(high), {"units": "cycles / image side"}),
+            "high_cpi": (STIMULUS, np.array(high), {"units": "cycles / (scale x image side)"}),
             "ratio": (STIMULUS, np.array(ratio), {"units": "1"}),
             "phase": (STIMULUS, np.array(phase), {"units": "1"}),
             "orientation_deg": (STIMULUS, np.array(orientation), {"units": "degrees"}),
@@ -78,11 +79,7 @@ def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation
     """
     del interpolation
     highest = max((cpi for cpi in chosen["high_cpi"].values if not np.isnan(cpi)), default=0.0)
-    if highest > size_px / 2:
-        raise StimulusError(
-            f"high-low stimuli of {highest:g} cycles / image side need images of at least {2 * highest:g} px, came "
-            f"{size_px} px; lower stimuli.high_low.base_cpi"
-        )
+    refuse_aliases("high-low stimuli", highest / spec.scale, size_px, "stimuli.high_low.base_cpi")
     columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
     difference = np.stack(
         [
@@ -101,7 +98,7 @@ def _draw(
 
     # Each of up to three textures of an image (high, low or second high) is an independent draw.
     def texture(cpi: float, draw: int) -> Array:
-        return _texture(cpi, spec.seed, phase, draw, size_px)
+        return _texture(cpi, spec.seed, phase, draw, size_px, spec.scale)
 
     if kind.startswith("full"):
         full = texture(high, 0) if kind == "full_high" else texture(high / ratio, 1)
@@ -135,13 +132,13 @@ def _normalised(texture: Array, weights: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _texture(cpi: float, seed: int, phase: int, draw: int, size_px: int) -> Array:
+def _texture(cpi: float, seed: int, phase: int, draw: int, size_px: int, scale: float) -> Array:
     """Return a texture (y, x) as a sum of plane waves, the same picture at every size."""
     # Not seeded by the frequency: the same draw at another frequency is the same texture, magnified.
     rng = np.random.default_rng([seed, phase, draw])
     direction, offset = rng.uniform(0.0, 2 * np.pi, (2, WAVES))
     frequency = cpi * 2.0 ** (BANDWIDTH_OCTAVES * rng.standard_normal(WAVES))
-    place = (np.arange(size_px) + 0.5) / size_px - 0.5
+    place = ((np.arange(size_px) + 0.5) / size_px - 0.5) / scale
     along_x = np.exp(2j * np.pi * np.outer(place, frequency * np.cos(direction)))
     along_y = np.exp(2j * np.pi * np.outer(place, frequency * np.sin(direction)) + 1j * offset)
     return np.asarray((along_y @ along_x.T).real)

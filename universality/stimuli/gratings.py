@@ -1,0 +1,60 @@
+"""Sinusoidal gratings over the whole image, for units that answer to edges and lines of one orientation.
+
+The orientation is the direction across the stripes, towards which the phase advances, clockwise from +x with y pointing
+down, in degrees. Half a turn more is the same grating with the phase reversed, so orientations divide 180 degrees. Value:
+``background + contrast cos(2 pi cpi t + phase)``, t the distance from the middle along the orientation in scale x image
+side. Sampled at the pixels' centres; frequencies that leave a cycle less than 2.5 px are refused, because at 2 px the
+phase would decide whether anything is seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from universality.schema import STIMULUS
+from universality.spec import GratingStimuli
+from universality.stimuli.colour import coloured
+from universality.stimuli.geometry import refuse_aliases, turned_grid
+
+BACKGROUND = 0.5
+RENDERER_VERSION = 1
+PX_PER_CYCLE = 2.5
+
+
+def parameters(spec: GratingStimuli) -> xr.Dataset:
+    """Return the parameters of every stimulus, (stimulus,): orientation fastest, then phase, then frequency."""
+    angles = np.arange(spec.orientations) * (180.0 / spec.orientations)
+    phases = np.arange(spec.phases) * (360.0 / spec.phases)
+    cpi, phase, angle = np.array(list(itertools.product(spec.frequencies_cpi, phases, angles))).T
+    return xr.Dataset(
+        coords={
+            "orientation_deg": (STIMULUS, angle, {"units": "degrees"}),
+            "cpi": (STIMULUS, cpi, {"units": "cycles / (scale x image side)"}),
+            "phase_deg": (STIMULUS, phase, {"units": "degrees"}),
+        }
+    )
+
+
+def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
+    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here.
+
+    Raises
+    ------
+    StimulusError
+        If an image of `size_px` cannot show the highest frequency.
+    """
+    del interpolation
+    highest = float(chosen["cpi"].max())
+    refuse_aliases("gratings", highest / spec.scale, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
+    columns = ("orientation_deg", "cpi", "phase_deg")
+    difference = np.stack(
+        [
+            np.cos(2 * np.pi * cpi * turned_grid(float(theta), size_px, spec.scale)[0] + np.deg2rad(phase))
+            for theta, cpi, phase in zip(*(chosen[name].values for name in columns), strict=True)
+        ]
+    )
+    return coloured(spec.contrast * difference, BACKGROUND, spec.colour)
