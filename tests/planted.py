@@ -85,12 +85,15 @@ class Plan:
     planted_deg: dict[str, float]
     strides: tuple[int, int]
 
-    def scrambled(self, part, seed):
-        """The same plan with the phases of the "first" or of the "second" convolution's kernels random."""
-        if part == "first":
-            return replace(self, simple=phase_scrambled(self.simple, seed))
-        weights = phase_scrambled(np.array(list(self.drawn.values())), seed)
-        return replace(self, drawn=dict(zip(self.drawn, weights, strict=True)))
+    def scrambled(self, seed, parts=("first", "second")):
+        """The same plan with the phases of the kernels of the first, the second or both convolutions random."""
+        simple, drawn = self.simple, self.drawn
+        if "first" in parts:
+            simple = phase_scrambled(simple, seed)
+        if "second" in parts:
+            weights = phase_scrambled(np.array(list(drawn.values())), seed)
+            drawn = dict(zip(drawn, weights, strict=True))
+        return replace(self, simple=simple, drawn=drawn)
 
 
 class Planted(nn.Module):
@@ -190,7 +193,7 @@ def any_tangent(weights):
 def arc_detector(orientation_deg):
     """The arc excites; the opposite arc, the straight line, and other contours at the arc's places inhibit."""
     own = arc(orientation_deg)
-    return own - arc(orientation_deg + 180) - 0.25 * line(orientation_deg) - 0.5 * any_tangent(own)
+    return own - arc(orientation_deg + 180) - 0.1 * line(orientation_deg) - 0.3 * any_tangent(own)
 
 
 def arc_controls():
@@ -216,3 +219,61 @@ def arc_plan(count=16):
     detectors = {name: arc_detector(angle) for name, angle in planted.items()}
     filters = gabors(9, 5.0, 2.0, TANGENTS).reshape(-1, 9, 9)
     return Plan(ARC_SIZE, filters, pooling, detectors | arc_controls(), planted, (1, 2))
+
+
+def phase_scrambled_images(images, seed):
+    """Images (image, channel, y, x) of the same amplitude spectra, alike in all channels, in [0, 1]."""
+    return np.clip(0.5 + phase_scrambled(images.mean(axis=1, keepdims=True) - 0.5, seed), 0, 1).repeat(3, axis=1)
+
+
+# Boundaries between high and low frequencies
+
+BOUNDARY_SIZE = 65
+BOUNDARY_KERNEL = 7
+FIRST_KERNEL = 29
+AXES = np.arange(6) * 30.0
+BANDS = ("high", "low", "bright")
+
+
+def boundary_filters():
+    """Gabor filters of both bands and all tangents, and a filter for the brightness on one side of the middle."""
+    x, y = places(FIRST_KERNEL)
+    side = np.exp(-(x**2 + y**2) / (2 * 4.0**2)) * x
+    bands = [gabors(FIRST_KERNEL, wavelength, width, AXES) for wavelength, width in ((4.7, 2.0), (26.0, 7.0))]
+    return np.concatenate([*(band.reshape(-1, *x.shape) for band in bands), [side / np.abs(side).sum()]])
+
+
+def boundary_detector(direction_deg):
+    """High frequencies ahead and low ones behind excite, the reverse inhibits."""
+    x, y = places(BOUNDARY_KERNEL)
+    ahead = x * np.cos(np.deg2rad(direction_deg)) + y * np.sin(np.deg2rad(direction_deg))
+    side = np.exp(-(x**2 + y**2) / (2 * 1.6**2)) * ahead
+    side = side / np.abs(side).sum()
+    return np.stack([side, -0.5 * side, 0 * side])
+
+
+def boundary_controls():
+    """Units that no definition of a high-low frequency detector may find."""
+    side = boundary_detector(60)[0]
+    blank = 0 * side
+    middle = np.zeros_like(side)
+    middle[BOUNDARY_KERNEL // 2, BOUNDARY_KERNEL // 2] = 1.0
+    return {
+        "luminance edge": np.stack([blank, blank, middle]),
+        "texture": np.stack([np.abs(side), blank, blank]),
+        "coarse texture": np.stack([blank, np.abs(side), blank]),
+        "contrast edge": np.stack([side, side, blank]),
+        "dead": np.stack([blank, blank, blank]),
+    }
+
+
+def boundary_plan(count=12):
+    """High-low frequency detectors of `count` evenly spaced directions, and controls."""
+    planted = {f"boundary {angle:g}": float(angle) for angle in np.arange(count) * (360 / count)}
+    filters = boundary_filters()
+    pooling = np.zeros((len(BANDS), len(filters)))
+    each = len(AXES) * PHASES
+    pooling[0, :each] = pooling[1, each : 2 * each] = 1 / len(AXES)
+    pooling[2, -1] = 1.0
+    detectors = {name: boundary_detector(angle) for name, angle in planted.items()}
+    return Plan(BOUNDARY_SIZE, filters, pooling, detectors | boundary_controls(), planted, (4, 1))
