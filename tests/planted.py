@@ -221,6 +221,12 @@ def arc_plan(count=16):
     return Plan(ARC_SIZE, filters, pooling, detectors | arc_controls(), planted, (1, 2))
 
 
+def answers_to_scrambled_arcs(network, spec, seed=0):
+    """Largest answers (unit,) to the drawn arcs with their phases random: a control that the definition lacks."""
+    arcs = phase_scrambled_images(stimuli.render("curves", spec, ARC_SIZE).values, seed)
+    return network.answers(arcs, [network.tap("post")])["post"].max(axis=0)
+
+
 def phase_scrambled_images(images, seed):
     """Images (image, channel, y, x) of the same amplitude spectra, alike in all channels, in [0, 1]."""
     return np.clip(0.5 + phase_scrambled(images.mean(axis=1, keepdims=True) - 0.5, seed), 0, 1).repeat(3, axis=1)
@@ -277,3 +283,10 @@ def boundary_plan(count=12):
     pooling[2, -1] = 1.0
     detectors = {name: boundary_detector(angle) for name, angle in planted.items()}
     return Plan(BOUNDARY_SIZE, filters, pooling, detectors | boundary_controls(), planted, (4, 1))
+
+
+def without_bands(plan):
+    """The same boundary network, but that its complex cells sum over both bands."""
+    pooling = plan.pooling.copy()
+    pooling[:2] = plan.pooling[:2].mean(axis=0)
+    return replace(plan, pooling=pooling)

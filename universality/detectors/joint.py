@@ -152,25 +152,23 @@ def joint_tuning(rotations: ArrayLike, drawn: ArrayLike, angles_deg: ArrayLike) 
     Returns
     -------
     JointTuning
-        The natural tuning is the mean over crops, each scaled to a peak of 1, rotated so that its circular mean is at 0:
-        the crops of a unit differ by a few degrees. A crop without an answer or without a direction does not count.
-        Absolute angles say nothing here: see `family_preference`.
+        The natural tuning is the mean over crops, each scaled to a peak of 1 and turned to where it resembles the tuning
+        for drawings most: that lifts the correlation of random curves too, so compare with units that are no detectors.
+        A crop with a constant answer does not count. Absolute angles say nothing here: see `family_preference`.
     """
     natural, curves, angles = _checked_rotations(rotations, drawn, angles_deg)
-    n_units, n_crops, n_angles = natural.shape
-    stats = tuning_statistics(natural.reshape(-1, n_angles), angles)
-    steps = np.nan_to_num(np.round(stats.circular_mean_deg / (360.0 / n_angles))).astype(np.int64)
-    order = (np.arange(n_angles) + steps[:, None]) % n_angles
-    centred = np.take_along_axis(natural.reshape(-1, n_angles), order, axis=1)
-    counts = np.isfinite(stats.circular_mean_deg)
-    scaled = np.divide(centred, stats.peak[:, None], out=np.zeros_like(centred), where=counts[:, None])
-    mean = scaled.reshape(n_units, n_crops, n_angles).sum(axis=1) / np.maximum(
-        counts.reshape(n_units, n_crops).sum(axis=1, keepdims=True), 1
-    )
+    n_crops, n_angles = natural.shape[1:]
+    each = natural.reshape(-1, n_angles)
+    turn = align_tuning(each, np.repeat(curves, n_crops, axis=0), angles).shift_deg
+    counts = np.isfinite(turn)[:, None]
+    steps = np.nan_to_num(np.round(turn / (360.0 / n_angles))).astype(np.int64)
+    turned = np.take_along_axis(each, (np.arange(n_angles) - steps[:, None]) % n_angles, axis=1)
+    scaled = np.divide(turned, each.max(axis=1, keepdims=True), out=np.zeros_like(each), where=counts)
+    # The sum over crops has the shape of their mean.
+    mean = scaled.reshape(natural.shape).sum(axis=1)
     together, of_drawn = tuning_statistics(mean, angles), tuning_statistics(curves, angles)
-    return JointTuning(
-        align_tuning(mean, curves, angles).r_aligned, together.r1, together.fwhm_deg, of_drawn.fwhm_deg
-    )
+    r_joint = align_tuning(mean, curves, angles).r_aligned
+    return JointTuning(r_joint, together.r1, together.fwhm_deg, of_drawn.fwhm_deg)
 
 
 def family_preference(rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg: ArrayLike) -> FamilyPreference:
