@@ -142,3 +142,109 @@ def test_real_gradient_of_the_centre_unit_fills_the_computed_field(networks, kin
 def test_no_arc_is_found_when_both_layers_are_scrambled(seed):
     _, table = table_of(planted.arc_plan().scrambled(seed), "arc")
     assert not table["detector"].any()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("tap", ["pre", "post"])
+def test_no_planted_arc_is_recovered_when_the_second_layer_is_scrambled(seed, tap):
+    """The rule alone lets some through (below), but none at the orientation that was planted."""
+    network, table = table_of(planted.arc_plan().scrambled(seed, ("second",)), "arc", tap)
+    assert not (table["detector"] & (error_deg(network, table) < 5)).any()
+
+
+def test_the_invariant_rule_alone_does_not_refuse_every_random_layout_of_complex_cells():
+    """A known weakness, pinned so that its mending is noticed: about 4 in 10 pass, at orientations of their own.
+
+    Such a unit is tuned for one direction whatever the polarity, and its best arc beats a line through the middle. What
+    the rule lacks are other drawings as controls, and tuning on natural images.
+    """
+    _, table = table_of(planted.arc_plan().scrambled(0, ("second",)), "arc")
+    assert 0 < table["detector"].sum() < 12
+
+
+def test_boundaries_are_not_found_where_the_bands_are_mixed():
+    """The same layout without a difference of frequencies is no high-low detector."""
+    for tap in ("pre", "post"):
+        _, table = table_of(planted.without_bands(planted.boundary_plan()), "boundary", tap)
+        assert not table["detector"].any()
+
+
+def test_few_planted_boundaries_are_recovered_when_both_layers_are_scrambled():
+    """Random phases keep what band a filter sees and that a kernel has two sides: this null is weak for boundaries."""
+    recovered = 0
+    for seed in range(2):
+        network, table = table_of(planted.boundary_plan().scrambled(seed), "boundary")
+        recovered += (table["detector"] & (error_deg(network, table) < 5)).sum()
+    assert recovered <= 1
+
+
+# Tuning on natural images
+
+TURNS = np.arange(24) * 15.0
+
+
+def rotated_top_crops(network, layer, chosen, spec, count=5):
+    """Answers (crop, angle, chosen unit), and which crops are the top ones of each chosen unit (unit, count)."""
+    top = top_crops(layer.natural[:, chosen], count)
+    used = np.unique(top)
+    size = network.preprocessing.size_px
+    turned = rotated(stimuli.render("natural", spec, size, used).values, TURNS)
+    answers = network.answers(turned.reshape(-1, 3, size, size), [network.tap("post")])["post"]
+    return answers.reshape(len(used), TURNS.size, -1)[:, :, chosen], np.searchsorted(used, top)
+
+
+def joint_of(plan, choose, spec=SPEC.model_copy(update={"curves": FEW.curves})):
+    """Joint tuning of the chosen units by themselves, and what a family of them says."""
+    network = planted.Planted(plan)
+    layer = planted.layers(network, "curve", spec, ("post",))["post"]
+    responses, table = layer.responses("curve"), layer.units("curve")
+    chosen = np.flatnonzero(choose(network, table))
+    answers, own = rotated_top_crops(network, layer, chosen, spec)
+    rotations = np.stack([answers[crops, :, unit] for unit, crops in enumerate(own)])
+    sigma, preferred = answers / responses.sigma.deviation[chosen], table["preferred_deg"].to_numpy()[chosen]
+    return joint_tuning(rotations, responses.tuning[chosen], TURNS), sigma, preferred
+
+
+@pytest.fixture(scope="module")
+def joint_arcs():
+    return joint_of(planted.arc_plan(), lambda network, table: table["detector"])
+
+
+def test_arcs_have_one_tuning_for_drawings_and_natural_crops(joint_arcs):
+    joint = joint_arcs[0]
+    assert np.median(joint.r_joint) > 0.9
+    assert joint.r_joint.min() > 0.8
+    assert joint.r1.min() > 0.5
+
+
+def test_controls_have_no_single_peak_on_natural_crops():
+    """Their curves may resemble those for drawings; what no control has is both that and one direction."""
+    joint, _, _ = joint_of(planted.arc_plan(), lambda network, table: ~is_planted(network) & table["live"])
+    assert len(joint.r1) == 4
+    assert joint.r1.max() < 0.4
+
+
+def test_natural_crops_and_drawings_agree_on_preferred_angles(joint_arcs):
+    _, sigma, preferred = joint_arcs
+    assert np.abs(family_preference(sigma, preferred, TURNS).difference_deg).max() < 5.0
+    wrong = preferred + 40.0 * (np.arange(preferred.size) == 3)
+    assert family_preference(sigma, wrong, TURNS).difference_deg[3] == pytest.approx(-40.0, abs=5.0)
+
+
+def test_family_of_arcs_follows_a_rotating_crop(joint_arcs):
+    _, sigma, preferred = joint_arcs
+    slope = family_rotation_slope(sigma, preferred, TURNS)
+    assert (slope.slope == 1).mean() > 0.9
+    assert np.median(slope.locking) > 0.95
+    shuffled = np.random.default_rng(0).permutation(preferred)
+    assert np.median(family_rotation_slope(sigma, shuffled, TURNS).locking) < 0.6
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_passes_of_a_scrambled_layer_disagrees_on_natural_crops(seed):
+    """Of units that the rule alone lets through, none prefers the same angle on natural crops within 5 degrees."""
+    plan = planted.arc_plan().scrambled(seed, ("second",))
+    _, sigma, preferred = joint_of(plan, lambda network, table: table["detector"])
+    assert preferred.size > 0
+    assert np.abs(family_preference(sigma, preferred, TURNS).difference_deg).min() > 5.0
+    assert (family_rotation_slope(sigma, preferred, TURNS).slope == 1).mean() < 0.6
