@@ -5,6 +5,7 @@ second convolution whose weights are drawn, not learned. Angles are clockwise fr
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Preprocessing
 
 PHASES = 4  # even and odd, each of both signs
-LUMINANCE = np.full(3, 1 / 3)
+GREY = np.full(3, 1 / 3)
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=128)
 
 
@@ -55,7 +56,7 @@ def convolution(weights, stride=1, bias=None):
 
 def of_grey(filters):
     """Weights (filter, channel, y, x) that look at the mean of the colours."""
-    return filters[:, None] * LUMINANCE[:, None, None]
+    return filters[:, None] * GREY[:, None, None]
 
 
 def phase_scrambled(weights, seed):
@@ -133,12 +134,18 @@ class Planted(nn.Module):
         return dict(extraction.collect(extraction.extract(self, taps, batches, EXTRACTION, size)))
 
 
+@lru_cache(maxsize=16)
+def images(kind, spec, size):
+    """A whole set of stimuli, drawn once for all networks of a size."""
+    return stimuli.render(kind, spec, size).values
+
+
 def layers(network, family, spec, activations=("pre", "post")):
     """The taps' layers by activation, after showing a family's stimuli and the natural images to a network."""
     size = network.preprocessing.size_px
     taps = [network.tap(activation) for activation in activations]
     kinds = ("natural", FAMILIES[family].stimuli)
-    natural, drawn = (network.answers(stimuli.render(kind, spec, size).values, taps) for kind in kinds)
+    natural, drawn = (network.answers(images(kind, spec, size), taps) for kind in kinds)
     table = stimuli.parameters("natural", spec)
     grid = FAMILIES[family].grid(stimuli.parameters(FAMILIES[family].stimuli, spec))
     return {
@@ -219,17 +226,6 @@ def arc_plan(count=16):
     detectors = {name: arc_detector(angle) for name, angle in planted.items()}
     filters = gabors(9, 5.0, 2.0, TANGENTS).reshape(-1, 9, 9)
     return Plan(ARC_SIZE, filters, pooling, detectors | arc_controls(), planted, (1, 2))
-
-
-def answers_to_scrambled_arcs(network, spec, seed=0):
-    """Largest answers (unit,) to the drawn arcs with their phases random: a control that the definition lacks."""
-    arcs = phase_scrambled_images(stimuli.render("curves", spec, ARC_SIZE).values, seed)
-    return network.answers(arcs, [network.tap("post")])["post"].max(axis=0)
-
-
-def phase_scrambled_images(images, seed):
-    """Images (image, channel, y, x) of the same amplitude spectra, alike in all channels, in [0, 1]."""
-    return np.clip(0.5 + phase_scrambled(images.mean(axis=1, keepdims=True) - 0.5, seed), 0, 1).repeat(3, axis=1)
 
 
 # Boundaries between high and low frequencies

@@ -241,7 +241,9 @@ def _checked_rotations(rotations: ArrayLike, drawn: ArrayLike, angles_deg: Array
     return np.maximum(natural, 0.0), np.maximum(curves, 0.0), angles
 
 
-def _checked_family(rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array, Array]:
+def _checked_family(
+    rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg: ArrayLike
+) -> tuple[Array, Array, Array]:
     answers, preferred, angles = (np.asarray(v, dtype=np.float64) for v in (rotations, preferred_deg, angles_deg))
     if answers.ndim != 3 or answers.shape[1:] != (angles.size, preferred.size):
         raise MeasureError(
