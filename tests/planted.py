@@ -197,10 +197,10 @@ def any_tangent(weights):
     return np.concatenate([np.broadcast_to(weights[:EDGE].mean(axis=0), weights[:EDGE].shape), weights[EDGE:]])
 
 
-def arc_detector(orientation_deg):
+def arc_detector(orientation_deg, straight=0.1, others=0.3):
     """The arc excites; the opposite arc, the straight line, and other contours at the arc's places inhibit."""
     own = arc(orientation_deg)
-    return own - arc(orientation_deg + 180) - 0.1 * line(orientation_deg) - 0.3 * any_tangent(own)
+    return own - arc(orientation_deg + 180) - straight * line(orientation_deg) - others * any_tangent(own)
 
 
 def arc_controls():

@@ -115,6 +115,15 @@ def test_units_planted_elsewhere_are_found_elsewhere(turn):
     assert error_deg(network, table).max() < 5.0
 
 
+@pytest.mark.parametrize(("tap", "failed"), [("post", ""), ("pre", "peak_sigma")])
+def test_strong_inhibition_hides_arcs_before_the_nonlinearity(tap, failed):
+    """Sigma counts how far natural images push a unit below 0: the same arcs lie within one sigma there, five after it."""
+    plan = planted.arc_plan()
+    drawn = {name: planted.arc_detector(angle, 0.25, 0.5) for name, angle in plan.planted_deg.items()}
+    _, table = table_of(planted.replace(plan, drawn=drawn), "arc", tap, SPEC)
+    assert table["failed"].tolist() == [failed] * len(drawn)
+
+
 # Taps
 
 
