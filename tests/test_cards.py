@@ -236,12 +236,14 @@ def gradient_box(maps, index, images):
 
 
 def test_real_gradient_of_the_centre_unit_fills_the_stated_field(card, network):
-    """Not a copy made linear: rectifiers and maxima as they are, so only many channels fill a field to its ends."""
+    """Not a copy made linear: rectifiers and maxima as they are, so only many channels fill a field to its ends.
+
+    A field larger than the image shows as the whole image here; its ends show above, in a longer one.
+    """
     size = card.preprocessing.size_px
-    taps = [tap for tap in card.taps if tap.rf_px < size]
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
-    boxes = gradient_supports(network, taps, images)
-    for tap in taps:
+    boxes = gradient_supports(network, card.taps, images)
+    for tap in card.taps:
         centre = tap.rf_start_px + tap.stride_px * tap.center_index(size)
         low, high = (int(centre + sign * (tap.rf_px - 1) / 2) for sign in (-1, 1))
         low, high = max(low, 0), min(high, size - 1)

@@ -11,15 +11,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import i0e, i1e, ive
 
+from universality import tuning
 from universality.errors import MeasureError
 from universality.tuning import (
     align_tuning,
+    best_shift_correlation,
     circular_difference,
     coverage,
     largest_deviation,
     largest_gap,
     least_pairwise_correlation,
     mean_pairwise_correlation,
+    rayleigh,
     tuning_statistics,
 )
 
@@ -337,6 +340,90 @@ def test_coverage_closed_forms():
     assert coverage([360.0, 0.0, -1e-17, 29.9]) == pytest.approx(1 / 12)
 
 
+# Shape of a family
+
+
+@pytest.mark.parametrize("n", [9, 24])
+def test_best_shift_correlation_by_loops(n):
+    curves = np.random.default_rng(n).standard_normal((7, n))
+    pairs = [rolled_correlations(a, b).max() for a, b in itertools.combinations(curves, 2)]
+    assert best_shift_correlation(curves, np.arange(n) * (360 / n)) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 500, 1500])
+def test_best_shift_correlation_does_not_depend_on_the_blocks(monkeypatch, at_once):
+    curves = np.random.default_rng(0).standard_normal((11, 36))
+    whole = best_shift_correlation(curves, COARSE)
+    monkeypatch.setattr(tuning, "_PAIRS_AT_ONCE", at_once)
+    assert best_shift_correlation(curves, COARSE) == pytest.approx(whole, abs=1e-12)
+
+
+def test_rotated_copies_are_alike():
+    family = [gain * von_mises(5, mu, COARSE) + level for mu, gain, level in ((0, 1, 0), (40, 7, 3), (250, 0.1, -1))]
+    assert best_shift_correlation(family, COARSE) == pytest.approx(1.0, abs=1e-12)
+    assert best_shift_correlation(family, COARSE) <= 1.0
+
+
+@pytest.mark.parametrize(("first", "second"), [(1.0, 4.0), (2.0, 9.0)])
+def test_best_shift_correlation_of_two_widths_of_von_mises_curves(first, second):
+    """Fourier coefficients of exp(k cos) are Bessel functions I_m(k), all positive: the best shift aligns the peaks."""
+    order = np.arange(1, 60)
+    a, b = ive(order, first), ive(order, second)
+    expected = (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
+    came = best_shift_correlation([von_mises(first, 10), von_mises(second, 200)], ANGLES)
+    assert came == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("curves", [np.empty((0, 36)), von_mises(3, 0, COARSE)[None]], ids=["none", "one"])
+def test_fewer_than_two_units_are_no_family(curves):
+    assert np.isnan(best_shift_correlation(curves, COARSE))
+
+
+def test_family_with_a_constant_curve_has_no_likeness():
+    assert np.isnan(best_shift_correlation([von_mises(3, 0, COARSE), von_mises(3, 50, COARSE), np.ones(36)], COARSE))
+
+
+# Uniformity
+
+
+@pytest.mark.parametrize(("n", "common"), [(6, 0.0), (12, 0.3), (40, 0.2), (200, 0.1)])
+def test_rayleigh_against_another_expansion(n, common):
+    """Wilkie 1983: exp(-z) (1 + (2 z - z^2) / 4 n - (24 z - 132 z^2 + 76 z^3 - 9 z^4) / 288 n^2), z = n R^2."""
+    rng = np.random.default_rng(n)
+    angles = np.rad2deg(rng.vonmises(1.0, common, n))
+    z = n * np.abs(np.exp(1j * np.deg2rad(angles)).mean()) ** 2
+    terms = (2 * z - z**2) / (4 * n) - (24 * z - 132 * z**2 + 76 * z**3 - 9 * z**4) / (288 * n**2)
+    came = rayleigh(angles)
+    assert came.statistic == pytest.approx(2 * z)
+    assert came.p == pytest.approx(np.exp(-z) * (1 + terms), abs=0.004)
+
+
+@pytest.mark.parametrize("n", [5, 12, 50])
+def test_rayleigh_against_uniform_angles(n):
+    """The share of uniform families with a p below a level is that level."""
+    drawn = np.random.default_rng(n).uniform(0, 360, (8000, n))
+    p = np.array([rayleigh(family).p for family in drawn])
+    for level in (0.01, 0.05, 0.2, 0.5):
+        error = 4 * np.sqrt(level * (1 - level) / len(p))
+        assert (p < level).mean() == pytest.approx(level, abs=error + 0.02 / n)
+
+
+@pytest.mark.parametrize("n", [2, 5, 16])
+def test_rayleigh_of_even_and_of_equal_angles(n):
+    even, equal = rayleigh(np.arange(n) * (360 / n) + 12), rayleigh(np.full(n, 77.0))
+    assert even.statistic == pytest.approx(0, abs=1e-12)
+    assert even.p == pytest.approx(1.0)
+    assert equal.statistic == pytest.approx(2 * n)
+    assert equal.p == pytest.approx(np.exp(-(n - 0.5 + n / 4)))
+
+
+@pytest.mark.parametrize("angles", [[], [30.0], [10.0, np.nan, 20.0]])
+def test_rayleigh_without_a_family(angles):
+    came = rayleigh(angles)
+    assert np.isnan(came.statistic)
+    assert np.isnan(came.p)
+
+
 # Agreement of a unit's variants
 
 PAIRWISE = pytest.mark.parametrize(
@@ -526,7 +613,7 @@ def test_published_family(name):
     first, second = np.triu_indices(len(curves), 1)
     aligned = align_tuning(curves[first], curves[second], angles).r_aligned
     stats = tuning_statistics(curves, angles)
-    assert aligned.mean() == pytest.approx(expected["mean_aligned_r"], abs=1e-3)
+    assert best_shift_correlation(curves, angles) == pytest.approx(expected["mean_aligned_r"], abs=1e-3)
     assert aligned.min() == pytest.approx(expected["min_aligned_r"], abs=1e-3)
     assert stats.echo.mean() == pytest.approx(expected["mean_echo"], abs=1e-3)
     assert largest_gap(stats.preferred_deg) == pytest.approx(expected["largest_gap_deg"], abs=0.5)

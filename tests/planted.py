@@ -1,0 +1,288 @@
+"""Networks written by hand, whose features are known: what the detectors' definitions have to find, and what not.
+
+Both networks are feed-forward: Gabor filters with rectification (simple cells), sums over phase (complex cells), and a
+second convolution whose weights are drawn, not learned. Angles are clockwise from +x with y pointing down, in degrees.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from universality import extraction, stimuli, zoo
+from universality.comparison import Layer, LayerRef
+from universality.detectors import FAMILIES
+from universality.receptive_field import describe_tap
+from universality.schema import STIMULUS
+from universality.spec import ExtractionSpec, Preprocessing
+
+PHASES = 4  # even and odd, each of both signs
+GREY = np.full(3, 1 / 3)
+EXTRACTION = ExtractionSpec(reduction="center", batch_size=128)
+
+
+def places(kernel):
+    """Positions of a kernel's pixels from its middle, (kernel, kernel) each: x, y."""
+    axis = np.arange(kernel) - (kernel - 1) / 2
+    return axis[None, :] + 0 * axis[:, None], axis[:, None] + 0 * axis[None, :]
+
+
+def gabors(kernel, wavelength, width, tangents_deg):
+    """Filters (tangent, phase, y, x) for contours along the tangents; a grating of amplitude 1 gives at most 1."""
+    x, y = places(kernel)
+    envelope = np.exp(-(x**2 + y**2) / (2 * width**2))
+    filters = []
+    for tangent in np.deg2rad(tangents_deg):
+        across = 2 * np.pi / wavelength * (-x * np.sin(tangent) + y * np.cos(tangent))
+        even = envelope * (np.cos(across) - (envelope * np.cos(across)).sum() / envelope.sum())
+        odd = envelope * np.sin(across)
+        even, odd = even / (even * np.cos(across)).sum(), odd / (odd * np.sin(across)).sum()
+        filters.append([even, odd, -even, -odd])
+    return np.array(filters)
+
+
+def convolution(weights, stride=1, bias=None):
+    """Fixed convolution of the weights (out, in, y, x), padded so that maps stay centred."""
+    out, into, kernel, _ = weights.shape
+    made = nn.Conv2d(into, out, kernel, stride, kernel // 2, bias=bias is not None)
+    with torch.no_grad():
+        made.weight.copy_(torch.from_numpy(weights))
+        if bias is not None:
+            made.bias.copy_(torch.from_numpy(bias))
+    return made.requires_grad_(False)
+
+
+def of_grey(filters):
+    """Weights (filter, channel, y, x) that look at the mean of the colours."""
+    return filters[:, None] * GREY[:, None, None]
+
+
+def phase_scrambled(weights, seed):
+    """Weights of the same amplitude spectra over space, the phases of every kernel random, its mean kept."""
+    rng = np.random.default_rng(seed)
+    noise = np.fft.fft2(rng.standard_normal(weights.shape))
+    turns = noise / np.abs(noise)
+    turns[..., 0, 0] = 1.0
+    return np.fft.ifft2(np.fft.fft2(weights) * turns).real
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planted network is made of.
+
+    simple : filters (filter, y, x) of the first convolution
+    pooling : (complex cell, filter)
+    drawn : by unit's name, (complex cell, y, x) of the second convolution
+    planted_deg : by unit's name, its orientation; units not named here are controls
+    strides : of both convolutions
+    """
+
+    size_px: int
+    simple: np.ndarray
+    pooling: np.ndarray
+    drawn: dict[str, np.ndarray]
+    planted_deg: dict[str, float]
+    strides: tuple[int, int]
+
+    def scrambled(self, seed, parts=("first", "second")):
+        """The same plan with the phases of the kernels of the first, the second or both convolutions random."""
+        simple, drawn = self.simple, self.drawn
+        if "first" in parts:
+            simple = phase_scrambled(simple, seed)
+        if "second" in parts:
+            weights = phase_scrambled(np.array(list(drawn.values())), seed)
+            drawn = dict(zip(drawn, weights, strict=True))
+        return replace(self, simple=simple, drawn=drawn)
+
+
+class Planted(nn.Module):
+    """Simple cells, complex cells, and a second convolution that is drawn, not learned.
+
+    `expected_deg` has the planted orientation of every unit, NaN for controls.
+    """
+
+    def __init__(self, plan):
+        super().__init__()
+        self.names = list(plan.drawn)
+        self.expected_deg = np.array([plan.planted_deg.get(name, np.nan) for name in self.names])
+        self.preprocessing = Preprocessing(
+            size_px=plan.size_px, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        )
+        self.simple = convolution(of_grey(plan.simple), plan.strides[0])
+        self.rectified = nn.ReLU()
+        self.complex = convolution(plan.pooling[:, :, None, None])
+        # A dead unit stays below 0 whatever it is shown.
+        bias = np.array([-1.0 if name == "dead" else 0.0 for name in self.names])
+        self.units = convolution(np.array(list(plan.drawn.values())), plan.strides[1], bias)
+        self.relu = nn.ReLU()
+        self.eval()
+
+    def forward(self, images):
+        return self.relu(self.units(self.complex(self.rectified(self.simple(images)))))
+
+    def tap(self, activation):
+        path = {"pre": "units", "post": "relu"}[activation]
+        return describe_tap(self, path, self.preprocessing.size_px, activation=activation, name=activation)
+
+    def answers(self, images, taps):
+        """Activations (image, unit) by tap of images in [0, 1] (image, channel, y, x)."""
+        shown = zoo.normalise(images, self.preprocessing)
+        batches = (shown[start : start + 128] for start in range(0, len(shown), 128))
+        size = self.preprocessing.size_px
+        return dict(extraction.collect(extraction.extract(self, taps, batches, EXTRACTION, size)))
+
+
+@lru_cache(maxsize=16)
+def images(kind, spec, size):
+    """A whole set of stimuli, drawn once for all networks of a size."""
+    return stimuli.render(kind, spec, size).values
+
+
+def layers(network, family, spec, activations=("pre", "post")):
+    """The taps' layers by activation, after showing a family's stimuli and the natural images to a network."""
+    size = network.preprocessing.size_px
+    taps = [network.tap(activation) for activation in activations]
+    kinds = ("natural", FAMILIES[family].stimuli)
+    natural, drawn = (network.answers(images(kind, spec, size), taps) for kind in kinds)
+    table = stimuli.parameters("natural", spec)
+    grid = FAMILIES[family].grid(stimuli.parameters(FAMILIES[family].stimuli, spec))
+    return {
+        tap.name: Layer(
+            LayerRef("planted", None, tap, "", {}), natural[tap.name].astype(np.float64), table["fold"].values,
+            np.arange(table.sizes[STIMULUS]), {family: drawn[tap.name].astype(np.float64)}, {family: grid},
+        )
+        for tap in taps
+    }  # fmt: skip
+
+
+# Arcs
+
+TANGENTS = np.arange(12) * 15.0
+ARC_SIZE = 49  # odd, so that one position of every map looks at the middle
+ARC_KERNEL = 15
+ARC_RADIUS = 4.0
+EDGE = len(TANGENTS)  # a channel beside the complex cells: one odd simple cell
+
+
+def contour(points, tangents_deg):
+    """Weights (complex cell, y, x) along a contour, of sum 1: near its points, for contours along its tangents."""
+    x, y = places(ARC_KERNEL)
+    near = np.exp(-((x - points[:, :1, None]) ** 2 + (y - points[:, 1:, None]) ** 2) / (2 * 1.2**2))
+    turned = np.deg2rad(TANGENTS[:, None] - tangents_deg)
+    weights = np.einsum("ts,syx->tyx", np.exp(4 * (np.cos(2 * turned) - 1)), near)
+    return np.pad(weights / weights.sum(), ((0, 1), (0, 0), (0, 0)))
+
+
+def direction(angle_deg):
+    """Unit vectors (..., 2): x, y."""
+    return np.stack([np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))], axis=-1)
+
+
+def arc(orientation_deg):
+    """Half a circle, placed as `universality.stimuli.curves` places arcs: its midpoint in the middle."""
+    turn = orientation_deg + np.linspace(-90, 90, 25)
+    return contour(ARC_RADIUS * (direction(turn) - direction(orientation_deg)), turn + 90)
+
+
+def line(orientation_deg):
+    """A line through the middle, with the tangent of an arc of that orientation."""
+    length = np.linspace(-7, 7, 25)[:, None]
+    return contour(length * direction(orientation_deg + 90), np.full(25, orientation_deg + 90))
+
+
+def any_tangent(weights):
+    """The same places, every tangent alike."""
+    return np.concatenate([np.broadcast_to(weights[:EDGE].mean(axis=0), weights[:EDGE].shape), weights[EDGE:]])
+
+
+def arc_detector(orientation_deg, straight=0.1, others=0.3):
+    """The arc excites; the opposite arc, the straight line, and other contours at the arc's places inhibit."""
+    own = arc(orientation_deg)
+    return own - arc(orientation_deg + 180) - straight * line(orientation_deg) - others * any_tangent(own)
+
+
+def arc_controls():
+    """Units that no definition of a curve detector may find."""
+    edge = np.zeros((EDGE + 1, ARC_KERNEL, ARC_KERNEL))
+    edge[EDGE, ARC_KERNEL // 2, ARC_KERNEL // 2] = 0.3
+    mixture = np.random.default_rng(0).standard_normal(edge.shape) / 300
+    return {
+        "edge": edge,
+        "line": line(90) - 0.5 * arc(90) - 0.5 * arc(270),
+        "either arc": 0.3 * (arc(40) + arc(220) - line(40)),
+        "mixture": mixture - mixture.mean(),
+        "dead": np.zeros_like(edge),
+    }
+
+
+def arc_plan(count=16):
+    """Arc detectors of `count` evenly spaced orientations, and controls."""
+    planted = {f"arc {angle:g}": float(angle) for angle in np.arange(count) * (360 / count)}
+    pooling = np.zeros((EDGE + 1, EDGE * PHASES))
+    pooling[:EDGE] = np.kron(np.eye(EDGE), np.ones(PHASES))
+    pooling[EDGE, 1] = 1.0
+    detectors = {name: arc_detector(angle) for name, angle in planted.items()}
+    filters = gabors(9, 5.0, 2.0, TANGENTS).reshape(-1, 9, 9)
+    return Plan(ARC_SIZE, filters, pooling, detectors | arc_controls(), planted, (1, 2))
+
+
+# Boundaries between high and low frequencies
+
+BOUNDARY_SIZE = 65
+BOUNDARY_KERNEL = 7
+FIRST_KERNEL = 29
+AXES = np.arange(6) * 30.0
+BANDS = ("high", "low", "bright")
+
+
+def boundary_filters():
+    """Gabor filters of both bands and all tangents, and a filter for the brightness on one side of the middle."""
+    x, y = places(FIRST_KERNEL)
+    side = np.exp(-(x**2 + y**2) / (2 * 4.0**2)) * x
+    bands = [gabors(FIRST_KERNEL, wavelength, width, AXES) for wavelength, width in ((4.7, 2.0), (26.0, 7.0))]
+    return np.concatenate([*(band.reshape(-1, *x.shape) for band in bands), [side / np.abs(side).sum()]])
+
+
+def boundary_detector(direction_deg):
+    """High frequencies ahead and low ones behind excite, the reverse inhibits."""
+    x, y = places(BOUNDARY_KERNEL)
+    ahead = x * np.cos(np.deg2rad(direction_deg)) + y * np.sin(np.deg2rad(direction_deg))
+    side = np.exp(-(x**2 + y**2) / (2 * 1.6**2)) * ahead
+    side = side / np.abs(side).sum()
+    return np.stack([side, -0.5 * side, 0 * side])
+
+
+def boundary_controls():
+    """Units that no definition of a high-low frequency detector may find."""
+    side = boundary_detector(60)[0]
+    blank = 0 * side
+    middle = np.zeros_like(side)
+    middle[BOUNDARY_KERNEL // 2, BOUNDARY_KERNEL // 2] = 1.0
+    return {
+        "luminance edge": np.stack([blank, blank, middle]),
+        "texture": np.stack([np.abs(side), blank, blank]),
+        "coarse texture": np.stack([blank, np.abs(side), blank]),
+        "contrast edge": np.stack([side, side, blank]),
+        "dead": np.stack([blank, blank, blank]),
+    }
+
+
+def boundary_plan(count=12):
+    """High-low frequency detectors of `count` evenly spaced directions, and controls."""
+    planted = {f"boundary {angle:g}": float(angle) for angle in np.arange(count) * (360 / count)}
+    filters = boundary_filters()
+    pooling = np.zeros((len(BANDS), len(filters)))
+    each = len(AXES) * PHASES
+    pooling[0, :each] = pooling[1, each : 2 * each] = 1 / len(AXES)
+    pooling[2, -1] = 1.0
+    detectors = {name: boundary_detector(angle) for name, angle in planted.items()}
+    return Plan(BOUNDARY_SIZE, filters, pooling, detectors | boundary_controls(), planted, (4, 1))
+
+
+def without_bands(plan):
+    """The same boundary network, but that its complex cells sum over both bands."""
+    pooling = plan.pooling.copy()
+    pooling[:2] = plan.pooling[:2].mean(axis=0)
+    return replace(plan, pooling=pooling)
