@@ -404,7 +404,7 @@ def test_scale_of_one_unit_moves_relative_sigma_only():
     )
     assert scaled.loc[0, "relative_sigma"] == pytest.approx(0.2)
     assert failed(scaled.loc[0]) == ["relative_sigma"]
-    verdicts = ["relative_sigma", "failed", "tuned", "detector", "strong"]
+    verdicts = ["relative_sigma", "failed", "tuned", "detector", "level", "strong"]
     pd.testing.assert_frame_equal(scaled.drop(columns=verdicts), plain.drop(columns=verdicts), rtol=1e-9)
     pd.testing.assert_frame_equal(scaled.iloc[1:], plain.iloc[1:], rtol=1e-9)
 

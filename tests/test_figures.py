@@ -106,7 +106,7 @@ def test_heatmaps_of_a_distance_reach_beyond_1(similarity):
 
 
 def test_heatmaps_of_a_measure_without_any_value_are_empty(similarity):
-    similarity[list(figures.STATES)] = np.nan
+    similarity[list(figures.similarity.STATES)] = np.nan
     panels = figures.similarity_heatmaps(similarity).axes[:4]
     assert {panel.collections[0].get_clim() for panel in panels} == {(0.0, 1.0)}
 
