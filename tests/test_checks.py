@@ -110,3 +110,10 @@ def test_too_few_units_hold_nothing_and_break_nothing():
 def test_run_without_such_families_is_refused():
     with pytest.raises(RunError, match="no family with published statements"):
         checks(run_of(units(), "another"))
+
+
+def test_width_that_does_not_follow_the_curvature_is_left_open():
+    rng = np.random.default_rng(0)
+    table = units()
+    table["fwhm_deg"] = 50.0 + rng.standard_normal(len(table))
+    assert holds(checks(run_of(table)), "FWHM grows") is None

@@ -90,9 +90,9 @@ def _width_grows(units: pd.DataFrame) -> dict[str, object]:
     if len(found) < 8 or min(found["preferred_curvature"].nunique(), found["fwhm_deg"].nunique()) < 2:
         return _row(statement, "grows", "too few units", len(found), None)
     rho = spearmanr(found["preferred_curvature"], found["fwhm_deg"])
-    return _row(
-        statement, "grows", f"rho {rho.statistic:.2f} (p {rho.pvalue:.2g})", len(found), bool(rho.statistic > 0)
-    )
+    # A trend that chance explains neither holds nor fails.
+    holds = bool(rho.statistic > 0) if rho.pvalue < 0.05 else None
+    return _row(statement, "grows", f"rho {rho.statistic:.2f} (p {rho.pvalue:.2g})", len(found), holds)
 
 
 def _in_range(
