@@ -19,7 +19,7 @@ LEVELS = (
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence"),
-    ("correspondence",),
+    ("correspondence", "atlas"),
     ("figures",),
     ("report",),
     ("jobs",),

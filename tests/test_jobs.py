@@ -185,7 +185,7 @@ class TestReopening:
         assert isinstance(curves, xr.DataArray)
         assert curves.chunks is not None
         assert curves.dims == ("stimulus", "unit")
-        assert set(curves.coords) == {"orientation_deg", "curvature", "variant", "unit"}
+        assert set(curves.coords) == {"orientation_deg", "curvature", "variant", "jitter_x", "jitter_y", "unit"}
         assert curves.attrs["network"] == "untrained"
         assert curves.attrs["policy"] == "same_field_of_view"
 

@@ -335,6 +335,45 @@ def detectors_command(
         console.print(moved.to_string(index=False, float_format=lambda x: f"{x:.4g}"), highlight=False)
 
 
+@app.command("atlas")
+def atlas_command(
+    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder [default: RUN/atlas].", metavar="DIR")] = None,
+) -> None:
+    """Write the atlas of a run: which feature each model holds, and cliques of units that are one feature in several models.
+
+    Example: universality atlas data/runs/quickstart
+    """
+    from universality.atlas import atlas, cliques
+    from universality.detectors import FAMILIES
+    from universality.figures import atlas_figure, save
+    from universality.runs import open_run
+
+    run = open_run(run_path)
+    folder = out or run_path / "atlas"
+    table, found = atlas(run), cliques(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "atlas.csv", folder / "cliques.csv"]
+    table.to_csv(files[0], index=False)
+    found.to_csv(files[1], index=False)
+    for family in dict.fromkeys(table["family"]):
+        units = run.units[run.units["family"] == family]
+        figure = atlas_figure(table[table["family"] == family], units, FAMILIES[family].noun)
+        files += save(figure, folder / f"atlas__{family}")
+    console = _stdout()
+    for family, rows in table.groupby("family", sort=False):
+        held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
+        console.print(
+            f"{FAMILIES[str(family)].noun}: {int((held == rows['model'].nunique()).sum())} of {rows['angle_deg'].nunique()} bins "
+            f"of orientation are held by every one of {rows['model'].nunique()} models, untrained twins hold "
+            f"{rows['n_untrained'].sum():g} units in all; {found.loc[found['family'] == family, 'clique'].nunique()} cliques of "
+            "three models or more",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    for file in files:
+        console.print(escape(str(file)), highlight=False, soft_wrap=True)
+
+
 @app.command("measures")
 def measures_command(
     name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from universality.detectors import FAMILIES
+from universality.figures.atlas import atlas_figure
 from universality.figures.sheet import contact_sheet
 from universality.figures.similarity import group_comparison, similarity_heatmaps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, save, short, style, tap_label
@@ -19,7 +20,8 @@ from universality.figures.thresholds import threshold_curves
 from universality.figures.units import best_taps, matched_pairs, matches_and_nulls, tuning_family
 
 __all__ = [
-    "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures", "best_taps", "contact_sheet", "count",
+    "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures",
+    "atlas_figure", "best_taps", "contact_sheet", "count",
     "group_comparison", "matched_pairs", "matches_and_nulls", "save", "short", "similarity_heatmaps", "style", "tap_label",
     "threshold_curves", "tuning_family",
 ]  # fmt: skip
