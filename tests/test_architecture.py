@@ -19,7 +19,7 @@ LEVELS = (
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence"),
-    ("correspondence", "atlas"),
+    ("correspondence", "atlas", "tracing"),
     ("figures",),
     ("report",),
     ("jobs",),

@@ -339,11 +339,19 @@ def detectors_command(
 def atlas_command(
     run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder [default: RUN/atlas].", metavar="DIR")] = None,
+    unit: Annotated[
+        str | None, typer.Option("--unit", help="Find this unit in every other model.", metavar="MODEL:TAP:INDEX")
+    ] = None,
 ) -> None:
     """Write the atlas of a run: which feature each model holds, and cliques of units that are one feature in several models.
 
-    Example: universality atlas data/runs/quickstart
+    With --unit, print where that unit's best partners are in the other models, with their evidence, instead.
+
+    Example: universality atlas data/runs/quickstart --unit pocket/vgg-focus-s0:features.13:7
     """
+    if unit is not None:
+        _print_trace(run_path, unit)
+        return
     from universality.atlas import atlas, cliques
     from universality.detectors import FAMILIES
     from universality.figures import atlas_figure, save
@@ -372,6 +380,19 @@ def atlas_command(
         )  # fmt: skip
     for file in files:
         console.print(escape(str(file)), highlight=False, soft_wrap=True)
+
+
+def _print_trace(run_path: Path, unit: str) -> None:
+    from universality.runs import open_run
+    from universality.tracing import parse_unit, trace
+
+    found = trace(open_run(run_path), *parse_unit(unit))
+    table = Table(title=f"best partners of {unit}", title_justify="left")
+    for name in found.columns:
+        table.add_column(name, justify="left" if name in ("model", "tap", "family") else "right", overflow="fold")
+    for row in found.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else escape(str(value)) for value in row))
+    _stdout().print(table)
 
 
 @app.command("measures")

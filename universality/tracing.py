@@ -1,0 +1,159 @@
+"""Find one unit in every other model of a run, whether or not it belongs to a known family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from universality import comparators, evidence, zoo
+from universality.comparison import Layer, LayerRef, load_layer, rotation
+from universality.errors import RunError, did_you_mean
+from universality.runs import Run
+from universality.spec import Job
+from universality.tuning import align_tuning
+
+COLUMNS = (
+    "model", "tap", "depth", "unit", "r_match", "r_natural", "r_natural_low", "r_natural_high", "r_natural_haar",
+    "r_natural_untrained", "rank_back", "p", "family", "r_tuning", "shift_deg", "detector",
+)  # fmt: skip
+
+
+def parse_unit(text: str) -> tuple[str, str, int]:
+    """Return (model, tap, unit) of ``MODEL:TAP:INDEX``.
+
+    Raises
+    ------
+    RunError
+        The text has another form.
+
+    Examples
+    --------
+    >>> parse_unit("pocket/vgg-focus-s0:features.13:7")
+    ('pocket/vgg-focus-s0', 'features.13', 7)
+    """
+    parts = text.split(":")
+    if len(parts) != 3 or not parts[2].isdigit():
+        raise RunError(f"'{text}' names no unit, expected MODEL:TAP:INDEX such as pocket/vgg-focus-s0:features.13:7")
+    return parts[0], parts[1], int(parts[2])
+
+
+def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
+    """Return the unit's best partner at every tap of every other model of the run, with its evidence, the best first.
+
+    The partner is chosen on one half of the natural images and scored on the other. Beside the score stand those of the best
+    partners in a Haar-random basis of that layer and in its untrained twin, chosen in the same way.
+
+    Columns
+    -------
+    model, tap, depth, unit of the partner; r_match (inflated by the choice), r_natural with its 95 % interval,
+    r_natural_haar, r_natural_untrained; rank_back (of the traced unit among all units of its layer, for the partner; 1 is
+    best); p (images permuted, best of all units); and for the first family of the run: family, r_tuning and shift_deg of the
+    two tuning curves, detector (whether the partner is one).
+
+    Raises
+    ------
+    RunError
+        The run has no such model, tap or unit, or the unit does not vary over both halves of the natural images.
+    """
+    refs = {(r.model, r.tap.name, r.seed): r for r in _references(run)}
+    start = _start(refs, run, model, tap)
+    layer = load_layer(start)
+    if unit >= layer.natural.shape[1] or not layer.live[unit]:
+        raise RunError(
+            f"unit {unit} of '{model}' at '{tap}' cannot be traced: the layer has units 0 to {layer.natural.shape[1] - 1}, and a "
+            "unit has to vary over both halves of the natural images; choose another"
+        )
+    job = Job.model_validate(run.record["job"])
+    others = [ref for ref in refs.values() if ref.model != model and ref.seed is None]
+    rows = [_partner(layer, unit, ref, refs, job) for ref in others]
+    table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
+    return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _references(run: Run) -> Iterator[LayerRef]:
+    """Yield the layers of a run from its record, each with its stores by stimulus set."""
+    stores: dict[tuple[str, int | None, str], dict[str, str]] = {}
+    for entry in run.record["stores"]:
+        stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
+    for (model, seed, tap), keys in stores.items():
+        yield LayerRef(model, seed, zoo.card(model).tap(tap), str(Path(run.record["store"])), keys)
+
+
+def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: str, tap: str) -> LayerRef:
+    if (model, tap, None) in refs:
+        return refs[model, tap, None]
+    models = sorted({name for name, _, _ in refs})
+    if model not in models:
+        raise RunError(f"run '{run.path}' has no model '{model}'{did_you_mean(model, models)}")
+    taps = sorted({name for of, name, _ in refs if of == model})
+    raise RunError(f"run '{run.path}' has no tap '{tap}' of '{model}'{did_you_mean(tap, taps)}")
+
+
+def _halves(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the live units and their standardised activations in both halves."""
+    live = np.flatnonzero(layer.live)
+    decide, score = (comparators.standardised(layer.natural[layer.fold == fold][:, live]) for fold in (0, 1))
+    return live, decide, score
+
+
+def _best(decide: np.ndarray, score: np.ndarray, other: Layer) -> tuple[int, float, float] | None:
+    """Return the index of the best partner among the live units, r where it was chosen and r where it is scored."""
+    _, other_decide, other_score = _halves(other)
+    if other_decide.shape[1] == 0:
+        return None
+    r = decide @ other_decide
+    best = int(r.argmax())
+    return best, float(r[best]), float(score @ other_score[:, best])
+
+
+def _partner(
+    layer: Layer, unit: int, ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef], job: Job
+) -> dict[str, Any] | None:
+    live, decide_all, score_all = _halves(layer)
+    place = int(np.flatnonzero(live == unit)[0])
+    decide, score = decide_all[:, place], score_all[:, place]
+    other = load_layer(ref)
+    found = _best(decide, score, other)
+    if found is None:
+        return None
+    best, r_match, r_natural = found
+    other_live, other_decide, other_score = _halves(other)
+    partner = int(other_live[best])
+    width = other.natural.shape[1]
+    bases = [_best(decide, score, other.rotated(rotation(width, k, job.seed))) for k in range(job.nulls.haar_rotations)]
+    twins = [_best(decide, score, load_layer(refs[ref.model, ref.tap.name, s])) for s in job.nulls.untrained_seeds]
+    which = np.unique(layer.photograph[layer.fold == 1], return_inverse=True)[1]
+    weights = evidence.bootstrap_weights(int(which.max()) + 1, job.comparison.bootstraps, job.seed)
+    x, y = score[:, None], other_score[:, [best]]
+    low, high = evidence.correlation_interval(
+        np.array([r_natural]), evidence.bootstrap_correlations(x, y, which, weights), weights.shape[1]
+    )
+    p = evidence.permutation_p(
+        x, other_score, np.array([r_natural]), layer.places, job.comparison.permutations, job.seed
+    )
+    back = comparators.ranks(other_decide.T @ decide_all, np.array([best]), np.array([place]))
+    return {
+        "model": ref.model, "tap": ref.tap.name, "depth": ref.tap.relative_depth, "unit": partner, "r_match": r_match,
+        "r_natural": r_natural, "r_natural_low": low[0], "r_natural_high": high[0], "r_natural_haar": _mean(bases),
+        "r_natural_untrained": _mean(twins), "rank_back": int(back[0]), "p": p[0], **_tuning(layer, unit, other, partner),
+    }  # fmt: skip
+
+
+def _mean(found: list[tuple[int, float, float] | None]) -> float:
+    scores = [entry[2] for entry in found if entry is not None]
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _tuning(layer: Layer, unit: int, other: Layer, partner: int) -> dict[str, Any]:
+    """Return how the two units agree on the drawings of the run's first family."""
+    family = next(iter(layer.drawn))
+    a, b = (np.maximum(side.responses(family).tuning[[u]], 0.0) for side, u in ((layer, unit), (other, partner)))
+    align = align_tuning(a, b, layer.grids[family].angles_deg)
+    detector = bool(other.units(family)["detector"].iloc[partner])
+    return {
+        "family": family, "r_tuning": align.r_tuning[0], "shift_deg": align.shift_deg[0], "detector": detector,
+    }  # fmt: skip
