@@ -19,7 +19,8 @@ def related(rows, pairs, r, seed=0):
 def test_bootstrap_correlations_are_those_of_the_repeated_rows():
     x, y = related(60, 3, 0.5)
     photographs = np.repeat(np.arange(12), 5)
-    weights = evidence.bootstrap_weights(12, 20, 0)
+    weights, count = evidence.bootstrap_weights(photographs, 1, 20, 0)
+    assert count == 12
     found = evidence.bootstrap_correlations(x, y, photographs, weights)
     assert (weights.sum(axis=1) == 12).all()
     for row, counts in enumerate(weights.astype(int)):
@@ -43,7 +44,8 @@ def test_unit_that_never_varies_in_a_resample_has_no_correlation_there():
 def test_interval_covers_the_truth_as_often_as_it_says(images):
     truth, pairs = 0.5, 2000
     x, y = related(images, pairs, truth, seed=1)
-    weights = evidence.bootstrap_weights(images, 400, 2)
+    weights, count = evidence.bootstrap_weights(np.arange(images), 1, 400, 2)
+    assert count == images
     r = np.array([np.corrcoef(x[:, k], y[:, k])[0, 1] for k in range(pairs)])
     resampled = evidence.bootstrap_correlations(x, y, np.arange(images), weights)
     low, high = evidence.correlation_interval(r, resampled, images)
@@ -67,11 +69,12 @@ def test_interval_of_the_excess_covers_other_bases():
 def test_permutation_p_counts_the_best_partner_of_permuted_images():
     x, y = standardised(related(40, 2, 0.6)[0]), standardised(related(40, 5, 0.6, 3)[1])
     observed = np.array([0.3, 0.5])
-    found = evidence.permutation_p(x, y, observed, 1, 50, 4)
+    found = evidence.permutation_p(x, y, observed, np.arange(40), 1, 50, 4)
     rng = np.random.default_rng([4, 40, 7])
     larger = np.ones(2)
     for _ in range(50):
         order = rng.permutation(40)
+        _ = [rng.permutation(1) for _ in range(40)]  # each image's own crops, of which there is one
         for unit in range(2):
             best = max(np.corrcoef(x[order, unit], y[:, other])[0, 1] for other in range(5))
             larger[unit] += best >= observed[unit]
@@ -85,7 +88,7 @@ def test_permutation_p_is_uniform_where_nothing_corresponds():
         rng = np.random.default_rng([seed, 1])
         x, y = standardised(rng.standard_normal((50, 1))), standardised(rng.standard_normal((50, 6)))
         observed = (x.T @ y).max(axis=1)
-        found.append(evidence.permutation_p(x, y, observed, 1, 99, seed)[0])
+        found.append(evidence.permutation_p(x, y, observed, np.arange(50), 1, 99, seed)[0])
     assert stats.kstest(found, "uniform").pvalue > 0.01
 
 
@@ -97,7 +100,13 @@ def test_places_of_one_image_move_together():
         x, y = (np.repeat(rng.standard_normal((15, 1)), 4, axis=0) for _ in range(2))
         x, y = standardised(x), standardised(y)
         observed = (x.T @ y)[0]
-        small.append([evidence.permutation_p(x, y, observed, places, 39, seed)[0] for places in (4, 1)])
+        image = np.repeat(np.arange(15), 4)
+        small.append(
+            [
+                evidence.permutation_p(x, y, observed, image, 4, 39, seed)[0],
+                evidence.permutation_p(x, y, observed, np.arange(60), 1, 39, seed)[0],
+            ]
+        )
     images, rows = (np.array(small) <= 0.05).mean(axis=0)
     assert images <= 0.12
     assert rows >= 0.18
@@ -148,3 +157,51 @@ def test_q_of_no_rows_is_no_rows():
 )
 def test_every_condition_of_a_verdict_counts(changes, verdict):
     assert evidence.verdicts(table(p=[0.01]).assign(**changes)).tolist() == [verdict]
+
+
+def clustered(seed, photographs=8, crops=20, shapes=0):
+    """Independent units whose variance is half the photograph's."""
+    rng = np.random.default_rng([seed, 3])
+    group = np.concatenate([np.repeat(np.arange(photographs), crops), photographs + np.arange(shapes)])
+    units = []
+    for _ in range(2):
+        common = rng.standard_normal(photographs + shapes)[group]
+        units.append(standardised((common + rng.standard_normal(len(group)))[:, None]))
+    return *units, group
+
+
+def test_crops_of_one_photograph_do_not_make_chance_significant():
+    found = []
+    for seed in range(150):
+        x, y, group = clustered(seed)
+        found.append(evidence.permutation_p(x, y, (x.T @ y)[0], group, 1, 99, seed)[0])
+    assert np.mean(np.array(found) <= 0.05) <= 0.10
+    alone = []
+    for seed in range(150):
+        x, y, group = clustered(seed)
+        alone.append(evidence.permutation_p(x, y, (x.T @ y)[0], np.arange(len(group)), 1, 99, seed)[0])
+    assert np.mean(np.array(alone) <= 0.05) >= 0.13  # what crops that move alone would claim
+
+
+@pytest.mark.parametrize("shapes", [0, 150])
+def test_interval_of_few_photographs_covers_chance(shapes):
+    inside = []
+    for seed in range(400):
+        x, y, group = clustered(seed, shapes=shapes)
+        weights, count = evidence.bootstrap_weights(group, 1, 200, seed)
+        assert count == 8
+        resampled = evidence.bootstrap_correlations(x, y, group, weights)
+        low, high = evidence.correlation_interval((x.T @ y)[0], resampled, count)
+        inside.append(low[0] <= 0 <= high[0])
+    assert np.mean(inside) >= 0.93
+
+
+def test_constant_unit_leaves_no_rounding_noise_behind():
+    x = np.full((40, 1), 0.3)
+    x[0] = 1.7
+    x = standardised(x)
+    y = standardised(np.random.default_rng(0).standard_normal((40, 1)))
+    weights, _ = evidence.bootstrap_weights(np.arange(40), 1, 300, 0)
+    found = evidence.bootstrap_correlations(x, y, np.arange(40), weights)
+    assert np.isnan(found[weights[:, 0] == 0]).all()
+    assert np.isfinite(found[weights[:, 0] > 0]).all()

@@ -213,7 +213,7 @@ curvatures = [0.0, 5.0]
 
 [stimuli.high_low]
 orientations = 8
-base_cpi = [14.0]
+base_cpi = [10.0, 14.0]
 phases = 1
 
 [extraction]

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from universality.errors import UniversalityError
+from universality.errors import StimulusError, UniversalityError
 
 if TYPE_CHECKING:
     from universality.runs import Run
@@ -221,7 +221,7 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
 def zoo_train(
     model_id: Annotated[str, typer.Argument(metavar="ID")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder [default: data/pocket_training/NAME].")] = None,
-    threads: Annotated[int, typer.Option("--threads", help="Torch threads; the weights depend on it.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", help="Torch threads; the weights depend on it.", min=1)] = 1,
 ) -> None:
     """Train a network of the pocket zoo again, or one with another seed.
 
@@ -267,6 +267,8 @@ def stimuli_show(
 
     drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)))
     path = out or Path(f"{name}.png")
+    if path.suffix != ".png":
+        raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(drawn, labels).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
@@ -329,8 +331,10 @@ def detectors_command(
         table.add_row(short(str(row["model"])), str(row["tap"]), *counts, *untrained)
     console.print(table)
     if threshold is not None:
-        values = units.loc[units["family"] == chosen.family, threshold] if threshold in units else np.array([])
-        grid = np.unique(np.nanquantile(values, np.linspace(0.02, 0.98, 13))) if len(values) else np.zeros(1)
+        known = threshold in {criterion.column for criterion in chosen.criteria}
+        values = units.loc[units["family"] == chosen.family, threshold].to_numpy(np.float64) if known else np.zeros(1)
+        values = values[np.isfinite(values)]
+        grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 13))) if values.size else np.zeros(1)
         moved = detectors.threshold_curve(chosen, units, threshold, grid.tolist())
         console.print(moved.to_string(index=False, float_format=lambda x: f"{x:.4g}"), highlight=False)
 

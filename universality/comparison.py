@@ -124,8 +124,9 @@ class NullPlan:
 class _Prepared:
     """Summaries of one layer in its variations, made when first asked for; measures share equal preparations."""
 
-    def __init__(self, x: NDArray[np.float64], plan: NullPlan) -> None:
+    def __init__(self, x: NDArray[np.float64], plan: NullPlan, places: int = 1) -> None:
         self._x = x
+        self._places = places
         self._plan = plan
         self._made: dict[tuple[Callable[..., Any], int, str, int], Any] = {}
         self.units = int(comparators.live_units(x).sum())
@@ -147,8 +148,11 @@ class _Prepared:
         return self._x @ rotation(self._x.shape[1], index, self._plan.seed)
 
     def _reordered(self, index: int) -> NDArray[np.float64]:
-        rng = np.random.default_rng([self._plan.seed, len(self._x), index])
-        return np.asarray(self._x[rng.permutation(len(self._x))])
+        # Places of one image stay together: stimuli are shuffled, not places.
+        images = len(self._x) // self._places
+        rng = np.random.default_rng([self._plan.seed, images, index])
+        order = rng.permutation(images)[:, None] * self._places + np.arange(self._places)
+        return np.asarray(self._x[order.ravel()])
 
     def _get(self, measure: str, kind: str, index: int, make: Callable[[], NDArray[np.float64]]) -> Any:
         entry = comparators.comparator(measure)
@@ -178,9 +182,9 @@ def similarity_rows(
     layers_a, layers_b : one `Layer` per tap
     twins_a, twins_b : for each untrained seed, the same taps of the untrained twin
     """
-    a, b = ([_Prepared(layer.natural, plan) for layer in layers] for layers in (layers_a, layers_b))
+    a, b = ([_Prepared(layer.natural, plan, layer.places) for layer in layers] for layers in (layers_a, layers_b))
     untrained = [
-        ([_Prepared(x.natural, plan) for x in xs], [_Prepared(y.natural, plan) for y in ys])
+        ([_Prepared(x.natural, plan, x.places) for x in xs], [_Prepared(y.natural, plan, y.places) for y in ys])
         for xs, ys in zip(twins_a, twins_b, strict=True)
     ]
     rows = []

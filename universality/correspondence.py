@@ -177,10 +177,10 @@ def _method_rows(
     if not kept.size:
         return pd.DataFrame()
     which = np.unique(photographs, return_inverse=True)[1]
-    weights = evidence.bootstrap_weights(int(which.max()) + 1, plan.bootstraps, plan.nulls.seed)
+    weights, count = evidence.bootstrap_weights(which, places, plan.bootstraps, plan.nulls.seed)
     x, y = a.score[:, i], b.score[:, j]
     natural, resampled = _paired(x, y), evidence.bootstrap_correlations(x, y, which, weights)
-    low, high = evidence.correlation_interval(natural, resampled, weights.shape[1])
+    low, high = evidence.correlation_interval(natural, resampled, count)
     rank_ab, rank_ba = comparators.ranks(r, i, j), comparators.ranks(r.T, j, i)
     align = align_tuning(a.tuning[family][i], b.tuning[family][j], angles)
     columns: dict[str, Any] = {
@@ -202,9 +202,9 @@ def _method_rows(
     in_bases = np.stack([_paired(x, side.score[:, k]) for side, k in partners])
     null = np.stack([evidence.bootstrap_correlations(x, side.score[:, k], which, weights) for side, k in partners])
     columns["excess_low"], columns["excess_high"] = evidence.excess_interval(
-        columns["excess"], resampled - _nanmean(null), in_bases, weights.shape[1]
+        columns["excess"], resampled - _nanmean(null), in_bases, count
     )
-    columns["p"] = evidence.permutation_p(x, b.score, natural, places, plan.permutations, plan.nulls.seed)
+    columns["p"] = evidence.permutation_p(x, b.score, natural, which, places, plan.permutations, plan.nulls.seed)
     table = pd.DataFrame(columns)
     return table.assign(q=np.nan, verdict=evidence.verdicts(table))
 

@@ -27,10 +27,33 @@ NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
 
 
-def bootstrap_weights(count: int, bootstraps: int, seed: int) -> Array:
-    """Return (bootstrap, photograph): how often each of `count` photographs is drawn."""
-    rng = np.random.default_rng([seed, count])
-    return rng.multinomial(count, np.full(count, 1.0 / count), size=bootstraps).astype(np.float64)
+def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
+    """Return how often each photograph is drawn, and how many photographs the error rests on.
+
+    Photographs of which there are several crops, and images that stand for themselves, are two strata: each is resampled
+    within itself. Where the crops of few photographs make up a tenth of the rows or more, these few bound what is known.
+
+    Parameters
+    ----------
+    photographs : (row,) index of each row's photograph, 0 to the number of photographs less 1
+    places : int
+        Rows per image.
+
+    Returns
+    -------
+    (bootstrap, photograph) counts, and the number of photographs of the smallest stratum that counts
+    """
+    sizes = np.bincount(photographs)
+    rng = np.random.default_rng([seed, len(sizes)])
+    weights = np.zeros((bootstraps, len(sizes)))
+    counts = []
+    for stratum in (np.flatnonzero(sizes > places), np.flatnonzero(sizes <= places)):
+        if stratum.size:
+            shares = np.full(stratum.size, 1.0 / stratum.size)
+            weights[:, stratum] = rng.multinomial(stratum.size, shares, size=bootstraps)
+            if sizes[stratum].sum() >= len(photographs) / 10:
+                counts.append(stratum.size)
+    return weights, min(counts)
 
 
 def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Array) -> Array:
@@ -49,7 +72,8 @@ def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Ar
     moments = [_sum_by(photographs, values) for values in (np.ones_like(x), x, y, x * x, y * y, x * y)]
     n, sx, sy, sxx, syy, sxy = np.einsum("bp,mpi->mbi", weights, np.stack(moments))
     variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
-    varies = (variance_x > 0) & (variance_y > 0)
+    # A unit that is constant in the photographs drawn leaves a variance of rounding size, of either sign.
+    varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
     r = np.full(varies.shape, np.nan)
     r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
     return np.clip(r, -1.0, 1.0)
@@ -71,8 +95,15 @@ def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[
     # An arc tangent of 1 is infinite; so close to 1 the interval is a point.
     inside = 1.0 - 1e-12
     z, spread = np.arctanh(np.clip(r, -inside, inside)), _deviation(np.arctanh(np.clip(resampled, -inside, inside)))
-    half = t_dist.ppf(0.975, max(photographs - 1, 1)) * spread
+    half = _t_width(photographs) * spread
     return np.tanh(z - half), np.tanh(z + half)
+
+
+def _t_width(photographs: int) -> float:
+    """Return how many bootstrap standard deviations lie between the middle and an end of a 95 % interval."""
+    # The bootstrap's variance is that of a population of k photographs: k / (k - 1) makes it that of a sample.
+    k = max(photographs, 2)
+    return float(t_dist.ppf(0.975, k - 1) * np.sqrt(k / (k - 1)))
 
 
 def excess_interval(excess: Array, resampled: Array, nulls: Array, photographs: int) -> tuple[Array, Array]:
@@ -96,8 +127,8 @@ def excess_interval(excess: Array, resampled: Array, nulls: Array, photographs: 
     bases = len(nulls)
     if bases > 1:
         variance = variance + (1.0 + 1.0 / bases) * float(np.nanmean(np.nanvar(nulls, axis=0, ddof=1)))
-    half = t_dist.ppf(0.975, max(photographs - 1, 1)) * np.sqrt(variance)
-    return excess - half, excess + half
+    half = _t_width(photographs) * np.sqrt(variance)
+    return np.maximum(excess - half, -2.0), np.minimum(excess + half, 2.0)
 
 
 def _deviation(samples: Array) -> Array:
@@ -111,29 +142,52 @@ def _deviation(samples: Array) -> Array:
     return np.where(enough, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
 
 
-def permutation_p(x: Array, y: Array, observed: Array, places: int, permutations: int, seed: int) -> Array:
+def permutation_p(
+    x: Array, y: Array, observed: Array, photographs: Indices, places: int, permutations: int, seed: int
+) -> Array:
     """Return the p of each unit's correlation against the best partner it would find with the images permuted.
 
     The observed correlation belongs to one partner, chosen on other images; the null takes the largest of all
-    correlations with the other layer, so it also covers a choice that was made on these images.
+    correlations with the other layer, so it also covers a choice that was made on these images. Crops of one photograph
+    resemble one another, so photographs move as wholes (their crops in a new order), and images that stand for themselves
+    change places among themselves.
 
     Parameters
     ----------
     x : (row, unit), standardised
     y : (row, other unit), standardised
     observed : (unit,) correlation with the matched partner
+    photographs : (row,) index of each row's photograph
     places : int
         Rows per image: they move together.
     permutations : int
         The smallest p is 1 / (permutations + 1).
     """
-    images = len(x) // places
-    rng = np.random.default_rng([seed, images, 7])
+    rng = np.random.default_rng([seed, len(x) // places, 7])
+    groups = [np.flatnonzero(photographs == k) for k in range(int(photographs.max()) + 1)]
     larger = np.ones(x.shape[1])
     for _ in range(permutations):
-        order = (rng.permutation(images)[:, None] * places + np.arange(places)).ravel()
-        larger += (x[order].T @ y).max(axis=1) >= observed - 1e-12
+        order = _permuted(groups, places, len(x), rng)
+        larger += (comparable(x[order]).T @ y).max(axis=1) >= observed - 1e-12
     return larger / (permutations + 1)
+
+
+def comparable(x: Array) -> Array:
+    """Return columns of length one again: photographs of unequal size leave or repeat a few rows where they change places."""
+    centred = x - x.mean(axis=0)
+    length = np.linalg.norm(centred, axis=0)
+    return np.asarray(np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12))
+
+
+def _permuted(groups: list[Indices], places: int, rows: int, rng: np.random.Generator) -> Indices:
+    """Return for every row the row that takes its place."""
+    order = np.empty(rows, dtype=np.int64)
+    for stratum in ([g for g in groups if g.size > places], [g for g in groups if g.size <= places]):
+        for place, source in enumerate(rng.permutation(len(stratum))):
+            here, there = stratum[place], stratum[source].reshape(-1, places)
+            shuffled = there[rng.permutation(len(there))].ravel()
+            order[here] = np.resize(shuffled, here.size)
+    return order
 
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,10 +17,13 @@ COLUMNS = ("value", "value_untrained", "value_haar", "value_shuffled")
 def relation(a: ModelCard, b: ModelCard) -> str:
     """Return which entry of `GROUPS` describes how two networks differ.
 
-    A pair that differs in architecture may also differ in seed: two networks of unlike architectures share no seed.
+    A pair that differs in anything else may also differ in seed: networks trained otherwise share no start that counts. Two
+    trainings of one architecture by other people count as two seeds.
     """
     if a.training is None or b.training is None:
-        return "architecture" if a.training_set == b.training_set else "training set"
+        if a.training_set != b.training_set:
+            return "training set"
+        return "seed" if a.architecture == b.architecture else "architecture"
     differs = {
         "architecture": a.architecture != b.architecture,
         "task": a.training.task != b.training.task,

@@ -205,7 +205,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "0 to 1",
-            "share of permutations of the images in which the best of all units of B reaches r_natural with unit_a",
+            "share of permutations (photographs as wholes, drawn images among themselves) in which the best of all units of B reaches r_natural with unit_a",
         ),
         Column("q", "float", "1", "0 to 1", "Benjamini-Hochberg q of p within the pair of models, family and method"),
         Column(
@@ -213,7 +213,7 @@ CORRESPONDENCE = Table(
             "string",
             "1",
             "same_feature | correlated_only | family_only | unmatched",
-            "same_feature: both detectors, each among the other's best 3, excess_low above 0, orientations within 20 degrees; "
+            "from unit_a's side; same_feature: both detectors, each among the other's best 3, excess_low above 0, orientations within 20 degrees; "
             "correlated_only: excess_low above 0; family_only: both detectors; unmatched: neither",
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),

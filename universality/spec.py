@@ -363,6 +363,7 @@ class FolderStimuli(Spec):
 
 
 MOST_FIGURE_PAIRS = 6
+LEAST_NATURAL = 24
 
 
 class StimuliSpec(Spec):
@@ -489,6 +490,28 @@ class Job(Spec):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _variants_can_differ(self) -> Job:
+        counts = {"curve": ("curves.variants", self.stimuli.curves.variants),
+                  "high_low_frequency": ("high_low.base_cpi", self.stimuli.high_low.base_cpi)}  # fmt: skip
+        for family in self.comparison.families:
+            name, values = counts[family]
+            if len(values) < 2:
+                raise ValueError(
+                    f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_pairs_are_compared(self) -> Job:
+        compared = {frozenset(pair) for pair in self.compared()}
+        for pair in self.figure_pairs or ():
+            if frozenset(pair) not in compared:
+                raise ValueError(
+                    f"figure_pairs names '{pair[0]}' and '{pair[1]}', which pairs does not compare; add them there"
+                )
+        return self
+
     def compared(self) -> list[tuple[str, str]]:
         """Return the pairs of models to compare, each in the job's order of models."""
         wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
@@ -613,6 +636,11 @@ def read_definition(path: Path) -> DefinitionSpec:
 def read_job(path: Path) -> Job:
     """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
     job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
+    if 0 < job.stimuli.natural.crops + job.stimuli.natural.shapes < LEAST_NATURAL:
+        raise StimulusError(
+            f"job '{path}': {job.stimuli.natural.crops + job.stimuli.natural.shapes} natural images are too few to match units on one "
+            f"half and score them on the other, expected at least {LEAST_NATURAL}; raise stimuli.natural.crops or shapes"
+        )
     if job.stimuli.natural.crops + job.stimuli.natural.shapes == 0:
         raise StimulusError(
             f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0), expected at least one image; "

@@ -127,13 +127,13 @@ def _partner(
     bases = [_best(decide, score, other.rotated(rotation(width, k, job.seed))) for k in range(job.nulls.haar_rotations)]
     twins = [_best(decide, score, load_layer(refs[ref.model, ref.tap.name, s])) for s in job.nulls.untrained_seeds]
     which = np.unique(layer.photograph[layer.fold == 1], return_inverse=True)[1]
-    weights = evidence.bootstrap_weights(int(which.max()) + 1, job.comparison.bootstraps, job.seed)
+    weights, count = evidence.bootstrap_weights(which, layer.places, job.comparison.bootstraps, job.seed)
     x, y = score[:, None], other_score[:, [best]]
     low, high = evidence.correlation_interval(
-        np.array([r_natural]), evidence.bootstrap_correlations(x, y, which, weights), weights.shape[1]
+        np.array([r_natural]), evidence.bootstrap_correlations(x, y, which, weights), count
     )
     p = evidence.permutation_p(
-        x, other_score, np.array([r_natural]), layer.places, job.comparison.permutations, job.seed
+        x, other_score, np.array([r_natural]), which, layer.places, job.comparison.permutations, job.seed
     )
     back = comparators.ranks(other_decide.T @ decide_all, np.array([best]), np.array([place]))
     return {

@@ -114,7 +114,7 @@ def emergence(folder: Path) -> Iterator[dict[str, object]]:
 def main() -> None:
     """Read the folders named on the command line and write both tables."""
     torch.set_num_threads(1)
-    folders = [Path(folder) for folder in sys.argv[1:]]
+    folders = [Path(folder) for folder in sys.argv[1:] if (Path(folder) / "history.json").exists()]
     table = pd.DataFrame([row for folder in folders for row in emergence(folder)])
     table.to_csv(HERE / "emergence.csv", index=False, float_format="%.4f")
     pd.DataFrame([row for folder in folders for row in training(folder)]).to_csv(

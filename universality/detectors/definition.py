@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from universality.detectors.rules import Criterion, Rule, failed
 from universality.errors import JobError, did_you_mean
+from universality.schema import UNITS
 from universality.spec import DefinitionSpec
 
+_KINDS = {column.name: column.kind for column in UNITS.columns}
 _KEYS = ["model", "seed", "tap", "unit"]
 
 
@@ -55,6 +57,11 @@ def of_spec(spec: DefinitionSpec, rule: Rule, known: Sequence[str]) -> Definitio
                 f"definition '{spec.name}': the table of units has no column '{criterion.column}'"
                 f"{did_you_mean(criterion.column, known)}"
             )
+        if _KINDS[criterion.column] not in ("float", "int", "bool"):
+            raise JobError(
+                f"definition '{spec.name}': column '{criterion.column}' holds no numbers, expected one of the kinds float, int "
+                "or bool (docs/tables.md)"
+            )
     replaced = {(c.column, c.op[0]) for c in own}
     kept = tuple(c for c in rule.criteria if (c.column, c.op[0]) not in replaced) if spec.inherit else ()
     return Definition(spec.name, spec.base, (*kept, *own))
@@ -63,6 +70,12 @@ def of_spec(spec: DefinitionSpec, rule: Rule, known: Sequence[str]) -> Definitio
 def apply(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
     """Return one row per unit of the family: model, seed, tap, unit, what it fails, and whether it is a detector."""
     here = units[units["family"] == definition.family].reset_index(drop=True)
+    for criterion in definition.criteria:
+        if len(here) and here[criterion.column].isna().all():
+            raise JobError(
+                f"definition '{definition.name}': column '{criterion.column}' has no values for the family "
+                f"'{definition.family}'; choose a column of that family"
+            )
     if here.empty:
         raise JobError(
             f"the run has no units of the family '{definition.family}'; add it to comparison.families of its job"
