@@ -182,11 +182,15 @@ def comparable(x: Array) -> Array:
 def _permuted(groups: list[Indices], places: int, rows: int, rng: np.random.Generator) -> Indices:
     """Return for every row the row that takes its place."""
     order = np.empty(rows, dtype=np.int64)
-    for stratum in ([g for g in groups if g.size > places], [g for g in groups if g.size <= places]):
-        for place, source in enumerate(rng.permutation(len(stratum))):
-            here, there = stratum[place], stratum[source].reshape(-1, places)
-            shuffled = there[rng.permutation(len(there))].ravel()
-            order[here] = np.resize(shuffled, here.size)
+    alone = [group for group in groups if group.size == places]
+    if alone:
+        stacked = np.stack(alone)
+        order[stacked] = stacked[rng.permutation(len(stacked))]
+    several = [group for group in groups if group.size != places]
+    for place, source in enumerate(rng.permutation(len(several))):
+        here, there = several[place], several[source].reshape(-1, places)
+        shuffled = there[rng.permutation(len(there))].ravel()
+        order[here] = np.resize(shuffled, here.size)
     return order
 
 
