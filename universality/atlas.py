@@ -13,6 +13,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
+from universality.detectors import best_taps
 from universality.errors import RunError
 from universality.runs import Run
 
@@ -69,17 +70,12 @@ def atlas(run: Run, bin_deg: float = BIN_DEG) -> pd.DataFrame:
     for family in dict.fromkeys(run.families["family"]):
         graph = same_feature_graph(run.correspondence, family)
         units = run.units[(run.units["family"] == family) & run.units["detector"]]
-        for best in _best_taps(run.families[run.families["family"] == family]).to_dict("records"):
+        # As they come in the run, not by name.
+        for best in best_taps(run.families[run.families["family"] == family]).sort_index().to_dict("records"):
             here = units[(units["model"] == best["model"]) & (units["tap"] == best["tap"])]
             for angle in np.arange(0.0, 360.0, bin_deg):
                 rows.append(_cell(here, graph, best, angle, bin_deg))
     return pd.DataFrame(rows, columns=list(ATLAS_COLUMNS))
-
-
-def _best_taps(families: pd.DataFrame) -> pd.DataFrame:
-    """Return for each model the row of its tap with the most detectors, the shallower one of equals, models as they come."""
-    ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")
-    return ordered.drop_duplicates("model").sort_index()
 
 
 def _cell(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,21 @@ class LayerRef:
 
 
 @dataclass(frozen=True)
+class Halves:
+    """The live units of a layer in both folds.
+
+    Attributes
+    ----------
+    live : (live unit,) their numbers in the layer
+    decide, score : (row, live unit) standardised activations in fold 0, in fold 1
+    """
+
+    live: NDArray[np.int64]
+    decide: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer's activations in memory.
 
@@ -53,12 +68,23 @@ class Layer:
     grids: Mapping[str, Grid]
     places: int = 1
 
-    @property
+    @cached_property
     def live(self) -> NDArray[np.bool_]:
         """Which units vary over the natural crops of both folds."""
         return comparators.live_units(self.natural[self.fold == 0]) & comparators.live_units(
             self.natural[self.fold == 1]
         )
+
+    def halves(self) -> Halves:
+        """Return the live units' standardised activations where matches are decided and where they are scored."""
+        live = np.flatnonzero(self.live)
+        decide, score = (comparators.standardised(self.natural[self.fold == fold][:, live]) for fold in (0, 1))
+        return Halves(live, decide, score)
+
+    @property
+    def scored_photographs(self) -> NDArray[np.int64]:
+        """Photograph of each row of the scoring fold, numbered from 0 without gaps."""
+        return np.unique(self.photograph[self.fold == 1], return_inverse=True)[1]
 
     def responses(self, family: str) -> Responses:
         """Responses to a family's stimuli, in sigma of the natural images; live are the units that can also be matched."""

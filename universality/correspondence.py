@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import comparators, evidence, schema
-from universality.comparison import Layer, NullPlan, pair_identity, rotations
+from universality.comparison import Halves, Layer, NullPlan, pair_identity, rotations
 from universality.detectors import FAMILIES
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
@@ -112,19 +112,31 @@ class MatchingPlan:
 
 @dataclass(frozen=True)
 class _Side:
-    """A layer made ready for matching: standardised activations of its live units in each fold, and its tuning."""
+    """A layer made ready for matching: its live units in both folds, and their tuning by family (live unit, angle)."""
 
-    live: Indices
-    decide: Array
-    score: Array
+    halves: Halves
     tuning: dict[str, Array]
 
     @classmethod
     def of(cls, layer: Layer) -> _Side:
-        live = np.flatnonzero(layer.live)
-        decide, score = (comparators.standardised(layer.natural[layer.fold == fold][:, live]) for fold in (0, 1))
-        tuning = {family: np.maximum(layer.responses(family).tuning[live], 0.0) for family in layer.drawn}
-        return cls(live, decide, score, tuning)
+        halves = layer.halves()
+        tuning = {family: np.maximum(layer.responses(family).tuning[halves.live], 0.0) for family in layer.drawn}
+        return cls(halves, tuning)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What all families and methods of one pair of layers share."""
+
+    a: _Side
+    b: _Side
+    nulls: dict[str, list[_Side]]
+    r: Array
+    photographs: Indices
+    places: int
+    weights: Array
+    count: int
+    plan: MatchingPlan
 
 
 def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> pd.DataFrame:
@@ -136,57 +148,52 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
     """
     if not (layer_a.live.any() and layer_b.live.any()):
         return schema.empty_table(schema.CORRESPONDENCE)
-    sides = _Side.of(layer_a), _Side.of(layer_b)
-    units_b = layer_b.natural.shape[1]
-    nulls = {
-        "untrained": [_Side.of(twin) for twin in twins_b],
-        "haar": [_Side.of(layer_b.rotated(q)) for q in rotations(units_b, plan.nulls.haar_rotations, plan.nulls.seed)],
-    }
-    photographs = layer_a.photograph[layer_a.fold == 1]
+    pair = _pair(layer_a, layer_b, twins_b, plan)
+    # All units are matched, whatever their family: once per method.
+    matches = {method: comparators.MATCHINGS[method](pair.r) for method in plan.methods}
     identity = pair_identity(layer_a.ref, layer_b.ref)
     parts = [schema.empty_table(schema.CORRESPONDENCE)]
     for family, grid in layer_a.grids.items():
         tables = layer_a.units(family), layer_b.units(family)
-        for method in plan.methods:
-            rows = _method_rows(
-                method, family, sides, nulls, tables, photographs, layer_a.places, plan, grid.angles_deg
-            )
+        for method, matched in matches.items():
+            rows = _family_matches(family, pair, matched, tables, grid.angles_deg)
             if not rows.empty:
-                parts.append(schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family=family)))
+                parts.append(
+                    schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family=family, method=method))
+                )
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def _method_rows(
-    method: str,
-    family: str,
-    sides: tuple[_Side, _Side],
-    nulls: dict[str, list[_Side]],
-    tables: tuple[pd.DataFrame, pd.DataFrame],
-    photographs: Indices,
-    places: int,
-    plan: MatchingPlan,
-    angles: Array,
+def _pair(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> _Pair:
+    a, b = _Side.of(layer_a), _Side.of(layer_b)
+    bases = rotations(layer_b.natural.shape[1], plan.nulls.haar_rotations, plan.nulls.seed)
+    nulls = {
+        "untrained": [_Side.of(twin) for twin in twins_b],
+        "haar": [_Side.of(layer_b.rotated(q)) for q in bases],
+    }
+    photographs = layer_a.scored_photographs
+    weights, count = evidence.bootstrap_weights(photographs, layer_a.places, plan.bootstraps, plan.nulls.seed)
+    r = comparators.correlations(a.halves.decide, b.halves.decide)
+    return _Pair(a, b, nulls, r, photographs, layer_a.places, weights, count, plan)
+
+
+def _family_matches(
+    family: str, pair: _Pair, matched: Indices, tables: tuple[pd.DataFrame, pd.DataFrame], angles: Array
 ) -> pd.DataFrame:
-    a, b = sides
-    r = comparators.correlations(a.decide, b.decide)
-    i, j = comparators.MATCHINGS[method](r).T
-    unit_tables = tables[0].iloc[a.live[i]].reset_index(drop=True), tables[1].iloc[b.live[j]].reset_index(drop=True)
-    kept = np.flatnonzero(unit_tables[0]["detector"] | unit_tables[1]["detector"])
-    i, j = i[kept], j[kept]
-    of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in unit_tables)
+    """Return the matches (m, 2) that hold a detector of a family, with their evidence."""
+    a, b = pair.a.halves, pair.b.halves
+    i, j = matched.T
+    of_a, of_b = tables[0].iloc[a.live[i]].reset_index(drop=True), tables[1].iloc[b.live[j]].reset_index(drop=True)
+    kept = np.flatnonzero(of_a["detector"] | of_b["detector"])
     if not kept.size:
         return pd.DataFrame()
-    which = np.unique(photographs, return_inverse=True)[1]
-    weights, count = evidence.bootstrap_weights(which, places, plan.bootstraps, plan.nulls.seed)
-    x, y = a.score[:, i], b.score[:, j]
-    natural, resampled = _paired(x, y), evidence.bootstrap_correlations(x, y, which, weights)
-    low, high = evidence.correlation_interval(natural, resampled, count)
-    rank_ab, rank_ba = comparators.ranks(r, i, j), comparators.ranks(r.T, j, i)
-    align = align_tuning(a.tuning[family][i], b.tuning[family][j], angles)
+    i, j = i[kept], j[kept]
+    of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in (of_a, of_b))
+    rank_ab, rank_ba = comparators.ranks(pair.r, i, j), comparators.ranks(pair.r.T, j, i)
+    align = align_tuning(pair.a.tuning[family][i], pair.b.tuning[family][j], angles)
     columns: dict[str, Any] = {
-        "method": method, "unit_a": of_a["unit"], "unit_b": of_b["unit"],
-        "detector_a": of_a["detector"], "detector_b": of_b["detector"],
-        "r_match": r[i, j], "r_natural": natural, "r_natural_low": low, "r_natural_high": high,
+        "unit_a": of_a["unit"], "unit_b": of_b["unit"],
+        "detector_a": of_a["detector"], "detector_b": of_b["detector"], "r_match": pair.r[i, j],
         "r_tuning": align.r_tuning, "r_aligned": align.r_aligned, "shift_deg": align.shift_deg,
         "preferred_a_deg": of_a["preferred_deg"], "preferred_b_deg": of_b["preferred_deg"],
         "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"]),
@@ -194,19 +201,38 @@ def _method_rows(
         "delta_fwhm_deg": of_b["fwhm_deg"] - of_a["fwhm_deg"],
         "rank_ab": rank_ab, "rank_ba": rank_ba, "mutual": (rank_ab == 1) & (rank_ba == 1),
         "family_rate_b": float(tables[1]["detector"].mean()), "n_match": len(a.decide), "n_score": len(a.score),
+        **_evidence_columns(family, pair, i, j, angles),
     }  # fmt: skip
-    for name, null_sides in nulls.items():
-        columns |= _null_columns(name, family, a, i, null_sides, angles)
-    columns["excess"] = columns["r_natural"] - columns["r_natural_haar"]
-    partners = [(side, _best_partners(a, i, side)) for side in nulls["haar"] if side.live.size]
-    in_bases = np.stack([_paired(x, side.score[:, k]) for side, k in partners])
-    null = np.stack([evidence.bootstrap_correlations(x, side.score[:, k], which, weights) for side, k in partners])
-    columns["excess_low"], columns["excess_high"] = evidence.excess_interval(
-        columns["excess"], resampled - _nanmean(null), in_bases, count
-    )
-    columns["p"] = evidence.permutation_p(x, b.score, natural, which, places, plan.permutations, plan.nulls.seed)
     table = pd.DataFrame(columns)
     return table.assign(q=np.nan, verdict=evidence.verdicts(table))
+
+
+def _evidence_columns(family: str, pair: _Pair, i: Indices, j: Indices, angles: Array) -> dict[str, Array]:
+    """Return the held-out correlations of pairs (i, j), those of the nulls, the excess, and how sure they are."""
+    x, y = pair.a.halves.score[:, i], pair.b.halves.score[:, j]
+
+    def resampled(z: Array) -> Array:
+        return evidence.bootstrap_correlations(x, z, pair.photographs, pair.weights)
+
+    natural, of_pairs = _paired(x, y), resampled(y)
+    low, high = evidence.correlation_interval(natural, of_pairs, pair.count)
+    partners = {name: [_best_partners(pair.a, i, side) for side in sides] for name, sides in pair.nulls.items()}
+    scores = {name: _null_scores(family, pair, i, name, partners[name], angles) for name in pair.nulls}
+    columns: dict[str, Array] = {"r_natural": natural, "r_natural_low": low, "r_natural_high": high}
+    for name, found in scores.items():
+        for column, values in zip(("r_natural", "r_tuning", "r_aligned"), _nanmean(found), strict=True):
+            columns[f"{column}_{name}"] = values
+    columns["excess"] = natural - columns["r_natural_haar"]
+    in_bases = np.stack(
+        [resampled(side.halves.score[:, k]) for side, k in zip(pair.nulls["haar"], partners["haar"], strict=True)]
+    )
+    columns["excess_low"], columns["excess_high"] = evidence.excess_interval(
+        columns["excess"], of_pairs - _nanmean(in_bases), scores["haar"][:, 0], pair.count
+    )
+    columns["p"] = evidence.permutation_p(
+        x, pair.b.halves.score, natural, pair.photographs, pair.places, pair.plan.permutations, pair.plan.nulls.seed
+    )
+    return columns
 
 
 def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
@@ -220,28 +246,28 @@ def _paired(x: Array, y: Array) -> Array:
     return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
 
 
-def _null_columns(
-    name: str, family: str, a: _Side, i: Indices, null_sides: Sequence[_Side], angles: Array
-) -> dict[str, Array]:
-    """Return the scores of units `i` of A with their best partners in each null layer, averaged over the null layers.
+def _null_scores(family: str, pair: _Pair, i: Indices, name: str, partners: Sequence[Indices], angles: Array) -> Array:
+    """Return (null layer, score, pair): held-out r, r_tuning and r_aligned of units `i` of A with their best partners.
 
     The best partner, not the one of a one-to-one matching: no null unit is lost to another unit of A, so the null is at
-    least as hard to beat as the matching itself.
+    least as hard to beat as the matching itself. NaN for a null layer in which no unit varies.
     """
-    scores = []
-    for null in null_sides:
-        if null.live.size == 0:
+    a, scores = pair.a, []
+    for null, j in zip(pair.nulls[name], partners, strict=True):
+        if null.halves.live.size == 0:
             scores.append(np.full((3, i.size), np.nan))
             continue
-        j = _best_partners(a, i, null)
         align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles)
-        scores.append(np.stack([_paired(a.score[:, i], null.score[:, j]), align.r_tuning, align.r_aligned]))
-    natural, tuning, aligned = _nanmean(np.stack(scores))
-    return {f"r_natural_{name}": natural, f"r_tuning_{name}": tuning, f"r_aligned_{name}": aligned}
+        natural = _paired(a.halves.score[:, i], null.halves.score[:, j])
+        scores.append(np.stack([natural, align.r_tuning, align.r_aligned]))
+    return np.stack(scores)
 
 
 def _best_partners(a: _Side, i: Indices, null: _Side) -> Indices:
-    return np.asarray(comparators.correlations(a.decide[:, i], null.decide).argmax(axis=1))
+    """Return for units `i` of A their best partners among a null's live units, decided on fold 0; none if it has none."""
+    if null.halves.live.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(comparators.correlations(a.halves.decide[:, i], null.halves.decide).argmax(axis=1))
 
 
 def _nanmean(values: Array) -> Array:

@@ -168,11 +168,11 @@ def permutation_p(
     larger = np.ones(x.shape[1])
     for _ in range(permutations):
         order = _permuted(groups, places, len(x), rng)
-        larger += (comparable(x[order]).T @ y).max(axis=1) >= observed - 1e-12
+        larger += (_standardised(x[order]).T @ y).max(axis=1) >= observed - 1e-12
     return larger / (permutations + 1)
 
 
-def comparable(x: Array) -> Array:
+def _standardised(x: Array) -> Array:
     """Return columns of length one again: photographs of unequal size leave or repeat a few rows where they change places."""
     centred = x - x.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)

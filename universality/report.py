@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from universality.detectors import FAMILIES, within
+from universality.detectors import FAMILIES, best_taps, within
 from universality.evidence import VERDICTS
-from universality.figures import best_taps, short
+from universality.figures import short
 from universality.runs import Run
-from universality.spec import Job
 from universality.stimuli import POLICIES
 
 _MOST_ROWS = 40
@@ -24,7 +23,7 @@ def findings(run: Run) -> list[str]:
     best = best_taps(families)
     said = [_family_sentence(row) for _, row in best.iterrows()]
     said += [_basis_sentence(of_family) for _, of_family in best.groupby("family")]
-    drawn = Job.model_validate(run.record["job"]).drawn()
+    drawn = run.job.drawn()
     for a, b in drawn:
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         for family in dict.fromkeys(families["family"]):

@@ -18,6 +18,7 @@ import xarray as xr
 from universality import schema
 from universality.errors import RunError, did_you_mean
 from universality.resources import is_file
+from universality.spec import Job
 from universality.store import ActivationStore
 
 RECORD = "run.json"
@@ -37,6 +38,11 @@ class Run:
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self.record = record
+
+    @cached_property
+    def job(self) -> Job:
+        """The job that was run."""
+        return Job.model_validate(self.record["job"])
 
     @cached_property
     def similarity(self) -> pd.DataFrame:

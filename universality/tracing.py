@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from universality import comparators, evidence, zoo
-from universality.comparison import Layer, LayerRef, load_layer, rotation
+from universality.comparison import Halves, Layer, LayerRef, load_layer, rotations
 from universality.errors import RunError, did_you_mean
 from universality.runs import Run
 from universality.spec import Job
@@ -67,9 +67,10 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
             f"unit {unit} of '{model}' at '{tap}' cannot be traced: the layer has units 0 to {layer.natural.shape[1] - 1}, and a "
             "unit has to vary over both halves of the natural images; choose another"
         )
-    job = Job.model_validate(run.record["job"])
+    whole = layer.halves()
+    place = int(np.flatnonzero(whole.live == unit)[0])
     others = [ref for ref in refs.values() if ref.model != model and ref.seed is None]
-    rows = [_partner(layer, unit, ref, refs, job) for ref in others]
+    rows = [_partner(layer, whole, place, ref, refs, run.job) for ref in others]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -93,53 +94,44 @@ def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: s
     raise RunError(f"run '{run.path}' has no tap '{tap}' of '{model}'{did_you_mean(tap, taps)}")
 
 
-def _halves(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the live units and their standardised activations in both halves."""
-    live = np.flatnonzero(layer.live)
-    decide, score = (comparators.standardised(layer.natural[layer.fold == fold][:, live]) for fold in (0, 1))
-    return live, decide, score
-
-
-def _best(decide: np.ndarray, score: np.ndarray, other: Layer) -> tuple[int, float, float] | None:
-    """Return the index of the best partner among the live units, r where it was chosen and r where it is scored."""
-    _, other_decide, other_score = _halves(other)
-    if other_decide.shape[1] == 0:
+def _best(unit: Halves, other: Halves) -> tuple[int, float, float] | None:
+    """Return the index of the best partner among live units, r where it was chosen and r where it is scored; None if none."""
+    if other.live.size == 0:
         return None
-    r = decide @ other_decide
+    r = unit.decide[:, 0] @ other.decide
     best = int(r.argmax())
-    return best, float(r[best]), float(score @ other_score[:, best])
+    return best, float(r[best]), float(unit.score[:, 0] @ other.score[:, best])
 
 
 def _partner(
-    layer: Layer, unit: int, ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef], job: Job
+    layer: Layer, whole: Halves, place: int, ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef], job: Job
 ) -> dict[str, Any] | None:
-    live, decide_all, score_all = _halves(layer)
-    place = int(np.flatnonzero(live == unit)[0])
-    decide, score = decide_all[:, place], score_all[:, place]
+    """Return the row of one layer for the live unit at `place` of the traced layer."""
+    unit = Halves(whole.live[[place]], whole.decide[:, [place]], whole.score[:, [place]])
     other = load_layer(ref)
-    found = _best(decide, score, other)
+    units = other.halves()
+    found = _best(unit, units)
     if found is None:
         return None
     best, r_match, r_natural = found
-    other_live, other_decide, other_score = _halves(other)
-    partner = int(other_live[best])
-    width = other.natural.shape[1]
-    bases = [_best(decide, score, other.rotated(rotation(width, k, job.seed))) for k in range(job.nulls.haar_rotations)]
-    twins = [_best(decide, score, load_layer(refs[ref.model, ref.tap.name, s])) for s in job.nulls.untrained_seeds]
-    which = np.unique(layer.photograph[layer.fold == 1], return_inverse=True)[1]
-    weights, count = evidence.bootstrap_weights(which, layer.places, job.comparison.bootstraps, job.seed)
-    x, y = score[:, None], other_score[:, [best]]
-    low, high = evidence.correlation_interval(
-        np.array([r_natural]), evidence.bootstrap_correlations(x, y, which, weights), count
-    )
+    nulls = job.nulls
+    bases = (other.rotated(q) for q in rotations(other.natural.shape[1], nulls.haar_rotations, job.seed))
+    twins = (load_layer(refs[ref.model, ref.tap.name, seed]) for seed in nulls.untrained_seeds)
+    photographs, observed = layer.scored_photographs, np.array([r_natural])
+    weights, count = evidence.bootstrap_weights(photographs, layer.places, job.comparison.bootstraps, job.seed)
+    resampled = evidence.bootstrap_correlations(unit.score, units.score[:, [best]], photographs, weights)
+    low, high = evidence.correlation_interval(observed, resampled, count)
     p = evidence.permutation_p(
-        x, other_score, np.array([r_natural]), which, layer.places, job.comparison.permutations, job.seed
+        unit.score, units.score, observed, photographs, layer.places, job.comparison.permutations, job.seed
     )
-    back = comparators.ranks(other_decide.T @ decide_all, np.array([best]), np.array([place]))
+    back = comparators.ranks(units.decide[:, [best]].T @ whole.decide, np.array([0]), np.array([place]))
+    partner = int(units.live[best])
     return {
         "model": ref.model, "tap": ref.tap.name, "depth": ref.tap.relative_depth, "unit": partner, "r_match": r_match,
-        "r_natural": r_natural, "r_natural_low": low[0], "r_natural_high": high[0], "r_natural_haar": _mean(bases),
-        "r_natural_untrained": _mean(twins), "rank_back": int(back[0]), "p": p[0], **_tuning(layer, unit, other, partner),
+        "r_natural": r_natural, "r_natural_low": low[0], "r_natural_high": high[0],
+        "r_natural_haar": _mean([_best(unit, base.halves()) for base in bases]),
+        "r_natural_untrained": _mean([_best(unit, twin.halves()) for twin in twins]), "rank_back": int(back[0]),
+        "p": p[0], **_tuning(layer, int(whole.live[place]), other, partner),
     }  # fmt: skip
 
 

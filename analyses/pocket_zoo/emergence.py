@@ -24,13 +24,13 @@ from universality import extraction, stimuli, zoo
 from universality.comparison import Layer, LayerRef
 from universality.correspondence import wilson_interval
 from universality.detectors import FAMILIES
+from universality.networks import Network
 from universality.pocket import networks, shapes
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, ModelCard, NaturalStimuli, StimuliSpec
 from universality.tuning import largest_gap
 
-BATCH = 256
-EXTRACTION = ExtractionSpec(reduction="center", batch_size=BATCH)
+EXTRACTION = ExtractionSpec(reduction="center", batch_size=256)
 HERE = Path(__file__).parent
 
 
@@ -49,13 +49,10 @@ def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[L
 
 
 def _answers(card: ModelCard, network: nn.Module, name: str, spec: StimuliSpec) -> dict[str, np.ndarray]:
-    size = card.preprocessing.size_px
-    count = stimuli.parameters(name, spec).sizes[STIMULUS]
-    batches = (
-        zoo.normalise(stimuli.render(name, spec, size, slice(start, start + BATCH)).values, card.preprocessing)
-        for start in range(0, count, BATCH)
+    batches = Network(card, None, card.taps, spec, EXTRACTION, spec).batches(name)
+    return dict(
+        extraction.collect(extraction.extract(network, card.taps, batches, EXTRACTION, card.preprocessing.size_px))
     )
-    return dict(extraction.collect(extraction.extract(network, card.taps, batches, EXTRACTION, size)))
 
 
 def rows(layer: Layer) -> Iterator[dict[str, object]]:

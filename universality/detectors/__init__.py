@@ -27,7 +27,7 @@ from universality.detectors.curve import (
     curve_table,
     preference_spread_deg,
 )
-from universality.detectors.definition import Definition, apply, of_rule, of_spec, rates, threshold_curve
+from universality.detectors.definition import Definition, apply, best_taps, of_rule, of_spec, rates, threshold_curve
 from universality.detectors.high_low import HighLowGrid, HighLowResponses, high_low_responses, high_low_table
 from universality.detectors.rules import STRONG_PEAK_SIGMA, Criterion, Rule, Sigma, within
 from universality.errors import JobError, did_you_mean
@@ -48,6 +48,7 @@ __all__ = [
     "Rule",
     "Sigma",
     "apply",
+    "best_taps",
     "curve_responses",
     "curve_table",
     "definition_of",

@@ -70,16 +70,16 @@ def of_spec(spec: DefinitionSpec, rule: Rule, known: Sequence[str]) -> Definitio
 def apply(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
     """Return one row per unit of the family: model, seed, tap, unit, what it fails, and whether it is a detector."""
     here = units[units["family"] == definition.family].reset_index(drop=True)
-    for criterion in definition.criteria:
-        if len(here) and here[criterion.column].isna().all():
-            raise JobError(
-                f"definition '{definition.name}': column '{criterion.column}' has no values for the family "
-                f"'{definition.family}'; choose a column of that family"
-            )
     if here.empty:
         raise JobError(
             f"the run has no units of the family '{definition.family}'; add it to comparison.families of its job"
         )
+    for criterion in definition.criteria:
+        if here[criterion.column].isna().all():
+            raise JobError(
+                f"definition '{definition.name}': column '{criterion.column}' has no values for the family "
+                f"'{definition.family}'; choose a column of that family"
+            )
     return here[_KEYS].assign(
         failed=failed(here, definition.criteria), detector=_passing(here, definition.criteria) & here["live"].to_numpy()
     )
@@ -99,6 +99,12 @@ def rates(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
         }
     )  # fmt: skip
     return table.reset_index()
+
+
+def best_taps(families: pd.DataFrame) -> pd.DataFrame:
+    """Return for each model and family the row of the tap with the most detectors (the shallower one of equals)."""
+    ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")
+    return ordered.drop_duplicates(["family", "model"]).sort_values(["family", "model"])
 
 
 def threshold_curve(

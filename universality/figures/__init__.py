@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality.detectors import FAMILIES
+from universality.detectors import FAMILIES, best_taps
 from universality.figures.atlas import atlas_figure
 from universality.figures.sheet import contact_sheet
 from universality.figures.similarity import group_comparison, similarity_heatmaps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, save, short, style, tap_label
 from universality.figures.thresholds import threshold_curves
-from universality.figures.units import best_taps, matched_pairs, matches_and_nulls, tuning_family
+from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
 
 __all__ = [
     "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures",

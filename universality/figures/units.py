@@ -10,13 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from universality.detectors import best_taps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, tap_label
-
-
-def best_taps(families: pd.DataFrame) -> pd.DataFrame:
-    """Return for each model and family the row of the tap with the most detectors (the shallower one of equals)."""
-    ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")
-    return ordered.drop_duplicates(["family", "model"]).sort_values(["family", "model"])
 
 
 def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curve detectors") -> Figure:
