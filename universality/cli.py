@@ -32,6 +32,7 @@ app.add_typer(zoo_app, name="zoo")
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stimuli_app, name="stimuli")
 
+UNKNOWN = "unknown: fill in"
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
@@ -215,6 +216,48 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     for tap in shown.taps:
         table.add_row(*(str(getattr(tap, name)) for name in columns))
     console.print(table)
+
+
+@zoo_app.command("new")
+def zoo_new(
+    model_id: Annotated[str, typer.Argument(metavar="ID", help="source/name: timm/resnet34, own/my-net")],
+    library: Annotated[str, typer.Option("--library", help="timm, torchvision or pocket [default: from ID].")] = "",
+    architecture: Annotated[str, typer.Option("--architecture", help="Its name there [default: from ID].")] = "",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Your checkpoint: .safetensors or .pth.", metavar="FILE")
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option("--argument", help="Of the architecture, e.g. num_classes=10.", metavar="KEY=VALUE"),
+    ] = None,
+    tap: Annotated[
+        list[str] | None,
+        typer.Option("--tap", help="Module to record [default: six, evenly in depth].", metavar="PATH"),
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Side of the input, px.", min=8, max=4096)] = None,
+    mean: Annotated[str, typer.Option("--mean", help="Of the preprocessing, e.g. 0.5,0.5,0.5.")] = "",
+    std: Annotated[str, typer.Option("--std", help="Of the preprocessing, e.g. 0.25,0.25,0.25.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = UNKNOWN,
+    training_set: Annotated[str, typer.Option("--training-set", help="What they were trained on.")] = UNKNOWN,
+    citation: Annotated[str, typer.Option("--citation", help="Paper of the network.")] = UNKNOWN,
+) -> None:
+    """Write a model card for any timm or torchvision network, or for a checkpoint of your own; its taps are measured.
+
+    Example: universality zoo new timm/resnet34
+
+    Example: universality zoo new own/net --library torchvision --architecture resnet18 --weights net.pth --argument num_classes=10
+    """
+    from universality import drafting
+
+    asked = drafting.Asked(
+        model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
+        mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, licence=licence,
+        training_set=training_set, citation=citation,
+    )  # fmt: skip
+    card = drafting.draft(asked)
+    path = drafting.write(card, weights)
+    zoo_show(model_id)
+    _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
 @zoo_app.command("train")
