@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,6 +42,21 @@ OutOption = Annotated[
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _print_json(value: Any) -> None:
+    """Print JSON on one line per call, undecorated, NaN as null."""
+    print(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data in which numbers that JSON cannot write are null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Bars:
@@ -168,10 +185,16 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
 
 
 @zoo_app.command("list")
-def zoo_list() -> None:
-    """List the model cards."""
+def zoo_list(as_json: JsonOption = False) -> None:
+    """List the model cards.
+
+    Example: universality zoo list --json
+    """
     from universality.zoo import cards
 
+    if as_json:
+        _print_json([card.plain() for card in cards().values()])
+        return
     table = Table()
     for name in ("id", "input (px)", "taps", "training set", "licence", "state-dict hash"):
         table.add_column(name)
@@ -184,7 +207,7 @@ def zoo_list() -> None:
 
 
 @zoo_app.command("show")
-def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
     """Show one model card with its taps.
 
     Example: universality zoo show torchvision/alexnet
@@ -192,6 +215,9 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     from universality.zoo import card
 
     shown = card(model_id)
+    if as_json:
+        _print_json(shown.plain())
+        return
     console = _stdout()
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
         console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
@@ -445,6 +471,7 @@ def _print_trace(run_path: Path, unit: str) -> None:
 @app.command("measures")
 def measures_command(
     name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the measures between two layers, or print all that is declared of one.
 
@@ -452,11 +479,16 @@ def measures_command(
     """
     from universality.comparators import comparator, describe
 
+    if as_json:
+        frame = describe.measures()
+        chosen = frame[frame["name"] == comparator(name).name] if name is not None else frame
+        _print_json(json.loads(chosen.to_json(orient="records")))
+        return
     console = _stdout()
     if name is not None:
         for key, value in describe.record(comparator(name)).items():
             console.print(f"{key}: {escape(describe.shown(value))}", highlight=False, soft_wrap=True)
-        return
+        return None
     columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
     table = Table()
     for title in columns:
@@ -466,13 +498,43 @@ def measures_command(
     console.print(table)
 
 
+@app.command("doctor")
+def doctor_command(
+    store: StoreOption = None,
+    online: Annotated[bool, typer.Option("--online", help="Ask whether missing weights can be fetched.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every stored file with its checksum.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what works on this machine: packages, device, weights, stores. Exit status 1 where something keeps jobs from running.
+
+    Example: universality doctor --verify
+    """
+    from dataclasses import asdict
+
+    from universality.doctor import examine
+
+    findings = examine(store or Path("data/store"), online=online, verify=verify)
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _stdout().print(
+                escape(f"{finding.state:5} {finding.subject}: {finding.detail}"), highlight=False, soft_wrap=True
+            )
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
+
+
 @app.command("versions")
-def versions_command() -> None:
+def versions_command(as_json: JsonOption = False) -> None:
     """Print the versions that decide numbers."""
     from universality.jobs import package_version, package_versions
 
     console = _stdout()
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
+    if as_json:
+        _print_json(facts)
+        return
     for name, version in facts.items():
         console.print(f"{name} {version}", highlight=False)
 

