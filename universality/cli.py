@@ -488,7 +488,7 @@ def measures_command(
     if name is not None:
         for key, value in describe.record(comparator(name)).items():
             console.print(f"{key}: {escape(describe.shown(value))}", highlight=False, soft_wrap=True)
-        return None
+        return
     columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
     table = Table()
     for title in columns:
