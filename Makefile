@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 
-.PHONY: demo test peers lint format benchmark clean
+.PHONY: demo test peers docs lint format benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/universality run analyses/quickstart/job.toml
@@ -15,6 +15,10 @@ test: $(VENV)/.dev
 # Other packages as oracles; without them these tests are skipped.
 peers: $(VENV)/.dev $(VENV)/.peers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/peers
+
+# The documentation site in site/; a broken link or a missing page is an error.
+docs: $(VENV)/.dev $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,4 +42,4 @@ $(VENV)/.%: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

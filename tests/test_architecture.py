@@ -16,7 +16,7 @@ LEVELS = (
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
     ("receptive_field", "extraction", "store", "detectors"),
-    ("engine",),
+    ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence"),
     ("correspondence", "atlas", "tracing"),

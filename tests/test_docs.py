@@ -1,9 +1,18 @@
 """What the documentation states is what the code does."""
 
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
+import click
+import pytest
+from typer.main import get_command
+
 from universality import comparators, schema
+from universality.cli import app
+from universality.errors import UniversalityError
+from universality.spec import DefinitionSpec, Job, validate
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +38,48 @@ def test_readme_example_runs(small, monkeypatch):
     assert len(names["pairs"].columns) == len(schema.CORRESPONDENCE.names)
 
 
-def test_readme_names_existing_files():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "analyses").rglob("*.md"))]
+
+
+def blocks(language):
+    """Every fenced block of a language in README, docs and analyses, with the page it stands on."""
+    for page in PAGES:
+        for text in re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+            yield pytest.param(text, id=f"{page.relative_to(ROOT)}:{text.splitlines()[0][:40]}")
+
+
+def command_lines():
+    for block in blocks("sh"):
+        (text,) = block.values
+        for line in text.replace("\\\n", " ").splitlines():
+            if line.startswith("universality "):
+                yield pytest.param(line, id=line[:70])
+
+
+@pytest.mark.parametrize("line", list(command_lines()))
+def test_commands_in_pages_exist(line):
+    """Command, options and number of arguments are real; nothing is run."""
+    command, words = get_command(app), shlex.split(line, comments=True)[1:]
+    context = click.Context(command, info_name="universality")
+    while hasattr(command, "commands"):
+        name, command, words = command.resolve_command(context, words)
+    command.make_context(name, list(words))
+
+
+@pytest.mark.parametrize("text", list(blocks("toml")))
+def test_toml_in_pages_is_read(text):
+    plain = tomllib.loads(text)
+    kind = Job if "extraction" in plain else DefinitionSpec if "criteria" in plain else None
+    if kind is not None:
+        validate(kind, plain, "page", UniversalityError)
+
+
+@pytest.mark.parametrize("text", list(blocks("python")))
+def test_python_in_pages_compiles(text):
+    compile(text, "page", "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_in_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

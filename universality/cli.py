@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,6 +34,7 @@ app.add_typer(zoo_app, name="zoo")
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stimuli_app, name="stimuli")
 
+UNKNOWN = "unknown: fill in"
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
@@ -39,6 +42,21 @@ OutOption = Annotated[
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _print_json(value: Any) -> None:
+    """Print JSON on one line per call, undecorated, NaN as null."""
+    print(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data in which numbers that JSON cannot write are null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Bars:
@@ -167,10 +185,16 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
 
 
 @zoo_app.command("list")
-def zoo_list() -> None:
-    """List the model cards."""
+def zoo_list(as_json: JsonOption = False) -> None:
+    """List the model cards.
+
+    Example: universality zoo list --json
+    """
     from universality.zoo import cards
 
+    if as_json:
+        _print_json([card.plain() for card in cards().values()])
+        return
     table = Table()
     for name in ("id", "input (px)", "taps", "training set", "licence", "state-dict hash"):
         table.add_column(name)
@@ -183,7 +207,7 @@ def zoo_list() -> None:
 
 
 @zoo_app.command("show")
-def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
     """Show one model card with its taps.
 
     Example: universality zoo show torchvision/alexnet
@@ -191,6 +215,9 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     from universality.zoo import card
 
     shown = card(model_id)
+    if as_json:
+        _print_json(shown.plain())
+        return
     console = _stdout()
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
         console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
@@ -215,6 +242,48 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     for tap in shown.taps:
         table.add_row(*(str(getattr(tap, name)) for name in columns))
     console.print(table)
+
+
+@zoo_app.command("new")
+def zoo_new(
+    model_id: Annotated[str, typer.Argument(metavar="ID", help="source/name: timm/resnet34, own/my-net")],
+    library: Annotated[str, typer.Option("--library", help="timm, torchvision or pocket [default: from ID].")] = "",
+    architecture: Annotated[str, typer.Option("--architecture", help="Its name there [default: from ID].")] = "",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Your checkpoint: .safetensors or .pth.", metavar="FILE")
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option("--argument", help="Of the architecture, e.g. num_classes=10.", metavar="KEY=VALUE"),
+    ] = None,
+    tap: Annotated[
+        list[str] | None,
+        typer.Option("--tap", help="Module to record [default: six, evenly in depth].", metavar="PATH"),
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Side of the input, px.", min=8, max=4096)] = None,
+    mean: Annotated[str, typer.Option("--mean", help="Of the preprocessing, e.g. 0.5,0.5,0.5.")] = "",
+    std: Annotated[str, typer.Option("--std", help="Of the preprocessing, e.g. 0.25,0.25,0.25.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = UNKNOWN,
+    training_set: Annotated[str, typer.Option("--training-set", help="What they were trained on.")] = UNKNOWN,
+    citation: Annotated[str, typer.Option("--citation", help="Paper of the network.")] = UNKNOWN,
+) -> None:
+    """Write a model card for any timm or torchvision network, or for a checkpoint of your own; its taps are measured.
+
+    Example: universality zoo new timm/resnet34
+
+    Example: universality zoo new own/net --library torchvision --architecture resnet18 --weights net.pth --argument num_classes=10
+    """
+    from universality import drafting
+
+    asked = drafting.Asked(
+        model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
+        mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, licence=licence,
+        training_set=training_set, citation=citation,
+    )  # fmt: skip
+    card = drafting.draft(asked)
+    path = drafting.write(card, weights)
+    zoo_show(model_id)
+    _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
 @zoo_app.command("train")
@@ -402,6 +471,7 @@ def _print_trace(run_path: Path, unit: str) -> None:
 @app.command("measures")
 def measures_command(
     name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the measures between two layers, or print all that is declared of one.
 
@@ -409,6 +479,11 @@ def measures_command(
     """
     from universality.comparators import comparator, describe
 
+    if as_json:
+        frame = describe.measures()
+        chosen = frame[frame["name"] == comparator(name).name] if name is not None else frame
+        _print_json(json.loads(chosen.to_json(orient="records")))
+        return
     console = _stdout()
     if name is not None:
         for key, value in describe.record(comparator(name)).items():
@@ -423,13 +498,43 @@ def measures_command(
     console.print(table)
 
 
+@app.command("doctor")
+def doctor_command(
+    store: StoreOption = None,
+    online: Annotated[bool, typer.Option("--online", help="Ask whether missing weights can be fetched.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every stored file with its checksum.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what works on this machine: packages, device, weights, stores. Exit status 1 where something keeps jobs from running.
+
+    Example: universality doctor --verify
+    """
+    from dataclasses import asdict
+
+    from universality.doctor import examine
+
+    findings = examine(store or Path("data/store"), online=online, verify=verify)
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _stdout().print(
+                escape(f"{finding.state:5} {finding.subject}: {finding.detail}"), highlight=False, soft_wrap=True
+            )
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
+
+
 @app.command("versions")
-def versions_command() -> None:
+def versions_command(as_json: JsonOption = False) -> None:
     """Print the versions that decide numbers."""
     from universality.jobs import package_version, package_versions
 
     console = _stdout()
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
+    if as_json:
+        _print_json(facts)
+        return
     for name, version in facts.items():
         console.print(f"{name} {version}", highlight=False)
 

@@ -6,6 +6,7 @@ safetensors or with ``weights_only=True``, nothing else.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -34,7 +35,11 @@ from universality.spec import ModelCard, Preprocessing, digest, read_card
 
 WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
 _DEFAULT_WEIGHTS_FOLDER = "data/weights"
+OWN_CARDS_VARIABLE = "UNIVERSALITY_MODEL_ZOO"
+_DEFAULT_OWN_CARDS = "data/model_zoo"
 _HUB_TIMEOUT_S = 5.0
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 UNTRAINED_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
 
@@ -43,19 +48,47 @@ StateDict = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """Where pretrained weights come from when no local file is given."""
+    """Where pretrained weights come from when no local file is given.
+
+    Attributes
+    ----------
+    fetch : card -> the file, fetched if need be
+    remedy : card -> what to do when there is none, as the beginning of a sentence
+    cached : card -> whether `fetch` would find it on this machine
+    """
 
     name: str
     fetch: Callable[[ModelCard], Path]
     remedy: Callable[[ModelCard], str]
+    cached: Callable[[ModelCard], bool]
+
+
+def own_cards() -> Path:
+    """Return the folder of the user's own cards: ``$UNIVERSALITY_MODEL_ZOO``, else ``data/model_zoo``."""
+    return Path(os.environ.get(OWN_CARDS_VARIABLE, _DEFAULT_OWN_CARDS))
 
 
 def cards() -> dict[str, ModelCard]:
-    """Return every card in `model_zoo/` by id, sorted."""
-    return dict(_cards(resource("model_zoo")))
+    """Return every card by id, sorted: those of the package, and those in the folder of one's own.
+
+    Raises
+    ------
+    CardError
+        A malformed card, or one of the user's own with the id of one of the package's.
+    """
+    shipped, own = dict(_shipped_cards(resource("model_zoo"))), dict(_cards(own_cards()))
+    for double in sorted(shipped.keys() & own.keys()):
+        raise CardError(
+            f"model card '{own_cards() / double}.toml' has the id of a card of the package; give it another"
+        )
+    return dict(sorted({**shipped, **own}.items()))
 
 
 @lru_cache(maxsize=4)
+def _shipped_cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
+    return _cards(root)
+
+
 def _cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
     found = []
     for path in sorted(root.glob("*/*.toml")):
@@ -284,6 +317,24 @@ def find_weights(model_card: ModelCard) -> Path:
     return path
 
 
+def weights_at_hand(model_card: ModelCard) -> bool:
+    """Return whether the card's weights are on this machine: nothing is fetched, and no hash is compared."""
+    if local_weights(model_card) is not None:
+        return True
+    try:
+        return SOURCES[model_card.source].cached(model_card)
+    except WeightsError:
+        return False
+
+
+def weights_reachable(model_card: ModelCard) -> bool:
+    """Ask, briefly, whether the card's weights could be fetched."""
+    url = model_card.weights.url
+    if not url:
+        return False
+    return _reachable(url if url.startswith("http") else f"https://huggingface.co/{url}")
+
+
 def _check_file_hash(path: Path, model_card: ModelCard) -> None:
     # torchvision trusts whatever lies in its cache; a damaged or exchanged file is found here.
     prefix = model_card.weights.file_sha256_prefix
@@ -323,9 +374,12 @@ def _reachable(url: str) -> bool:
         return False
 
 
+def _torchvision_file(model_card: ModelCard) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / model_card.weights.url.rsplit("/", 1)[-1]
+
+
 def _fetch_from_torchvision(model_card: ModelCard) -> Path:
-    url = model_card.weights.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    url, path = model_card.weights.url, _torchvision_file(model_card)
     if path.is_file():
         return path
     if not _reachable(url):
@@ -338,20 +392,32 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
     return path
 
 
+_TIMM_FILE = "model.safetensors"
+
+
+def _timm_cached(model_card: ModelCard) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model_card.weights.url, _TIMM_FILE, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _fetch_from_timm(model_card: ModelCard) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    repository, file = model_card.weights.url, "model.safetensors"
-    try:
-        return Path(hf_hub_download(repository, file, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
+    repository = model_card.weights.url
+    cached = _timm_cached(model_card)
+    if cached is not None:
+        return cached
     address = f"https://huggingface.co/{repository}"
     if not _reachable(address):
         raise missing_weights(model_card, f"{address} cannot be reached and the hub's cache does not hold it")
     try:
-        return Path(hf_hub_download(repository, file))
+        return Path(hf_hub_download(repository, _TIMM_FILE))
     except (HfHubHTTPError, OSError) as cause:
         raise missing_weights(model_card, f"the download of {address} failed: {type(cause).__name__}") from None
 
@@ -363,6 +429,10 @@ def missing_weights(model_card: ModelCard, why: str) -> WeightsError:
         f"weights of '{model_card.id}' are missing: {why}; {SOURCES[model_card.source].remedy(model_card)}put the state "
         f"dict at '{place}' (or .pth), or set {WEIGHTS_FOLDER_VARIABLE} to the folder that holds it"
     )
+
+
+def _fetch_nothing(model_card: ModelCard) -> Path:
+    raise missing_weights(model_card, "its card names no place to fetch them from")
 
 
 def _fetch_shipped(model_card: ModelCard) -> Path:
@@ -379,9 +449,71 @@ def _install_remedy(model_card: ModelCard) -> str:
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
-        Source("package", _fetch_from_package, _install_remedy),
-        Source("pocket", _fetch_shipped, lambda card: f"train it with `universality zoo train {card.id}`, "),
-        Source("torchvision", _fetch_from_torchvision, lambda _: ""),
-        Source("timm", _fetch_from_timm, lambda _: ""),
+        Source("package", _fetch_from_package, _install_remedy, lambda card: _fetch_from_package(card).is_file()),
+        Source(
+            "pocket",
+            _fetch_shipped,
+            lambda card: f"train it with `universality zoo train {card.id}`, ",
+            lambda card: _fetch_shipped(card).is_file(),
+        ),
+        Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
+        Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
+        Source("file", _fetch_nothing, lambda _: "", lambda _: False),
     )
 }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a library says of an architecture: its preprocessing and its default weights, as a card states them."""
+
+    preprocessing: dict[str, Any]
+    weights: dict[str, str]
+
+
+def _timm_facts(architecture: str) -> Facts:
+    if not timm.is_model(architecture):
+        raise CardError(f"timm has no architecture '{architecture}'{did_you_mean(architecture, timm.list_models())}")
+    found = timm.get_pretrained_cfg(architecture)
+    config: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
+    size_px = int(config.get("input_size", (3, 224, 224))[1])
+    resize_px = int(size_px / config.get("crop_pct", 1.0))
+    interpolation = config.get("interpolation", "bicubic")
+    preprocessing = {
+        "size_px": size_px, "resize_px": resize_px, "mean": config.get("mean", _IMAGENET_MEAN),
+        "std": config.get("std", _IMAGENET_STD),
+        "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
+    }  # fmt: skip
+    name = f"{architecture}.{config['tag']}" if config.get("tag") else architecture
+    return Facts(preprocessing, {"name": name, "url": f"timm/{name}" if config.get("hf_hub_id") else ""})
+
+
+def _torchvision_facts(architecture: str) -> Facts:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if architecture not in known:
+        raise CardError(f"torchvision has no architecture '{architecture}'{did_you_mean(architecture, known)}")
+    default = torchvision.models.get_model_weights(architecture).DEFAULT
+    shown = default.transforms()
+    preprocessing = {
+        "size_px": int(shown.crop_size[0]), "resize_px": int(shown.resize_size[0]),
+        "interpolation": shown.interpolation.value, "mean": tuple(shown.mean), "std": tuple(shown.std),
+    }  # fmt: skip
+    prefix = default.url.rsplit("-", 1)[-1].split(".")[0]
+    return Facts(preprocessing, {"name": default.name, "url": default.url, "file_sha256_prefix": prefix})
+
+
+def _pocket_facts(architecture: str) -> Facts:
+    known = pocket_networks.ARCHITECTURES
+    if architecture not in known:
+        raise CardError(f"the pocket zoo has no architecture '{architecture}'{did_you_mean(architecture, known)}")
+    half = (0.5, 0.5, 0.5)
+    preprocessing = {"size_px": 64, "interpolation": "bicubic", "mean": half, "std": tuple(x / 2 for x in half)}
+    return Facts(preprocessing, {"name": architecture})
+
+
+FACTS: dict[str, Callable[[str], Facts]] = {
+    "timm": _timm_facts,
+    "torchvision": _torchvision_facts,
+    "pocket": _pocket_facts,
+}
+"""By library: what it says of an architecture; raises `CardError` with the nearest name for one it lacks."""
