@@ -93,6 +93,8 @@ class Family:
     ----------
     stimuli : name of the stimulus set
     noun : what its units are called in sentences
+    period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity
+    angle : what the angle is of, in sentences and figures
     responses : (stimulus, unit) activations for the set, (stimulus, unit) for natural images, grid -> responses
     """
 
@@ -103,6 +105,8 @@ class Family:
     grid: Callable[[xr.Dataset], Grid]
     responses: Callable[[np.ndarray, np.ndarray, Any], Any]
     table: Callable[[Any], pd.DataFrame]
+    period_deg: float = 360.0
+    angle: str = "orientation"
 
 
 FAMILIES: dict[str, Family] = {
