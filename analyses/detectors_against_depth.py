@@ -30,9 +30,12 @@ STEPS = 25
 def against_depth(run: Run, family: str) -> pd.DataFrame:
     """Return one row per model and tap: share trained and untrained, coverage, and the means over its detectors."""
     units = run.units[(run.units["family"] == family) & (run.units["seed"] == -1) & run.units["detector"]]
-    angles = np.linspace(0, 360, len(run.units["tuning_sigma"].iloc[0]), endpoint=False)
+    period = FAMILIES[family].period_deg
+    angles = np.linspace(0, period, len(units["tuning_sigma"].iloc[0]), endpoint=False)
     shift = {
-        key: best_shift_correlation(np.stack(found["tuning_sigma"].to_list()), angles) if len(found) > 1 else np.nan
+        key: best_shift_correlation(np.stack(found["tuning_sigma"].to_list()), angles, period)
+        if len(found) > 1
+        else np.nan
         for key, found in units.groupby(["model", "tap"])
     }
     table = run.families[run.families["family"] == family].copy()

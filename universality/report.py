@@ -106,7 +106,7 @@ def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -
         f"{both['r_natural_haar'].median():.2f}, untrained twin {both['r_natural_untrained'].median():.2f}), the median "
         f"unshifted correlation of their tuning {both['r_tuning'].median():.2f} (rotated basis "
         f"{both['r_tuning_haar'].median():.2f}, untrained twin {both['r_tuning_untrained'].median():.2f}), and {near:.0%} "
-        f"prefer {FAMILIES[family].angle}s within 30 degrees of one another (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%}). "
+        f"prefer an {FAMILIES[family].angle} within 30 degrees of the other's (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%}). "
         f"Verdicts: {', '.join(f'{counts.get(name, 0)} {name}' for name in VERDICTS)}."
     )
 

@@ -13,6 +13,7 @@ G. M. Cordeiro and S. L. de Paula Ferrari, A modified score test statistic havin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,7 +98,7 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike, period_deg: floa
     )
 
 
-def _degrees(resultant: NDArray[np.complex128], period_deg: float) -> Array:
+def _degrees(resultant: NDArray[Any], period_deg: float) -> Array:
     """Return the angle of a resultant of the first harmonic, degrees, 0 to the period."""
     return np.asarray(np.rad2deg(np.angle(resultant)) % 360.0 * (period_deg / 360.0))
 
@@ -116,7 +117,7 @@ def _fwhm(positive: Array, argmax: NDArray[np.int64], period_deg: float) -> Arra
     half = turned[:, 0] / 2
     to_right = _first_crossing(turned, half)
     to_left = _first_crossing(np.concatenate([turned[:, :1], turned[:, :0:-1]], axis=1), half)
-    return np.minimum((to_right + to_left) * (period_deg / n_angles), period_deg)
+    return np.asarray(np.minimum((to_right + to_left) * (period_deg / n_angles), period_deg))
 
 
 def _first_crossing(turned: Array, half: Array) -> Array:
@@ -332,7 +333,7 @@ def _direction(curves: Array, angles_deg: ArrayLike, period_deg: float) -> Array
     turns = np.exp(1j * np.deg2rad(np.asarray(angles_deg, dtype=np.float64) * (360.0 / period_deg)))
     resultant = curves @ turns
     defined = np.abs(resultant) > 1e-9 * curves.sum(axis=-1)
-    return np.where(defined, _degrees(resultant, period_deg), np.nan)
+    return np.where(defined, _degrees(np.asarray(resultant), period_deg), np.nan)
 
 
 def _pairwise_correlations(curves: ArrayLike) -> Array:
