@@ -2,8 +2,9 @@
 
 Usage: python analyses/detectors_against_depth.py RUN
 
-RUN is the run directory of ``curve_detectors/job.toml`` or ``high_low_frequency/job.toml``. Prints the table and the
-checks, and writes ``depth.csv`` and ``checks.csv`` into that folder and two figures into ``docs``.
+RUN is the run directory of ``curve_detectors/job.toml``, ``high_low_frequency/job.toml`` or ``early_units/job.toml``.
+Prints tables and checks, and writes ``depth.csv`` (of several families one each, ``depth_FAMILY.csv``) and ``checks.csv``
+into that folder and two figures for each family into ``docs``.
 """
 
 from __future__ import annotations
@@ -86,20 +87,27 @@ def draw_thresholds(run: Run, family: str) -> Figure:
     )
 
 
-def main() -> None:
-    """Write tables and figures of the run on the command line."""
-    run = open_run(sys.argv[1])
-    family = run.record["job"]["comparison"]["families"][0]
-    folder = HERE / run.record["job"]["name"]
-    table, found = against_depth(run, family), checks(run)
-    table.to_csv(folder / "depth.csv", index=False, float_format="%.4f")
-    found.to_csv(folder / "checks.csv", index=False)
+def write_family(run: Run, family: str, file: Path) -> None:
+    """Write and print the table of one family against depth, and draw its two figures."""
+    table = against_depth(run, family)
+    table.to_csv(file, index=False, float_format="%.4f")
     with style():
         draw_depth(table, FAMILIES[family].noun).savefig(
             DOCS / f"{family}_depth.png", dpi=200, metadata={"Software": None}
         )
         draw_thresholds(run, family).savefig(DOCS / f"{family}_thresholds.png", dpi=200, metadata={"Software": None})
     print(table.assign(model=table["model"].map(short)).to_string(index=False, float_format="%.3f"))
+
+
+def main() -> None:
+    """Write tables and figures of the run on the command line."""
+    run = open_run(sys.argv[1])
+    families = run.record["job"]["comparison"]["families"]
+    folder = HERE / run.record["job"]["name"]
+    for family in families:
+        write_family(run, family, folder / ("depth.csv" if len(families) == 1 else f"depth_{family}.csv"))
+    found = checks(run)
+    found.to_csv(folder / "checks.csv", index=False)
     print(found.assign(model=found["model"].map(short)).to_string(index=False))
 
 

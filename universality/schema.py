@@ -345,7 +345,7 @@ UNITS = Table(
             "string",
             "1",
             "strict | standard | early",
-            "published form, detector, or detector but for its answer to the opposite; empty for none",
+            "published (or clearest) form, detector, or detector but for its answer to the opposite (colour: to fields); empty for none",
         ),
         Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
         Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),

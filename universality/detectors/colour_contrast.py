@@ -61,6 +61,7 @@ EQUAL_LUMINANCE = Rule(
         Criterion("colour_over_grey", ">=", 6.0, "nearly silent for boundaries of luminance"),
         Criterion("colour_over_grating", ">=", 4.0, "and for gratings"),
     ),
+    waived_early=("boundary_over_field",),
 )
 NAIVE = Rule(
     "naive",
