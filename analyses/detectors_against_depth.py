@@ -55,14 +55,16 @@ def draw_depth(table: pd.DataFrame, noun: str) -> Figure:
     """Draw the share against relative depth, one panel per model, beside its nulls."""
     models = list(dict.fromkeys(table["model"]))
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 75 * MM), layout="constrained")
-        axes = figure.subplots(2, -(-len(models) // 2), sharex=True, squeeze=False).ravel()
+        columns = min(-(-len(models) // 2), 5)
+        rows = -(-len(models) // columns)
+        figure = Figure(figsize=(DOUBLE_MM * MM, 37.5 * rows * MM), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
         for ax, model in zip(axes, models, strict=False):
-            rows = table[table["model"] == model]
+            of_model = table[table["model"] == model]
             for column, colour, label in (
                 ("share", TRAINED, "trained"), ("share_haar", HAAR, "Haar basis"), ("share_untrained", UNTRAINED, "untrained"),
             ):  # fmt: skip
-                ax.plot(rows["depth"], rows[column], "o-", color=colour, markersize=2, label=label)
+                ax.plot(of_model["depth"], of_model[column], "o-", color=colour, markersize=2, label=label)
             ax.set(title=short(model), xlim=(0, 1), ylim=(0, None))
         axes[0].legend(frameon=False)
         for ax in axes[len(models) :]:

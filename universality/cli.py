@@ -263,14 +263,15 @@ def stimuli_show(
     """
     from universality.figures import contact_sheet
     from universality.spec import FolderStimuli, StimuliSpec
-    from universality.stimuli import sheet
+    from universality.stimuli import STIMULI, sheet
 
     drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)))
     path = out or Path(f"{name}.png")
     if path.suffix != ".png":
         raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(drawn, labels).savefig(path, dpi=300, metadata={"Software": None})
+    title = f"{name}, labelled by {', '.join(STIMULI[name].labels)}"
+    contact_sheet(drawn, labels, title=title).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
