@@ -2,8 +2,9 @@
 
 Usage: python analyses/detectors_against_depth.py RUN
 
-RUN is the run directory of ``curve_detectors/job.toml`` or ``high_low_frequency/job.toml``. Prints the table and the
-checks, and writes ``depth.csv`` and ``checks.csv`` into that folder and two figures into ``docs``.
+RUN is the run directory of ``curve_detectors/job.toml``, ``high_low_frequency/job.toml`` or ``early_units/job.toml``.
+Prints tables and checks, and writes ``depth.csv`` (of several families one each, ``depth_FAMILY.csv``) and ``checks.csv``
+into that folder and two figures for each family into ``docs``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ STEPS = 25
 def against_depth(run: Run, family: str) -> pd.DataFrame:
     """Return one row per model and tap: share trained and untrained, coverage, and the means over its detectors."""
     units = run.units[(run.units["family"] == family) & (run.units["seed"] == -1) & run.units["detector"]]
-    angles = np.linspace(0, 360, len(run.units["tuning_sigma"].iloc[0]), endpoint=False)
+    period = FAMILIES[family].period_deg
+    angles = np.linspace(0, period, len(units["tuning_sigma"].iloc[0]), endpoint=False)
     shift = {
-        key: best_shift_correlation(np.stack(found["tuning_sigma"].to_list()), angles) if len(found) > 1 else np.nan
+        key: best_shift_correlation(np.stack(found["tuning_sigma"].to_list()), angles, period)
+        if len(found) > 1
+        else np.nan
         for key, found in units.groupby(["model", "tap"])
     }
     table = run.families[run.families["family"] == family].copy()
@@ -51,14 +55,16 @@ def draw_depth(table: pd.DataFrame, noun: str) -> Figure:
     """Draw the share against relative depth, one panel per model, beside its nulls."""
     models = list(dict.fromkeys(table["model"]))
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 75 * MM), layout="constrained")
-        axes = figure.subplots(2, -(-len(models) // 2), sharex=True, squeeze=False).ravel()
+        columns = min(-(-len(models) // 2), 5)
+        rows = -(-len(models) // columns)
+        figure = Figure(figsize=(DOUBLE_MM * MM, 37.5 * rows * MM), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
         for ax, model in zip(axes, models, strict=False):
-            rows = table[table["model"] == model]
+            of_model = table[table["model"] == model]
             for column, colour, label in (
                 ("share", TRAINED, "trained"), ("share_haar", HAAR, "Haar basis"), ("share_untrained", UNTRAINED, "untrained"),
             ):  # fmt: skip
-                ax.plot(rows["depth"], rows[column], "o-", color=colour, markersize=2, label=label)
+                ax.plot(of_model["depth"], of_model[column], "o-", color=colour, markersize=2, label=label)
             ax.set(title=short(model), xlim=(0, 1), ylim=(0, None))
         axes[0].legend(frameon=False)
         for ax in axes[len(models) :]:
@@ -83,20 +89,27 @@ def draw_thresholds(run: Run, family: str) -> Figure:
     )
 
 
-def main() -> None:
-    """Write tables and figures of the run on the command line."""
-    run = open_run(sys.argv[1])
-    family = run.record["job"]["comparison"]["families"][0]
-    folder = HERE / run.record["job"]["name"]
-    table, found = against_depth(run, family), checks(run)
-    table.to_csv(folder / "depth.csv", index=False, float_format="%.4f")
-    found.to_csv(folder / "checks.csv", index=False)
+def write_family(run: Run, family: str, file: Path) -> None:
+    """Write and print the table of one family against depth, and draw its two figures."""
+    table = against_depth(run, family)
+    table.to_csv(file, index=False, float_format="%.4f")
     with style():
         draw_depth(table, FAMILIES[family].noun).savefig(
             DOCS / f"{family}_depth.png", dpi=200, metadata={"Software": None}
         )
         draw_thresholds(run, family).savefig(DOCS / f"{family}_thresholds.png", dpi=200, metadata={"Software": None})
     print(table.assign(model=table["model"].map(short)).to_string(index=False, float_format="%.3f"))
+
+
+def main() -> None:
+    """Write tables and figures of the run on the command line."""
+    run = open_run(sys.argv[1])
+    families = run.record["job"]["comparison"]["families"]
+    folder = HERE / run.record["job"]["name"]
+    for family in families:
+        write_family(run, family, folder / ("depth.csv" if len(families) == 1 else f"depth_{family}.csv"))
+    found = checks(run)
+    found.to_csv(folder / "checks.csv", index=False)
     print(found.assign(model=found["model"].map(short)).to_string(index=False))
 
 

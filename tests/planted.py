@@ -17,6 +17,7 @@ from universality.detectors import FAMILIES
 from universality.receptive_field import describe_tap
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Preprocessing
+from universality.stimuli import colours
 
 PHASES = 4  # even and odd, each of both signs
 GREY = np.full(3, 1 / 3)
@@ -72,7 +73,7 @@ def phase_scrambled(weights, seed):
 class Plan:
     """What a planted network is made of.
 
-    simple : filters (filter, y, x) of the first convolution
+    simple : filters (filter, y, x) of the first convolution, for the mean of the colours, or (filter, channel, y, x)
     pooling : (complex cell, filter)
     drawn : by unit's name, (complex cell, y, x) of the second convolution
     planted_deg : by unit's name, its orientation; units not named here are controls
@@ -110,7 +111,8 @@ class Planted(nn.Module):
         self.preprocessing = Preprocessing(
             size_px=plan.size_px, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
         )
-        self.simple = convolution(of_grey(plan.simple), plan.strides[0])
+        filters = plan.simple if plan.simple.ndim == 4 else of_grey(plan.simple)
+        self.simple = convolution(filters, plan.strides[0])
         self.rectified = nn.ReLU()
         self.complex = convolution(plan.pooling[:, :, None, None])
         # A dead unit stays below 0 whatever it is shown.
@@ -286,3 +288,84 @@ def without_bands(plan):
     pooling = plan.pooling.copy()
     pooling[:2] = plan.pooling[:2].mean(axis=0)
     return replace(plan, pooling=pooling)
+
+
+# Contours of any kind
+
+EDGE_SIZE = 65
+
+
+def alone(weights_by_name):
+    """Weights (complex cell, 1, 1) of units that look at one position."""
+    return {name: np.asarray(weights, dtype=np.float64)[:, None, None] for name, weights in weights_by_name.items()}
+
+
+def edge_plan():
+    """Complex cells of twelve orientations, each passed on as it is, and controls."""
+    orientations = (TANGENTS + 90.0) % 180.0
+    x, y = places(9)
+    blob = np.exp(-(x**2 + y**2) / 2) / (2 * np.pi) - np.exp(-(x**2 + y**2) / 8) / (8 * np.pi)
+    filters = np.concatenate([gabors(9, 5.0, 2.0, TANGENTS).reshape(-1, 9, 9), [blob, -blob]])
+    cells = len(TANGENTS)
+    pooling = np.zeros((cells + 1, len(filters)))
+    pooling[:cells, : cells * PHASES] = np.kron(np.eye(cells), np.ones(PHASES))
+    pooling[cells, -2:] = 1.0
+    own = np.eye(cells + 1)
+    controls = {"cross": own[0] + own[6], "any": own[:cells].sum(axis=0), "blob": own[cells], "dead": 0 * own[0]}
+    planted = {f"edge {angle:g}": float(angle) for angle in orientations}
+    detectors = dict(zip(planted, own[:cells], strict=True))
+    drawn = alone(detectors | controls)
+    return Plan(EDGE_SIZE, filters, pooling, drawn, planted, (1, 1))
+
+
+# Boundaries of colour
+
+
+def opponent_weights(turn_deg):
+    """Weights of red, green and blue that add up to 0: silent for grey."""
+    turn = np.deg2rad(turn_deg)
+    return np.cos(turn) * np.array([1.0, -1.0, 0.0]) / 2**0.5 + np.sin(turn) * np.array([-1.0, -1.0, 2.0]) / 6**0.5
+
+
+def axis_of(weights):
+    """The axis of hues such weights prefer, from their product with the two sides of a boundary, degrees."""
+    axes = np.arange(0.0, 180.0, 30.0)
+    grid = [(hue, saturation) for hue in (axes, axes + 180.0) for saturation in (0.5, 1.0)]
+    sides = np.array([[weights @ colours.patch("field", h, s, 0.0, 1)[:, 0, 0] for h in hues] for hues, s in grid])
+    half = np.maximum(*np.abs(sides.reshape(2, 2, -1)))
+    opponent = np.abs(sides[:2] - sides[2:])
+    curve = (half + opponent).sum(axis=0)
+    return float(np.rad2deg(np.angle(curve @ np.exp(2j * np.deg2rad(axes)))) % 360.0 / 2)
+
+
+def colour_plan(count=8):
+    """Edge filters of opponent colours, of several axes of hues and directions, and controls."""
+    x, y = places(7)
+    envelope = np.exp(-(x**2 + y**2) / (2 * 1.5**2))
+    turns = np.arange(count) * (180.0 / count)
+    sides = [envelope * (x * np.cos(np.deg2rad(3 * turn)) + y * np.sin(np.deg2rad(3 * turn))) for turn in turns]
+    units = {
+        f"axis {turn:g}": opponent_weights(turn)[:, None, None] * side for turn, side in zip(turns, sides, strict=True)
+    }
+    planted = {name: axis_of(opponent_weights(turn)) for name, turn in zip(units, turns, strict=True)}
+    random = np.random.default_rng(0).standard_normal((3, 7, 7))
+    units |= {
+        "grey edge": GREY[:, None, None] * sides[0],
+        "red edge": np.array([1.0, 0.0, 0.0])[:, None, None] * sides[0],
+        "red field": opponent_weights(0.0)[:, None, None] * envelope,
+        "mixture": random - random.mean(),
+        "dead": 0 * random,
+    }
+    own = np.eye(len(units))
+    return Plan(
+        EDGE_SIZE, np.array(list(units.values())), own, alone(dict(zip(units, own, strict=True))), planted, (1, 1)
+    )
+
+
+def weights_scrambled(plan, seed):
+    """The same filters, the weights of each in another order over its pixels and channels.
+
+    Phases alone would leave the orientation of their spectra, channels alone the sum that is silent for grey.
+    """
+    flat = plan.simple.reshape(len(plan.simple), -1)
+    return replace(plan, simple=np.random.default_rng(seed).permuted(flat, axis=1).reshape(plan.simple.shape))

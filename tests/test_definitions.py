@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from universality import detectors, figures, schema
-from universality.detectors import FAMILIES, definition_of, of_spec, rates, threshold_curve
+from universality.detectors import FAMILIES, definition_of, family_of, of_spec, rates, threshold_curve
 from universality.detectors.rules import LEVELS, Criterion, Rule, judged
 from universality.errors import JobError
 from universality.spec import DefinitionSpec, read_definition
@@ -139,7 +139,7 @@ def test_own_definition_replaces_the_criterion_of_the_same_column_and_side():
     ("text", "said"),
     [
         ('name = "x"\nbase = "curve"', "'criteria' is missing"),
-        ('name = "x"\nbase = "curves"\n[[criteria]]\ncolumn="r1"\nop=">"\nthreshold=1\nreason="why"', "'base'"),
+        ('name = "x"\nbase = 1\n[[criteria]]\ncolumn="r1"\nop=">"\nthreshold=1\nreason="why"', "'base'"),
         ('name = "x"\nbase = "curve"\n[[criteria]]\ncolumn="r1"\nop="="\nthreshold=1\nreason="why"', "'criteria.0.op'"),
         ('name = "x"\nbase = "curve"\n[[criteria]]\ncolumn="r1"\nop=">"\nthreshold=nan\nreason="why"', "threshold"),
         (
@@ -157,6 +157,8 @@ def test_malformed_definition_is_one_sentence(tmp_path, text, said):
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(JobError, match="unknown family 'curv'; did you mean 'curve'"):
         definition_of("curv")
+    with pytest.raises(JobError, match="unknown family 'colour_contrasts'; did you mean 'colour_contrast'"):
+        family_of("colour_contrasts")
     with pytest.raises(JobError, match=r"has no criterion 'ekko'.*echo"):
         threshold_curve(definition_of("curve"), units(), "ekko", [0.1])
     with pytest.raises(JobError, match="no units of the family 'high_low_frequency'"):

@@ -1,4 +1,4 @@
-"""Both families of detectors at once, from planted layers and from a small job on two pocket networks."""
+"""Several families of detectors at once, from planted layers and from a small job on two pocket networks."""
 
 from dataclasses import replace
 
@@ -89,7 +89,7 @@ def pairs():
 
 
 def test_every_family_has_its_row(families):
-    assert families.index.tolist() == list(FAMILIES)
+    assert families.index.tolist() == list(GRIDS)
     assert families["rule"].tolist() == ["invariant", "boundary"]
     assert families["n_detectors"].tolist() == [8, 6]
     assert families["n_units"].tolist() == [18, 18]
@@ -101,13 +101,13 @@ def test_nulls_of_both_families(families):
     assert (families["n_detectors_untrained"] == 0).all()
     assert (families["share_shuffled"] == 0).all()
     rotated = [planted().rotated(q) for q in rotations(18, NULLS.haar_rotations, NULLS.seed)]
-    for name in FAMILIES:
+    for name in GRIDS:
         shares = [unit["detector"].mean() for unit in (made.units(name) for made in rotated)]
         assert families.loc[name, "share_haar"] == pytest.approx(np.mean(shares))
 
 
 def test_a_family_alone_has_the_row_it_has_beside_another(families):
-    for name in FAMILIES:
+    for name in GRIDS:
         alone, twin = (
             replace(made, drawn={name: made.drawn[name]}, grids={name: made.grids[name]})
             for made in (planted(), untrained())
@@ -119,9 +119,7 @@ def test_a_family_alone_has_the_row_it_has_beside_another(families):
 def test_every_unit_has_a_row_for_each_family():
     rows = unit_rows(planted())
     assert list(rows.columns) == schema.UNITS.names
-    assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {
-        name: list(range(18)) for name in FAMILIES
-    }
+    assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {name: list(range(18)) for name in GRIDS}
     own = {"curve": "curve_over_line", "high_low_frequency": "over_luminance_edge"}
     for name, units in OF_FAMILY.items():
         of_family = rows[rows["family"] == name].set_index("unit")
@@ -134,7 +132,7 @@ def test_every_unit_has_a_row_for_each_family():
         assert {len(curve) for curve in of_family["tuning_sigma"]} == {GRIDS[name].angles_deg.size}
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", list(GRIDS))
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_detectors_of_each_family_find_their_partners(pairs, name, method):
     order, table = pairs
@@ -161,7 +159,7 @@ def test_rotated_layer_mixes_the_answers_of_every_family():
     q = next(rotations(18, 1, 0))
     turned = made.rotated(q)
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
-    for name in FAMILIES:
+    for name in GRIDS:
         np.testing.assert_allclose(turned.drawn[name] @ q.T, made.drawn[name], atol=1e-12)
         # Other units now prefer other directions; turned back, they are themselves again.
         units, mixtures, back = (one.units(name) for one in (made, turned, turned.rotated(q.T)))
@@ -169,11 +167,11 @@ def test_rotated_layer_mixes_the_answers_of_every_family():
         assert mixtures["detector"].tolist() != units["detector"].tolist()
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", list(GRIDS))
 def test_shuffled_grid_leaves_no_detector_and_the_other_family_as_it_is(name):
     made = planted()
     shuffled = replace(made, grids=GRIDS | {name: GRIDS[name].shuffled(np.random.default_rng(0))})
-    for family in FAMILIES:
+    for family in GRIDS:
         found = shuffled.units(family)["detector"].to_numpy()
         assert found.any() == (family != name)
 
@@ -191,8 +189,8 @@ def test_dead_unit_counts_in_both_families():
 # A small job, from networks to tables
 
 JOB = """
-name = "both"
-question = "Do both families come through the whole path?"
+name = "every"
+question = "Do all families come through the whole path?"
 seed = 3
 
 [[models]]
@@ -220,7 +218,7 @@ phases = 1
 reduction = "center"
 
 [comparison]
-families = ["curve", "high_low_frequency"]
+families = ["curve", "high_low_frequency", "oriented_edge", "colour_contrast"]
 bootstraps = 100
 
 [nulls]
@@ -230,7 +228,7 @@ shuffles = 2
 """
 
 
-def test_job_gives_both_families_in_every_table(tmp_path):
+def test_job_gives_every_family_in_every_table(tmp_path):
     (tmp_path / "job.toml").write_text(JOB, encoding="utf-8")
     run = universality.run(tmp_path / "job.toml", tmp_path / "run", store=tmp_path / "store")
     trained = run.units[run.units["seed"] == -1]

@@ -13,7 +13,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from universality.detectors import best_taps
+from universality.detectors import FAMILIES, best_taps
 from universality.errors import RunError
 from universality.runs import Run
 
@@ -62,18 +62,21 @@ def atlas(run: Run, bin_deg: float = BIN_DEG) -> pd.DataFrame:
     Raises
     ------
     RunError
-        The bins do not divide the circle.
+        The bins do not divide the circle (for a family of orientations: half of it).
     """
-    if bin_deg <= 0 or abs(360.0 / bin_deg - round(360.0 / bin_deg)) > 1e-9:
-        raise RunError(f"bins of {bin_deg:g} degrees do not divide the circle; choose 30, 45, 60 or the like")
+    periods = {family: FAMILIES[family].period_deg for family in dict.fromkeys(run.families["family"])}
+    for period in periods.values():
+        if bin_deg <= 0 or abs(period / bin_deg - round(period / bin_deg)) > 1e-9:
+            circle = "the circle" if period == 360.0 else f"{period:g} degrees"
+            raise RunError(f"bins of {bin_deg:g} degrees do not divide {circle}; choose 30, 45, 60 or the like")
     rows = []
-    for family in dict.fromkeys(run.families["family"]):
+    for family, period in periods.items():
         graph = same_feature_graph(run.correspondence, family)
         units = run.units[(run.units["family"] == family) & run.units["detector"]]
         # As they come in the run, not by name.
         for best in best_taps(run.families[run.families["family"] == family]).sort_index().to_dict("records"):
             here = units[(units["model"] == best["model"]) & (units["tap"] == best["tap"])]
-            for angle in np.arange(0.0, 360.0, bin_deg):
+            for angle in np.arange(0.0, period, bin_deg):
                 rows.append(_cell(here, graph, best, angle, bin_deg))
     return pd.DataFrame(rows, columns=list(ATLAS_COLUMNS))
 
@@ -82,7 +85,7 @@ def _cell(
     units: pd.DataFrame, graph: nx.Graph, best: dict[Hashable, Any], angle: float, bin_deg: float
 ) -> dict[str, object]:
     # Bins are centred on their angle, so that 0 degrees is the middle of one.
-    inside = units[np.mod(units["preferred_deg"] - angle + bin_deg / 2, 360.0) < bin_deg]
+    inside = units[np.mod(units["preferred_deg"] - angle + bin_deg / 2, FAMILIES[best["family"]].period_deg) < bin_deg]
     trained, untrained = inside[inside["seed"] == -1], inside[inside["seed"] >= 0]
     twins = best["n_twins"]
     row = {

@@ -149,4 +149,7 @@ _STATEMENTS: dict[str, tuple[Callable[[pd.DataFrame], dict[str, object]], ...]] 
         _in_range("fwhm_deg", 107.0, 133.0, "FWHM as published", " deg"),
         _in_range("echo", 0.0, 0.005, "response to the opposite as published"),
     ),
+    # Contrast classes: only what holds for every family, that untrained twins have none.
+    "oriented_edge": (),
+    "colour_contrast": (),
 }

@@ -332,14 +332,15 @@ def stimuli_show(
     """
     from universality.figures import contact_sheet
     from universality.spec import FolderStimuli, StimuliSpec
-    from universality.stimuli import sheet
+    from universality.stimuli import STIMULI, sheet
 
     drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)))
     path = out or Path(f"{name}.png")
     if path.suffix != ".png":
         raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(drawn, labels).savefig(path, dpi=300, metadata={"Software": None})
+    title = f"{name}, labelled by {', '.join(STIMULI[name].labels)}"
+    contact_sheet(drawn, labels, title=title).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 
@@ -384,7 +385,7 @@ def detectors_command(
         chosen = detectors.definition_of(family)
     else:
         spec = read_definition(definition)
-        chosen = detectors.of_spec(spec, detectors.FAMILIES[spec.base].rule, schema.UNITS.names)
+        chosen = detectors.of_spec(spec, detectors.family_of(spec.base).rule, schema.UNITS.names)
     console = _stdout()
     for criterion in chosen.criteria:
         console.print(
@@ -439,14 +440,17 @@ def atlas_command(
     found.to_csv(files[1], index=False)
     for family in dict.fromkeys(table["family"]):
         units = run.units[run.units["family"] == family]
-        figure = atlas_figure(table[table["family"] == family], units, FAMILIES[family].noun)
+        kind = FAMILIES[family]
+        figure = atlas_figure(
+            table[table["family"] == family], units, kind.noun, period_deg=kind.period_deg, angle=kind.angle
+        )
         files += save(figure, folder / f"atlas__{family}")
     console = _stdout()
     for family, rows in table.groupby("family", sort=False):
         held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
         console.print(
             f"{FAMILIES[str(family)].noun}: {int((held == rows['model'].nunique()).sum())} of {rows['angle_deg'].nunique()} bins "
-            f"of orientation are held by every one of {rows['model'].nunique()} models, untrained twins hold "
+            f"of {FAMILIES[str(family)].angle} are held by every one of {rows['model'].nunique()} models, untrained twins hold "
             f"{rows['n_untrained'].sum():g} units in all; {found.loc[found['family'] == family, 'clique'].nunique()} cliques of "
             "three models or more",
             highlight=False, soft_wrap=True,

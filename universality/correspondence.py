@@ -17,6 +17,8 @@ from universality.tuning import align_tuning, circular_difference, coverage, lar
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+COVERAGE_DEG = 30.0
+"""Width of the bins in which coverage is counted."""
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -28,7 +30,7 @@ def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tup
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 
-def _counts(table: pd.DataFrame) -> dict[str, float]:
+def _counts(table: pd.DataFrame, period_deg: float) -> dict[str, float]:
     """Return the figures of a family, from its units' table, that its nulls share with it."""
     found = table.loc[table["detector"], "preferred_deg"]
     return {
@@ -36,14 +38,14 @@ def _counts(table: pd.DataFrame) -> dict[str, float]:
         "share": float(table["detector"].mean()),
         "share_strong": float(table["strong"].mean()),
         "share_naive": float(table["naive_detector"].mean()),
-        "coverage": coverage(found),
-        "largest_gap_deg": largest_gap(found),
+        "coverage": coverage(found, round(period_deg / COVERAGE_DEG), period_deg),
+        "largest_gap_deg": largest_gap(found, period_deg),
     }
 
 
 def _mean_counts(layers: Iterable[Layer], family: str) -> dict[str, float]:
     """Return the mean of every figure over the layers of one kind of null."""
-    many = [_counts(layer.units(family)) for layer in layers]
+    many = [_counts(layer.units(family), FAMILIES[family].period_deg) for layer in layers]
     return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
 
 
@@ -55,7 +57,7 @@ def family_rows(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.Data
 def _family_row(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
     table = layer.units(family)
     found = table[table["detector"]]
-    counts = _counts(table)
+    counts = _counts(table, FAMILIES[family].period_deg)
     untrained = _mean_counts(twins, family)
     units = len(table)
     haar = _mean_counts((layer.rotated(q) for q in rotations(units, plan.haar_rotations, plan.seed)), family)
@@ -190,13 +192,14 @@ def _family_matches(
     i, j = i[kept], j[kept]
     of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in (of_a, of_b))
     rank_ab, rank_ba = comparators.ranks(pair.r, i, j), comparators.ranks(pair.r.T, j, i)
-    align = align_tuning(pair.a.tuning[family][i], pair.b.tuning[family][j], angles)
+    period = FAMILIES[family].period_deg
+    align = align_tuning(pair.a.tuning[family][i], pair.b.tuning[family][j], angles, period)
     columns: dict[str, Any] = {
         "unit_a": of_a["unit"], "unit_b": of_b["unit"],
         "detector_a": of_a["detector"], "detector_b": of_b["detector"], "r_match": pair.r[i, j],
         "r_tuning": align.r_tuning, "r_aligned": align.r_aligned, "shift_deg": align.shift_deg,
         "preferred_a_deg": of_a["preferred_deg"], "preferred_b_deg": of_b["preferred_deg"],
-        "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"]),
+        "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"], period),
         "delta_log_curvature": _log_ratio(of_b, of_a, "preferred_curvature"),
         "delta_fwhm_deg": of_b["fwhm_deg"] - of_a["fwhm_deg"],
         "rank_ab": rank_ab, "rank_ba": rank_ba, "mutual": (rank_ab == 1) & (rank_ba == 1),
@@ -257,7 +260,7 @@ def _null_scores(family: str, pair: _Pair, i: Indices, name: str, partners: Sequ
         if null.halves.live.size == 0:
             scores.append(np.full((3, i.size), np.nan))
             continue
-        align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles)
+        align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles, FAMILIES[family].period_deg)
         natural = _paired(a.halves.score[:, i], null.halves.score[:, j])
         scores.append(np.stack([natural, align.r_tuning, align.r_aligned]))
     return np.stack(scores)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from universality import stimuli, zoo
-from universality.detectors import FAMILIES
+from universality.detectors import family_of
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.store import StoreKey
@@ -19,7 +19,7 @@ from universality.store import StoreKey
 
 def stimulus_sets(job: Job) -> tuple[str, ...]:
     """Return the names of the stimulus sets that a job shows: natural images, and those of its families."""
-    return ("natural", *(FAMILIES[name].stimuli for name in job.comparison.families))
+    return ("natural", *(family_of(name).stimuli for name in job.comparison.families))
 
 
 @dataclass(frozen=True)

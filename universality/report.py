@@ -54,7 +54,7 @@ def _family_sentence(row: pd.Series) -> str:
     return (
         f"{short(row['model'])}: {row['n_detectors']} of {row['n_units']} units ({row['share']:.1%}, 95 % interval "
         f"{row['share_low']:.1%} to {row['share_high']:.1%}) at {row['tap']} (the tap with the most; this choice is not corrected for) are {FAMILIES[row['family']].noun} by the {row['rule']} rule, with a "
-        f"largest gap of {row['largest_gap_deg']:.0f} degrees in orientation; untrained twins {row['share_untrained']:.1%}, "
+        f"largest gap of {row['largest_gap_deg']:.0f} degrees in {FAMILIES[row['family']].angle}; untrained twins {row['share_untrained']:.1%}, "
         f"shuffled angles {row['share_shuffled']:.1%}. The naive rule would have passed {row['share_naive']:.1%} of the trained "
         f"and {row['share_naive_untrained']:.1%} of the untrained units."
     )
@@ -81,7 +81,7 @@ def _chance_within(run: Run, family: str, a: str, tap_a: str, b: str, tap_b: str
         units.loc[(units["model"] == model) & (units["tap"] == tap), "preferred_deg"].to_numpy()
         for model, tap in ((a, tap_a), (b, tap_b))
     ]
-    return float(within(angles[0][:, None], angles[1][None, :], tolerance_deg).mean())
+    return float(within(angles[0][:, None], angles[1][None, :], tolerance_deg, FAMILIES[family].period_deg).mean())
 
 
 def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -> str:
@@ -106,7 +106,7 @@ def _match_sentence(a: str, b: str, family: str, rows: pd.DataFrame, run: Run) -
         f"{both['r_natural_haar'].median():.2f}, untrained twin {both['r_natural_untrained'].median():.2f}), the median "
         f"unshifted correlation of their tuning {both['r_tuning'].median():.2f} (rotated basis "
         f"{both['r_tuning_haar'].median():.2f}, untrained twin {both['r_tuning_untrained'].median():.2f}), and {near:.0%} "
-        f"prefer orientations within 30 degrees of one another (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%}). "
+        f"prefer an {FAMILIES[family].angle} within 30 degrees of the other's (chance {_chance_within(run, family, a, best[a], b, best[b], 30):.0%}). "
         f"Verdicts: {', '.join(f'{counts.get(name, 0)} {name}' for name in VERDICTS)}."
     )
 

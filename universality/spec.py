@@ -320,6 +320,46 @@ class ColourStimuli(Spec):
         return self
 
 
+class ContourStimuli(Spec):
+    """Gratings, lines and edges of one set of orientations; see :mod:`universality.stimuli.contours`."""
+
+    orientations: Int = Field(18, ge=8, le=360, description="orientations, evenly over 180 degrees")
+    frequencies_cpi: Annotated[
+        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((3.0, 6.0, 12.0, 24.0), description="of the gratings, cycles / image side")
+    phases: Int = Field(4, ge=3, le=64, description="of the gratings, evenly over 360 degrees")
+    grating_contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background")
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="width of lines, in image sides")
+    contrast: Float = Field(
+        0.5, gt=0, le=0.5, description="line against background, and one side of an edge against it"
+    )
+    colour: Colour = Field("grey", description=_COLOUR_MEANING)
+    scale: Scale = 1.0
+
+
+class ColourContrastStimuli(Spec):
+    """Boundaries of equal luminance, and luminance controls; see :mod:`universality.stimuli.colour_contrast`."""
+
+    hues: Int = Field(12, ge=8, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
+    saturations: Annotated[
+        tuple[Annotated[Float, Field(gt=0, le=1)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
+    orientations: Int = Field(8, ge=4, le=360, description="of boundaries, evenly over 360 degrees; even")
+    luminance: Float = Field(0.4, gt=0, le=0.5, description="distance of the grey controls from the background")
+    frequencies_cpi: Annotated[
+        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = Field((3.0, 6.0, 12.0, 24.0), description="of the grey gratings, cycles / image side")
+    phases: Int = Field(4, ge=2, le=64, description="of the grey gratings, evenly over 360 degrees")
+
+    @model_validator(mode="after")
+    def _even(self) -> ColourContrastStimuli:
+        if self.hues % 2:
+            raise ValueError("hues must be even: every hue needs its opponent")
+        if self.orientations % 2:
+            raise ValueError("orientations must be even: every boundary is shown both ways round")
+        return self
+
+
 class ShapeStimuli(Spec):
     """Images of the pocket zoo's world; see :mod:`universality.stimuli.shapes`."""
 
@@ -380,6 +420,8 @@ class StimuliSpec(Spec):
     curve_controls: CurveControlStimuli = Field(default_factory=CurveControlStimuli)
     gratings: GratingStimuli = Field(default_factory=GratingStimuli)
     colours: ColourStimuli = Field(default_factory=ColourStimuli)
+    contours: ContourStimuli = Field(default_factory=ContourStimuli)
+    colour_contrast: ColourContrastStimuli = Field(default_factory=ColourContrastStimuli)
     rotated: RotatedStimuli = Field(default_factory=RotatedStimuli)
     folder: FolderStimuli = Field(default_factory=FolderStimuli)
 
@@ -441,9 +483,9 @@ class ComparisonSpec(Spec):
         "hungarian",
         "mutual_nearest",
     )
-    families: Annotated[
-        tuple[Literal["curve", "high_low_frequency"], ...], Field(min_length=1), AfterValidator(_unique)
-    ] = ("curve",)
+    families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        ("curve",), description="names in detectors.FAMILIES"
+    )
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
     )
@@ -495,7 +537,7 @@ class Job(Spec):
         counts = {"curve": ("curves.variants", self.stimuli.curves.variants),
                   "high_low_frequency": ("high_low.base_cpi", self.stimuli.high_low.base_cpi)}  # fmt: skip
         for family in self.comparison.families:
-            name, values = counts[family]
+            name, values = counts.get(family, ("", (0, 0)))
             if len(values) < 2:
                 raise ValueError(
                     f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
@@ -540,7 +582,7 @@ class DefinitionSpec(Spec):
     """A definition of one's own for a family, applied to the table ``units`` of a run."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-    base: Literal["curve", "high_low_frequency"] = Field(description="family whose stimuli and columns it uses")
+    base: str = Field(description="family whose stimuli and columns it uses: a name in detectors.FAMILIES")
     inherit: bool = Field(True, description="keep the base's criteria; one of the same column and side replaces it")
     note: str = ""
     criteria: Annotated[tuple[CriterionSpec, ...], Field(min_length=1)]

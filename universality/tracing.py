@@ -11,6 +11,7 @@ import pandas as pd
 
 from universality import comparators, evidence, zoo
 from universality.comparison import Halves, Layer, LayerRef, load_layer, rotations
+from universality.detectors import FAMILIES
 from universality.errors import RunError, did_you_mean
 from universality.runs import Run
 from universality.spec import Job
@@ -144,7 +145,7 @@ def _tuning(layer: Layer, unit: int, other: Layer, partner: int) -> dict[str, An
     """Return how the two units agree on the drawings of the run's first family."""
     family = next(iter(layer.drawn))
     a, b = (np.maximum(side.responses(family).tuning[[u]], 0.0) for side, u in ((layer, unit), (other, partner)))
-    align = align_tuning(a, b, layer.grids[family].angles_deg)
+    align = align_tuning(a, b, layer.grids[family].angles_deg, FAMILIES[family].period_deg)
     detector = bool(other.units(family)["detector"].iloc[partner])
     return {
         "family": family, "r_tuning": align.r_tuning[0], "shift_deg": align.shift_deg[0], "detector": detector,

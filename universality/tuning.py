@@ -13,6 +13,7 @@ G. M. Cordeiro and S. L. de Paula Ferrari, A modified score test statistic havin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +31,14 @@ class TuningStatistics:
 
     Attributes
     ----------
-    preferred_deg : angle of the largest response, degrees, 0 to 360
-    circular_mean_deg : direction of the resultant, degrees, 0 to 360; NaN where there is none (r1 below 1e-9)
-    r1 : |sum r exp(i theta)| / sum r, 0 (untuned) to 1 (one angle)
-    r2 : the same with 2 theta: 1 for two opposite angles
-    fwhm_deg : width of the stretch around the peak that stays at or above half the peak, degrees; 360 if it never falls
-    echo : largest response within 30 degrees of the opposite of the peak / peak, 0 to 1
+    preferred_deg : angle of the largest response, degrees, 0 to the period
+    circular_mean_deg : direction of the resultant, degrees, 0 to the period; NaN where there is none (r1 below 1e-9)
+    r1 : |sum r exp(i phi)| / sum r with phi = 2 pi theta / period, 0 (untuned) to 1 (one angle)
+    r2 : the same with 2 phi: 1 for two angles half a period apart
+    fwhm_deg : width of the stretch around the peak that stays at or above half the peak, degrees; the period if it never
+        falls
+    echo : largest response within a twelfth of the period (30 degrees of a full circle) of half a period from the peak /
+        peak, 0 to 1
     peak : largest response, in the curve's units
     """
 
@@ -57,7 +60,7 @@ class Alignment:
     shift_deg: Array
 
 
-def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatistics:
+def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> TuningStatistics:
     """Return the statistics of tuning curves.
 
     Parameters
@@ -65,30 +68,39 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike) -> TuningStatist
     curves : array_like, (units, angles)
         Responses, sigma or a.u.; negative ones count as 0.
     angles_deg : array_like, (angles,)
-        Increasing, within one turn, evenly spaced over the full circle.
+        Increasing, within one period, evenly spaced over it.
+    period_deg : float
+        After so many degrees everything is as before: 360 for directions and hues, 180 for orientations. With 180, r1 is
+        the usual orientation selectivity |sum r exp(2 i theta)| / sum r, one minus the circular variance.
 
     Raises
     ------
     MeasureError
-        If the shapes do not fit, angles are not evenly spaced over 360 degrees, or values are not finite.
+        If the shapes do not fit, angles are not evenly spaced over the period, or values are not finite.
     """
-    responses, angles = _checked(curves, angles_deg)
+    responses, angles = _checked(curves, angles_deg, period_deg)
+    turned = angles * (360.0 / period_deg)
     positive = np.maximum(responses, 0.0)
     peak = positive.max(axis=1)
     tuned = peak > 0
     scaled = np.divide(positive, peak[:, None], out=np.full_like(positive, np.nan), where=tuned[:, None])
-    first, second = (_resultant(scaled, angles, harmonic) for harmonic in (1, 2))
+    first, second = (_resultant(scaled, turned, harmonic) for harmonic in (1, 2))
     argmax = positive.argmax(axis=1)
     return TuningStatistics(
         preferred_deg=np.where(tuned, angles[argmax], np.nan),
         # A resultant of rounding size has no direction.
-        circular_mean_deg=np.where(np.abs(first) > 1e-9, np.rad2deg(np.angle(first)) % 360.0, np.nan),
+        circular_mean_deg=np.where(np.abs(first) > 1e-9, _degrees(first, period_deg), np.nan),
         r1=np.minimum(np.abs(first), 1.0),  # rounding may exceed 1 by an ulp
         r2=np.minimum(np.abs(second), 1.0),
-        fwhm_deg=np.where(tuned, _fwhm(positive, argmax, 360.0 / angles.size), np.nan),
-        echo=_echo(scaled, argmax, angles),
+        fwhm_deg=np.where(tuned, _fwhm(positive, argmax, period_deg), np.nan),
+        echo=_echo(scaled, argmax, turned),
         peak=peak,
     )
+
+
+def _degrees(resultant: NDArray[Any], period_deg: float) -> Array:
+    """Return the angle of a resultant of the first harmonic, degrees, 0 to the period."""
+    return np.asarray(np.rad2deg(np.angle(resultant)) % 360.0 * (period_deg / 360.0))
 
 
 def _resultant(scaled: Array, angles_deg: Array, harmonic: int) -> NDArray[np.complex128]:
@@ -98,14 +110,14 @@ def _resultant(scaled: Array, angles_deg: Array, harmonic: int) -> NDArray[np.co
     return np.asarray(np.einsum("ua,a->u", shares, turns))
 
 
-def _fwhm(positive: Array, argmax: NDArray[np.int64], step_deg: float) -> Array:
+def _fwhm(positive: Array, argmax: NDArray[np.int64], period_deg: float) -> Array:
     """Contiguous full width at half maximum, degrees, linear between samples."""
     n_angles = positive.shape[1]
     turned = np.take_along_axis(positive, (argmax[:, None] + np.arange(n_angles)) % n_angles, axis=1)
     half = turned[:, 0] / 2
     to_right = _first_crossing(turned, half)
     to_left = _first_crossing(np.concatenate([turned[:, :1], turned[:, :0:-1]], axis=1), half)
-    return np.minimum((to_right + to_left) * step_deg, 360.0)
+    return np.asarray(np.minimum((to_right + to_left) * (period_deg / n_angles), period_deg))
 
 
 def _first_crossing(turned: Array, half: Array) -> Array:
@@ -128,7 +140,7 @@ def _echo(scaled: Array, argmax: NDArray[np.int64], angles_deg: Array) -> Array:
     return np.asarray(near.max(axis=1))
 
 
-def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike) -> Alignment:
+def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> Alignment:
     """Return how well tuning curves agree as they are, and after the best rotation.
 
     Parameters
@@ -136,15 +148,17 @@ def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike) -> Alignment
     a, b : array_like, (units, angles)
         Row u of `a` is compared with row u of `b`.
     angles_deg : array_like, (angles,)
-        Evenly spaced over the full circle.
+        Evenly spaced over the period.
+    period_deg : float
+        As in `tuning_statistics`.
 
     Returns
     -------
     Alignment
-        Pearson correlations, -1 to 1, and the shift in degrees, -180 < shift <= 180: `a` rotated by the shift towards
+        Pearson correlations, -1 to 1, and the shift in degrees, above minus half a period to half a period: `a` rotated by the shift towards
         larger angles resembles `b` most. NaN where a curve is constant.
     """
-    (a, angles), (b, _) = _checked(a, angles_deg), _checked(b, angles_deg)
+    (a, angles), (b, _) = _checked(a, angles_deg, period_deg), _checked(b, angles_deg, period_deg)
     if a.shape != b.shape:
         raise MeasureError(f"curves have shapes {a.shape} and {b.shape}, expected equal ones; match the units first")
     unit_a, unit_b = _unit_length(a), _unit_length(b)
@@ -152,7 +166,7 @@ def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike) -> Alignment
     correlation = np.clip(np.fft.irfft(spectrum, n=angles.size, axis=1), -1.0, 1.0)
     # Shifts that differ by rounding only are ties: the smallest rotation stands for them.
     ties = np.isclose(correlation, correlation.max(axis=1, keepdims=True), rtol=0, atol=1e-12)
-    shifts = circular_difference(np.arange(angles.size) * (360.0 / angles.size), 0.0)
+    shifts = circular_difference(np.arange(angles.size) * (period_deg / angles.size), 0.0, period_deg)
     best = np.where(ties, np.abs(shifts), np.inf).argmin(axis=1)
     defined = np.isfinite(correlation[:, 0])
     return Alignment(
@@ -170,7 +184,7 @@ def _unit_length(curves: Array) -> Array:
     return np.asarray(np.divide(centred, norm, out=np.full_like(centred, np.nan), where=varies))
 
 
-def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike) -> float:
+def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> float:
     """Return how alike the tuning curves of a family are in shape, whatever their preferred angles.
 
     The mean over pairs of units of the largest circular cross-correlation: 1 where every curve is another one, rotated.
@@ -181,7 +195,9 @@ def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike) -> float:
     curves : array_like, (units, angles)
         Responses, sigma or a.u.; unlike the statistics of one curve, negative ones count as they are.
     angles_deg : array_like, (angles,)
-        Evenly spaced over the full circle.
+        Evenly spaced over the period.
+    period_deg : float
+        As in `tuning_statistics`.
 
     Returns
     -------
@@ -193,7 +209,7 @@ def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike) -> float:
     -----
     Shifts are whole steps of the angles. Time grows with units squared; memory is bounded by blocks of units.
     """
-    responses, angles = _checked(curves, angles_deg)
+    responses, angles = _checked(curves, angles_deg, period_deg)
     n_units = len(responses)
     if n_units < 2:
         return float("nan")
@@ -208,35 +224,38 @@ def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike) -> float:
     return float(np.clip(total / (n_units * (n_units - 1) / 2), -1.0, 1.0))
 
 
-def circular_difference(a_deg: ArrayLike, b_deg: ArrayLike) -> Array:
-    """Return ``a - b`` in degrees, wrapped to -180 < d <= 180.
+def circular_difference(a_deg: ArrayLike, b_deg: ArrayLike, period_deg: float = 360.0) -> Array:
+    """Return ``a - b`` in degrees, wrapped to above minus half a period and at most half a period.
 
     Examples
     --------
     >>> circular_difference([10.0, 350.0, 180.0], [350.0, 10.0, 0.0]).tolist()
     [20.0, -20.0, 180.0]
+    >>> circular_difference(175.0, 5.0, 180.0).tolist()  # orientations
+    -10.0
     """
-    return np.asarray(180.0 - np.mod(180.0 - (np.asarray(a_deg) - np.asarray(b_deg)), 360.0), dtype=np.float64)
+    half = period_deg / 2
+    return np.asarray(half - np.mod(half - (np.asarray(a_deg) - np.asarray(b_deg)), period_deg), dtype=np.float64)
 
 
-def largest_gap(preferred_deg: ArrayLike) -> float:
-    """Return the largest gap between neighbouring preferred angles, degrees; 360 for fewer than two.
+def largest_gap(preferred_deg: ArrayLike, period_deg: float = 360.0) -> float:
+    """Return the largest gap between neighbouring preferred angles, degrees; the period for fewer than two.
 
     Examples
     --------
     >>> largest_gap([0.0, 90.0, 100.0])
     260.0
     """
-    angles = np.sort(np.mod(np.asarray(preferred_deg, dtype=np.float64), 360.0))
+    angles = np.sort(np.mod(np.asarray(preferred_deg, dtype=np.float64), period_deg))
     if angles.size < 2:
-        return 360.0
-    return float(np.diff(np.append(angles, angles[0] + 360.0)).max())
+        return period_deg
+    return float(np.diff(np.append(angles, angles[0] + period_deg)).max())
 
 
-def coverage(preferred_deg: ArrayLike, bins: int = 12) -> float:
-    """Return the share of `bins` equal bins of the circle that hold a preferred angle, 0 to 1."""
-    angles = np.mod(np.asarray(preferred_deg, dtype=np.float64), 360.0)
-    return float(np.unique(np.floor(angles / (360.0 / bins)).astype(int) % bins).size / bins)
+def coverage(preferred_deg: ArrayLike, bins: int = 12, period_deg: float = 360.0) -> float:
+    """Return the share of `bins` equal bins of the period that hold a preferred angle, 0 to 1."""
+    angles = np.mod(np.asarray(preferred_deg, dtype=np.float64), period_deg)
+    return float(np.unique(np.floor(angles / (period_deg / bins)).astype(int) % bins).size / bins)
 
 
 @dataclass(frozen=True)
@@ -297,22 +316,24 @@ def least_pairwise_correlation(curves: ArrayLike) -> Array:
     return np.asarray(_pairwise_correlations(curves).min(axis=1))
 
 
-def largest_deviation(curves: ArrayLike, angles_deg: ArrayLike) -> Array:
-    """Return how far the preferred direction of any of a unit's curves lies from that of their mean, degrees, 0 to 180.
+def largest_deviation(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> Array:
+    """Return how far the preferred angle of any of a unit's curves lies from that of their mean, degrees, 0 to half a period.
 
     (units, variants, angles) -> (units,). Directions are circular means; NaN where one of the curves has none.
     """
     positive = np.maximum(np.asarray(curves, dtype=np.float64), 0.0)
-    each, together = (_direction(values, angles_deg) for values in (positive, positive.mean(axis=1, keepdims=True)))
-    return np.asarray(np.abs(circular_difference(each, together)).max(axis=1))
+    each, together = (
+        _direction(values, angles_deg, period_deg) for values in (positive, positive.mean(axis=1, keepdims=True))
+    )
+    return np.asarray(np.abs(circular_difference(each, together, period_deg)).max(axis=1))
 
 
-def _direction(curves: Array, angles_deg: ArrayLike) -> Array:
+def _direction(curves: Array, angles_deg: ArrayLike, period_deg: float) -> Array:
     """Return the direction of the resultant of (..., angles), degrees; NaN where it is of rounding size."""
-    turns = np.exp(1j * np.deg2rad(np.asarray(angles_deg, dtype=np.float64)))
+    turns = np.exp(1j * np.deg2rad(np.asarray(angles_deg, dtype=np.float64) * (360.0 / period_deg)))
     resultant = curves @ turns
     defined = np.abs(resultant) > 1e-9 * curves.sum(axis=-1)
-    return np.where(defined, np.rad2deg(np.angle(resultant)), np.nan)
+    return np.where(defined, _degrees(np.asarray(resultant), period_deg), np.nan)
 
 
 def _pairwise_correlations(curves: ArrayLike) -> Array:
@@ -327,7 +348,7 @@ def _pairwise_correlations(curves: ArrayLike) -> Array:
     return np.asarray(r[:, rows, columns])
 
 
-def _checked(curves: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array]:
+def _checked(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float) -> tuple[Array, Array]:
     try:
         responses = np.asarray(curves, dtype=np.float64)
         angles = np.asarray(angles_deg, dtype=np.float64)
@@ -340,7 +361,8 @@ def _checked(curves: ArrayLike, angles_deg: ArrayLike) -> tuple[Array, Array]:
         )
     if not np.isfinite(responses).all():
         raise MeasureError("tuning curves have NaN or infinite values, expected finite responses; drop those units")
-    step = 360.0 / angles.size
+    step = period_deg / angles.size
     if not np.allclose(np.diff(angles), step, rtol=0, atol=1e-6 * step):
-        raise MeasureError(f"angles are not evenly spaced by {step:g} degrees over the circle; resample the curves")
+        period = "the circle" if period_deg == 360.0 else f"{period_deg:g} degrees"
+        raise MeasureError(f"angles are not evenly spaced by {step:g} degrees over {period}; resample the curves")
     return responses, angles

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from universality.detectors import curve, high_low
+from universality.detectors import colour_contrast, curve, high_low, oriented_edge
 from universality.detectors.curve import (
     CurveGrid,
     CurveResponses,
@@ -52,6 +52,7 @@ __all__ = [
     "curve_responses",
     "curve_table",
     "definition_of",
+    "family_of",
     "high_low_responses",
     "high_low_table",
     "of_spec",
@@ -93,6 +94,8 @@ class Family:
     ----------
     stimuli : name of the stimulus set
     noun : what its units are called in sentences
+    period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity
+    angle : what the angle is of, in sentences and figures
     responses : (stimulus, unit) activations for the set, (stimulus, unit) for natural images, grid -> responses
     """
 
@@ -103,6 +106,8 @@ class Family:
     grid: Callable[[xr.Dataset], Grid]
     responses: Callable[[np.ndarray, np.ndarray, Any], Any]
     table: Callable[[Any], pd.DataFrame]
+    period_deg: float = 360.0
+    angle: str = "orientation"
 
 
 FAMILIES: dict[str, Family] = {
@@ -113,12 +118,26 @@ FAMILIES: dict[str, Family] = {
             "high_low_frequency", "high_low", "high-low frequency detectors", high_low.BOUNDARY, HighLowGrid.of,
             high_low_responses, high_low_table,
         ),
+        Family(
+            "oriented_edge", "contours", "oriented edge detectors", oriented_edge.ANY_CONTOUR, oriented_edge.EdgeGrid.of,
+            oriented_edge.edge_responses, oriented_edge.edge_table, oriented_edge.PERIOD_DEG,
+        ),
+        Family(
+            "colour_contrast", "colour_contrast", "colour-contrast detectors", colour_contrast.EQUAL_LUMINANCE,
+            colour_contrast.ColourGrid.of, colour_contrast.colour_responses, colour_contrast.colour_table,
+            colour_contrast.PERIOD_DEG, "axis of hues",
+        ),
     )
 }  # fmt: skip
 
 
+def family_of(name: str) -> Family:
+    """Return a family of detectors by name; raise `JobError` with the nearest name if there is none."""
+    if name not in FAMILIES:
+        raise JobError(f"unknown family '{name}'{did_you_mean(name, FAMILIES)}")
+    return FAMILIES[name]
+
+
 def definition_of(family: str) -> Definition:
     """Return the package's own definition of a family; raise `JobError` with the nearest name if there is none."""
-    if family not in FAMILIES:
-        raise JobError(f"unknown family '{family}'{did_you_mean(family, FAMILIES)}")
-    return of_rule(family, FAMILIES[family].rule)
+    return of_rule(family, family_of(family).rule)

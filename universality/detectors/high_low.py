@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.detectors.grids import frame_of, full_grid
 from universality.detectors.rules import (
     Criterion,
     Rule,
@@ -24,7 +25,6 @@ from universality.detectors.rules import (
     stability_columns,
     tuning_columns,
 )
-from universality.errors import StimulusError
 from universality.tuning import Array
 
 BOUNDARY = Rule(
@@ -94,9 +94,7 @@ class HighLowGrid:
     @classmethod
     def of(cls, parameters: xr.Dataset) -> HighLowGrid:
         """Read the grid from the parameters of the set ``high_low``, in whatever order; a gap is a `StimulusError`."""
-        # By name: activations read from a store have coordinates of other dimensions beside those of the stimuli.
-        frame = pd.DataFrame({name: parameters[name].values for name in COLUMNS})
-        frame["row"] = np.arange(len(frame))
+        frame = frame_of(parameters, COLUMNS)
         kinds = {kind: frame[frame["kind"] == kind] for kind in (*EDGES, *FULL, LUMINANCE)}
         edge = ["high_cpi", "phase", "orientation_deg"]
         ratios = np.unique(kinds["high_low"]["ratio"].to_numpy(dtype=np.float64))
@@ -118,16 +116,7 @@ class HighLowGrid:
 
 
 def _rows(frame: pd.DataFrame, columns: list[str], shape: tuple[int, ...] | None = None) -> NDArray[np.int64]:
-    """Return the rows of a full grid of `columns`, in increasing order of each; `shape` is what it must have, if known."""
-    codes = [np.unique(frame[name].to_numpy(), return_inverse=True) for name in columns]
-    rows = np.full([values.size for values, _ in codes], -1, dtype=np.int64)
-    rows[tuple(code for _, code in codes)] = frame["row"].to_numpy()
-    if rows.size == 0 or rows.min() < 0 or shape not in (None, rows.shape):
-        raise StimulusError(
-            f"high-low stimuli are no full grid of {', '.join(columns)}: {len(frame)} images for "
-            f"{np.prod(shape or rows.shape)} places; draw the whole set"
-        )
-    return rows
+    return full_grid(frame, columns, "high-low", shape)
 
 
 @dataclass(frozen=True)

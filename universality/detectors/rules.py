@@ -96,9 +96,11 @@ class Sigma:
         return np.divide(drawn, self.deviation, out=np.zeros_like(drawn), where=self.live)
 
 
-def tuning_columns(tuning: Array, angles_deg: Array, sigma: Sigma) -> dict[str, NDArray[np.generic]]:
+def tuning_columns(
+    tuning: Array, angles_deg: Array, sigma: Sigma, period_deg: float = 360.0
+) -> dict[str, NDArray[np.generic]]:
     """Return the columns that every family of detectors has, from tuning curves (unit, angle) in sigma."""
-    stats = tuning_statistics(tuning, angles_deg)
+    stats = tuning_statistics(tuning, angles_deg, period_deg)
     return {
         "unit": np.arange(len(tuning)),
         "live": sigma.live,
@@ -113,20 +115,22 @@ def tuning_columns(tuning: Array, angles_deg: Array, sigma: Sigma) -> dict[str, 
     }
 
 
-def stability_columns(variants: Array, angles_deg: Array) -> dict[str, Array]:
+def stability_columns(variants: Array, angles_deg: Array, period_deg: float = 360.0) -> dict[str, Array]:
     """Return how far a preference holds over variants, from tuning curves (unit, variant, angle) in sigma."""
     peaks = np.maximum(variants, 0.0).max(axis=2)
     return {
         "invariance": least_pairwise_correlation(variants),
-        "deviation_deg": largest_deviation(variants, angles_deg),
+        "deviation_deg": largest_deviation(variants, angles_deg, period_deg),
         "weakest_variant": ratio(peaks.min(axis=1), peaks.max(axis=1)),
     }
 
 
-def naive_columns(variants: Array, angles_deg: Array) -> tuple[dict[str, Array], NDArray[np.int64]]:
+def naive_columns(
+    variants: Array, angles_deg: Array, period_deg: float = 360.0
+) -> tuple[dict[str, Array], NDArray[np.int64]]:
     """Return the statistics of the variant with the largest response by itself, and which it is, from (unit, variant, angle)."""
     best = variants.max(axis=2).argmax(axis=1)
-    stats = tuning_statistics(variants[np.arange(len(variants)), best], angles_deg)
+    stats = tuning_statistics(variants[np.arange(len(variants)), best], angles_deg, period_deg)
     return {"naive_r1": stats.r1, "naive_peak_sigma": stats.peak, "naive_echo": stats.echo}, best
 
 
@@ -165,6 +169,6 @@ def ratio(a: Array, b: Array) -> Array:
     return np.divide(a, b, out=outcome, where=b > 0)
 
 
-def within(a_deg: Array, b_deg: Array, tolerance_deg: float) -> NDArray[np.bool_]:
+def within(a_deg: Array, b_deg: Array, tolerance_deg: float, period_deg: float = 360.0) -> NDArray[np.bool_]:
     """Return where two angles agree within a tolerance, degrees."""
-    return np.asarray(np.abs(circular_difference(a_deg, b_deg)) <= tolerance_deg)
+    return np.asarray(np.abs(circular_difference(a_deg, b_deg, period_deg)) <= tolerance_deg)

@@ -36,12 +36,19 @@ def all_figures(
 ) -> Iterator[tuple[str, str, Figure]]:
     """Yield (file stem, caption, figure) for everything a run draws; `pairs` of models get figures of their own."""
     for family in dict.fromkeys(families["family"]):
-        noun = FAMILIES[family].noun
+        kind = FAMILIES[family]
+        noun = kind.noun
         yield (
             f"tuning_family__{family}",
-            f"The {noun} of each network at its best tap, ordered by preferred orientation; below, what a naive test would "
+            f"The {noun} of each network at its best tap, ordered by preferred {kind.angle}; below, what a naive test would "
             "find in the untrained twin.",
-            tuning_family(units[units["family"] == family], families[families["family"] == family], noun),
+            tuning_family(
+                units[units["family"] == family],
+                families[families["family"] == family],
+                noun,
+                period_deg=kind.period_deg,
+                angle=kind.angle,
+            ),
         )
     for a, b in pairs:
         stem = f"{short(a)}__{short(b)}"
@@ -59,17 +66,17 @@ def all_figures(
 def _matches(
     a: str, b: str, family: str, correspondence: pd.DataFrame, units: pd.DataFrame
 ) -> Iterator[tuple[str, str, Figure]]:
-    noun, stem = FAMILIES[family].noun, f"{family}__{short(a)}__{short(b)}"
+    kind, stem = FAMILIES[family], f"{family}__{short(a)}__{short(b)}"
     yield (
         f"matched_pairs__{stem}",
-        f"Matched {noun} of {short(a)} and {short(b)}; pairs spread evenly over orientation, not the best ones.",
-        matched_pairs(correspondence, units, noun),
+        f"Matched {kind.noun} of {short(a)} and {short(b)}; pairs spread evenly over {kind.angle}, not the best ones.",
+        matched_pairs(correspondence, units, kind.noun, period_deg=kind.period_deg, angle=kind.angle),
     )
     yield (
         f"matches_and_nulls__{stem}",
-        f"Held-out correlation of matched {noun} of {short(a)} and {short(b)} beside that of the same units with their best "
+        f"Held-out correlation of matched {kind.noun} of {short(a)} and {short(b)} beside that of the same units with their best "
         "partners in a random basis of B and in its untrained twin.",
-        matches_and_nulls(correspondence, noun),
+        matches_and_nulls(correspondence, kind.noun),
     )
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from universality.figures.style import DOUBLE_MM, MM, style
 
 
-def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12) -> Figure:
-    """Draw images (image, channel, y, x) in [0, 1], row by row, each under its label."""
+def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12, title: str = "") -> Figure:
+    """Draw images (image, channel, y, x) in [0, 1], row by row, each under its label; `title` says what the labels are."""
     rows = -(-len(images) // columns)
     height = DOUBLE_MM / columns + 2.5 * max((label.count("\n") + 1 for label in labels), default=0)
     with style():
@@ -25,4 +25,6 @@ def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12) 
             if image is not None:
                 ax.imshow(np.moveaxis(image, 0, 2), vmin=0, vmax=1, interpolation="nearest")
                 ax.set_title(label, fontsize=5, pad=1)
+        if title:
+            figure.suptitle(title, fontsize=6)
     return figure

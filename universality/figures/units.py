@@ -14,7 +14,14 @@ from universality.detectors import best_taps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, tap_label
 
 
-def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curve detectors") -> Figure:
+def tuning_family(
+    units: pd.DataFrame,
+    families: pd.DataFrame,
+    noun: str = "curve detectors",
+    *,
+    period_deg: float = 360.0,
+    angle: str = "orientation",
+) -> Figure:
     """Draw each model's units of one family at its best tap: one line per unit, ordered by preferred orientation.
 
     The lower panels hold the layer's untrained twin: its tuned-looking units by the naive rule, which is what a
@@ -29,18 +36,18 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curv
             trained = here[(here["seed"] == -1) & here["detector"]]
             shown = f" ({_MAX_LINES} drawn)" if len(trained) > _MAX_LINES else ""
             twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
-            _ridge(axes[0, column], trained, "r1")
+            _ridge(axes[0, column], trained, "r1", period_deg)
             axes[0, column].set_title(
                 f"{short(family['model'])}\n{tap_label(family['tap'], family['depth'])}\n"
                 f"{family['n_detectors']} of {family['n_units']} units\n"
                 f"{family['share']:.1%}{shown}\nuntrained {family['share_untrained']:.1%}"
             )
-            _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1")
+            _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1", period_deg)
             axes[1, column].set_title(
                 f"untrained twin: {int(twin['detector'].sum())}\nby the naive rule {int(twin['naive_detector'].sum())}"
             )
         figure.suptitle(noun, fontsize=7)
-        figure.supxlabel("orientation (degrees)", fontsize=6)
+        figure.supxlabel(f"{angle} (degrees)", fontsize=6)
         axes[0, 0].set_ylabel("units, by preferred orientation")
         axes[1, 0].set_ylabel("units")
     return figure
@@ -49,20 +56,24 @@ def tuning_family(units: pd.DataFrame, families: pd.DataFrame, noun: str = "curv
 _MAX_LINES = 60
 
 
-def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str) -> None:
+def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str, period_deg: float) -> None:
     """Draw tuning curves scaled to their peaks, one above the other, the most selective ones if there are many."""
     chosen = units.nlargest(_MAX_LINES, selectivity).sort_values("preferred_deg")
     colours = sns.husl_palette(360)
     for place, (_, unit) in enumerate(chosen.iterrows()):
         curve = np.maximum(np.append(unit["tuning_sigma"], unit["tuning_sigma"][0]), 0.0)
-        angles = np.linspace(0, 360, curve.size)
+        angles = np.linspace(0, period_deg, curve.size)
         height = curve / curve.max() * 2.2 if curve.max() > 0 else curve
-        colour = colours[int(unit["preferred_deg"]) % 360] if np.isfinite(unit["preferred_deg"]) else UNTRAINED
+        colour = (
+            colours[int(unit["preferred_deg"] * (360.0 / period_deg)) % 360]
+            if np.isfinite(unit["preferred_deg"])
+            else UNTRAINED
+        )
         ax.fill_between(angles, place, place + height, color=colour, alpha=0.25, linewidth=0, zorder=-place)
         ax.plot(angles, place + height, color=colour, linewidth=0.6, zorder=-place)
     if chosen.empty:
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=UNTRAINED)
-    ax.set(xlim=(0, 360), xticks=np.arange(0, 361, 90), yticks=[])
+    ax.set(xlim=(0, period_deg), xticks=np.linspace(0, period_deg, 5), yticks=[])
     ax.spines["left"].set_visible(False)
 
 
@@ -73,6 +84,8 @@ def matched_pairs(
     *,
     method: str = "hungarian",
     most: int = 24,
+    period_deg: float = 360.0,
+    angle: str = "orientation",
 ) -> Figure:
     """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
@@ -95,17 +108,17 @@ def matched_pairs(
         figure = Figure(figsize=(DOUBLE_MM * MM, (16 + 26 * rows) * MM), layout="constrained")
         axes = figure.subplots(rows, 6, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, (_, pair) in zip(axes, shown.iterrows(), strict=False):
-            _overlay(ax, pair, units)
+            _overlay(ax, pair, units, period_deg)
         for ax in axes[len(shown) :]:
             ax.set_axis_off()
         first = here.iloc[0]
         figure.suptitle(
             f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
             f"{len(here)} matched pairs of {noun},\nspread evenly over "
-            "orientation; r on held-out images (in brackets: best partner in a Haar basis, in an untrained twin)",
+            f"{angle}; r on held-out images (in brackets: best partner in a Haar basis, in an untrained twin)",
             fontsize=6.5,
         )
-        figure.supxlabel("orientation (degrees)", fontsize=6)
+        figure.supxlabel(f"{angle} (degrees)", fontsize=6)
         figure.supylabel("response / peak", fontsize=6)
     return figure
 
@@ -117,7 +130,7 @@ def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
     return str(first), str(second)
 
 
-def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
+def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame, period_deg: float) -> None:
     for side, colour in (("a", TRAINED), ("b", HAAR)):
         chosen = units[
             (units["model"] == pair[f"model_{side}"]) & (units["tap"] == pair[f"tap_{side}"])
@@ -125,8 +138,8 @@ def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame) -> None:
         ]  # fmt: skip
         curve = np.maximum(chosen["tuning_sigma"].iloc[0], 0.0)
         closed = np.append(curve, curve[0]) / curve.max()
-        ax.plot(np.linspace(0, 360, closed.size), closed, color=colour)
-    ax.set(xlim=(0, 360), ylim=(0, 1.05), xticks=(0, 180, 360), yticks=(0, 1))
+        ax.plot(np.linspace(0, period_deg, closed.size), closed, color=colour)
+    ax.set(xlim=(0, period_deg), ylim=(0, 1.05), xticks=(0, period_deg / 2, period_deg), yticks=(0, 1))
     ax.set_title(
         f"{pair['unit_a']} and {pair['unit_b']}\nr {pair['r_natural']:.2f} ({pair['r_natural_haar']:.2f}, "
         f"{pair['r_natural_untrained']:.2f})",

@@ -21,7 +21,9 @@ from universality.errors import StimulusError, did_you_mean
 from universality.schema import CHANNEL, STIMULUS, X, Y
 from universality.spec import Spec, StimuliSpec, digest
 from universality.stimuli import (
+    colour_contrast,
     colours,
+    contours,
     curve_controls,
     curves,
     folder,
@@ -88,6 +90,10 @@ STIMULI: dict[str, StimulusKind] = {
         _drawing("gratings", gratings, "cpi", "phase_deg", "orientation_deg"),
         _drawing("high_low", high_low, "kind", "high_cpi", "ratio", "orientation_deg"),
         _drawing("colours", colours, "kind", "hue_deg", "saturation", "orientation_deg"),
+        _drawing("contours", contours, "kind", "cpi", "phase_deg", "orientation_deg"),
+        _drawing(
+            "colour_contrast", colour_contrast, "kind", "hue_deg", "saturation", "cpi", "phase_deg", "orientation_deg"
+        ),
         StimulusKind("shapes", shapes.parameters, shapes.render, lambda _: shapes.content(), ("shape", "texture")),
         StimulusKind("natural", natural.parameters, natural.render, lambda _: natural.content(), ("photograph",)),
         StimulusKind(

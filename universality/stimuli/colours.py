@@ -59,19 +59,25 @@ def render(spec: ColourStimuli, chosen: xr.Dataset, size_px: int, interpolation:
     del interpolation
     columns = ("kind", "hue_deg", "saturation", "orientation_deg")
     images = [
-        _encoded(_decoded(BACKGROUND) + _amount(spec, str(kind), float(angle), size_px) * _direction(hue, saturation))
+        patch(str(kind), float(hue), float(saturation), float(angle), size_px, spec.disc)
         for kind, hue, saturation, angle in zip(*(chosen[name].values for name in columns), strict=True)
     ]
     return np.stack(images).astype(np.float32)
 
 
-def _amount(spec: ColourStimuli, kind: str, angle_deg: float, size_px: int) -> Array:
+def patch(kind: str, hue_deg: float, saturation: float, angle_deg: float, size_px: int, disc: float = 0.3) -> Array:
+    """Return one image (channel, y, x), sRGB in [0, 1]; `disc` is the diameter of discs, in image sides."""
+    difference = amount(kind, angle_deg, size_px, disc) * _direction(hue_deg, saturation)
+    return _encoded(_decoded(BACKGROUND) + difference)
+
+
+def amount(kind: str, angle_deg: float, size_px: int, disc: float = 0.3) -> Array:
     """Return (y, x): how much of the colour's difference from grey each pixel has, -1 to 1."""
     if kind == "field":
         return np.ones((size_px, size_px))
     along, across = turned_grid(0.0 if kind == "disc" else angle_deg, size_px)
     if kind == "disc":
-        return coverage(np.hypot(along, across) - spec.disc / 2, size_px)
+        return coverage(np.hypot(along, across) - disc / 2, size_px)
     towards = coverage(-along, size_px)
     return towards if kind == "half" else 2 * towards - 1
 

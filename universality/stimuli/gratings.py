@@ -53,8 +53,14 @@ def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation
     columns = ("orientation_deg", "cpi", "phase_deg")
     difference = np.stack(
         [
-            np.cos(2 * np.pi * cpi * turned_grid(float(theta), size_px, spec.scale)[0] + np.deg2rad(phase))
+            wave(float(theta), float(cpi), float(phase), size_px, spec.scale)
             for theta, cpi, phase in zip(*(chosen[name].values for name in columns), strict=True)
         ]
     )
     return coloured(spec.contrast * difference, BACKGROUND, spec.colour)
+
+
+def wave(theta_deg: float, cpi: float, phase_deg: float, size_px: int, scale: float = 1.0) -> NDArray[np.float64]:
+    """Return a grating of amplitude 1 about 0: (y, x)."""
+    along, _ = turned_grid(theta_deg, size_px, scale)
+    return np.asarray(np.cos(2 * np.pi * cpi * along + np.deg2rad(phase_deg)))
