@@ -162,7 +162,7 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
         f"comparisons: {len(planned.tasks)} Dask tasks, "
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "to compute"),
     )
-    for line in lines:
+    for line in (*lines, *planned.warnings):
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 

@@ -312,6 +312,7 @@ class ColourStimuli(Spec):
     ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
     orientations: Int = Field(8, ge=2, le=360, description="orientations of the half-fields, evenly over 360 degrees")
     disc: Float = Field(0.3, gt=0, le=1, description="diameter of the discs, in image sides")
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _opponents(self) -> ColourStimuli:
@@ -369,9 +370,10 @@ LEAST_NATURAL = 24
 class StimuliSpec(Spec):
     """The job's common stimulus sets and the policy that makes them common."""
 
-    policy: Literal["same_field_of_view"] = Field(
+    policy: Literal["same_field_of_view", "same_receptive_field"] = Field(
         "same_field_of_view",
-        description="every network sees the same scenes: sizes are in image sides, rendered at its own input size",
+        description="every network sees the same scenes: sizes are in image sides, rendered at its own input size; or every "
+        "tap's centre unit sees them in its receptive field: sizes are in receptive fields",
     )
     curves: CurveStimuli = Field(default_factory=CurveStimuli)
     high_low: HighLowStimuli = Field(default_factory=HighLowStimuli)
@@ -500,6 +502,16 @@ class Job(Spec):
                 raise ValueError(
                     f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_in_the_scene(self) -> Job:
+        reduction = self.extraction.reduction
+        if self.stimuli.policy == "same_receptive_field" and reduction not in ("center", "positions"):
+            raise ValueError(
+                f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
+                "same_receptive_field only those in the middle are shown the scene; choose center or positions"
+            )
         return self
 
     @model_validator(mode="after")

@@ -69,10 +69,10 @@ def _amount(spec: ColourStimuli, kind: str, angle_deg: float, size_px: int) -> A
     """Return (y, x): how much of the colour's difference from grey each pixel has, -1 to 1."""
     if kind == "field":
         return np.ones((size_px, size_px))
-    along, across = turned_grid(0.0 if kind == "disc" else angle_deg, size_px)
+    along, across = turned_grid(0.0 if kind == "disc" else angle_deg, size_px, spec.scale)
     if kind == "disc":
-        return coverage(np.hypot(along, across) - spec.disc / 2, size_px)
-    towards = coverage(-along, size_px)
+        return coverage(np.hypot(along, across) - spec.disc / 2, size_px, spec.scale)
+    towards = coverage(-along, size_px, spec.scale)
     return towards if kind == "half" else 2 * towards - 1
 
 
