@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from universality import extraction, stimuli, zoo
+from universality import extraction, nonlinearity, stimuli, zoo
 from universality.detectors import FAMILIES
-from universality.errors import StimulusError
+from universality.errors import CardError, StimulusError
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.stimuli import Frame, Scene
@@ -160,4 +160,12 @@ def _calibration(job: Job) -> NaturalStimuli:
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
-    return card.taps if names is None else tuple(card.tap(name) for name in names)
+    if names is None:
+        return card.taps
+    taps = tuple(nonlinearity.tap_of(card, name) for name in names)
+    places: dict[tuple[str, int, str], str] = {}
+    for tap in taps:
+        first = places.setdefault((tap.path, tap.call, tap.side), tap.name)
+        if first != tap.name:
+            raise CardError(f"taps '{first}' and '{tap.name}' of '{card.id}' are the same place; name one of them")
+    return taps

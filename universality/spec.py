@@ -387,7 +387,10 @@ class StimuliSpec(Spec):
 
 
 class ModelEntry(Spec):
-    """One network of a job and the taps to record (all taps of its card when left out)."""
+    """One network of a job and the taps to record (all taps of its card when left out).
+
+    ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
+    """
 
     id: str
     taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
