@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from universality import extraction, nonlinearity, stimuli, zoo
 from universality.detectors import FAMILIES
 from universality.errors import CardError, StimulusError
+from universality.receptive_field import effective_side_px
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.stimuli import Frame, Scene
@@ -26,7 +27,10 @@ def stimulus_sets(job: Job) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a job: a card's trained weights (`seed` None) or an untrained twin."""
+    """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
+
+    `scene_px` has the side of the scenes for taps where that is not the receptive field.
+    """
 
     card: ModelCard
     seed: int | None
@@ -34,6 +38,7 @@ class Network:
     stimuli: StimuliSpec
     extraction: ExtractionSpec
     calibration: StimuliSpec
+    scene_px: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -52,7 +57,7 @@ class Network:
         """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
         if self.stimuli.policy == "same_field_of_view":
             return None
-        return Frame.of(tap, self.card.preprocessing.size_px)
+        return Frame.of(tap, self.card.preprocessing.size_px, self.scene_px.get(tap.name))
 
     def scene(self, tap: Tap) -> Scene:
         """Return how scenes lie in the images shown for `tap`."""
@@ -148,8 +153,26 @@ def networks_of(job: Job) -> list[Network]:
         card = zoo.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
-            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration))
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
     return found
+
+
+def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:
+    """Return the side of the effective receptive field at every tap of a trained network, px.
+
+    Over natural crops and images of the pocket zoo's world that lie in the theoretical field; see
+    `universality.receptive_field.effective_side_px`.
+    """
+    network, preprocessing = zoo.pretrained(card), card.preprocessing
+    shown = StimuliSpec(natural=NaturalStimuli(crops=15, shapes=12))
+    sides = {}
+    for tap in card.taps:
+        frame = Frame.of(tap, preprocessing.size_px)
+        images = stimuli.render(
+            "natural", shown, preprocessing.size_px, interpolation=preprocessing.interpolation, frame=frame
+        )
+        sides[tap.name] = effective_side_px(network, tap, zoo.normalise(images.values, preprocessing), share)
+    return sides
 
 
 def _calibration(job: Job) -> NaturalStimuli:

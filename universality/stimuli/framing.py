@@ -52,8 +52,8 @@ class Frame:
         return cls(size_px, 0, size_px)
 
     @classmethod
-    def of(cls, tap: Tap, size_px: int) -> Frame:
-        """Return the receptive field of the tap's centre unit in an image of `size_px`.
+    def of(cls, tap: Tap, size_px: int, side_px: int | None = None) -> Frame:
+        """Return the receptive field of the tap's centre unit in an image of `size_px`, or the middle `side_px` of it.
 
         Examples
         --------
@@ -62,7 +62,8 @@ class Frame:
         Frame(size_px=64, start_px=17, side_px=26)
         """
         centre = tap.rf_start_px + tap.stride_px * tap.center_index(size_px)
-        return cls(size_px, math.floor(centre - (tap.rf_px - 1) / 2), tap.rf_px)
+        side = tap.rf_px if side_px is None else side_px
+        return cls(size_px, math.floor(centre - (side - 1) / 2), side)
 
     @property
     def middle_px(self) -> float:
