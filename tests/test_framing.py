@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from universality import stimuli, zoo
-from universality.errors import JobError, StimulusError, TapError
+from universality.errors import CardError, JobError, StimulusError, TapError
 from universality.extraction import misalignment_px, position_targets, refuse_places
 from universality.networks import networks_of
 from universality.spec import (
@@ -239,3 +239,53 @@ def test_twins_are_calibrated_on_whole_images_under_either_policy(tmp_path):
     assert twins[0].seed == 0
     assert twins[0].weights == twins[1].weights
     assert twins[0].key("natural", twins[0].taps[0]) != twins[1].key("natural", twins[1].taps[0])
+
+
+def test_scenes_of_a_stated_side_lie_about_the_centre_of_the_field(tmp_path):
+    path = job(tmp_path, cpi=11.0)
+    text = path.read_text(encoding="utf-8").replace(
+        'taps = ["features.13"]', 'taps = ["features.13"]\nscene_px = { "features.13" = 22 }'
+    )
+    path.write_text(text, encoding="utf-8")
+    network = networks_of(read_job(path))[0]
+    (at,) = network.taps
+    frame, whole = network.frame(at), Frame.of(at, 64)
+    assert (frame.side_px, whole.side_px, network.scene(at).side_px) == (22, 42, 22)
+    assert frame.middle_px == whole.middle_px
+    # An even side in an odd field: half a pixel off, and said so.
+    assert network.scene(at).misalignment_px == 0
+    assert misalignment_px(at, network.extraction, Frame.of(at, 64, 21)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            '"features.13" = 22',
+            '"features.12" = 22',
+            r"scene_px names 'features.12'; did you mean 'features.13'\?, which is",
+        ),
+        ("same_receptive_field", "same_field_of_view", r"scene_px of 'pocket/vgg-focus-s0' needs stimuli.policy"),
+        ("= 22", "= 0", r"models.0.scene_px.features.13': Input should be greater than or equal to 1"),
+    ],
+)
+def test_stated_sides_that_make_no_sense_are_refused(tmp_path, before, after, message):
+    path = job(tmp_path)
+    text = path.read_text(encoding="utf-8").replace(
+        'taps = ["features.13"]', 'taps = ["features.13"]\nscene_px = { "features.13" = 22 }'
+    )
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(JobError, match=message):
+        read_job(path)
+
+
+def test_one_place_under_two_names_is_refused(tmp_path):
+    path = tmp_path / "job.toml"
+    taps = 'taps = ["features.10:post", "features.11"]'
+    path.write_text(
+        f'name = "j"\n[[models]]\nid = "torchvision/vgg16"\n{taps}\n[[models]]\nid = "pocket/vgg-focus-s0"\n'
+        '[extraction]\nreduction = "center"\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(CardError, match=r"taps 'features.10:post' and 'features.11' .* are the same place; name one"):
+        networks_of(read_job(path))
