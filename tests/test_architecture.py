@@ -15,7 +15,7 @@ LEVELS = (
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
-    ("receptive_field", "extraction", "store", "detectors"),
+    ("receptive_field", "nonlinearity", "extraction", "store", "detectors"),
     ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence"),

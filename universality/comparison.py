@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from universality import comparators, schema
 from universality.detectors import FAMILIES, Grid, Responses
 from universality.spec import Tap
+from universality.stimuli import Scene
 from universality.store import ActivationStore
 
 
@@ -22,7 +23,7 @@ class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
     `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps the stimulus set to the
-    name of its store.
+    name of its store; `scene` says how scenes lay in the images shown, where that is known.
     """
 
     model: str
@@ -30,6 +31,7 @@ class LayerRef:
     tap: Tap
     store_root: str
     stores: dict[str, str]
+    scene: Scene | None = None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from universality import comparators, evidence, schema
 from universality.comparison import Halves, Layer, NullPlan, pair_identity, rotations
 from universality.detectors import FAMILIES
+from universality.stimuli import Scene
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
+UNKNOWN_SCENE = Scene(float("nan"), float("nan"), float("nan"))
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 COVERAGE_DEG = 30.0
@@ -65,9 +67,10 @@ def _family_row(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     grid = layer.grids[family]
     shuffled = _mean_counts((replace(layer, grids={family: grid.shuffled(rng)}) for _ in range(plan.shuffles)), family)
     low, high = wilson_interval(len(found), units)
-    tap = layer.ref.tap
+    tap, scene = layer.ref.tap, layer.ref.scene or UNKNOWN_SCENE
     row = {
         "model": layer.ref.model, "tap": tap.name, "depth": tap.relative_depth, "rf_px": tap.rf_px,
+        "scene_px": scene.side_px, "scene_shown": scene.shown, "misalignment_px": scene.misalignment_px,
         "family": family, "rule": FAMILIES[family].rule.name,
         "n_units": units, "n_dead": int((~table["live"]).sum()), "n_tuned": int(table["tuned"].sum()),
         "n_detectors": len(found), "share": counts["share"], "share_low": low, "share_high": high,

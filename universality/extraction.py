@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from universality import hooks
 from universality.errors import TapError
 from universality.spec import ExtractionSpec, Tap
+from universality.stimuli import Frame
 
 Batch = np.ndarray
 Reduced = dict[str, np.ndarray]
@@ -25,32 +26,68 @@ Reduced = dict[str, np.ndarray]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def position_targets(count: int, size_px: int) -> np.ndarray:
-    """Return `count` pixel positions that divide an image side evenly, without its borders.
+def position_targets(count: int, size_px: int, start_px: int = 0) -> np.ndarray:
+    """Return `count` pixel positions that divide the side of a scene evenly, without its borders.
 
-    They are the same fractions of the image for every network, so that places correspond across networks.
+    They are the same fractions of the scene for every network, so that places correspond across networks. The scene is the
+    image, or begins at its pixel `start_px`.
     """
-    return (np.arange(1, count + 1) / (count + 1)) * size_px - 0.5
+    return start_px + (np.arange(1, count + 1) / (count + 1)) * size_px - 0.5
 
 
-def reducer(tap: Tap, spec: ExtractionSpec, size_px: int) -> Callable[[Tensor], Tensor]:
+def _targets(spec: ExtractionSpec, frame: Frame) -> list[float]:
+    """Return the places along a side, px of the image, at which units are read; none where all of a map is."""
+    if spec.reduction == "center":
+        return [frame.middle_px]
+    if spec.reduction == "positions":
+        return [float(at) for at in position_targets(spec.positions, frame.side_px, frame.start_px)]
+    return []
+
+
+def misalignment_px(tap: Tap, spec: ExtractionSpec, frame: Frame) -> float:
+    """Return how far from its place the receptive-field centre of a unit that is read lies, at most, px; NaN for mean and max.
+
+    At most half a stride, unless the place lies beyond the map.
+    """
+    away = [abs(tap.rf_start_px + tap.stride_px * tap.index_at(at) - at) for at in _targets(spec, frame)]
+    return max(away, default=float("nan"))
+
+
+def refuse_places(tap: Tap, spec: ExtractionSpec, frame: Frame) -> None:
+    """Raise `TapError` where the places of a scene cannot be told apart in a map, or lie beyond it."""
+    came, places = misalignment_px(tap, spec, frame), [tap.index_at(at) for at in _targets(spec, frame)]
+    if came > tap.stride_px / 2:
+        raise TapError(
+            f"tap '{tap.name}': a place of the scene lies {came:g} px from the nearest receptive-field centre, expected at "
+            f"most half a stride ({tap.stride_px / 2:g} px); lower extraction.positions or choose another tap"
+        )
+    if len(set(places)) < len(places):
+        raise TapError(
+            f"tap '{tap.name}': {len(places)} places along {frame.side_px} px fall on {len(set(places))} positions of the map, "
+            f"{tap.stride_px} px apart; lower extraction.positions or choose another tap"
+        )
+
+
+def reducer(tap: Tap, spec: ExtractionSpec, size_px: int, frame: Frame | None = None) -> Callable[[Tensor], Tensor]:
     """Return the function that reduces maps (batch, channel, y, x) of `tap` as `spec` says.
 
     - ``center``: maximum over the positions within `center_radius` of the one whose receptive-field centre is
-      nearest the image's middle -> (batch, channel)
+      nearest the scene's middle -> (batch, channel)
     - ``mean``, ``max``: over all positions -> (batch, channel)
-    - ``positions``: the positions whose receptive-field centres are nearest a grid of places of the image, rows
+    - ``positions``: the positions whose receptive-field centres are nearest a grid of places of the scene, rows
       first -> (batch, position, channel)
+
+    The scene is the image, or the part of it that `frame` says.
     """
     if spec.reduction == "mean":
         return lambda maps: maps.mean((2, 3), dtype=torch.float64)
     if spec.reduction == "max":
         return lambda maps: maps.amax((2, 3))
+    places = [tap.index_at(at) for at in _targets(spec, frame or Frame.whole(size_px))]
     if spec.reduction == "center":
-        middle = tap.center_index(size_px)
+        (middle,) = places
         window = slice(max(middle - spec.center_radius, 0), middle + spec.center_radius + 1)
         return lambda maps: maps[:, :, window, window].amax((2, 3))
-    places = [tap.index_at(float(at)) for at in position_targets(spec.positions, size_px)]
     grid = torch.tensor(places)
     return lambda maps: maps[:, :, grid[:, None], grid[None, :]].flatten(2).transpose(1, 2)
 
@@ -121,6 +158,7 @@ def extract(
     batches: Iterable[Batch],
     spec: ExtractionSpec,
     size_px: int,
+    frame: Frame | None = None,
 ) -> Iterator[Reduced]:
     """Yield, for each batch of normalised images, the reduced activations of all taps by tap name.
 
@@ -132,6 +170,8 @@ def extract(
         A last, shorter batch is padded for the forward pass, so that every pass has the same shape.
     size_px : int
         Side of the images.
+    frame : Frame, optional
+        Part of the images that the scene fills; all of them without it.
 
     Yields
     ------
@@ -145,7 +185,7 @@ def extract(
     """
     keep_freed_memory()
     last = probe(network, taps, size_px)
-    reducers = {tap.name: reducer(tap, spec, size_px) for tap in taps}
+    reducers = {tap.name: reducer(tap, spec, size_px, frame) for tap in taps}
     caught: dict[str, Tensor] = {}
 
     def catch(tap: Tap, maps: Tensor) -> None:

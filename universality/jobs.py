@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -34,6 +35,7 @@ from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
+from universality.stimuli import Frame
 from universality.store import ActivationStore
 
 DEFAULT_RUNS = "data/runs"
@@ -113,17 +115,36 @@ class Plan:
         return (self.out / "report.html").is_file() and any((self.out / "figures").glob("*.png"))
 
     def table(self) -> pd.DataFrame:
-        """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB."""
+        """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB.
+
+        `images` is how many are shown: taps with receptive fields of their own are each shown the whole set.
+        """
         rows = [
             {
-                "network": p.network.label, "stimuli": p.stimulus_set, "images": p.network.shape(p.stimulus_set, p.tap)[0],
-                "taps": 1, "exist": int(p.exists), "to_extract": int(not p.exists),
+                "network": p.network.label, "stimuli": p.stimulus_set, "shown": p.network.shape(p.stimulus_set, p.tap)[0],
+                "frame": p.network.frame(p.tap), "taps": 1, "exist": int(p.exists), "to_extract": int(not p.exists),
                 "disk_mb": 0.0 if p.exists else p.nbytes / 1e6,
             }
             for p in self.stores
         ]  # fmt: skip
-        grouped = pd.DataFrame(rows).groupby(["network", "stimuli", "images"], sort=False, as_index=False)
-        return grouped.sum()
+        grouped = pd.DataFrame(rows).groupby(["network", "stimuli"], sort=False, as_index=False)
+        table = grouped.agg(
+            images=("shown", "first"), frames=("frame", lambda frames: len(set(frames))), taps=("taps", "sum"),
+            exist=("exist", "sum"), to_extract=("to_extract", "sum"), disk_mb=("disk_mb", "sum"),
+        )  # fmt: skip
+        return table.assign(images=table["images"] * table.pop("frames"))
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for every tap that is shown a part of its scenes only."""
+        found = [
+            (n, t, n.scene(t).shown) for n in self.networks for t in n.taps if n.seed is None and n.scene(t).shown < 1
+        ]
+        return [
+            f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
+            f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
+            for network, tap, shown in found
+        ]
 
 
 @dataclass(frozen=True)
@@ -149,6 +170,9 @@ def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path 
     for measure in job.comparison.measures:
         comparators.require(measure)
     networks = tuple(networks_of(job))
+    for network in networks:
+        for name, tap in itertools.product(stimulus_sets(job), network.taps):
+            network.refuse(name, tap)
     # Workers may run in another folder: absolute paths name the same place for all of them.
     stores = ActivationStore(Path(store or DEFAULT_STORE).absolute())
     planned = tuple(
@@ -213,6 +237,8 @@ def run(
     reporter = reporter or Quiet()
     started = time.time()
     planned = plan(job_path, out, store)
+    for warning in planned.warnings:
+        reporter.say(warning)
     with _claimed(planned):
         removed = planned.store.remove_partial()
         if removed:
@@ -306,7 +332,7 @@ def _verified(
 
 
 def _extract_missing(planned: Plan, reporter: Reporter) -> int:
-    """Extract what is missing, each network loaded once, all its missing taps in one pass; return how many stores."""
+    """Extract what is missing, each network loaded once, all taps that are shown the same in one pass; return how many stores."""
     missing = planned.missing
     for network in planned.networks:
         wanted = [p for p in missing if p.network is network]
@@ -314,8 +340,10 @@ def _extract_missing(planned: Plan, reporter: Reporter) -> int:
             continue
         loaded = network.load()
         for name in stimulus_sets(planned.job):
-            taps = [p.tap for p in wanted if p.stimulus_set == name]
-            if taps:
+            by_frame: dict[Frame | None, list[Tap]] = {}
+            for tap in (p.tap for p in wanted if p.stimulus_set == name):
+                by_frame.setdefault(network.frame(tap), []).append(tap)
+            for taps in by_frame.values():
                 _extract_set(planned.store, network, loaded, name, taps, reporter)
     return len(missing)
 
@@ -330,10 +358,12 @@ def _extract_set(
 ) -> None:
     parameters = stimuli.parameters(name, network.stimuli)
     count = network.shape(name, taps[0])[0]
-    advance = reporter.track(f"{network.label}: {name}", count)
+    size_px, frame = network.card.preprocessing.size_px, network.frame(taps[0])
+    scene = "" if frame is None else f" in {frame.side_px} px"
+    advance = reporter.track(f"{network.label}: {name}{scene}", count)
     # A batch is padded to its full size, so it should not be larger than the set.
     spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
-    batches = extraction.extract(loaded, taps, network.batches(name), spec, network.card.preprocessing.size_px)
+    batches = extraction.extract(loaded, taps, network.batches(name, frame), spec, size_px, frame)
     with ExitStack() as stack:
         writers = {
             tap.name: stack.enter_context(
@@ -380,7 +410,7 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
 
 def _reference(network: Network, tap: Tap, store: ActivationStore, sets: Sequence[str]) -> LayerRef:
     stores = {name: network.key(name, tap).name for name in sets}
-    return LayerRef(network.card.id, network.seed, tap, str(store.root), stores)
+    return LayerRef(network.card.id, network.seed, tap, str(store.root), stores, network.scene(tap))
 
 
 def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> dict[str, pd.DataFrame]:

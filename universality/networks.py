@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from universality import stimuli, zoo
+from universality import extraction, nonlinearity, stimuli, zoo
 from universality.detectors import family_of
+from universality.errors import CardError, StimulusError
+from universality.receptive_field import effective_side_px
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
+from universality.stimuli import Frame, Scene
 from universality.store import StoreKey
 
 
@@ -24,7 +27,10 @@ def stimulus_sets(job: Job) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a job: a card's trained weights (`seed` None) or an untrained twin."""
+    """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
+
+    `scene_px` has the side of the scenes for taps where that is not the receptive field.
+    """
 
     card: ModelCard
     seed: int | None
@@ -32,6 +38,7 @@ class Network:
     stimuli: StimuliSpec
     extraction: ExtractionSpec
     calibration: StimuliSpec
+    scene_px: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -46,6 +53,28 @@ class Network:
             return zoo.untrained_identity(self.card, self.seed, digest(content))
         return self.card.weights.state_dict_sha256 or zoo.state_dict_sha256(zoo.pretrained(self.card).state_dict())
 
+    def frame(self, tap: Tap) -> Frame | None:
+        """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
+        if self.stimuli.policy == "same_field_of_view":
+            return None
+        return Frame.of(tap, self.card.preprocessing.size_px, self.scene_px.get(tap.name))
+
+    def scene(self, tap: Tap) -> Scene:
+        """Return how scenes lie in the images shown for `tap`."""
+        frame = self.frame(tap) or Frame.whole(self.card.preprocessing.size_px)
+        return Scene(frame.side_px, frame.shown, extraction.misalignment_px(tap, self.extraction, frame))
+
+    def refuse(self, stimulus_set: str, tap: Tap) -> None:
+        """Raise `StimulusError` or `TapError` if a set cannot be shown or read at `tap`; nothing is drawn."""
+        frame = self.frame(tap)
+        try:
+            stimuli.refuse(stimulus_set, self.stimuli, frame.side_px if frame else self.card.preprocessing.size_px)
+        except StimulusError as error:
+            scene = f"the receptive field of '{tap.name}'" if frame else "the input"
+            raise StimulusError(f"{scene} of '{self.card.id}' is too small: {error}") from None
+        if frame:
+            extraction.refuse_places(tap, self.extraction, frame)
+
     def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
         """Return the content key of this network's activations at `tap` for a stimulus set."""
         geometry = tap.model_dump(exclude={"name", "activation", "relative_depth"})
@@ -54,7 +83,7 @@ class Network:
             model=self.label,
             weights=digest([self.card.architecture_digest(), self.weights]),
             preprocessing=digest(preprocessing),
-            stimuli=stimuli.stimulus_digest(stimulus_set, self.stimuli),
+            stimuli=stimuli.stimulus_digest(stimulus_set, self.stimuli, self.frame(tap)),
             tap=geometry,
             reduction=self.extraction.key(),
         )
@@ -75,16 +104,18 @@ class Network:
             return zoo.pretrained(self.card)
         return zoo.untrained(self.card, self.seed, self._batches("natural", self.calibration, zoo.CALIBRATION_BATCH))
 
-    def batches(self, stimulus_set: str) -> Iterator[np.ndarray]:
+    def batches(self, stimulus_set: str, frame: Frame | None = None) -> Iterator[np.ndarray]:
         """Yield the normalised images of a stimulus set, batch by batch, at this network's input size."""
-        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size)
+        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame)
 
-    def _batches(self, stimulus_set: str, spec: StimuliSpec, size: int) -> Iterator[np.ndarray]:
+    def _batches(
+        self, stimulus_set: str, spec: StimuliSpec, size: int, frame: Frame | None = None
+    ) -> Iterator[np.ndarray]:
         preprocessing = self.card.preprocessing
         count = stimuli.parameters(stimulus_set, spec).sizes[STIMULUS]
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
-            images = stimuli.render(stimulus_set, spec, preprocessing.size_px, rows, preprocessing.interpolation)
+            images = stimuli.render(stimulus_set, spec, preprocessing.size_px, rows, preprocessing.interpolation, frame)
             yield zoo.normalise(images.values, preprocessing)
 
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
@@ -98,8 +129,9 @@ class Network:
             "tap": tap.plain(),
             "stimuli": stimulus_set,
             "stimuli_spec": getattr(self.stimuli, stimulus_set).plain(),
-            "stimuli_digest": stimuli.stimulus_digest(stimulus_set, self.stimuli),
+            "stimuli_digest": stimuli.stimulus_digest(stimulus_set, self.stimuli, self.frame(tap)),
             "policy": self.stimuli.policy,
+            "scene": {key: value for key, value in asdict(self.scene(tap)).items() if not np.isnan(value)},
             "preprocessing": self.card.preprocessing.plain(),
             "reduction": self.extraction.key(),
         }
@@ -114,13 +146,33 @@ def networks_of(job: Job) -> list[Network]:
         For an unknown model or tap.
     """
     found = []
-    calibration = job.stimuli.model_copy(update={"natural": _calibration(job)})
+    # A twin is one network under either policy: it is calibrated on whole images.
+    whole = {"policy": "same_field_of_view", "natural": _calibration(job)}
+    calibration = job.stimuli.model_copy(update=whole)
     for entry in job.models:
         card = zoo.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
-            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration))
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
     return found
+
+
+def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:
+    """Return the side of the effective receptive field at every tap of a trained network, px.
+
+    Over natural crops and images of the pocket zoo's world that lie in the theoretical field; see
+    `universality.receptive_field.effective_side_px`.
+    """
+    network, preprocessing = zoo.pretrained(card), card.preprocessing
+    shown = StimuliSpec(natural=NaturalStimuli(crops=15, shapes=12))
+    sides = {}
+    for tap in card.taps:
+        frame = Frame.of(tap, preprocessing.size_px)
+        images = stimuli.render(
+            "natural", shown, preprocessing.size_px, interpolation=preprocessing.interpolation, frame=frame
+        )
+        sides[tap.name] = effective_side_px(network, tap, zoo.normalise(images.values, preprocessing), share)
+    return sides
 
 
 def _calibration(job: Job) -> NaturalStimuli:
@@ -131,4 +183,12 @@ def _calibration(job: Job) -> NaturalStimuli:
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
-    return card.taps if names is None else tuple(card.tap(name) for name in names)
+    if names is None:
+        return card.taps
+    taps = tuple(nonlinearity.tap_of(card, name) for name in names)
+    places: dict[tuple[str, int, str], str] = {}
+    for tap in taps:
+        first = places.setdefault((tap.path, tap.call, tap.side), tap.name)
+        if first != tap.name:
+            raise CardError(f"taps '{first}' and '{tap.name}' of '{card.id}' are the same place; name one of them")
+    return taps

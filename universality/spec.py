@@ -312,6 +312,7 @@ class ColourStimuli(Spec):
     ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
     orientations: Int = Field(8, ge=2, le=360, description="orientations of the half-fields, evenly over 360 degrees")
     disc: Float = Field(0.3, gt=0, le=1, description="diameter of the discs, in image sides")
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _opponents(self) -> ColourStimuli:
@@ -350,6 +351,7 @@ class ColourContrastStimuli(Spec):
         tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(_unique)
     ] = Field((3.0, 6.0, 12.0, 24.0), description="of the grey gratings, cycles / image side")
     phases: Int = Field(4, ge=2, le=64, description="of the grey gratings, evenly over 360 degrees")
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _even(self) -> ColourContrastStimuli:
@@ -409,9 +411,10 @@ LEAST_NATURAL = 24
 class StimuliSpec(Spec):
     """The job's common stimulus sets and the policy that makes them common."""
 
-    policy: Literal["same_field_of_view"] = Field(
+    policy: Literal["same_field_of_view", "same_receptive_field"] = Field(
         "same_field_of_view",
-        description="every network sees the same scenes: sizes are in image sides, rendered at its own input size",
+        description="every network sees the same scenes: sizes are in image sides, rendered at its own input size; or every "
+        "tap's centre unit sees them in its receptive field: sizes are in receptive fields",
     )
     curves: CurveStimuli = Field(default_factory=CurveStimuli)
     high_low: HighLowStimuli = Field(default_factory=HighLowStimuli)
@@ -427,10 +430,26 @@ class StimuliSpec(Spec):
 
 
 class ModelEntry(Spec):
-    """One network of a job and the taps to record (all taps of its card when left out)."""
+    """One network of a job and the taps to record (all taps of its card when left out).
+
+    ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
+    """
 
     id: str
     taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
+    scene_px: dict[str, Annotated[Int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict,
+        description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
+    )
+
+    @model_validator(mode="after")
+    def _scenes_are_of_taps(self) -> ModelEntry:
+        for name in self.scene_px:
+            if self.taps is not None and name not in self.taps:
+                raise ValueError(
+                    f"scene_px names '{name}'{did_you_mean(name, self.taps)}, which is no tap of the entry"
+                )
+        return self
 
 
 def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -542,6 +561,26 @@ class Job(Spec):
                 raise ValueError(
                     f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _scenes_have_a_policy(self) -> Job:
+        stated = next((entry.id for entry in self.models if entry.scene_px), None)
+        if stated is not None and self.stimuli.policy == "same_field_of_view":
+            raise ValueError(
+                f"scene_px of '{stated}' needs stimuli.policy = 'same_receptive_field', came 'same_field_of_view', under which "
+                "scenes fill the input; drop it or change the policy"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_in_the_scene(self) -> Job:
+        reduction = self.extraction.reduction
+        if self.stimuli.policy == "same_receptive_field" and reduction not in ("center", "positions"):
+            raise ValueError(
+                f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
+                "same_receptive_field only those in the middle are shown the scene; choose center or positions"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,16 +2,18 @@
 
 Policy ``same_field_of_view``: every network sees the same scenes. Sizes are stated in image sides and every network
 gets the set rendered at its own input size, with its own normalisation, so one stimulus covers the same part of the
-field of view everywhere while its size in px differs. A new kind of stimulus is one file, one class of
-its parameters in `universality.spec`, and one line in `STIMULI`.
+field of view everywhere while its size in px differs. Policy ``same_receptive_field``: what fills the image under the
+other policy fills the receptive field of each tap's centre unit (`universality.stimuli.framing`). A new kind of
+stimulus is one file, one class of its parameters in `universality.spec`, and one line in `STIMULI`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -27,6 +29,7 @@ from universality.stimuli import (
     curve_controls,
     curves,
     folder,
+    framing,
     gratings,
     high_low,
     natural,
@@ -34,13 +37,17 @@ from universality.stimuli import (
     shapes,
 )
 from universality.stimuli.folder import write_manifest
+from universality.stimuli.framing import Frame, Scene
 from universality.stimuli.scaling import scaled_to
 
 __all__ = [
     "POLICIES",
     "STIMULI",
+    "Frame",
+    "Scene",
     "StimulusKind",
     "parameters",
+    "refuse",
     "render",
     "scaled_to",
     "sheet",
@@ -52,7 +59,11 @@ POLICIES = {
     "same_field_of_view": (
         "every network sees the same scenes: sizes are in image sides, and each set is rendered at the network's own "
         "input size and normalisation (so px differ, the part of the field of view does not)"
-    )
+    ),
+    "same_receptive_field": (
+        "units see the same scene in their receptive fields: sizes are in receptive fields, and each set is rendered for "
+        "every tap at the size of its receptive field, centred on that of its centre unit; the scene goes on around it"
+    ),
 }
 
 
@@ -66,6 +77,8 @@ class StimulusKind:
     render : spec, chosen parameters, size in px, interpolation of photographs -> (stimulus, channel, y, x)
     content : spec -> what beside the spec's values decides the pixels
     labels : parameters that stand over an image of a contact sheet
+    framed : spec, chosen parameters, place of the scene, interpolation -> the same, the scene in a part of the image
+    refuse : spec, size in px of the image or of the scene in it; raises `StimulusError` if that cannot show the set
     places : fields of the spec that say where files lie and do not decide the pixels
     """
 
@@ -74,12 +87,29 @@ class StimulusKind:
     render: Callable[[Any, xr.Dataset, int, str], NDArray[np.float32]]
     content: Callable[[Any], Any]
     labels: tuple[str, ...]
+    framed: Callable[[Any, xr.Dataset, Frame, str], NDArray[np.float32]]
+    refuse: Callable[[Any, int], None] = lambda spec, size_px: None
     places: tuple[str, ...] = ()
 
 
 def _drawing(name: str, module: Any, *labels: str) -> StimulusKind:
     """Return a kind whose pixels are decided by its spec and the version of its renderer."""
-    return StimulusKind(name, module.parameters, module.render, lambda _: module.RENDERER_VERSION, labels)
+    framed = getattr(module, "render_framed", partial(framing.extended, module.render))
+    refused = getattr(module, "refuse", StimulusKind.refuse)
+    return StimulusKind(
+        name, module.parameters, module.render, lambda _: module.RENDERER_VERSION, labels, framed, refused
+    )
+
+
+def _ending(
+    render: Callable[[Any, xr.Dataset, int, str], NDArray[np.float32]], surround: Literal["mirror", "grey"]
+) -> Callable[[Any, xr.Dataset, Frame, str], NDArray[np.float32]]:
+    """Return how a kind whose pictures end is shown in a part of the image."""
+
+    def framed(spec: Any, chosen: xr.Dataset, frame: Frame, interpolation: str) -> NDArray[np.float32]:
+        return framing.padded(render(spec, chosen, frame.side_px, interpolation), frame, surround)
+
+    return framed
 
 
 STIMULI: dict[str, StimulusKind] = {
@@ -94,14 +124,24 @@ STIMULI: dict[str, StimulusKind] = {
         _drawing(
             "colour_contrast", colour_contrast, "kind", "hue_deg", "saturation", "cpi", "phase_deg", "orientation_deg"
         ),
-        StimulusKind("shapes", shapes.parameters, shapes.render, lambda _: shapes.content(), ("shape", "texture")),
-        StimulusKind("natural", natural.parameters, natural.render, lambda _: natural.content(), ("photograph",)),
         StimulusKind(
-            "rotated", rotated.parameters, rotated.render, rotated.content, ("photograph", "crop", "angle_deg")
+            "shapes", shapes.parameters, shapes.render, lambda _: shapes.content(), ("shape", "texture"),
+            _ending(shapes.render, "mirror"),
         ),
-        StimulusKind("folder", folder.parameters, folder.render, folder.content, ("file", "label"), ("manifest",)),
+        StimulusKind(
+            "natural", natural.parameters, natural.render, lambda _: natural.content(), ("photograph",),
+            natural.render_framed,
+        ),
+        StimulusKind(
+            "rotated", rotated.parameters, rotated.render, rotated.content, ("photograph", "crop", "angle_deg"),
+            _ending(rotated.render, "grey"),
+        ),
+        StimulusKind(
+            "folder", folder.parameters, folder.render, folder.content, ("file", "label"), folder.render_framed,
+            places=("manifest",),
+        ),
     )
-}
+}  # fmt: skip
 
 
 def _kind(name: str) -> StimulusKind:
@@ -137,13 +177,19 @@ def render(
     size_px: int,
     rows: slice | NDArray[np.int64] = slice(None),
     interpolation: str = "bicubic",
+    frame: Frame | None = None,
 ) -> xr.DataArray:
     """Draw stimuli of the set `name` at `size_px`: (stimulus, channel, y, x) float32 in [0, 1], labelled.
 
-    `rows` chooses stimuli, so a long set can be drawn batch by batch; `interpolation` resamples photographs.
+    `rows` chooses stimuli, so a long set can be drawn batch by batch; `interpolation` resamples photographs; a `frame` says
+    which part of the image the scene fills (all of it without one).
     """
     chosen = parameters(name, spec).isel({STIMULUS: rows})
-    pixels = _kind(name).render(_spec_of(name, spec), chosen, size_px, interpolation)
+    kind, values = _kind(name), _spec_of(name, spec)
+    if frame is None:
+        pixels = kind.render(values, chosen, size_px, interpolation)
+    else:
+        pixels = kind.framed(values, chosen, frame, interpolation)
     return xr.DataArray(
         pixels,
         dims=(STIMULUS, CHANNEL, Y, X),
@@ -151,6 +197,11 @@ def render(
         name=name,
         attrs={"policy": spec.policy, "range": "0 to 1", "size_px": size_px},
     )
+
+
+def refuse(name: str, spec: StimuliSpec, scene_px: int) -> None:
+    """Raise `StimulusError` if scenes of `scene_px` cannot show the set `name`; nothing is drawn."""
+    _kind(name).refuse(_spec_of(name, spec), scene_px)
 
 
 LABEL_WIDTH = 15
@@ -179,8 +230,9 @@ def _brief(value: Any) -> str:
     return str(value)[:LABEL_WIDTH]
 
 
-def stimulus_digest(name: str, spec: StimuliSpec) -> str:
-    """Return what decides the pixels of the set `name` at a given size: kind, version, parameters, photographs."""
+def stimulus_digest(name: str, spec: StimuliSpec, frame: Frame | None = None) -> str:
+    """Return what decides the pixels of the set `name` at a given size: kind, version, parameters, photographs, frame."""
     kind, chosen = _kind(name), _spec_of(name, spec)
     values = {key: value for key, value in chosen.plain().items() if key not in kind.places}
-    return digest([name, kind.content(chosen), spec.policy, values])
+    placed = [] if frame is None else [framing.FRAMING_VERSION, frame.size_px, frame.start_px, frame.side_px]
+    return digest([name, kind.content(chosen), spec.policy, values, *placed])

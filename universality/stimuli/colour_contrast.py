@@ -33,7 +33,7 @@ GREY = "grey_"
 GRATING = "grey_grating"
 Row = tuple[str, float, float, float, float, float]
 COLUMNS = ("kind", "hue_deg", "saturation", "orientation_deg", "cpi", "phase_deg")
-_UNITS = {"hue_deg": "degrees", "saturation": "1", "orientation_deg": "degrees", "cpi": "cycles / image side"}
+_UNITS = {"hue_deg": "degrees", "saturation": "1", "orientation_deg": "degrees", "cpi": "cycles / (scale x image side)"}
 
 
 def parameters(spec: ColourContrastStimuli) -> xr.Dataset:
@@ -68,6 +68,12 @@ def _rows(spec: ColourContrastStimuli) -> Iterator[Row]:
     )
 
 
+def refuse(spec: ColourContrastStimuli, size_px: int) -> None:
+    """Raise `StimulusError` if an image (or a scene in one) of `size_px` cannot show the gratings' highest frequency."""
+    highest, key = max(spec.frequencies_cpi) / spec.scale, "stimuli.colour_contrast.frequencies_cpi"
+    refuse_aliases("gratings", highest, size_px, key, gratings.PX_PER_CYCLE)
+
+
 def render(spec: ColourContrastStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli: (stimulus, channel, y, x), sRGB in [0, 1]; `interpolation` is of no use here.
 
@@ -77,8 +83,7 @@ def render(spec: ColourContrastStimuli, chosen: xr.Dataset, size_px: int, interp
         If an image of `size_px` cannot show the gratings' highest frequency.
     """
     del interpolation
-    highest, key = max(spec.frequencies_cpi), "stimuli.colour_contrast.frequencies_cpi"
-    refuse_aliases("gratings", highest, size_px, key, gratings.PX_PER_CYCLE)
+    refuse(spec, size_px)
     rows: Iterator[Row] = zip(*(chosen[name].values.tolist() for name in COLUMNS), strict=True)
     return np.stack([_draw(spec, row, size_px) for row in rows]).astype(np.float32)
 
@@ -87,10 +92,10 @@ def _draw(spec: ColourContrastStimuli, row: Row, size_px: int) -> NDArray[np.flo
     """Return one image (channel, y, x)."""
     kind, hue_deg, saturation, angle_deg, cpi, phase_deg = row
     if not kind.startswith(GREY):
-        return colours.patch(kind, hue_deg, saturation, angle_deg, size_px)
+        return colours.patch(kind, hue_deg, saturation, angle_deg, size_px, scale=spec.scale)
     if kind == GRATING:
-        amount = gratings.wave(angle_deg, cpi, phase_deg, size_px)
+        amount = gratings.wave(angle_deg, cpi, phase_deg, size_px, spec.scale)
     else:
-        amount = colours.amount(kind.removeprefix(GREY), angle_deg, size_px)
+        amount = colours.amount(kind.removeprefix(GREY), angle_deg, size_px, scale=spec.scale)
     grey = colours.BACKGROUND + saturation * spec.luminance * amount
     return np.repeat(grey[None], 3, axis=0)

@@ -59,26 +59,28 @@ def render(spec: ColourStimuli, chosen: xr.Dataset, size_px: int, interpolation:
     del interpolation
     columns = ("kind", "hue_deg", "saturation", "orientation_deg")
     images = [
-        patch(str(kind), float(hue), float(saturation), float(angle), size_px, spec.disc)
+        patch(str(kind), float(hue), float(saturation), float(angle), size_px, spec.disc, spec.scale)
         for kind, hue, saturation, angle in zip(*(chosen[name].values for name in columns), strict=True)
     ]
     return np.stack(images).astype(np.float32)
 
 
-def patch(kind: str, hue_deg: float, saturation: float, angle_deg: float, size_px: int, disc: float = 0.3) -> Array:
-    """Return one image (channel, y, x), sRGB in [0, 1]; `disc` is the diameter of discs, in image sides."""
-    difference = amount(kind, angle_deg, size_px, disc) * _direction(hue_deg, saturation)
+def patch(
+    kind: str, hue_deg: float, saturation: float, angle_deg: float, size_px: int, disc: float = 0.3, scale: float = 1.0
+) -> Array:
+    """Return one image (channel, y, x), sRGB in [0, 1]; `disc` is the diameter of discs, in `scale` x image side."""
+    difference = amount(kind, angle_deg, size_px, disc, scale) * _direction(hue_deg, saturation)
     return _encoded(_decoded(BACKGROUND) + difference)
 
 
-def amount(kind: str, angle_deg: float, size_px: int, disc: float = 0.3) -> Array:
+def amount(kind: str, angle_deg: float, size_px: int, disc: float = 0.3, scale: float = 1.0) -> Array:
     """Return (y, x): how much of the colour's difference from grey each pixel has, -1 to 1."""
     if kind == "field":
         return np.ones((size_px, size_px))
-    along, across = turned_grid(0.0 if kind == "disc" else angle_deg, size_px)
+    along, across = turned_grid(0.0 if kind == "disc" else angle_deg, size_px, scale)
     if kind == "disc":
-        return coverage(np.hypot(along, across) - disc / 2, size_px)
-    towards = coverage(-along, size_px)
+        return coverage(np.hypot(along, across) - disc / 2, size_px, scale)
+    towards = coverage(-along, size_px, scale)
     return towards if kind == "half" else 2 * towards - 1
 
 

@@ -49,6 +49,12 @@ def _rows(spec: ContourStimuli) -> Iterator[tuple[str, float, float, float]]:
     yield from itertools.product(KINDS[1:], [np.nan], [np.nan], angles)
 
 
+def refuse(spec: ContourStimuli, size_px: int) -> None:
+    """Raise `StimulusError` if an image (or a scene in one) of `size_px` cannot show the highest frequency."""
+    highest = max(spec.frequencies_cpi) / spec.scale
+    refuse_aliases("gratings", highest, size_px, "stimuli.contours.frequencies_cpi", gratings.PX_PER_CYCLE)
+
+
 def render(spec: ContourStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here.
 
@@ -58,8 +64,7 @@ def render(spec: ContourStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency.
     """
     del interpolation
-    highest = max(spec.frequencies_cpi)
-    refuse_aliases("gratings", highest / spec.scale, size_px, "stimuli.contours.frequencies_cpi", gratings.PX_PER_CYCLE)
+    refuse(spec, size_px)
     columns = ("kind", "orientation_deg", "cpi", "phase_deg")
     difference = np.stack(
         [

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from universality.schema import STIMULUS
 from universality.spec import CurveControlStimuli
+from universality.stimuli import framing
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import (
     Array,
@@ -69,6 +70,20 @@ def render(spec: CurveControlStimuli, chosen: xr.Dataset, size_px: int, interpol
         ]
     )
     return coloured(difference, BACKGROUND, spec.colour)
+
+
+def render_framed(
+    spec: CurveControlStimuli, chosen: xr.Dataset, frame: framing.Frame, interpolation: str
+) -> NDArray[np.float32]:
+    """Draw the chosen stimuli in a part of the image: they go on around it, scrambled ones repeat as their spectrum says."""
+    repeats = chosen["kind"].values == "scrambled"
+    out = np.empty((chosen.sizes[STIMULUS], 3, frame.size_px, frame.size_px), dtype=np.float32)
+    if repeats.any():
+        scenes = render(spec, chosen.isel({STIMULUS: repeats}), frame.side_px, interpolation)
+        out[repeats] = framing.padded(scenes, frame, "repeat")
+    if not repeats.all():
+        out[~repeats] = framing.extended(render, spec, chosen.isel({STIMULUS: ~repeats}), frame, interpolation)
+    return out
 
 
 def _draw(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,7 +29,7 @@ from pydantic import Field, model_validator
 from universality.errors import StimulusError
 from universality.schema import STIMULUS
 from universality.spec import FolderStimuli, InnerPath, Sha256, Spec, parse_toml, validate
-from universality.stimuli import shapes
+from universality.stimuli import framing, shapes
 
 RENDERER_VERSION = 1
 MANIFEST = "manifest.toml"
@@ -101,21 +102,34 @@ def render(spec: FolderStimuli, chosen: xr.Dataset, size_px: int, interpolation:
     StimulusError
         A file that is missing, differs from the manifest, lies outside its folder, is no image or too large a one.
     """
-    path = Path(spec.manifest)
-    hashes = {row.file: row.sha256 for row in read_manifest(path).image}
     resampling = shapes.RESAMPLING[interpolation]
     out = np.empty((chosen.sizes[STIMULUS], 3, size_px, size_px), dtype=np.float32)
-    for row, name in enumerate(chosen["file"].values):
-        image = _listed(path.parent, str(name), hashes[str(name)])
-        square = _centred_square(image).resize((size_px, size_px), resampling)
+    for row, image in enumerate(_images(spec, chosen)):
+        left, top, side = _centred_square(image)
+        square = image.crop((left, top, left + side, top + side)).resize((size_px, size_px), resampling)
         out[row] = np.moveaxis(np.asarray(square, dtype=np.float32), 2, 0) / np.float32(255)
     return out
 
 
-def _centred_square(image: Image.Image) -> Image.Image:
+def render_framed(
+    spec: FolderStimuli, chosen: xr.Dataset, frame: framing.Frame, interpolation: str
+) -> NDArray[np.float32]:
+    """Show the centred squares in a part of the image, the rest of the file around them (`framing.cut`)."""
+    resampling = shapes.RESAMPLING[interpolation]
+    return np.stack([framing.cut(image, *_centred_square(image), frame, resampling) for image in _images(spec, chosen)])
+
+
+def _images(spec: FolderStimuli, chosen: xr.Dataset) -> Iterator[Image.Image]:
+    path = Path(spec.manifest)
+    hashes = {row.file: row.sha256 for row in read_manifest(path).image}
+    for name in chosen["file"].values:
+        yield _listed(path.parent, str(name), hashes[str(name)])
+
+
+def _centred_square(image: Image.Image) -> tuple[int, int, int]:
+    """Return corner (x, y) and side of the largest centred square."""
     side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    return (image.width - side) // 2, (image.height - side) // 2, side
 
 
 def _listed(folder: Path, name: str, sha256: str) -> Image.Image:

@@ -39,6 +39,15 @@ def parameters(spec: GratingStimuli) -> xr.Dataset:
     )
 
 
+def refuse(spec: GratingStimuli, size_px: int) -> None:
+    """Raise `StimulusError` if an image (or a scene in one) of `size_px` cannot show the highest frequency."""
+    _refuse(spec, max(spec.frequencies_cpi), size_px)
+
+
+def _refuse(spec: GratingStimuli, cpi: float, size_px: int) -> None:
+    refuse_aliases("gratings", cpi / spec.scale, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
+
+
 def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here.
 
@@ -48,8 +57,7 @@ def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency.
     """
     del interpolation
-    highest = float(chosen["cpi"].max())
-    refuse_aliases("gratings", highest / spec.scale, size_px, "stimuli.gratings.frequencies_cpi", PX_PER_CYCLE)
+    _refuse(spec, float(chosen["cpi"].max()), size_px)
     columns = ("orientation_deg", "cpi", "phase_deg")
     difference = np.stack(
         [

@@ -5,7 +5,8 @@ degrees (after Schubert et al. 2021, High-Low Frequency Detectors). The boundary
 Frequencies are in cycles per image side, so that a set looks alike at every size; a `scale` other than 1 shrinks the
 textures about the middle, so that frequencies are in cycles / (scale x image side). A texture is a sum of plane waves of
 random direction and phase, its spectrum a Gaussian of a quarter octave around its frequency. It does not turn with the
-boundary: what changes with the orientation is the boundary alone. Both sides have the same mean and the same contrast.
+boundary: what changes with the orientation is the boundary alone. Both sides have the same mean and the same contrast,
+within the middle square of scale x image side if the scale is below 1, else within the image.
 
 - high_low: the base frequency on one side, base / ratio on the other; ratio 1 has independent textures of the base frequency
 - same_low: base / largest ratio on both sides
@@ -31,7 +32,7 @@ from universality.stimuli.geometry import refuse_aliases
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 WAVES = 64
 BANDWIDTH_OCTAVES = 0.25
 WEAK_SIDE = 1 / 3
@@ -67,6 +68,15 @@ def _rows(spec: HighLowStimuli) -> Iterator[tuple[str, float, float, int, float]
             yield kind, high, largest, phase, np.nan
 
 
+def refuse(spec: HighLowStimuli, size_px: int) -> None:
+    """Raise `StimulusError` if an image (or a scene in one) of `size_px` cannot show the highest frequency."""
+    _refuse(spec, max(spec.base_cpi), size_px)
+
+
+def _refuse(spec: HighLowStimuli, cpi: float, size_px: int) -> None:
+    refuse_aliases("high-low stimuli", cpi / spec.scale, size_px, "stimuli.high_low.base_cpi")
+
+
 def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1].
 
@@ -78,8 +88,7 @@ def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation
         If an image of `size_px` cannot show the highest frequency: two pixels a cycle are the least.
     """
     del interpolation
-    highest = max((cpi for cpi in chosen["high_cpi"].values if not np.isnan(cpi)), default=0.0)
-    refuse_aliases("high-low stimuli", highest / spec.scale, size_px, "stimuli.high_low.base_cpi")
+    _refuse(spec, max((cpi for cpi in chosen["high_cpi"].values if not np.isnan(cpi)), default=0.0), size_px)
     columns = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
     difference = np.stack(
         [
@@ -102,11 +111,18 @@ def _draw(
 
     if kind.startswith("full"):
         full = texture(high, 0) if kind == "full_high" else texture(high / ratio, 1)
-        return spec.contrast * _normalised(full, np.ones_like(full))
+        return spec.contrast * _normalised(full, _scene(size_px, spec.scale))
     near, far, strength = _sides(kind, high, ratio, texture)
-    inside = _side(angle_deg, size_px)
-    pattern = inside * _normalised(near, inside) + strength * (1.0 - inside) * _normalised(far, 1.0 - inside)
-    return spec.contrast * pattern
+    inside, scene = _side(angle_deg, size_px), _scene(size_px, spec.scale)
+    near, far = _normalised(near, inside * scene), _normalised(far, (1.0 - inside) * scene)
+    return spec.contrast * (inside * near + strength * (1.0 - inside) * far)
+
+
+def _scene(size_px: int, scale: float) -> Array:
+    """Return (y, x): 1 within the middle square of scale x image side, anti-aliased over one pixel."""
+    away = np.abs(np.arange(size_px) - (size_px - 1) / 2)
+    within = np.clip(0.5 + scale * size_px / 2 - away, 0.0, 1.0)
+    return np.asarray(within[:, None] * within[None, :])
 
 
 def _sides(kind: str, high: float, ratio: float, texture: Callable[[float, int], Array]) -> tuple[Array, Array, float]:

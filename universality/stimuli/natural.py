@@ -26,7 +26,7 @@ from universality.errors import StimulusError
 from universality.resources import resource
 from universality.schema import STIMULUS
 from universality.spec import NaturalStimuli, ShapeStimuli, digest, parse_toml
-from universality.stimuli import shapes
+from universality.stimuli import framing, shapes
 
 RENDERER_VERSION = 1
 MANIFEST = "data/natural_photographs.toml"
@@ -127,17 +127,27 @@ def _boxes(photo: Photograph, index: int, count: int, spec: NaturalStimuli) -> N
 
 def render(spec: NaturalStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Cut the chosen crops or draw the shapes, and resample them to `size_px`: (stimulus, channel, y, x), RGB in [0, 1]."""
+    return render_framed(spec, chosen, framing.Frame.whole(size_px), interpolation)
+
+
+def render_framed(
+    spec: NaturalStimuli, chosen: xr.Dataset, frame: framing.Frame, interpolation: str
+) -> NDArray[np.float32]:
+    """Show crops and shapes in a part of the image: (stimulus, channel, y, x), RGB in [0, 1].
+
+    Around a crop comes its photograph (`framing.cut`). Shapes are mirrored: their generator scatters no leaves beyond them.
+    """
     drawn = chosen["shape_index"].values
-    out = np.empty((chosen.sizes[STIMULUS], 3, size_px, size_px), dtype=np.float32)
+    out = np.empty((chosen.sizes[STIMULUS], 3, frame.size_px, frame.size_px), dtype=np.float32)
     resampling = shapes.RESAMPLING[interpolation]
     columns = (chosen[name].values for name in ("photograph", "crop_x_px", "crop_y_px", "crop_side_px"))
     for row, (name, x, y, side) in enumerate(zip(*columns, strict=True)):
         if drawn[row] < 0:
-            crop = load_photograph(str(name)).resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
-            out[row] = np.moveaxis(np.asarray(crop, dtype=np.float32), 2, 0) / np.float32(255)
+            out[row] = framing.cut(load_photograph(str(name)), x, y, side, frame, resampling)
     if (drawn >= 0).any():
         of_shapes = ShapeStimuli(images=spec.shapes, diet=spec.diet, seed=spec.seed)
-        out[drawn >= 0] = shapes.render_index(of_shapes, drawn[drawn >= 0], size_px, interpolation)
+        scenes = shapes.render_index(of_shapes, drawn[drawn >= 0], frame.side_px, interpolation)
+        out[drawn >= 0] = framing.padded(scenes, frame, "mirror")
     return out
 
 
