@@ -34,7 +34,7 @@ class Lines:
         return lambda steps: None
 
 
-TABLES = ("similarity", "correspondence", "families", "units")
+TABLES = ("similarity", "correspondence", "correspondence_nulls", "pairs", "families", "units")
 
 
 def table_bytes(out: Path) -> dict[str, bytes]:

@@ -28,7 +28,18 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
-from universality import comparators, correspondence, evidence, extraction, figures, pairs, report, runs, schema, stimuli
+from universality import (
+    comparators,
+    correspondence,
+    evidence,
+    extraction,
+    figures,
+    pairs,
+    report,
+    runs,
+    schema,
+    stimuli,
+)
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
@@ -361,9 +372,7 @@ def _extract_set(
 def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tuple[Task, ...]:
     """Return the comparisons of a job, in the order of their rows in the tables."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
-    matching = MatchingPlan(
-        job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls
-    )
+    matching = MatchingPlan(job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls)
     refs = {(n.card.id, n.seed): [_reference(n, tap, store, stimulus_sets(job)) for tap in n.taps] for n in networks}
     seeds = job.nulls.untrained_seeds
     models = [entry.id for entry in job.models]

@@ -12,6 +12,8 @@ from universality.evidence import VERDICTS, wilson_interval
 
 ALIKE = 0.7
 """A similarity above this calls two layers alike, whatever their untrained twins have."""
+MARGIN = 0.05
+"""A similarity that differs from that of the untrained twins by less says nothing."""
 LAYERS = ["model_a", "model_b", "tap_a", "tap_b"]
 KEYS = [*LAYERS, "family", "method"]
 CHOICE = ["model_a", "model_b", "family", "method"]
@@ -161,25 +163,35 @@ def _with_similarity(table: pd.DataFrame, similarity: pd.DataFrame, prefix: str)
 def disagreement(row: pd.Series) -> str:
     """Return in words where similarity of layers and matching of detectors say the opposite; empty if nowhere.
 
-    Layers are alike where a similarity is above `ALIKE` or above that of the untrained twins, and unlike where it is below
-    that of the twins. Detectors meet where the interval of their share lies above chance, for layer A or for layer B.
+    Layers are alike where a similarity is above `ALIKE` or by `MARGIN` above that of the untrained twins, and unlike where it
+    is by `MARGIN` below that of the twins. Detectors meet where the interval of their share lies above chance, for layer A or
+    for layer B.
     """
     if not (row["n_detectors_a"] and row["n_detectors_b"]):
         return ""
+    above, below, alike = _similarities(row)
     meet = row["met_a_low"] > row["chance_a"] or row["met_b_low"] > row["chance_b"]
-    shares = f"{row['met_a']:.0%} of A's (chance {row['chance_a']:.0%}), {row['met_b']:.0%} of B's ({row['chance_b']:.0%})"
-    said, above = [], {}
+    shares = (
+        f"{row['met_a']:.0%} of A's (chance {row['chance_a']:.0%}), {row['met_b']:.0%} of B's ({row['chance_b']:.0%})"
+    )
+    said = []
+    if alike and not meet:
+        said.append(f"layers alike by {' and '.join(alike)}, but detectors meet no more often than chance: {shares}")
+    if below and meet:
+        said.append(f"{' and '.join(below)} below the twins, but detectors meet more often than chance: {shares}")
+    if above and below:
+        said.append(f"{' and '.join(above)} above the twins, {' and '.join(below)} below")
+    return "; ".join(said)
+
+
+def _similarities(row: pd.Series) -> tuple[list[str], list[str], list[str]]:
+    """Return the figures of the similarities that lie above those of the twins, below them, and that call layers alike."""
+    above, below, alike = [], [], []
     for prefix in ("cka", "svcca"):
         value, untrained = row[prefix], row[f"{prefix}_untrained"]
-        if not np.isfinite([value, untrained]).all():
-            continue
         figures = f"{row[f'{prefix}_measure']} {value:.2f} (untrained twins {untrained:.2f})"
-        above[figures] = value > untrained
-        if not meet and (value > ALIKE or value > untrained):
-            said.append(f"{figures} calls the layers alike, but detectors meet no more often than chance: {shares}")
-        elif meet and value < untrained:
-            said.append(f"{figures} is below the twins', but detectors meet more often than chance: {shares}")
-    if len(set(above.values())) > 1:
-        high, low = sorted(above, key=lambda figures: not above[figures])
-        said.append(f"{high} is above the twins', {low} below")
-    return "; ".join(said)
+        # A measure that the job did not compute is NaN, and no comparison with it holds.
+        above += [figures] if value > untrained + MARGIN else []
+        below += [figures] if value < untrained - MARGIN else []
+        alike += [figures] if value > ALIKE or value > untrained + MARGIN else []
+    return above, below, alike

@@ -78,7 +78,9 @@ class Contender:
         nulls = self.plan.nulls
         bases = rotations(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
         made = [Side.of(twin) for twin in self.twins], [Side.of(self.layer.rotated(q)) for q in bases]
-        return {name: [side for side in sides if side.halves.live.size] for name, sides in zip(NULLS, made, strict=True)}
+        return {
+            name: [side for side in sides if side.halves.live.size] for name, sides in zip(NULLS, made, strict=True)
+        }
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

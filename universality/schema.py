@@ -275,9 +275,9 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "0 to 1",
-            "soft_mass with the best partners in the untrained twins (mean): the larger of both sides",
+            "soft_mass with the best partner in the first untrained twin: the larger of both sides",
         ),
-        Column("soft_mass_haar", "float", "1", "0 to 1", "soft_mass with those in the rotated layers: the larger"),
+        Column("soft_mass_haar", "float", "1", "0 to 1", "soft_mass with that in the first rotated layer: the larger"),
         Column("family_rate_a", "float", "1", "0 to 1", "share of detectors in layer A: chance that unit_a is one"),
         Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
         Column("n_match", "int", "rows", ">= 3", "natural images (times places, for positions) that decided the match"),
@@ -294,7 +294,8 @@ CORRESPONDENCE_NULLS = Table(
             "string",
             "1",
             "untrained | haar_a | haar_b",
-            "the untrained twins of both networks; layer A (or B) in a Haar-random basis against the other as it is",
+            "the untrained twins of both networks; layer A (or B) in a Haar-random basis against the other as it is: then only "
+            "what a verdict asks for is computed, and p, q, soft_mass and ceilings are NaN",
         ),
         Column("seed", "int", "1", ">= -1", "seed of the untrained twins; -1 for a random basis"),
         *CORRESPONDENCE.columns,
@@ -307,7 +308,9 @@ def _beside_nulls(name: str, kind: ColumnKind, unit: str, allowed: str, meaning:
     return (
         Column(name, kind, unit, allowed, meaning),
         Column(f"{name}_untrained", "float", unit, allowed, f"{name} between the untrained twins (mean over seeds)"),
-        Column(f"{name}_haar", "float", unit, allowed, f"{name} with one layer in a random basis (mean of A and B turned)"),
+        Column(
+            f"{name}_haar", "float", unit, allowed, f"{name} with one layer in a random basis (mean of A and B turned)"
+        ),
     )
 
 
@@ -327,7 +330,9 @@ PAIRS = Table(
         *_of_both("share_*", "float", "1", "0 to 1", "share of detectors in layer {}"),
         *_of_both("share_*_untrained", "float", "1", "0 to 1", "the same share in the untrained twins of layer {}"),
         *_of_both("coverage_*", "float", "1", "0 to 1", "share of 30-degree bins that hold a detector of layer {}"),
-        *_of_both("largest_gap_*_deg", "float", "degrees", "0 to 360", "largest gap between preferred angles, layer {}"),
+        *_of_both(
+            "largest_gap_*_deg", "float", "degrees", "0 to 360", "largest gap between preferred angles, layer {}"
+        ),
         *_beside_nulls("n_met", "int", "pairs", ">= 0", "matched pairs in which both units are detectors"),
         *_of_both("met_*", "float", "1", "0 to 1", "n_met / detectors of layer {}; NaN if it has none"),
         *_of_both("met_*_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of that share, layer {}"),
@@ -353,10 +358,18 @@ PAIRS = Table(
             "the best pair of layers is chosen by it",
         ),
         *_beside_nulls(
-            "score", "float", "1", "-1 to 1", "the same with the held-out r_natural: of the chosen pair of layers, report this"
+            "score",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same with the held-out r_natural: of the chosen pair of layers, report this",
         ),
         Column(
-            "best", "bool", "1", "true | false", "largest score_match of all pairs of layers of these models, this family and method"
+            "best",
+            "bool",
+            "1",
+            "true | false",
+            "largest score_match of all pairs of layers of these models, this family and method",
         ),
         Column(
             "best_score_untrained",
@@ -384,7 +397,7 @@ PAIRS = Table(
             "1",
             "text",
             "where a similarity of layers and the matching of detectors say the opposite, both with their figures; empty otherwise. "
-            "Layers alike: above 0.7, or above the untrained twins. Detectors meet: the interval of met_a or met_b lies above chance",
+            "Layers alike: above 0.7, or by 0.05 above the untrained twins; unlike: by 0.05 below them. Detectors meet: the interval of met_a or met_b lies above chance",
         ),
     ),
 )
@@ -461,8 +474,7 @@ UNITS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)
+    table.name: table for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)
 }
 
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
