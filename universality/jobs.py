@@ -53,7 +53,7 @@ DEFAULT_STORE = "data/store"
 LOCK = ".lock"
 WORKER_TIMEOUT_S = 30
 PACKAGES = (
-    "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "POT", "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
     "xarray", "zarr",
 )  # fmt: skip
 

@@ -141,14 +141,9 @@ def _with_shares(table: pd.DataFrame) -> pd.DataFrame:
     for side, other in ("ab", "ba"):
         met, detectors = table["n_met"], table[f"n_detectors_{side}"]
         ends = np.array([wilson_interval(int(m), int(n)) for m, n in zip(met, detectors, strict=True)]).reshape(-1, 2)
-        table = table.assign(
-            **{
-                f"met_{side}": (met / detectors).where(detectors > 0),
-                f"met_{side}_low": ends[:, 0],
-                f"met_{side}_high": ends[:, 1],
-                f"chance_{side}": table[f"share_{other}"],
-            }
-        )
+        table[f"met_{side}"] = (met / detectors).where(detectors > 0)
+        table[f"met_{side}_low"], table[f"met_{side}_high"] = ends.T
+        table[f"chance_{side}"] = table[f"share_{other}"]
     return table
 
 
@@ -157,7 +152,7 @@ def _with_similarity(table: pd.DataFrame, similarity: pd.DataFrame, prefix: str)
     measure = next((name for name in similarity["measure"].unique() if name.startswith(f"{prefix}_")), "")
     rows = similarity.loc[similarity["measure"] == measure, [*LAYERS, "value", "value_untrained"]]
     rows = rows.rename(columns={"value": prefix, "value_untrained": f"{prefix}_untrained"})
-    return table.merge(rows, on=LAYERS, how="left").assign(**{f"{prefix}_measure": measure})
+    return table.merge(rows, on=LAYERS, how="left").assign(**{f"{prefix}_measure": str(measure)})
 
 
 def disagreement(row: pd.Series) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from universality import comparators, evidence
 from universality.comparators import mixture, transport
+from universality.comparators.predictivity import Fold
 from universality.comparison import Halves, Layer, NullPlan, rotation, rotations
 
 Array = NDArray[np.float64]
@@ -88,12 +89,12 @@ class Contender:
         return {family: self.layer.units(family) for family in self.layer.drawn}
 
     @cached_property
-    def mixed(self) -> mixture.Fold:
+    def mixed(self) -> Fold:
         """The layer's live units, decomposed to be mixed: fitted where matches are decided."""
         return _mixed(self.layer)
 
     @cached_property
-    def twins_mixed(self) -> list[mixture.Fold]:
+    def twins_mixed(self) -> list[Fold]:
         """The same of those untrained twins that have a live unit."""
         return [_mixed(twin) for twin in self.twins if twin.live.any()]
 
@@ -122,7 +123,7 @@ class _Turned(Contender):
         return self.origin.nulls
 
 
-def _mixed(layer: Layer) -> mixture.Fold:
+def _mixed(layer: Layer) -> Fold:
     return mixture.prepare(layer.natural[:, layer.live], layer.fold == 0)
 
 

@@ -42,4 +42,4 @@ def correlations(mixed: Fold, targets: np.ndarray) -> Array:
     length = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
     varies = (np.ptp(predicted, axis=0) > 0) & (np.ptp(truth, axis=0) > 0)
     products = np.einsum("nq,nq->q", a, b)
-    return np.clip(np.divide(products, length, out=np.full(len(length), np.nan), where=varies), -1.0, 1.0)
+    return np.asarray(np.clip(np.divide(products, length, out=np.full(len(length), np.nan), where=varies), -1.0, 1.0))

@@ -22,9 +22,7 @@ from universality.errors import MeasureError
 def require() -> None:
     """Raise `MeasureError` where POT is not installed."""
     if find_spec("ot") is None:
-        raise MeasureError(
-            "soft matching needs the package POT, which is not installed; pip install 'universality[transport]'"
-        )
+        raise MeasureError("soft matching needs the package POT, which is not installed; pip install POT")
 
 
 def plan(cost: Array) -> Array | Undefined:
