@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest, t
 
-from universality import correspondence, schema
+from universality import correspondence, evidence, schema
 from universality.comparison import Layer, LayerRef, NullPlan, rotations
 from universality.correspondence import family_rows, unit_rows
 from universality.detectors import CurveGrid
@@ -519,7 +519,7 @@ def mirrored(rows):
 @pytest.mark.parametrize("width", [16, 23])
 def test_order_of_the_layers_does_not_matter(width):
     """Every column, verdicts, p, q and intervals among them: the same rows with a and b exchanged."""
-    a, b = related(noise=1.5, width=width)
+    a, b = related(noise=np.linspace(0.3, 8.0, width), width=width)
     untrained = twins(2), twins(2, width)
     plan = replace(PLAN, nulls=replace(NULLS, haar_rotations=4))
     sides = [Contender(made, of, plan) for made, of in zip((a, b), untrained, strict=True)]
@@ -527,7 +527,7 @@ def test_order_of_the_layers_does_not_matter(width):
         evidence.with_q(correspondence.correspondence_rows(*order)).sort_values(["method", *by]).reset_index(drop=True)
         for order, by in ((sides, ["unit_a", "unit_b"]), (sides[::-1], ["unit_b", "unit_a"]))
     )
-    assert {"same_feature", "unmatched"} < set(forward["verdict"])
+    assert {"same_feature", "family_only"} <= set(forward["verdict"])
     assert forward["p"].nunique() > 2
     turned = mirrored(backward)
     exact = ["unit_a", "unit_b", "verdict", "p", "q", "rank_ab", "rank_ba", "mutual", "detector_a", "detector_b"]
@@ -536,7 +536,7 @@ def test_order_of_the_layers_does_not_matter(width):
 
 
 def test_both_sides_have_to_exceed_their_random_bases():
-    """B holds a direction twice as large as any unit: mixtures of B's units beat unit_a's partner, not those of A's unit_b's."""
+    """The excess is over the random bases of B for unit_a and over those of A for unit_b, whichever is larger."""
     a, b = related(noise=0.6)
     sides = Contender(a, (), MANY_BASES), Contender(b, (), MANY_BASES)
     rows = correspondence.correspondence_rows(*sides)
@@ -550,7 +550,7 @@ def test_both_sides_have_to_exceed_their_random_bases():
                 best.append(halves[own].score[:, unit] @ null.halves.score[:, r.argmax()])
             each.append(np.mean(best))
         assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-12)
-        assert row.excess_low < row.excess < row.excess_high + 0.2
+        assert row.excess_low < row.excess
 
 
 def test_nulls_hold_no_same_feature_and_say_whose_they_are():
@@ -571,7 +571,7 @@ def test_nulls_hold_no_same_feature_and_say_whose_they_are():
 
 
 def test_ceilings_are_of_the_layer_that_is_mixed():
-    """B holds A's units as they are, and A holds half of B's: A's units are no mixture of less."""
+    """A copy can be mixed from the layer, units that answer to other images cannot."""
     a = planted()
     poor = replace(a, natural=seen(16, 60))
     rows = correspondence_rows(a, replace(poor, ref=replace(a.ref, model="b/net")), twins(1), HUNGARIAN)
