@@ -121,6 +121,14 @@ def test_the_best_layers_are_chosen_by_one_half_and_reported_by_the_other(table)
     assert table["best_score_untrained"].tolist() == pytest.approx([2 * 0.6 / 4 / 2] * 2)
 
 
+def test_order_of_the_taps_does_not_matter(table):
+    parts = [families(), trained(), nulls(), similarity()]
+    turned = pairs.pair_rows(*(part.iloc[::-1].reset_index(drop=True) for part in parts), ["hungarian"])
+    assert turned["tap_a"].tolist() == ["a2", "a1"]
+    # Measures come in another order too: the first of each kind is the same here.
+    pd.testing.assert_frame_equal(turned.set_index("tap_a").loc[table.index], table)
+
+
 def test_choice_among_layers_without_anything_in_common_is_not_rewarded():
     """Many layers, correlations of noise: fold 0 prefers the luckiest, fold 1 does not remember it."""
     rng = np.random.default_rng(0)

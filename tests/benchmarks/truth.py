@@ -59,7 +59,8 @@ def judged(name, card, trained, copy, source, plan):
     known = len(set(source[source >= 0]) & set(np.flatnonzero(truths.oriented(trained))))
     return rows, {
         "case": name, "network": card.split("/")[1], "pairs": len(rows), "same_feature": len(same),
-        "recall": true / known if known else np.nan, "precision": true / len(same) if len(same) else np.nan,
+        "matched": (source[rows["unit_b"]] == rows["unit_a"]).sum() / known if known else np.nan,
+        "recall": true / known if known else np.nan, "precision": true / len(same) if known and len(same) else np.nan,
         "median r": rows["r_natural"].median(), "shift": rows["shift_deg"].abs().median(),
         "CKA": comparators.score("cka_linear_debiased", trained.natural, copy.natural).value,
     }  # fmt: skip
@@ -117,7 +118,7 @@ def chance_p(draws=1000, images=100, units=20):
     return np.array(found)
 
 
-def draw(table, verdicts, noise, p, between):
+def draw(verdicts, noise, p, between):
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", width_ratios=(1.5, 1, 1))
     names = list(verdicts)
     left = np.zeros(len(names))
@@ -147,7 +148,9 @@ def draw(table, verdicts, noise, p, between):
     axes[2].step(
         values, np.arange(1, len(values) + 1) / len(values), where="post", color="#c2571a", label="two untrained twins"
     )
-    axes[2].set(xlabel="permutation p", ylabel="share of pairs with a p so small", title="Where nothing corresponds")
+    axes[2].set(
+        xlabel="permutation p", ylabel="share of pairs with a p so small", title="Layers without common training"
+    )
     axes[2].legend(frameon=False, loc="lower right")
     figure.savefig(TARGET, dpi=110)
 
@@ -189,7 +192,7 @@ def main():
     spread = p - np.random.default_rng(0).uniform(0, 0.01, p.size)
     print(f"p of independent layers: KS {stats.kstest(spread, 'uniform')}, at most 0.05: {(p <= 0.05).mean():.3f}")
     print(f"p of untrained twins at most 0.05: {(between['p'] <= 0.05).mean():.3f}")
-    draw(table, verdicts, noise.groupby("level", as_index=False).mean(numeric_only=True), p, between)
+    draw(verdicts, noise.groupby("level", as_index=False).mean(numeric_only=True), p, between)
     print(f"{time.time() - started:.0f} s")
 
 
