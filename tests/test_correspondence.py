@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest, t
 
-from universality import schema
+from universality import correspondence, evidence, schema
 from universality.comparison import Layer, LayerRef, NullPlan, rotations
-from universality.correspondence import MatchingPlan, correspondence_rows, family_rows, unit_rows, wilson_interval
+from universality.correspondence import family_rows, unit_rows
 from universality.detectors import CurveGrid
+from universality.evidence import wilson_interval
+from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, Tap
 from universality.stimuli import curves
 
@@ -118,6 +120,11 @@ def correlation(a, b):
 
 def fold(made, which):
     return made.natural[made.fold == which]
+
+
+def correspondence_rows(a, b, untrained, plan):
+    """The table for two layers, both with the same untrained layers as their nulls."""
+    return correspondence.correspondence_rows(Contender(a, untrained, plan), Contender(b, untrained, plan))
 
 
 # A layer against copies of itself
@@ -294,19 +301,30 @@ def test_mutual_nearest_rows_against_loops():
     assert rows["mutual"].all()
 
 
+def best_partner_mean(own, nulls, units):
+    """Held-out correlation with the partner that is best on fold 0, mean over the null layers."""
+    found = []
+    for null in nulls:
+        decide, held_out = (correlation_matrix(own, null, which) for which in (0, 1))
+        found.append([held_out[i, decide[i].argmax()] for i in units])
+    return np.mean(found, axis=0)
+
+
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_null_columns_take_the_best_partner_in_each_null_layer(method):
-    """Whatever the method: no null unit is lost to another unit of A."""
+    """Whatever the method: no null unit is lost to another unit of A. The side that is harder to beat counts."""
     a, b = related()
     untrained = twins(2)
     rows = correspondence_rows(a, b, untrained, MatchingPlan((method,), 100, 19, NULLS))
-    rotated = [b.rotated(q) for q in rotations(16, NULLS.haar_rotations, NULLS.seed)]
-    for name, nulls in (("untrained", untrained), ("haar", rotated)):
-        expected = []
-        for null in nulls:
-            decide, held_out = (correlation_matrix(a, null, which) for which in (0, 1))
-            expected.append([held_out[i, decide[i].argmax()] for i in rows["unit_a"]])
-        np.testing.assert_allclose(rows[f"r_natural_{name}"], np.mean(expected, axis=0), atol=1e-12)
+    turned_a, turned_b = ([made.rotated(q) for q in rotations(16, NULLS.haar_rotations, NULLS.seed)] for made in (a, b))
+    sides = {"untrained": (untrained, untrained), "haar": (turned_b, turned_a)}
+    for name, (of_b, of_a) in sides.items():
+        forward, backward = (
+            best_partner_mean(*side) for side in ((a, of_b, rows["unit_a"]), (b, of_a, rows["unit_b"]))
+        )
+        assert (forward > backward).any()
+        assert (forward < backward).any()
+        np.testing.assert_allclose(rows[f"r_natural_{name}"], np.maximum(forward, backward), atol=1e-12)
 
 
 @pytest.mark.parametrize("method", PLAN.methods)
@@ -484,15 +502,94 @@ def test_order_of_the_methods_orders_the_rows_only():
     pd.testing.assert_frame_equal(forward, backward, check_exact=True)
 
 
-def test_swapping_the_layers_mirrors_the_pairs():
-    a, b = related()
-    forward = correspondence_rows(a, b, twins(1), HUNGARIAN).set_index("unit_a").sort_index()
-    backward = correspondence_rows(b, a, twins(1), HUNGARIAN).set_index("unit_b").sort_index()
-    assert forward.index.tolist() == backward.index.tolist()
-    assert (forward["unit_b"] == backward["unit_a"]).all()
-    np.testing.assert_allclose(forward["r_natural"], backward["r_natural"], atol=1e-12)
-    np.testing.assert_allclose(forward["delta_theta_deg"], -backward["delta_theta_deg"], atol=1e-9)
-    assert (forward["rank_ab"] == backward["rank_ba"]).all()
+TURNED = ("delta_theta_deg", "delta_log_curvature", "delta_fwhm_deg", "shift_deg")
+
+
+def mirrored(rows):
+    """The rows as they have to be with the layers' names exchanged."""
+    other = {"a": "b", "b": "a"}
+    names = {}
+    for name in rows.columns:
+        parts = [other.get(part, part) for part in name.split("_")]
+        names[name] = {"rank_ab": "rank_ba", "rank_ba": "rank_ab"}.get(name, "_".join(parts))
+    swapped = rows.rename(columns=names)[list(rows.columns)]
+    return swapped.assign(**{name: -swapped[name] for name in TURNED})
+
+
+@pytest.mark.parametrize("width", [16, 23])
+def test_order_of_the_layers_does_not_matter(width):
+    """Every column, verdicts, p, q and intervals among them: the same rows with a and b exchanged."""
+    a, b = related(noise=np.linspace(0.3, 8.0, width), width=width)
+    untrained = twins(2), twins(2, width)
+    plan = replace(PLAN, nulls=replace(NULLS, haar_rotations=4))
+    sides = [Contender(made, of, plan) for made, of in zip((a, b), untrained, strict=True)]
+    forward, backward = (
+        evidence.with_q(correspondence.correspondence_rows(*order)).sort_values(["method", *by]).reset_index(drop=True)
+        for order, by in ((sides, ["unit_a", "unit_b"]), (sides[::-1], ["unit_b", "unit_a"]))
+    )
+    assert {"same_feature", "family_only"} <= set(forward["verdict"])
+    assert forward["p"].nunique() > 2
+    turned = mirrored(backward)
+    exact = ["unit_a", "unit_b", "verdict", "p", "q", "rank_ab", "rank_ba", "mutual", "detector_a", "detector_b"]
+    pd.testing.assert_frame_equal(turned[exact], forward[exact], check_exact=True)
+    pd.testing.assert_frame_equal(turned, forward, atol=1e-9)
+
+
+def test_both_sides_have_to_exceed_their_random_bases():
+    """The excess is over the random bases of B for unit_a and over those of A for unit_b, whichever is larger."""
+    a, b = related(noise=0.6)
+    sides = Contender(a, (), MANY_BASES), Contender(b, (), MANY_BASES)
+    rows = correspondence.correspondence_rows(*sides)
+    halves = [side.side.halves for side in sides]
+    for row in rows.itertuples():
+        each = []
+        for own, other, unit in ((0, 1, row.unit_a), (1, 0, row.unit_b)):
+            best = []
+            for null in sides[other].nulls["haar"]:
+                r = halves[own].decide[:, unit] @ null.halves.decide
+                best.append(halves[own].score[:, unit] @ null.halves.score[:, r.argmax()])
+            each.append(np.mean(best))
+        assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-12)
+        assert row.excess_low < row.excess
+
+
+def test_nulls_hold_no_same_feature_and_say_whose_they_are():
+    a, b = related(noise=0.5)
+    sides = [Contender(made, [planted(seed=50 + k) for k in range(2)], MANY_BASES) for made in (a, b)]
+    assert (correspondence.correspondence_rows(*sides)["verdict"] == "same_feature").sum() >= 10
+    rows = correspondence.null_rows(*sides)
+    assert list(rows.columns) == schema.CORRESPONDENCE_NULLS.names
+    assert list(dict.fromkeys(rows["null"])) == ["untrained", "haar_a", "haar_b"]
+    turned = rows[rows["null"] != "untrained"]
+    assert not (turned["verdict"] == "same_feature").any()
+    # What no verdict asks for is not computed in a random basis, and is between the twins.
+    for column in ("p", "soft_mass", "ceiling_a"):
+        assert turned[column].isna().all()
+        assert rows.loc[rows["null"] == "untrained", column].notna().all()
+    # Twins that are one and the same layer are found to be: the table would show a false agreement.
+    assert (rows.loc[rows["null"] == "untrained", "verdict"] == "same_feature").all()
+
+
+def test_ceilings_are_of_the_layer_that_is_mixed():
+    """A copy can be mixed from the layer, units that answer to other images cannot."""
+    a = planted()
+    poor = replace(a, natural=seen(16, 60))
+    rows = correspondence_rows(a, replace(poor, ref=replace(a.ref, model="b/net")), twins(1), HUNGARIAN)
+    same = correspondence_rows(a, a, twins(1), HUNGARIAN)
+    assert (same[["ceiling_a", "ceiling_b"]] > 0.99).all(axis=None)
+    assert (rows[["ceiling_a", "ceiling_b"]].abs() < 0.5).all(axis=None)
+    assert (same[["ceiling_a_untrained", "ceiling_b_untrained"]].abs() < 0.5).all(axis=None)
+
+
+def test_soft_mass_of_a_permuted_copy_and_of_a_split_unit(permuted):
+    assert (permuted["soft_mass"] == 1.0).all()
+    assert (permuted["soft_mass_untrained"] <= 1.0).all()
+    a = planted()
+    order = np.r_[np.arange(16), np.arange(16)]
+    twice = layer(a.natural[:, order] + 0.01 * seen(32, 5), a.drawn["curve"][:, order], "b/net")
+    rows = correspondence_rows(a, twice, twins(1, 32), HUNGARIAN)
+    # Every unit of B goes to one unit of A alone, which halves its mass between two.
+    np.testing.assert_allclose(rows["soft_mass"], 1.0, atol=1e-9)
 
 
 # Families and units

@@ -9,8 +9,9 @@ import pytest
 import universality
 from universality import schema, zoo
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, rotations
-from universality.correspondence import MatchingPlan, correspondence_rows, family_rows, unit_rows
+from universality.correspondence import correspondence_rows, family_rows, unit_rows
 from universality.detectors import FAMILIES, within
+from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, HighLowStimuli, Tap
 from universality.stimuli import curves, high_low
 
@@ -85,7 +86,7 @@ def pairs():
     order = np.random.default_rng(3).permutation(18)
     turned = {family: values[:, order] for family, values in drawn(turn=60.0).items()}
     b = layer(seen()[:, order], turned, "b/net")
-    return order, correspondence_rows(planted(), b, [untrained()], PLAN)
+    return order, correspondence_rows(Contender(planted(), [untrained()], PLAN), Contender(b, [untrained()], PLAN))
 
 
 def test_every_family_has_its_row(families):

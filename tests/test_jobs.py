@@ -34,7 +34,7 @@ class Lines:
         return lambda steps: None
 
 
-TABLES = ("similarity", "correspondence", "families", "units")
+TABLES = ("similarity", "correspondence", "correspondence_nulls", "pairs", "families", "units")
 
 
 def table_bytes(out: Path) -> dict[str, bytes]:
@@ -91,6 +91,20 @@ class TestTables:
         table = small.run.correspondence
         assert list(table.columns) == schema.CORRESPONDENCE.names
         assert (table["detector_a"] | table["detector_b"]).all()
+
+    def test_pairs_count_the_rows_of_the_other_tables(self, small):
+        table = small.run.pairs
+        assert list(table.columns) == schema.PAIRS.names
+        assert len(table) == 2 * 1 * 2  # pairs of taps, one family, two methods
+        verdicts = small.run.correspondence["verdict"]
+        counts = {
+            name: table[f"n_{name}"].sum() for name in ("same_feature", "correlated_only", "family_only", "unmatched")
+        }
+        assert counts == {name: (verdicts == name).sum() for name in counts}
+        turned = small.run.correspondence_nulls["null"] != "untrained"
+        unmatched = (small.run.correspondence_nulls.loc[turned, "verdict"] == "unmatched").sum()
+        assert table["n_unmatched_haar"].sum() == unmatched / 2
+        assert set(table["cka_measure"]) == {"cka_linear_debiased"}
 
     def test_parquet_metadata_explains_every_column(self, small):
         for table in schema.TABLES.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,12 @@ def rotations(units: int, count: int, seed: int) -> Iterator[NDArray[np.float64]
         yield rotation(units, index, seed)
 
 
+@lru_cache(maxsize=8)
 def rotation(units: int, index: int, seed: int) -> NDArray[np.float64]:
-    """Return the Haar-random (units, units) orthogonal matrix number `index`."""
-    return comparators.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
+    """Return the Haar-random (units, units) orthogonal matrix number `index`, not to be written to: it is shared."""
+    made = comparators.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
+    made.flags.writeable = False
+    return made
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import comparators, evidence, schema
-from universality.comparison import Halves, Layer, NullPlan, pair_identity, rotations
+from universality.comparators import transport
+from universality.comparison import Layer, NullPlan, pair_identity, rotations
 from universality.detectors import FAMILIES
+from universality.evidence import wilson_interval
+from universality.partners import NULLS, Contender, Found, nanmean, paired, search
 from universality.stimuli import Scene
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
@@ -21,15 +24,6 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 COVERAGE_DEG = 30.0
 """Width of the bins in which coverage is counted."""
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share (Wilson 1927, JASA 22)."""
-    share = successes / n
-    middle = share + z * z / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-    return float(max(low, 0.0)), float(min(high, 1.0))
 
 
 def _counts(table: pd.DataFrame, period_deg: float) -> dict[str, float]:
@@ -105,98 +99,95 @@ def _unit_rows(family: str, layer: Layer) -> pd.DataFrame:
     return schema.as_table(schema.UNITS, table.reindex(columns=schema.UNITS.names))
 
 
-@dataclass(frozen=True)
-class MatchingPlan:
-    """How units are matched, and how many resamples and permutations say how sure a match is."""
+def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
+    """Return the table ``correspondence`` for one pair of layers, family by family.
 
-    methods: tuple[str, ...]
-    bootstraps: int
-    permutations: int
-    nulls: NullPlan
+    Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
+    detector are kept and scored on the photographs of fold 1. The nulls ask the same of unit_a with layer B replaced by its
+    untrained twin, or by itself in a Haar-random basis, and of unit_b with layer A replaced: the best partner decided on
+    fold 0, scored on fold 1. Of the two sides the one that is harder to beat counts, so the order of the layers does not matter.
+    """
+    empty = schema.empty_table(schema.CORRESPONDENCE)
+    if not (a.layer.live.any() and b.layer.live.any()):
+        return empty
+    r = comparators.correlations(a.side.halves.decide, b.side.halves.decide)
+    # All units are matched, whatever their family: once per method.
+    matches = {method: comparators.MATCHINGS[method](r) for method in a.plan.methods}
+    kept = {
+        (family, method): matched[_holds_detector(family, a, b, matched)]
+        for family in a.layer.grids
+        for method, matched in matches.items()
+    }
+    wanted = np.concatenate(list(kept.values()))
+    if not wanted.size:
+        return empty
+    pair = _pair(a, b, wanted, r)
+    identity = pair_identity(a.layer.ref, b.layer.ref)
+    parts = [
+        schema.as_table(
+            schema.CORRESPONDENCE, _matches(family, pair, chosen).assign(**identity, family=family, method=method)
+        )
+        for (family, method), chosen in kept.items()
+        if chosen.size
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A layer made ready for matching: its live units in both folds, and their tuning by family (live unit, angle)."""
+def null_rows(a: Contender, b: Contender) -> pd.DataFrame:
+    """Return the table ``correspondence_nulls`` for one pair of layers: the same rows where nothing should correspond.
 
-    halves: Halves
-    tuning: dict[str, Array]
-
-    @classmethod
-    def of(cls, layer: Layer) -> _Side:
-        halves = layer.halves()
-        tuning = {family: np.maximum(layer.responses(family).tuning[halves.live], 0.0) for family in layer.drawn}
-        return cls(halves, tuning)
+    Twin A against twin B, seed by seed, and each of the layers in a Haar-random basis against the other as it is.
+    """
+    pairs = [
+        ("untrained", x.ref.seed, Contender(x, (), a.plan), Contender(y, (), b.plan))
+        for x, y in zip(a.twins, b.twins, strict=True)
+    ]
+    pairs += [("haar_a", None, a.turned, b), ("haar_b", None, a, b.turned)]
+    parts = [
+        correspondence_rows(x, y).assign(null=name, seed=-1 if seed is None else seed) for name, seed, x, y in pairs
+    ]
+    return schema.as_table(schema.CORRESPONDENCE_NULLS, pd.concat(parts, ignore_index=True))
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """What all families and methods of one pair of layers share."""
+    """What all families and methods of one pair of layers share.
 
-    a: _Side
-    b: _Side
-    nulls: dict[str, list[_Side]]
-    r: Array
-    photographs: Indices
-    places: int
-    weights: Array
-    count: int
-    plan: MatchingPlan
-
-
-def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> pd.DataFrame:
-    """Return the table ``correspondence`` for one pair of layers, family by family.
-
-    Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
-    detector are kept and scored on the photographs of fold 1. The nulls ask the same of the same units of A with layer B replaced by its
-    untrained twin, or by itself in a Haar-random basis: the best partner decided on fold 0, scored on fold 1.
+    `found_a` is what units of A find in layer B and its nulls, `found_b` the reverse.
     """
-    if not (layer_a.live.any() and layer_b.live.any()):
-        return schema.empty_table(schema.CORRESPONDENCE)
-    pair = _pair(layer_a, layer_b, twins_b, plan)
-    # All units are matched, whatever their family: once per method.
-    matches = {method: comparators.MATCHINGS[method](pair.r) for method in plan.methods}
-    identity = pair_identity(layer_a.ref, layer_b.ref)
-    parts = [schema.empty_table(schema.CORRESPONDENCE)]
-    for family, grid in layer_a.grids.items():
-        tables = layer_a.units(family), layer_b.units(family)
-        for method, matched in matches.items():
-            rows = _family_matches(family, pair, matched, tables, grid.angles_deg)
-            if not rows.empty:
-                parts.append(
-                    schema.as_table(schema.CORRESPONDENCE, rows.assign(**identity, family=family, method=method))
-                )
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+    a: Contender
+    b: Contender
+    r: Array
+    mass: Array
+    found_a: Found
+    found_b: Found
 
 
-def _pair(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer], plan: MatchingPlan) -> _Pair:
-    a, b = _Side.of(layer_a), _Side.of(layer_b)
-    bases = rotations(layer_b.natural.shape[1], plan.nulls.haar_rotations, plan.nulls.seed)
-    nulls = {
-        "untrained": [_Side.of(twin) for twin in twins_b],
-        "haar": [_Side.of(layer_b.rotated(q)) for q in bases],
-    }
-    photographs = layer_a.scored_photographs
-    weights, count = evidence.bootstrap_weights(photographs, layer_a.places, plan.bootstraps, plan.nulls.seed)
-    r = comparators.correlations(a.halves.decide, b.halves.decide)
-    return _Pair(a, b, nulls, r, photographs, layer_a.places, weights, count, plan)
+def _pair(a: Contender, b: Contender, wanted: Indices, r: Array) -> _Pair:
+    i, j = (np.unique(units) for units in wanted.T)
+    found = search(a, b, i), search(b, a, j)
+    brief = a.plan.verdicts_only or b.plan.verdicts_only
+    mass = np.full(r.shape, np.nan) if brief else transport.shared_mass(r)
+    return _Pair(a, b, r, mass, *found)
 
 
-def _family_matches(
-    family: str, pair: _Pair, matched: Indices, tables: tuple[pd.DataFrame, pd.DataFrame], angles: Array
-) -> pd.DataFrame:
-    """Return the matches (m, 2) that hold a detector of a family, with their evidence."""
-    a, b = pair.a.halves, pair.b.halves
+def _holds_detector(family: str, a: Contender, b: Contender, matched: Indices) -> NDArray[np.bool_]:
+    of_a, of_b = (x.tables[family]["detector"].to_numpy()[x.side.halves.live] for x in (a, b))
+    return np.asarray(of_a[matched[:, 0]] | of_b[matched[:, 1]])
+
+
+def _matches(family: str, pair: _Pair, matched: Indices) -> pd.DataFrame:
+    """Return the matches (m, 2) of live units with their evidence."""
     i, j = matched.T
-    of_a, of_b = tables[0].iloc[a.live[i]].reset_index(drop=True), tables[1].iloc[b.live[j]].reset_index(drop=True)
-    kept = np.flatnonzero(of_a["detector"] | of_b["detector"])
-    if not kept.size:
-        return pd.DataFrame()
-    i, j = i[kept], j[kept]
-    of_a, of_b = (table.iloc[kept].reset_index(drop=True) for table in (of_a, of_b))
+    a, b = pair.a.side, pair.b.side
+    of_a, of_b = (
+        contender.tables[family].iloc[contender.side.halves.live[units]].reset_index(drop=True)
+        for contender, units in ((pair.a, i), (pair.b, j))
+    )
     rank_ab, rank_ba = comparators.ranks(pair.r, i, j), comparators.ranks(pair.r.T, j, i)
     period = FAMILIES[family].period_deg
-    align = align_tuning(pair.a.tuning[family][i], pair.b.tuning[family][j], angles, period)
+    align = align_tuning(a.tuning[family][i], b.tuning[family][j], pair.a.layer.grids[family].angles_deg, period)
     columns: dict[str, Any] = {
         "unit_a": of_a["unit"], "unit_b": of_b["unit"],
         "detector_a": of_a["detector"], "detector_b": of_b["detector"], "r_match": pair.r[i, j],
@@ -206,39 +197,87 @@ def _family_matches(
         "delta_log_curvature": _log_ratio(of_b, of_a, "preferred_curvature"),
         "delta_fwhm_deg": of_b["fwhm_deg"] - of_a["fwhm_deg"],
         "rank_ab": rank_ab, "rank_ba": rank_ba, "mutual": (rank_ab == 1) & (rank_ba == 1),
-        "family_rate_b": float(tables[1]["detector"].mean()), "n_match": len(a.decide), "n_score": len(a.score),
-        **_evidence_columns(family, pair, i, j, angles),
+        "soft_mass": pair.mass[i, j],
+        "family_rate_a": float(pair.a.tables[family]["detector"].mean()),
+        "family_rate_b": float(pair.b.tables[family]["detector"].mean()),
+        "n_match": len(a.halves.decide), "n_score": len(a.halves.score),
+        **_evidence_columns(family, pair, i, j),
     }  # fmt: skip
     table = pd.DataFrame(columns)
     return table.assign(q=np.nan, verdict=evidence.verdicts(table))
 
 
-def _evidence_columns(family: str, pair: _Pair, i: Indices, j: Indices, angles: Array) -> dict[str, Array]:
+def _evidence_columns(family: str, pair: _Pair, i: Indices, j: Indices) -> dict[str, Array]:
     """Return the held-out correlations of pairs (i, j), those of the nulls, the excess, and how sure they are."""
-    x, y = pair.a.halves.score[:, i], pair.b.halves.score[:, j]
-
-    def resampled(z: Array) -> Array:
-        return evidence.bootstrap_correlations(x, z, pair.photographs, pair.weights)
-
-    natural, of_pairs = _paired(x, y), resampled(y)
-    low, high = evidence.correlation_interval(natural, of_pairs, pair.count)
-    partners = {name: [_best_partners(pair.a, i, side) for side in sides] for name, sides in pair.nulls.items()}
-    scores = {name: _null_scores(family, pair, i, name, partners[name], angles) for name in pair.nulls}
+    x, y = pair.a.side.halves.score[:, i], pair.b.side.halves.score[:, j]
+    resamples = pair.a.resamples
+    natural, resampled, count = paired(x, y), resamples.correlations(x, y), resamples.count
+    low, high = evidence.correlation_interval(natural, resampled, count)
     columns: dict[str, Array] = {"r_natural": natural, "r_natural_low": low, "r_natural_high": high}
-    for name, found in scores.items():
-        for column, values in zip(("r_natural", "r_tuning", "r_aligned"), _nanmean(found), strict=True):
-            columns[f"{column}_{name}"] = values
+    directions = (
+        _Direction(pair.a, pair.b, pair.found_a, i, family),
+        _Direction(pair.b, pair.a, pair.found_b, j, family),
+    )
+    for name in NULLS:
+        forward, backward = (direction.null_scores(name) for direction in directions)
+        for column in forward:
+            # A side whose null layers are all dead has no value; the other side's stands.
+            columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
     columns["excess"] = natural - columns["r_natural_haar"]
-    in_bases = np.stack(
-        [resampled(side.halves.score[:, k]) for side, k in zip(pair.nulls["haar"], partners["haar"], strict=True)]
-    )
-    columns["excess_low"], columns["excess_high"] = evidence.excess_interval(
-        columns["excess"], of_pairs - _nanmean(in_bases), scores["haar"][:, 0], pair.count
-    )
-    columns["p"] = evidence.permutation_p(
-        x, pair.b.halves.score, natural, pair.photographs, pair.places, pair.plan.permutations, pair.plan.nulls.seed
-    )
+    ends = [direction.excess_interval(natural, resampled, count) for direction in directions]
+    columns["excess_low"], columns["excess_high"] = (np.minimum(*sides) for sides in zip(*ends, strict=True))
+    columns["p"] = np.maximum(*(direction.p(natural) for direction in directions))
+    for side, direction in zip("ab", directions, strict=True):
+        columns[f"ceiling_{side}"] = direction.found.ceiling[direction.at]
+        columns[f"ceiling_{side}_untrained"] = direction.found.ceiling_untrained[direction.at]
     return columns
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """Matched units (pair,) of one layer, seen from that layer: what they find in the nulls of the other."""
+
+    own: Contender
+    other: Contender
+    found: Found
+    units: Indices
+    family: str
+
+    @property
+    def at(self) -> Indices:
+        """Places (pair,) of the matched units among those that were searched for."""
+        return np.searchsorted(self.found.units, self.units)
+
+    def null_scores(self, name: str) -> dict[str, Array]:
+        """Return the mean scores (pair,) with the best partners in the null layers of one kind, by column.
+
+        The best partner, not the one of a one-to-one matching: no null unit is lost to another unit, so the null is at
+        least as hard to beat as the matching itself. NaN where every null layer is dead.
+        """
+        found, curves = self.found, self.own.side.tuning[self.family][self.units]
+        angles = self.own.layer.grids[self.family].angles_deg
+        aligned = [
+            align_tuning(curves, side.tuning[self.family][partners[self.at]], angles, FAMILIES[self.family].period_deg)
+            for side, partners in zip(self.other.nulls[name], found.partners[name], strict=True)
+        ]
+        shape = (len(aligned), self.units.size)
+        return {
+            "r_natural": nanmean(found.natural[name][:, self.at]),
+            "soft_mass": found.mass[name][self.at],
+            "r_tuning": nanmean(np.array([align.r_tuning for align in aligned]).reshape(shape)),
+            "r_aligned": nanmean(np.array([align.r_aligned for align in aligned]).reshape(shape)),
+        }
+
+    def excess_interval(self, natural: Array, resampled: Array, count: int) -> tuple[Array, Array]:
+        """Return the ends of the 95 % interval of the excess (pair,) over the other layer's random bases."""
+        bases = self.found.natural["haar"][:, self.at]
+        excess = natural - nanmean(bases)
+        return evidence.excess_interval(excess, resampled - self.found.in_bases[:, self.at], bases, count)
+
+    def p(self, natural: Array) -> Array:
+        """Return the permutation p (pair,); NaN where none was asked for."""
+        maxima = self.found.maxima
+        return np.full(natural.shape, np.nan) if maxima is None else evidence.p_of(natural, maxima[:, self.at])
 
 
 def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
@@ -246,39 +285,3 @@ def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
     if column not in a:
         return np.full(len(a), np.nan)
     return np.asarray(np.log2(b[column].to_numpy() / a[column].to_numpy()))
-
-
-def _paired(x: Array, y: Array) -> Array:
-    return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
-
-
-def _null_scores(family: str, pair: _Pair, i: Indices, name: str, partners: Sequence[Indices], angles: Array) -> Array:
-    """Return (null layer, score, pair): held-out r, r_tuning and r_aligned of units `i` of A with their best partners.
-
-    The best partner, not the one of a one-to-one matching: no null unit is lost to another unit of A, so the null is at
-    least as hard to beat as the matching itself. NaN for a null layer in which no unit varies.
-    """
-    a, scores = pair.a, []
-    for null, j in zip(pair.nulls[name], partners, strict=True):
-        if null.halves.live.size == 0:
-            scores.append(np.full((3, i.size), np.nan))
-            continue
-        align = align_tuning(a.tuning[family][i], null.tuning[family][j], angles, FAMILIES[family].period_deg)
-        natural = _paired(a.halves.score[:, i], null.halves.score[:, j])
-        scores.append(np.stack([natural, align.r_tuning, align.r_aligned]))
-    return np.stack(scores)
-
-
-def _best_partners(a: _Side, i: Indices, null: _Side) -> Indices:
-    """Return for units `i` of A their best partners among a null's live units, decided on fold 0; none if it has none."""
-    if null.halves.live.size == 0:
-        return np.zeros(0, dtype=np.int64)
-    return np.asarray(comparators.correlations(a.halves.decide[:, i], null.halves.decide).argmax(axis=1))
-
-
-def _nanmean(values: Array) -> Array:
-    """Mean over axis 0 of the defined values; NaN where none is (a null unit without tuning has no correlation)."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    return np.asarray(np.divide(total, count, out=np.full(values.shape[1:], np.nan), where=count > 0))

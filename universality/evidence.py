@@ -27,6 +27,17 @@ NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
 
 
+def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927, JASA 22); NaN of none."""
+    if n == 0:
+        return float("nan"), float("nan")
+    share = successes / n
+    middle = share + z * z / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return float(max(low, 0.0)), float(min(high, 1.0))
+
+
 def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
     """Return how often each photograph is drawn, and how many photographs the error rests on.
 
@@ -70,7 +81,7 @@ def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Ar
     (bootstrap, pair), -1 to 1; NaN where a unit never varies over the photographs drawn.
     """
     moments = [_sum_by(photographs, values) for values in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-    n, sx, sy, sxx, syy, sxy = np.einsum("bp,mpi->mbi", weights, np.stack(moments))
+    n, sx, sy, sxx, syy, sxy = weights @ np.stack(moments)
     variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
     # A unit that is constant in the photographs drawn leaves a variance of rounding size, of either sign.
     varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
@@ -148,9 +159,7 @@ def permutation_p(
     """Return the p of each unit's correlation against the best partner it would find with the images permuted.
 
     The observed correlation belongs to one partner, chosen on other images; the null takes the largest of all
-    correlations with the other layer, so it also covers a choice that was made on these images. Crops of one photograph
-    resemble one another, so photographs move as wholes (their crops in a new order), and images that stand for themselves
-    change places among themselves.
+    correlations with the other layer, so it also covers a choice that was made on these images.
 
     Parameters
     ----------
@@ -163,17 +172,46 @@ def permutation_p(
     permutations : int
         The smallest p is 1 / (permutations + 1).
     """
-    rng = np.random.default_rng([seed, len(x) // places, 7])
+    return p_of(observed, permutation_maxima(x, y, permuted_rows(photographs, places, permutations, seed)))
+
+
+def permuted_rows(photographs: Indices, places: int, permutations: int, seed: int) -> Indices:
+    """Return for every permutation the row that takes each row's place: (permutation, row).
+
+    Crops of one photograph resemble one another, so photographs move as wholes (their crops in a new order), and images
+    that stand for themselves change places among themselves. The order does not depend on which of two layers is permuted.
+    """
+    rng = np.random.default_rng([seed, len(photographs) // places, 7])
     groups = [np.flatnonzero(photographs == k) for k in range(int(photographs.max()) + 1)]
-    larger = np.ones(x.shape[1])
-    for _ in range(permutations):
-        order = _permuted(groups, places, len(x), rng)
-        larger += (_standardised(x[order]).T @ y).max(axis=1) >= observed - 1e-12
-    return larger / (permutations + 1)
+    orders = [_permuted(groups, places, len(photographs), rng) for _ in range(permutations)]
+    return np.array(orders, dtype=np.int64).reshape(permutations, len(photographs))
+
+
+def permutation_maxima(x: Array, y: Array, orders: Indices) -> Array:
+    """Return the largest correlation of each unit with any unit of the other layer, images permuted: (permutation, unit).
+
+    Parameters
+    ----------
+    x : (row, unit), standardised
+    y : (row, other unit), standardised
+    orders : (permutation, row), see `permuted_rows`
+    """
+    return np.stack([(_reordered(x, order).T @ y).max(axis=1) for order in orders])
+
+
+def p_of(observed: Array, maxima: Array) -> Array:
+    """Return the permutation p of correlations (unit,) among those of permuted images (permutation, unit)."""
+    return np.asarray((1 + (maxima >= observed - 1e-12).sum(axis=0)) / (len(maxima) + 1))
+
+
+def _reordered(x: Array, order: Indices) -> Array:
+    """Return the rows in another order, columns of length one: photographs of unequal size leave or repeat a few rows."""
+    moved = x[order]
+    return moved if np.bincount(order, minlength=len(x)).max() == 1 else _standardised(moved)
 
 
 def _standardised(x: Array) -> Array:
-    """Return columns of length one again: photographs of unequal size leave or repeat a few rows where they change places."""
+    """Return columns of mean 0 and length one; one that does not vary becomes 0."""
     centred = x - x.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     return np.asarray(np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12))
@@ -195,12 +233,15 @@ def _permuted(groups: list[Indices], places: int, rows: int, rng: np.random.Gene
 
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its Benjamini-Hochberg `q` within every pair of models, family and method."""
+    """Return the table with its Benjamini-Hochberg `q` within every pair of models, family and method (and null)."""
     q = np.full(len(table), np.nan)
-    groups = table.reset_index(drop=True).groupby(["model_a", "model_b", "family", "method"], sort=False).indices
+    by = [name for name in ("null", "seed", "model_a", "model_b", "family", "method") if name in table]
+    groups = table.reset_index(drop=True).groupby(by, sort=False).indices
     p = table["p"].to_numpy()
     for rows in groups.values():
-        q[rows] = false_discovery_control(p[rows], method="bh")
+        asked = rows[np.isfinite(p[rows])]
+        if asked.size:
+            q[asked] = false_discovery_control(p[asked], method="bh")
     return table.assign(q=q)
 
 
@@ -208,7 +249,7 @@ def verdicts(table: pd.DataFrame) -> NDArray[np.object_]:
     """Return the verdict of every row of the table ``correspondence``.
 
     - same_feature: both units are detectors on their own, each among the other's best `TOP_K`, their excess over a random
-      basis above 0 with its whole interval, and their preferred orientations within `NEAR_DEG`
+      basis of either layer above 0 with its whole interval, and their preferred orientations within `NEAR_DEG`
     - correlated_only: the excess is above 0, but something else of that is missing
     - family_only: both are detectors, but not more alike than a random direction would be
     - unmatched: neither

@@ -29,10 +29,22 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
-from universality import comparators, correspondence, evidence, extraction, figures, report, runs, schema, stimuli
+from universality import (
+    comparators,
+    correspondence,
+    evidence,
+    extraction,
+    figures,
+    pairs,
+    report,
+    runs,
+    schema,
+    stimuli,
+)
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
+from universality.partners import Contender, MatchingPlan
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
 from universality.stimuli import Frame
@@ -43,7 +55,7 @@ DEFAULT_STORE = "data/store"
 LOCK = ".lock"
 WORKER_TIMEOUT_S = 30
 PACKAGES = (
-    "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "POT", "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
     "xarray", "zarr",
 )  # fmt: skip
 
@@ -252,6 +264,10 @@ def run(
             return runs.open_run(planned.out)
         with comparison_client(client, scheduler) as active:
             tables = _compare(planned.tasks, active, reporter)
+        tables["pairs"] = pairs.pair_rows(
+            tables["families"], tables["correspondence"], tables["correspondence_nulls"], tables["similarity"],
+            planned.job.comparison.matching,
+        )  # fmt: skip
         # From here on until the end, what lies in the directory belongs to no finished run.
         _mark_started(planned)
         with _cannot_be_written(planned.out):
@@ -386,9 +402,7 @@ def _extract_set(
 def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tuple[Task, ...]:
     """Return the comparisons of a job, in the order of their rows in the tables."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
-    matching = correspondence.MatchingPlan(
-        job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls
-    )
+    matching = MatchingPlan(job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls)
     refs = {(n.card.id, n.seed): [_reference(n, tap, store, stimulus_sets(job)) for tap in n.taps] for n in networks}
     seeds = job.nulls.untrained_seeds
     models = [entry.id for entry in job.models]
@@ -400,8 +414,9 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
         twins = [[refs[model, seed] for seed in seeds] for model in (a, b)]
         # Small comparisons of the same layers share a task: reading the layers would cost more than comparing them.
         tasks.append((similarity_task, (refs[a, None], refs[b, None], *twins, job.comparison.measures, nulls)))
-        for layer_a in refs[a, None]:
-            tasks.append((correspondence_task, (layer_a, refs[b, None], twins[1], matching)))
+        for place, layer_a in enumerate(refs[a, None]):
+            twins_a = [refs[a, seed][place] for seed in seeds]
+            tasks.append((correspondence_task, (layer_a, refs[b, None], twins_a, twins[1], matching)))
     return tuple(
         Task(f"{function.__name__}-{digest([code_digest(), repr(arguments)])[:32]}", function, arguments)
         for function, arguments in tasks
@@ -438,18 +453,27 @@ def similarity_task(
 
 
 def correspondence_task(
-    a: LayerRef, b: Sequence[LayerRef], twins_b: Sequence[Sequence[LayerRef]], matching: correspondence.MatchingPlan
+    a: LayerRef,
+    b: Sequence[LayerRef],
+    twins_a: Sequence[LayerRef],
+    twins_b: Sequence[Sequence[LayerRef]],
+    matching: MatchingPlan,
 ) -> dict[str, pd.DataFrame]:
-    """Return the rows of ``correspondence`` for one layer of a network with all layers of another.
+    """Return the rows of ``correspondence`` and of its nulls for one layer of a network with all layers of another.
 
-    `twins_b` holds, for each untrained seed, the same layers of the twin.
+    `twins_a` holds the layer of each untrained twin, `twins_b` for each untrained seed the same layers of the twin.
     """
-    layer_a = load_layer(a)
-    parts = [
-        correspondence.correspondence_rows(layer_a, load_layer(ref), [load_layer(t[place]) for t in twins_b], matching)
-        for place, ref in enumerate(b)
-    ]
-    return {"correspondence": pd.concat(parts, ignore_index=True)}
+
+    def contender(ref: LayerRef, twins: Sequence[LayerRef]) -> Contender:
+        return Contender(load_layer(ref), [load_layer(twin) for twin in twins], matching)
+
+    first = contender(a, twins_a)
+    parts: dict[str, list[pd.DataFrame]] = {"correspondence": [], "correspondence_nulls": []}
+    for place, ref in enumerate(b):
+        second = contender(ref, [twins[place] for twins in twins_b])
+        parts["correspondence"].append(correspondence.correspondence_rows(first, second))
+        parts["correspondence_nulls"].append(correspondence.null_rows(first, second))
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
 
 
 def _single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -523,9 +547,10 @@ def _compare(tasks: Sequence[Task], client: Client, reporter: Reporter) -> dict[
             [part[name] for part in parts if name in part] or [schema.empty_table(table)], ignore_index=True
         )
         for name, table in schema.TABLES.items()
+        if name != schema.PAIRS.name
     }
     # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
-    return tables | {"correspondence": evidence.with_q(tables["correspondence"])}
+    return tables | {name: evidence.with_q(tables[name]) for name in ("correspondence", "correspondence_nulls")}
 
 
 def _finished(tasks: Sequence[Task], futures: Sequence[Future[Any]]) -> Sequence[Future[Any]]:

@@ -32,6 +32,8 @@ def findings(run: Run) -> list[str]:
     compared = similarity[["model_a", "model_b"]].drop_duplicates()
     if len(compared) > len(drawn):
         said.append(_overview(correspondence))
+    said.append(_null_verdicts(correspondence, run.correspondence_nulls))
+    said.append(_disagreements(run.pairs))
     return [sentence for sentence in said if sentence]
 
 
@@ -48,6 +50,34 @@ def _overview(correspondence: pd.DataFrame) -> str:
         )
     pairs = correspondence[["model_a", "model_b"]].drop_duplicates()
     return f"Over all {len(pairs)} pairs of models and all their taps: {'; '.join(parts)}." if parts else ""
+
+
+def _null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> str:
+    """Return how often `same_feature` is said where nothing should correspond, beside how often it is said of the networks."""
+
+    def counted(rows: pd.DataFrame) -> str:
+        rows = rows[rows["method"] == "hungarian"]
+        return f"{(rows['verdict'] == 'same_feature').sum()} of {len(rows)} matched pairs that hold a detector"
+
+    untrained = nulls["null"] == "untrained"
+    return (
+        f"Verdict same_feature, all pairs of models and taps, one-to-one: {counted(correspondence)}; between untrained twins "
+        f"{counted(nulls[untrained])}; with one layer in a random basis {counted(nulls[~untrained])}."
+    )
+
+
+def _disagreements(pairs: pd.DataFrame) -> str:
+    """Return in how many pairs of layers similarity and matching say the opposite, and the case of the best layers."""
+    rows = pairs[pairs["method"] == "hungarian"]
+    differ = rows[rows["disagreement"] != ""]
+    if differ.empty:
+        return ""
+    shown = differ.sort_values(["best", "score"], ascending=False, kind="stable").iloc[0]
+    return (
+        f"In {len(differ)} of {len(rows)} cases (pair of taps and family) similarity of layers and matching of detectors disagree; "
+        f"for instance {short(shown['model_a'])} {shown['tap_a']} and {short(shown['model_b'])} {shown['tap_b']}, "
+        f"{FAMILIES[shown['family']].noun}: {shown['disagreement']}."
+    )
 
 
 def _family_sentence(row: pd.Series) -> str:

@@ -55,6 +55,16 @@ class Run:
         return read_table(self, schema.CORRESPONDENCE)
 
     @cached_property
+    def correspondence_nulls(self) -> pd.DataFrame:
+        """The same rows where nothing should correspond; columns in ``schema.CORRESPONDENCE_NULLS``."""
+        return read_table(self, schema.CORRESPONDENCE_NULLS)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One row per pair of taps, family and method; columns in ``schema.PAIRS``."""
+        return read_table(self, schema.PAIRS)
+
+    @cached_property
     def families(self) -> pd.DataFrame:
         """One row per network and tap; columns in ``schema.FAMILIES``."""
         return read_table(self, schema.FAMILIES)

@@ -197,14 +197,16 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-1 to 1",
-            "held-out r of unit_a with its best partner (by fold 0) in the untrained twin of layer B (mean over seeds)",
+            "held-out r with the best partner (by fold 0) in an untrained twin (mean over seeds): of unit_a in layer B's "
+            "twin or of unit_b in layer A's, the larger",
         ),
         Column(
             "r_natural_haar",
             "float",
             "1",
             "-1 to 1",
-            "held-out r of unit_a with its best partner (by fold 0) in Haar-random rotations of layer B (mean)",
+            "held-out r with the best partner (by fold 0) in Haar-random rotations (mean): of unit_a in layer B rotated or "
+            "of unit_b in layer A rotated, the larger",
         ),
         Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
         Column(
@@ -212,15 +214,33 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs and over random bases",
+            "lower end of its 95 % interval, over photographs and over random bases: the lower of both sides'",
         ),
-        Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval"),
+        Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
+        Column(
+            "ceiling_a",
+            "float",
+            "1",
+            "-1 to 1",
+            "held-out r of unit_a with the best mixture (ridge, fitted on fold 0) of all live units of layer B: what is there, "
+            "in whatever basis; in the limit of many images no unit of B exceeds it, with few the fit may cost more",
+        ),
+        Column("ceiling_b", "float", "1", "-1 to 1", "the same of unit_b with a mixture of layer A"),
+        Column(
+            "ceiling_a_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same of unit_a with a mixture of layer B's untrained twin (mean over seeds); a Haar rotation changes no ceiling",
+        ),
+        Column("ceiling_b_untrained", "float", "1", "-1 to 1", "the same of unit_b with a mixture of layer A's twin"),
         Column(
             "p",
             "float",
             "1",
             "0 to 1",
-            "share of permutations (photographs as wholes, drawn images among themselves) in which the best of all units of B reaches r_natural with unit_a",
+            "share of permutations (photographs as wholes, drawn images among themselves) in which the best of all units of B "
+            "reaches r_natural with unit_a, or the best of all of A with unit_b: the larger share",
         ),
         Column("q", "float", "1", "0 to 1", "Benjamini-Hochberg q of p within the pair of models, family and method"),
         Column(
@@ -228,18 +248,24 @@ CORRESPONDENCE = Table(
             "string",
             "1",
             "same_feature | correlated_only | family_only | unmatched",
-            "from unit_a's side; same_feature: both detectors, each among the other's best 3, excess_low above 0, orientations within 20 degrees; "
+            "same_feature: both detectors, each among the other's best 3, excess_low above 0 (so from both sides), orientations within 20 degrees; "
             "correlated_only: excess_low above 0; family_only: both detectors; unmatched: neither",
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
         Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
         Column("shift_deg", "float", "degrees", "-180 to 180", "rotation of curve A that reaches r_aligned"),
         Column(
-            "r_tuning_untrained", "float", "1", "-1 to 1", "r_tuning of unit_a with that partner in the untrained twin"
+            "r_tuning_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "r_tuning with those partners in the untrained twins: the larger of both sides",
         ),
-        Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with that partner in the untrained twin"),
-        Column("r_tuning_haar", "float", "1", "-1 to 1", "r_tuning of unit_a with that partner in the rotated layer"),
-        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with that partner in the rotated layer"),
+        Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with them: the larger of both sides"),
+        Column(
+            "r_tuning_haar", "float", "1", "-1 to 1", "r_tuning with those partners in the rotated layers: the larger"
+        ),
+        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with them: the larger of both sides"),
         Column("preferred_a_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_a (circular mean)"),
         Column("preferred_b_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_b (circular mean)"),
         Column("delta_theta_deg", "float", "degrees", "-180 to 180", "preferred_b_deg - preferred_a_deg, wrapped"),
@@ -250,9 +276,144 @@ CORRESPONDENCE = Table(
         Column("rank_ab", "int", "1", ">= 1", "rank of unit_b among all live units of B by r with unit_a (1 = best)"),
         Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
         Column("mutual", "bool", "1", "true | false", "both ranks are 1"),
+        Column(
+            "soft_mass",
+            "float",
+            "1",
+            "0 to 1",
+            "mass that the soft matching (optimal transport, fold 0) of all live units moves between the two, times the width of "
+            "the wider layer: 1 is all that can be (one to one for equal widths); a pair drawn at random has 1 / units of the "
+            "narrower layer on average",
+        ),
+        Column(
+            "soft_mass_untrained",
+            "float",
+            "1",
+            "0 to 1",
+            "soft_mass with the best partner in the first untrained twin: the larger of both sides",
+        ),
+        Column("soft_mass_haar", "float", "1", "0 to 1", "soft_mass with that in the first rotated layer: the larger"),
+        Column("family_rate_a", "float", "1", "0 to 1", "share of detectors in layer A: chance that unit_a is one"),
         Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
         Column("n_match", "int", "rows", ">= 3", "natural images (times places, for positions) that decided the match"),
         Column("n_score", "int", "rows", ">= 3", "natural images (times places, for positions) that scored it"),
+    ),
+)
+
+CORRESPONDENCE_NULLS = Table(
+    "correspondence_nulls",
+    "the same as in correspondence where nothing should correspond: what the verdicts are worth",
+    (
+        Column(
+            "null",
+            "string",
+            "1",
+            "untrained | haar_a | haar_b",
+            "the untrained twins of both networks; layer A (or B) in a Haar-random basis against the other as it is: then only "
+            "what a verdict asks for is computed, and p, q, soft_mass and ceilings are NaN",
+        ),
+        Column("seed", "int", "1", ">= -1", "seed of the untrained twins; -1 for a random basis"),
+        *CORRESPONDENCE.columns,
+    ),
+)
+
+
+def _beside_nulls(name: str, kind: ColumnKind, unit: str, allowed: str, meaning: str) -> tuple[Column, ...]:
+    """Return a column and the same for the untrained twins and for a random basis."""
+    return (
+        Column(name, kind, unit, allowed, meaning),
+        Column(f"{name}_untrained", "float", unit, allowed, f"{name} between the untrained twins (mean over seeds)"),
+        Column(
+            f"{name}_haar", "float", unit, allowed, f"{name} with one layer in a random basis (mean of A and B turned)"
+        ),
+    )
+
+
+def _of_both(name: str, kind: ColumnKind, unit: str, allowed: str, meaning: str) -> tuple[Column, ...]:
+    """Return a column for layer A and for layer B; `*` in its name is the layer."""
+    return tuple(Column(name.replace("*", x), kind, unit, allowed, meaning.format(x.upper())) for x in "ab")
+
+
+PAIRS = Table(
+    "pairs",
+    "one pair of layers, one family and one method of matching: what they share, beside the same for its nulls",
+    (
+        *_pair_identity(),
+        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
+        Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
+        *_of_both("n_detectors_*", "int", "units", ">= 0", "detectors of layer {}"),
+        *_of_both("share_*", "float", "1", "0 to 1", "share of detectors in layer {}"),
+        *_of_both("share_*_untrained", "float", "1", "0 to 1", "the same share in the untrained twins of layer {}"),
+        *_of_both("coverage_*", "float", "1", "0 to 1", "share of 30-degree bins that hold a detector of layer {}"),
+        *_of_both(
+            "largest_gap_*_deg", "float", "degrees", "0 to 360", "largest gap between preferred angles, layer {}"
+        ),
+        *_beside_nulls("n_met", "int", "pairs", ">= 0", "matched pairs in which both units are detectors"),
+        *_of_both("met_*", "float", "1", "0 to 1", "n_met / detectors of layer {}; NaN if it has none"),
+        *_of_both("met_*_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of that share, layer {}"),
+        *_of_both("met_*_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval, layer {}"),
+        *_of_both("chance_*", "float", "1", "0 to 1", "chance of that share, layer {}: the share of the other layer"),
+        *_beside_nulls("n_same_feature", "int", "pairs", ">= 0", "pairs with the verdict same_feature"),
+        *_beside_nulls("n_correlated_only", "int", "pairs", ">= 0", "pairs with the verdict correlated_only"),
+        *_beside_nulls("n_family_only", "int", "pairs", ">= 0", "pairs with the verdict family_only"),
+        *_beside_nulls("n_unmatched", "int", "pairs", ">= 0", "pairs with the verdict unmatched"),
+        Column("median_r_natural", "float", "1", "-1 to 1", "median held-out r of the pairs of detectors"),
+        Column("median_r_natural_untrained", "float", "1", "-1 to 1", "their median r_natural_untrained"),
+        Column("median_r_natural_haar", "float", "1", "-1 to 1", "their median r_natural_haar"),
+        *_of_both("median_ceiling_*", "float", "1", "-1 to 1", "their median ceiling, layer {}"),
+        Column("mean_r_aligned", "float", "1", "-1 to 1", "mean r_aligned of the pairs of detectors"),
+        Column("mean_r_aligned_untrained", "float", "1", "-1 to 1", "their mean r_aligned_untrained"),
+        Column("mean_r_aligned_haar", "float", "1", "-1 to 1", "their mean r_aligned_haar"),
+        Column(
+            "score_match",
+            "float",
+            "1",
+            "-1 to 1",
+            "2 x sum of r_match over the pairs of detectors / (detectors of A and B): 1 if every one meets its equal; "
+            "the best pair of layers is chosen by it",
+        ),
+        *_beside_nulls(
+            "score",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same with the held-out r_natural: of the chosen pair of layers, report this",
+        ),
+        Column(
+            "best",
+            "bool",
+            "1",
+            "true | false",
+            "largest score_match of all pairs of layers of these models, this family and method",
+        ),
+        Column(
+            "best_score_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "score of the pair of layers that the same choice finds among the untrained twins (mean over seeds)",
+        ),
+        Column(
+            "best_score_haar",
+            "float",
+            "1",
+            "-1 to 1",
+            "score of the pair of layers that the same choice finds in random bases (mean of A and B turned)",
+        ),
+        Column("cka_measure", "string", "1", "measure", "first CKA that the job computed; empty if none"),
+        Column("cka", "float", "1", "see measure", "its value for the two layers"),
+        Column("cka_untrained", "float", "1", "see measure", "its value for the untrained twins"),
+        Column("svcca_measure", "string", "1", "measure", "first SVCCA that the job computed; empty if none"),
+        Column("svcca", "float", "1", "see measure", "its value for the two layers"),
+        Column("svcca_untrained", "float", "1", "see measure", "its value for the untrained twins"),
+        Column(
+            "disagreement",
+            "string",
+            "1",
+            "text",
+            "where a similarity of layers and the matching of detectors say the opposite, both with their figures; empty otherwise. "
+            "Layers alike: above 0.7, or by 0.05 above the untrained twins; unlike: by 0.05 below them. Detectors meet: the interval of met_a or met_b lies above chance",
+        ),
     ),
 )
 
@@ -368,7 +529,9 @@ UNITS = Table(
     ),
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES, UNITS)}
+TABLES: dict[str, Table] = {
+    table.name: table for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)
+}
 
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
 

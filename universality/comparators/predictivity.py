@@ -33,7 +33,7 @@ def folds(x: Array) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class _Fold:
+class Fold:
     """A predictor's singular vectors and values without one fold, and the fold's stimuli in these coordinates."""
 
     training: NDArray[np.bool_]
@@ -47,42 +47,61 @@ class Layer:
     """A layer as target (`x`, centred) and as predictor (`folds`)."""
 
     x: Array
-    folds: tuple[_Fold, ...]
+    folds: tuple[Fold, ...]
 
 
 def prepare(x: np.ndarray) -> Layer:
     """Decompose a layer (n stimuli, p units) once per fold."""
     features = scaled(x)
     fold = folds(features)
-    return Layer(features, tuple(_decomposed(features, fold != index) for index in range(FOLDS)))
+    return Layer(features, tuple(decomposed(features, fold != index) for index in range(FOLDS)))
 
 
-def _decomposed(features: Array, training: NDArray[np.bool_]) -> _Fold:
+def decomposed(features: Array, training: NDArray[np.bool_]) -> Fold:
+    """Decompose a centred predictor (n, p) over its training stimuli (n,)."""
     mean = features[training].mean(axis=0)
     # A unit that stands still in training says nothing; the rounding of its mean must not become a direction.
     centred = np.where(live_units(features[training]), features[training] - mean, 0.0)
     u, s, vt = np.linalg.svd(centred, full_matrices=False)
-    return _Fold(training, u, s, (features[~training] - mean) @ vt.T)
+    return Fold(training, u, s, (features[~training] - mean) @ vt.T)
 
 
-def _ridge(fold: _Fold, y: Array) -> Array:
-    """Return predictions of the held-out rows of `y` (n, q), with the penalty that leave-one-out prefers."""
+def press(fold: Fold, y: Array) -> Array:
+    """Return the leave-one-out error (penalty, q) of every target of `y` (n, q) within the training stimuli.
+
+    Squared and summed over stimuli, for `PENALTIES` times the mean squared singular value.
+    """
     target = y[fold.training]
-    mean = target.mean(axis=0)
-    projected = fold.u.T @ (target - mean)
-    penalties = PENALTIES * np.square(fold.s).mean()
-
-    def press(penalty: float) -> float:
+    centred = target - target.mean(axis=0)
+    projected = fold.u.T @ centred
+    errors = []
+    for penalty in penalties(fold):
         shrink = np.square(fold.s) / (np.square(fold.s) + penalty)
         leverage = np.square(fold.u) @ shrink + 1.0 / len(target)
-        residual = target - mean - fold.u @ (shrink[:, None] * projected)
-        return float(np.square(residual / (1.0 - leverage)[:, None]).sum())
-
-    penalty = min(penalties, key=press)
-    return np.asarray(mean + fold.held_out @ ((fold.s / (np.square(fold.s) + penalty))[:, None] * projected))
+        residual = (centred - fold.u @ (shrink[:, None] * projected)) / (1.0 - leverage)[:, None]
+        errors.append(np.einsum("nq,nq->q", residual, residual))
+    return np.stack(errors)
 
 
-def held_out_r2(folds: tuple[_Fold, ...], y: Array, predict: Callable[[_Fold, Array], Array]) -> Outcome:
+def penalties(fold: Fold) -> Array:
+    """Return the penalties that are tried, in the units of the fold's predictor."""
+    return np.asarray(PENALTIES * np.square(fold.s).mean())
+
+
+def ridge(fold: Fold, y: Array, penalty: float | Array) -> Array:
+    """Return predictions of the held-out rows of `y` (n, q), with one penalty or one for each target (q,)."""
+    target = y[fold.training]
+    mean = target.mean(axis=0)
+    shrink = fold.s[:, None] / (np.square(fold.s)[:, None] + penalty)
+    return np.asarray(mean + fold.held_out @ (shrink * (fold.u.T @ (target - mean))))
+
+
+def _predicted(fold: Fold, y: Array) -> Array:
+    """Return predictions of the held-out rows of `y` (n, q), with the penalty that leave-one-out prefers for all targets."""
+    return ridge(fold, y, float(penalties(fold)[press(fold, y).sum(axis=1).argmin()]))
+
+
+def held_out_r2(folds: tuple[Fold, ...], y: Array, predict: Callable[[Fold, Array], Array]) -> Outcome:
     """Return 1 - squared error / squared deviation from the training mean, over all units and held-out stimuli."""
     error = deviation = 0.0
     for fold in folds:
@@ -97,7 +116,7 @@ def score_a_to_b(a: Layer, b: Layer) -> Outcome:
     for fold in a.folds:
         if fold.s[0] == 0:
             return Undefined("no unit of the predictor varies without one of the five folds")
-    return held_out_r2(a.folds, b.x, _ridge)
+    return held_out_r2(a.folds, b.x, _predicted)
 
 
 def score_b_to_a(a: Layer, b: Layer) -> Outcome:

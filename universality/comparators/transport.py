@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from universality.comparators.arrays import Array, Outcome, Undefined, scaled, standardised
 from universality.errors import MeasureError
@@ -21,9 +22,7 @@ from universality.errors import MeasureError
 def require() -> None:
     """Raise `MeasureError` where POT is not installed."""
     if find_spec("ot") is None:
-        raise MeasureError(
-            "soft matching needs the package POT, which is not installed; pip install 'universality[transport]'"
-        )
+        raise MeasureError("soft matching needs the package POT, which is not installed; pip install POT")
 
 
 def plan(cost: Array) -> Array | Undefined:
@@ -53,6 +52,22 @@ def prepare_layer(x: np.ndarray) -> Array:
 def correlation_plan(a: Array, b: Array) -> Array | Undefined:
     """Return the plan (p, q) with the largest transported correlation of two layers of standardised units."""
     return plan(np.maximum(1.0 - a.T @ b, 0.0))
+
+
+def shared_mass(r: Array) -> Array:
+    """Return how much of two units' mass the soft matching by correlations `r` (p, q) moves between them: (p, q).
+
+    0 to 1: the plan's masses times max(p, q), the largest that two units can share. 1 is a unit of the wider layer that goes
+    to one unit alone; for equal widths, a one-to-one match. The mean over all pairs is 1 / min(p, q), whatever the plan. NaN
+    where the problem was not solved.
+    """
+    if r.shape[0] == r.shape[1]:
+        # Then a permutation is a best plan (Birkhoff), and the assignment is found faster.
+        shared = np.zeros(r.shape)
+        shared[linear_sum_assignment(r, maximize=True)] = 1.0
+        return shared
+    best = plan(1.0 - r)
+    return np.full(r.shape, np.nan) if isinstance(best, Undefined) else np.clip(best * max(r.shape), 0.0, 1.0)
 
 
 def score_correlation(a: Array, b: Array) -> Outcome:

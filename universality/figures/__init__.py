@@ -75,7 +75,7 @@ def _matches(
     yield (
         f"matches_and_nulls__{stem}",
         f"Held-out correlation of matched {kind.noun} of {short(a)} and {short(b)} beside that of the same units with their best "
-        "partners in a random basis of B and in its untrained twin.",
+        "partners in a random basis of the other layer and in its untrained twin (of the two sides, the larger).",
         matches_and_nulls(correspondence, kind.noun),
     )
 
