@@ -20,7 +20,8 @@ and photographs are (standard deviation of the share over resamples of them, in 
 The two shares are combined by Newcombe's rule (1998, Stat. Med. 17, method 10), the photographs' error is added in
 quadrature. Of a mean over pairs: pairs that share a network are not independent, so networks are left out one at a time
 (jackknife; never too narrow on average, Efron and Stein 1981), and as all pairs see the same photographs, the error of the
-mean over resampled photographs is added. With fewer than `LEAST_MODELS` networks, or where one network is part of every
+mean over resampled photographs is added; the interval is never narrower than that of as many units as there are (networks
+that all share nothing agree perfectly, on little). With fewer than `LEAST_MODELS` networks, or where one network is part of every
 pair, there is no interval.
 """
 
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from scipy.stats import t as t_dist
 
+from universality import schema
 from universality.census import Census
 from universality.groups import SETTINGS, setting
 from universality.links import ANY_UNIT
@@ -49,15 +51,6 @@ BIN_DEG = 30.0
 EVERY_PAIR = "every pair"
 UNTRAINED = "untrained"
 KEY = ["seed", "rule", "model", "tap", "unit"]
-PAIR_COLUMNS = (
-    "feature", "family", "angle_deg", "model_a", "model_b", "seed", "group", "n_a", "n_b", "n_shared", "share",
-    "share_haar", "index", "index_low", "index_high", "photograph_sd",
-)  # fmt: skip
-MEAN_COLUMNS = (
-    "feature", "family", "angle_deg", "group", "n_pairs", "n_models", "n_disjoint", "n_units", "share", "share_haar",
-    "index", "index_low", "index_high", "n_pairs_untrained", "share_untrained", "index_untrained",
-    "index_untrained_low", "index_untrained_high", "note",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,9 +135,11 @@ def features(rows: pd.DataFrame, bin_deg: float = BIN_DEG) -> Iterator[tuple[str
         of_rule = (rows["rule"] == rule).to_numpy()
         yield rule, rule, np.nan, of_rule
         if rule != ANY_UNIT:
+            angles = rows["angle_deg"].to_numpy()[of_rule]
             for angle in np.arange(0.0, 360.0, bin_deg):
-                inside = np.mod(rows["angle_deg"].to_numpy() - angle + bin_deg / 2, 360.0) < bin_deg
-                yield f"{rule} {angle:g}°", rule, float(angle), of_rule & inside
+                inside = of_rule.copy()
+                inside[of_rule] = np.mod(angles - angle + bin_deg / 2, 360.0) < bin_deg
+                yield f"{rule} {angle:g}°", rule, float(angle), inside
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,9 @@ def by_pair(counted: Tally, cards: Mapping[str, ModelCard], bin_deg: float = BIN
                  "group": setting(cards[str(a)], cards[str(b)]), **row}
             )  # fmt: skip
             resampled.append(shares)
-    table = pd.DataFrame(answers, columns=list(PAIR_COLUMNS))
+    table = schema.as_table(
+        schema.INDEX_BY_PAIR, pd.DataFrame(answers, columns=schema.INDEX_BY_PAIR.names)
+    )
     return Pairs(table, np.array(resampled).reshape(len(table), counted.again.shape[1]))
 
 
@@ -261,7 +258,7 @@ def _means(pairs: Pairs, groups: Mapping[str, NDArray[np.bool_]]) -> pd.DataFram
             here = of_feature[chosen[of_feature.index]]
             if not here.empty:
                 rows.append({"feature": feature, **known, "group": group, **_mean_row(pairs, of_feature, here)})
-    return pd.DataFrame(rows, columns=list(MEAN_COLUMNS))
+    return schema.as_table(schema.INDEX_BY_GROUP, pd.DataFrame(rows, columns=schema.INDEX_BY_GROUP.names))
 
 
 def _mean_row(pairs: Pairs, of_feature: pd.DataFrame, here: pd.DataFrame) -> dict[str, object]:
@@ -270,7 +267,7 @@ def _mean_row(pairs: Pairs, of_feature: pd.DataFrame, here: pd.DataFrame) -> dic
     edges = nx.Graph(list(ids.itertuples(index=False, name=None)))
     row: dict[str, object] = {
         "n_pairs": len(here), "n_models": edges.number_of_nodes(), "n_disjoint": len(nx.max_weight_matching(edges, True)),
-        "n_units": int((here["n_a"] + here["n_b"]).sum()), "share": here["share"].mean(),
+        "n_units": _units(here), "share": here["share"].mean(),
         "share_haar": here["share_haar"].mean(), "index": here["index"].mean(), "index_low": low, "index_high": high,
         "note": "" if np.isfinite(low) else _why(edges),
     }  # fmt: skip
@@ -289,7 +286,16 @@ def _twin_columns(pairs: Pairs, of_feature: pd.DataFrame, ids: pd.DataFrame) -> 
 
 def _interval(pairs: Pairs, here: pd.DataFrame) -> tuple[float, float]:
     a, b = (here[name].to_numpy(object) for name in ("model_a", "model_b"))
-    return mean_interval(here["index"].to_numpy(np.float64), pairs.resampled[here.index], a, b)
+    low, high = mean_interval(here["index"].to_numpy(np.float64), pairs.resampled[here.index], a, b)
+    of_units = index_interval(float(here["share"].mean()), float(here["share_haar"].mean()), _units(here) / 2, 0.0)
+    # A NaN stays one: networks decide whether there is an interval.
+    return float(np.minimum(low, of_units[0])), float(np.maximum(high, of_units[1]))
+
+
+def _units(here: pd.DataFrame) -> int:
+    """Return how many different units of all networks carry the feature."""
+    sides = [here[["seed", f"model_{x}", f"n_{x}"]].set_axis(["seed", "model", "n"], axis=1) for x in "ab"]
+    return int(pd.concat(sides).drop_duplicates(["seed", "model"])["n"].sum())
 
 
 def _why(edges: nx.Graph) -> str:
