@@ -23,7 +23,7 @@ LEVELS = (
     ("census",),
     ("atlas", "index"),
     ("figures",),
-    ("report",),
+    ("report", "atlas_files"),
     ("jobs",),
     ("cli",),
 )

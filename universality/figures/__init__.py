@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from universality.detectors import FAMILIES, best_taps
-from universality.figures.atlas import atlas_figure
+from universality.figures.atlas import atlas_figure, data_driven_figure
+from universality.figures.index import index_by_feature_figure, index_by_group_figure
 from universality.figures.sheet import contact_sheet
 from universality.figures.similarity import group_comparison, similarity_heatmaps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, save, short, style, tap_label
@@ -21,7 +22,7 @@ from universality.figures.units import matched_pairs, matches_and_nulls, tuning_
 
 __all__ = [
     "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures",
-    "atlas_figure", "best_taps", "contact_sheet", "count",
+    "atlas_figure", "best_taps", "contact_sheet", "count", "data_driven_figure", "index_by_feature_figure", "index_by_group_figure",
     "group_comparison", "matched_pairs", "matches_and_nulls", "save", "short", "similarity_heatmaps", "style", "tap_label",
     "threshold_curves", "tuning_family",
 ]  # fmt: skip
