@@ -202,7 +202,9 @@ def _clique_table(
 def _places(counted: Census, family: str) -> dict[frozenset[Node], int]:
     """Return the row of every pair of trained units in the census."""
     edges = counted.edges
-    chosen = edges[(edges["seed"] == -1) & (edges["basis_a"] == -1) & (edges["basis_b"] == -1) & (edges["rule"] == family)]
+    chosen = edges[
+        (edges["seed"] == -1) & (edges["basis_a"] == -1) & (edges["basis_b"] == -1) & (edges["rule"] == family)
+    ]
     nodes = (list(zip(*(chosen[f"{n}_{x}"] for n in ("model", "tap", "unit")), strict=True)) for x in "ab")
     return {frozenset(pair): row for row, *pair in zip(chosen.index, *nodes, strict=True)}
 
@@ -227,7 +229,9 @@ def _graphs(counted: Census, rule: str) -> Iterator[tuple[str, pd.DataFrame, nx.
         chosen = (edges["seed"] == seed) & (edges["basis_a"] == basis) & (edges["basis_b"] == basis)
         units = counted.units[(counted.units["seed"] == seed) & (counted.units["basis"] == basis)]
         held: dict[Node, list[str]] = {}
-        for family, *node in units.loc[units["rule"] != ANY_UNIT, ["rule", "model", "tap", "unit"]].itertuples(index=False):
+        for family, *node in units.loc[units["rule"] != ANY_UNIT, ["rule", "model", "tap", "unit"]].itertuples(
+            index=False
+        ):
             held.setdefault((node[0], node[1], int(node[2])), []).append(family)
         yield networks, units, _graph(edges[chosen]), held
 

@@ -115,7 +115,8 @@ def _cliques(counts: pd.DataFrame) -> list[str]:
         trained, *nulls = (rows[rows["networks"] == name].iloc[0] for name in ("trained", "untrained", "haar"))
         stable = f" (mean stability {trained['stability']:.0%})" if trained["n_disjoint"] else ""
         beside = ", ".join(
-            f"{null['n_disjoint']:g} in {name}" for null, name in zip(nulls, ("untrained twins", "random bases"), strict=True)
+            f"{null['n_disjoint']:g} in {name}"
+            for null, name in zip(nulls, ("untrained twins", "random bases"), strict=True)
         )
         said.append(
             f"cliques of {trained['least_models']} models or more, {_noun(str(family))}: {trained['n_disjoint']:g} that share no "
@@ -127,10 +128,18 @@ def _cliques(counts: pd.DataFrame) -> list[str]:
 def _groups(means: pd.DataFrame) -> list[str]:
     said = []
     for row in means[means["angle_deg"].isna()].to_dict("records"):
-        interval = f"{row['index_low']:.3f} to {row['index_high']:.3f}" if not row["note"] else row["note"]
-        twins = f"untrained {row['index_untrained']:.3f}" if row["n_pairs_untrained"] else "untrained twins have no such unit"
+        interval = f"{_plain(row['index_low'])} to {_plain(row['index_high'])}" if not row["note"] else row["note"]
+        twins = (
+            f"untrained {_plain(row['index_untrained'])}"
+            if row["n_pairs_untrained"]
+            else "untrained twins have no such unit"
+        )
         said.append(
-            f"index, {_noun(str(row['family']))}, {row['group']} ({row['n_pairs']} pairs, {row['n_models']} models): "
-            f"{row['index']:.3f} ({interval}; share {row['share']:.3f}, in random bases {row['share_haar']:.3f}; {twins})"
+            f"index, {_noun(str(row['family']))}, {row['group']} ({row['n_pairs']} {'pair' if row['n_pairs'] == 1 else 'pairs'}, {row['n_models']} networks): "
+            f"{_plain(row['index'])} ({interval}; share {row['share']:.3f}, in random bases {row['share_haar']:.3f}; {twins})"
         )
     return said
+
+
+def _plain(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # no -0.000

@@ -178,9 +178,7 @@ def by_pair(counted: Tally, cards: Mapping[str, ModelCard], bin_deg: float = BIN
                  "group": setting(cards[str(a)], cards[str(b)]), **row}
             )  # fmt: skip
             resampled.append(shares)
-    table = schema.as_table(
-        schema.INDEX_BY_PAIR, pd.DataFrame(answers, columns=schema.INDEX_BY_PAIR.names)
-    )
+    table = schema.as_table(schema.INDEX_BY_PAIR, pd.DataFrame(answers, columns=schema.INDEX_BY_PAIR.names))
     return Pairs(table, np.array(resampled).reshape(len(table), counted.again.shape[1]))
 
 
@@ -276,7 +274,9 @@ def _mean_row(pairs: Pairs, of_feature: pd.DataFrame, here: pd.DataFrame) -> dic
 
 def _twin_columns(pairs: Pairs, of_feature: pd.DataFrame, ids: pd.DataFrame) -> dict[str, object]:
     wanted = pd.MultiIndex.from_frame(ids)
-    twins = of_feature[(of_feature["seed"] >= 0) & pd.MultiIndex.from_frame(of_feature[["model_a", "model_b"]]).isin(wanted)]
+    twins = of_feature[
+        (of_feature["seed"] >= 0) & pd.MultiIndex.from_frame(of_feature[["model_a", "model_b"]]).isin(wanted)
+    ]
     low, high = _interval(pairs, twins) if len(twins) else (np.nan, np.nan)
     return {
         "n_pairs_untrained": len(twins), "share_untrained": twins["share"].mean(),

@@ -124,7 +124,7 @@ def candidates(r: Array, rule: str, a: Marks, b: Marks) -> Indices:
     if rule != ANY_UNIT:
         apart = np.abs(circular_difference(a.angle_deg[i], b.angle_deg[j]))
         wanted &= apart <= evidence.NEAR_DEG
-    return pairs[wanted]
+    return np.asarray(pairs[wanted])
 
 
 def best_of(rule: str) -> int:

@@ -315,7 +315,13 @@ UNITS = Table(
 TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES, UNITS)}
 
 _FEATURE = (
-    Column("feature", "string", "1", "name", "a family, a family and the middle of a bin of orientation, any_unit, or a clique"),
+    Column(
+        "feature",
+        "string",
+        "1",
+        "name",
+        "a family, a family and the middle of a bin of orientation, any_unit, or a clique",
+    ),
     Column(
         "family",
         "string",
@@ -333,9 +339,19 @@ ATLAS = Table(
         *_FEATURE,
         Column("model", "string", "1", "card id", "network"),
         Column(
-            "tap", "string", "1", "tap name", "its tap with the most detectors; data-driven: that of the unit; empty for none"
+            "tap",
+            "string",
+            "1",
+            "tap name",
+            "its tap with the most detectors; data-driven: that of the unit; empty for none",
         ),
-        Column("n_units", "int", "units", ">= 0", "detectors in the bin; data-driven: 1 where the model has a unit in the clique"),
+        Column(
+            "n_units",
+            "int",
+            "units",
+            ">= 0",
+            "detectors in the bin; data-driven: 1 where the model has a unit in the clique",
+        ),
         Column(
             "n_untrained",
             "float",
@@ -347,7 +363,13 @@ ATLAS = Table(
         Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation"),
         Column("r1", "float", "1", "0 to 1", "its first-harmonic selectivity"),
         Column("peak_sigma", "float", "sigma", ">= 0", "its peak"),
-        Column("links", "int", "networks", ">= 0", "other networks in which it has a partner: same_feature, or in its clique"),
+        Column(
+            "links",
+            "int",
+            "networks",
+            ">= 0",
+            "other networks in which it has a partner: same_feature, or in its clique",
+        ),
         Column("linked", "string", "1", "card ids", "their names"),
         Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with these partners"),
         Column("stability", "float", "1", "0 to 1", "data-driven: stability of the clique, see cliques"),
@@ -367,7 +389,9 @@ CLIQUES = Table(
         Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation; NaN for data-driven"),
         Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with the others of the clique"),
         Column("least_r", "float", "1", "-1 to 1", "held-out correlation of the clique's weakest pair"),
-        Column("least_excess_low", "float", "1", "-2 to 2", "least lower end of the excess over random bases of its pairs"),
+        Column(
+            "least_excess_low", "float", "1", "-2 to 2", "least lower end of the excess over random bases of its pairs"
+        ),
         Column(
             "stability",
             "float",
@@ -383,8 +407,20 @@ CLIQUE_COUNTS = Table(
     "clique_counts",
     "one kind of cliques in one kind of networks: trained, untrained twins, random bases; found by one rule in all",
     (
-        Column("family", "string", "1", "family | any_unit | data-driven", "as in the table atlas; any_unit: all cliques of units"),
-        Column("networks", "string", "1", "trained | untrained | haar", "untrained: twins of one seed; haar: every layer in a random basis"),
+        Column(
+            "family",
+            "string",
+            "1",
+            "family | any_unit | data-driven",
+            "as in the table atlas; any_unit: all cliques of units",
+        ),
+        Column(
+            "networks",
+            "string",
+            "1",
+            "trained | untrained | haar",
+            "untrained: twins of one seed; haar: every layer in a random basis",
+        ),
         Column("replicates", "int", "1", ">= 1", "seeds of twins, or random bases, that the means are over"),
         Column("least_models", "int", "networks", ">= 2", "smallest number of networks of a clique"),
         Column("n_units", "float", "units", ">= 0", "units that the rule is about (mean)"),
@@ -397,8 +433,16 @@ CLIQUE_COUNTS = Table(
 )
 
 _SHARES = (
-    Column("share", "float", "1", "0 to 1", "share of the feature's units of both networks that have a partner in the other"),
-    Column("share_haar", "float", "1", "0 to 1", "the same share with the other network's layers in random bases (mean)"),
+    Column(
+        "share",
+        "float",
+        "1",
+        "0 to 1",
+        "share of the feature's units of both networks that have a partner in the other",
+    ),
+    Column(
+        "share_haar", "float", "1", "0 to 1", "the same share with the other network's layers in random bases (mean)"
+    ),
     Column("index", "float", "1", "-1 to 1", "index of universality: share - share_haar"),
     Column("index_low", "float", "1", "-1 to 1", "lower end of its 95 % interval, see index.py; NaN: see note"),
     Column("index_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),
@@ -429,13 +473,29 @@ def _means(name: str, row: str) -> Table:
         (
             *_FEATURE,
             Column("group", "string", "1", "name in groups.SETTINGS | every pair | untrained", "which pairs"),
-            Column("n_pairs", "int", "pairs", ">= 1", "pairs of networks of which one at least has a unit of the feature"),
+            Column(
+                "n_pairs", "int", "pairs", ">= 1", "pairs of networks of which one at least has a unit of the feature"
+            ),
             Column("n_models", "int", "networks", ">= 2", "networks of these pairs: so many are independent at most"),
-            Column("n_disjoint", "int", "pairs", ">= 1", "pairs of which no two share a network: so many are independent"),
+            Column(
+                "n_disjoint", "int", "pairs", ">= 1", "pairs of which no two share a network: so many are independent"
+            ),
             Column("n_units", "int", "units", ">= 1", "different units of all networks that carry the feature"),
             *_SHARES,
-            Column("n_pairs_untrained", "int", "pairs", ">= 0", "pairs of the same networks' untrained twins that have such a unit"),
-            Column("share_untrained", "float", "1", "0 to 1", "share of the twins; NaN where none of their units carries the feature"),
+            Column(
+                "n_pairs_untrained",
+                "int",
+                "pairs",
+                ">= 0",
+                "pairs of the same networks' untrained twins that have such a unit",
+            ),
+            Column(
+                "share_untrained",
+                "float",
+                "1",
+                "0 to 1",
+                "share of the twins; NaN where none of their units carries the feature",
+            ),
             Column("index_untrained", "float", "1", "-1 to 1", "index of the twins"),
             Column("index_untrained_low", "float", "1", "-1 to 1", "lower end of its 95 % interval"),
             Column("index_untrained_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),

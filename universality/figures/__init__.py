@@ -21,10 +21,29 @@ from universality.figures.thresholds import threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
 
 __all__ = [
-    "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures",
-    "atlas_figure", "best_taps", "contact_sheet", "count", "data_driven_figure", "index_by_feature_figure", "index_by_group_figure",
-    "group_comparison", "matched_pairs", "matches_and_nulls", "save", "short", "similarity_heatmaps", "style", "tap_label",
-    "threshold_curves", "tuning_family",
+    "DOUBLE_MM",
+    "HAAR",
+    "MM",
+    "TRAINED",
+    "UNTRAINED",
+    "all_figures",
+    "atlas_figure",
+    "best_taps",
+    "contact_sheet",
+    "count",
+    "data_driven_figure",
+    "group_comparison",
+    "index_by_feature_figure",
+    "index_by_group_figure",
+    "matched_pairs",
+    "matches_and_nulls",
+    "save",
+    "short",
+    "similarity_heatmaps",
+    "style",
+    "tap_label",
+    "threshold_curves",
+    "tuning_family",
 ]  # fmt: skip
 
 

@@ -35,9 +35,9 @@ def atlas_figure(atlas: pd.DataFrame, units: pd.DataFrame, noun: str) -> Figure:
                     f"{short(model)}\n{cell['tap'].removesuffix('.bn2')}", rotation=0, ha="right", va="center"
                 )
         figure.suptitle(
-            f"{noun} by preferred orientation: tuning curve (0 to 360°, its peak at full height) of one unit per cell; below, other "
-            "models with the same feature / units here.\nFilled: at least one other model has it. – : no unit. Untrained twins hold "
-            f"{atlas['n_untrained'].sum():.2g} units in all {len(atlas)} cells, the trained models {atlas['n_units'].sum()}.",
+            f"{noun} by preferred orientation: tuning curve (0 to 360°, peak at full height) of one unit per cell;\n"
+            "below, other models with the same feature / units here. Filled: at least one other model has it. – : no unit.\n"
+            f"Units in all cells: {atlas['n_units'].sum()} in trained models, {atlas['n_untrained'].sum():.2g} in untrained twins.",
             fontsize=6.5,
         )
     return figure
@@ -58,7 +58,11 @@ def data_driven_figure(
         So many cliques are drawn, in the order of the table.
     """
     features, models = list(dict.fromkeys(rows["feature"]))[:most], list(dict.fromkeys(rows["model"]))
-    held = [name for name in models if (rows.loc[rows["feature"].isin(features) & (rows["model"] == name), "unit"] >= 0).any()]
+    held = [
+        name
+        for name in models
+        if (rows.loc[rows["feature"].isin(features) & (rows["model"] == name), "unit"] >= 0).any()
+    ]
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, (12 + 17 * len(features)) * MM), layout="constrained")
         axes = figure.subplots(len(features), len(held), squeeze=False)
@@ -70,7 +74,9 @@ def data_driven_figure(
                 ax.set_title(short(model).replace("-", "\n"), fontsize=5)
             if column == 0:
                 of_feature = rows[(rows["feature"] == feature) & (rows["unit"] >= 0)].iloc[0]
-                ax.set_ylabel(f"{feature}\nstability {of_feature['stability']:.0%}", rotation=0, ha="right", va="center")
+                ax.set_ylabel(
+                    f"{feature}\nstability {of_feature['stability']:.0%}", rotation=0, ha="right", va="center"
+                )
             _draw_images(ax, cell, images)
         figure.suptitle(
             "Units of several models that are mutual nearest neighbours round every cycle and belong to no known family: the "
@@ -86,7 +92,9 @@ def _draw_images(ax: Axes, cell: pd.Series, images: dict[tuple[str, str, int], N
         return
     shown = images[str(cell["model"]), str(cell["tap"]), int(cell["unit"])]
     ax.imshow(np.moveaxis(np.concatenate(list(shown), axis=-1), 0, 2), vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xlabel(f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=4.5)
+    ax.set_xlabel(
+        f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=4.5
+    )
 
 
 def _draw_cell(ax: Axes, cell: pd.Series, units: pd.DataFrame, colour: tuple[float, float, float]) -> None:

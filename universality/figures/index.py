@@ -32,17 +32,21 @@ def index_by_group_figure(by_pair: pd.DataFrame, by_group: pd.DataFrame, nouns: 
         axes = figure.subplots(1, len(nouns), squeeze=False, sharey=True)[0]
         for ax, (family, noun) in zip(axes, nouns.items(), strict=True):
             _panel(ax, pairs[pairs["family"] == family], means[means["family"] == family], groups)
-            ax.set(title=noun, xlabel="index (share of units shared, less that in random bases)")
-        names = [f"{g}\n({_of(counts, g, 'n_pairs')} pairs, {_of(counts, g, 'n_models')} networks)" for g in groups]
+            ax.set_title(noun)
+        names = [f"{group}\n({_size(counts.loc[group])})" for group in groups]
         axes[0].set(yticks=range(len(groups)), yticklabels=names, ylabel="what differs between the networks")
         axes[0].invert_yaxis()
+        figure.supxlabel(
+            "index of universality (share of units that are shared, less that in random bases)", fontsize=6
+        )
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
 
 
-def _of(counts: pd.DataFrame, group: str, column: str) -> int:
-    return int(counts.loc[group, column])
+def _size(counts: pd.Series) -> str:
+    pairs = int(counts["n_pairs"])
+    return f"{pairs} {'pair' if pairs == 1 else 'pairs'}, {int(counts['n_models'])} networks"
 
 
 def _panel(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, groups: list[str]) -> None:
@@ -51,10 +55,17 @@ def _panel(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, groups: list[str]
         chosen = pairs[(pairs["seed"] >= 0) == (column == "index_untrained")]
         place = np.array([groups.index(name) for name in chosen["group"]], dtype=np.float64) + offset
         ax.plot(
-            chosen["index"], place, "o", color=colour, markersize=2, alpha=0.4, markeredgewidth=0, label=f"{label}: a pair"
+            chosen["index"],
+            place,
+            "o",
+            color=colour,
+            markersize=2,
+            alpha=0.4,
+            markeredgewidth=0,
+            label=f"{label}: a pair",
         )
         height = np.array([groups.index(name) for name in means["group"]], dtype=np.float64) + offset
-        _with_intervals(ax, means, column, height, colour, f"{label}: mean, 95 % interval")
+        _with_intervals(ax, means, column, height, colour, f"{label}: mean, 95 % interval (open: none)")
 
 
 def _with_intervals(
@@ -64,11 +75,13 @@ def _with_intervals(
     value = rows[column].to_numpy(np.float64)
     ends = np.abs(np.stack([rows[f"{column}_{end}"].to_numpy(np.float64) for end in ("low", "high")]) - value)
     known = np.isfinite(ends).all(axis=0)
-    look = {"fmt": "D", "color": colour, "markersize": 3.5, "elinewidth": 1.0, "capsize": 1.5}
     for chosen, fill, name in ((known, colour, label), (~known, "white", "_")):
         errors = ends[:, chosen] if fill == colour else None
-        x, y, kind = (value[chosen], height[chosen], "xerr") if not upright else (height[chosen], value[chosen], "yerr")
-        ax.errorbar(x, y, **{kind: errors}, **look, markerfacecolor=fill, label=name)
+        x, y = (height[chosen], value[chosen]) if upright else (value[chosen], height[chosen])
+        ax.errorbar(
+            x, y, xerr=None if upright else errors, yerr=errors if upright else None, fmt="D", color=colour, markersize=3.5,
+            elinewidth=1.0, capsize=1.5, markerfacecolor=fill, label=name,
+        )  # fmt: skip
 
 
 def index_by_feature_figure(by_feature: pd.DataFrame, nouns: dict[str, str]) -> Figure:
@@ -81,15 +94,25 @@ def index_by_feature_figure(by_feature: pd.DataFrame, nouns: dict[str, str]) -> 
         figure = Figure(figsize=(DOUBLE_MM * MM, 55 * MM), layout="constrained")
         axes = figure.subplots(1, max(len(families), 1), squeeze=False, sharey=True)[0]
         for ax, family in zip(axes, families, strict=False):
-            rows = by_feature[(by_feature["family"] == family) & by_feature["angle_deg"].notna()].sort_values("angle_deg")
+            rows = by_feature[(by_feature["family"] == family) & by_feature["angle_deg"].notna()].sort_values(
+                "angle_deg"
+            )
             whole = by_feature[(by_feature["family"] == family) & by_feature["angle_deg"].isna()].iloc[0]
             ax.axhline(0.0, color="0.6", linewidth=0.5, linestyle=":", label="as in random bases")
             ax.axhline(whole["index"], color=TRAINED, linewidth=0.6, linestyle="--", label="all orientations")
             _with_intervals(
-                ax, rows, "index", rows["angle_deg"].to_numpy(), TRAINED, "mean over all pairs, 95 % interval", upright=True
+                ax,
+                rows,
+                "index",
+                rows["angle_deg"].to_numpy(),
+                TRAINED,
+                "mean over all pairs, 95 % interval",
+                upright=True,
             )
             for angle, units in zip(rows["angle_deg"], rows["n_units"], strict=True):
-                ax.annotate(str(units), (angle, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=5)
+                ax.annotate(
+                    str(units), (angle, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=5
+                )
             ax.set_title(f"{nouns[family]} (units in the zoo above)", pad=9)
             ax.set(xlabel="preferred orientation (degrees)", xticks=np.arange(0, 360, 60), xlim=(-20, 350))
         axes[0].set_ylabel("index of universality")
