@@ -29,6 +29,7 @@ benchmark: $(VENV)/.demo
 	$(BIN)/python tests/benchmarks/extraction_speed.py
 	$(BIN)/python tests/benchmarks/all_pairs_speed.py
 	$(BIN)/python tests/benchmarks/all_pairs_growth.py
+	$(BIN)/python tests/benchmarks/zoo_growth.py
 
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
