@@ -256,7 +256,7 @@ def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch
     assert ended.value.code in (0, None)
     said = capsys.readouterr().out
     assert "bins of orientation are held" in said
-    assert "no interval: 2 networks" in said
+    assert "no interval: two networks" in said
     written = {path.name for path in (tmp_path / "atlas").iterdir()}
     assert {f"{name}.{suffix}" for name in schema.ATLAS_TABLES for suffix in ("csv", "parquet")} <= written
     assert {"atlas__curve.png", "index_by_group.png", "index_by_feature.pdf"} <= written

@@ -116,13 +116,17 @@ def test_jackknife_of_a_sum_of_two_models_effects_is_exact():
     assert jackknife(effects[i] + effects[j], names[i], names[j]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_jackknife_refuses_few_networks_and_a_hub():
-    names = np.array(["m/a", "m/b", "m/c", "m/d"], dtype=object)
-    i, j = np.triu_indices(3, 1)
-    assert np.isnan(jackknife(np.arange(3.0), names[i], names[j]))
-    hub = np.zeros(3, dtype=int)
-    assert np.isnan(jackknife(np.arange(3.0), names[hub], names[1:]))
-    assert np.isfinite(jackknife(np.arange(2.0), names[[0, 2]], names[[1, 3]]))
+@pytest.mark.parametrize(
+    ("pairs", "enough"),
+    [
+        ("ab", False), ("ab ac bc", False), ("ab ac ad", False), ("ab cd", False), ("ab cd ef", True),
+        ("ab ac ad bc bd cd", True), ("ac ad ae bc bd be", False), ("ab bc cd de ea", True),
+    ],
+)  # fmt: skip
+def test_interval_that_would_rest_on_two_networks_is_refused(pairs, enough):
+    a, b = (np.array([pair[side] for pair in pairs.split()], dtype=object) for side in (0, 1))
+    error = jackknife(np.arange(len(a), dtype=float), a, b)
+    assert np.isfinite(error) == enough
 
 
 @pytest.mark.parametrize("kind", ["complete", "disjoint"])
@@ -185,9 +189,9 @@ def test_too_few_networks_get_no_interval_and_a_reason():
     table = pairs_of(dict.fromkeys(itertools.combinations(POCKET[:3], 2), 0.2))
     row = by_feature(Pairs(table, np.zeros((3, 10)))).iloc[0]
     assert np.isnan(row[["index_low", "index_high"]].astype(float)).all()
-    assert row["note"] == "no interval: 3 networks, fewer than 4"
+    assert row["note"] == index.FEW
     hub = pairs_of({(POCKET[0], other): 0.2 for other in POCKET[1:5]})
-    assert by_feature(Pairs(hub, np.zeros((4, 10))))["note"].iloc[0] == "no interval: one network is part of every pair"
+    assert by_feature(Pairs(hub, np.zeros((4, 10))))["note"].iloc[0] == index.FEW
 
 
 def test_networks_that_agree_on_nothing_are_no_surer_than_their_units():

@@ -21,12 +21,13 @@ The two shares are combined by Newcombe's rule (1998, Stat. Med. 17, method 10),
 quadrature. Of a mean over pairs: pairs that share a network are not independent, so networks are left out one at a time
 (jackknife; never too narrow on average, Efron and Stein 1981), and as all pairs see the same photographs, the error of the
 mean over resampled photographs is added; the interval is never narrower than that of as many units as there are (networks
-that all share nothing agree perfectly, on little). With fewer than `LEAST_MODELS` networks, or where one network is part of every
-pair, there is no interval.
+that all share nothing agree perfectly, on little). Where two networks are together part of every pair (three networks, two
+disjoint pairs, two networks against all others), there is no interval: it would rest on two.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ from universality.spec import ModelCard
 Array = NDArray[np.float64]
 
 Z95 = 1.959963984540054
-LEAST_MODELS = 4
+FEW = "no interval: two networks are together part of every pair"
 BIN_DEG = 30.0
 EVERY_PAIR = "every pair"
 UNTRAINED = "untrained"
@@ -196,7 +197,7 @@ def _pair_row(units: pd.DataFrame, shares: Array, forth: NDArray[np.bool_]) -> d
 def jackknife(values: Array, model_a: NDArray[np.object_], model_b: NDArray[np.object_]) -> float:
     """Return the standard error of a mean over pairs of networks, from leaving out one network at a time.
 
-    NaN for fewer than `LEAST_MODELS` networks, or where leaving one out leaves no pair.
+    NaN where two networks are together part of every pair: it would rest on two.
 
     Parameters
     ----------
@@ -204,10 +205,8 @@ def jackknife(values: Array, model_a: NDArray[np.object_], model_b: NDArray[np.o
     model_a, model_b : (pair,) names
     """
     models = np.unique(np.concatenate([model_a, model_b]).astype(str))
-    if len(models) < LEAST_MODELS:
-        return float("nan")
     without = [(model_a != model) & (model_b != model) for model in models]
-    if not all(rest.any() for rest in without):
+    if any(not (x & y).any() for x, y in itertools.combinations_with_replacement(without, 2)):
         return float("nan")
     left = np.array([values[rest].mean() for rest in without])
     n = len(models)
@@ -267,7 +266,7 @@ def _mean_row(pairs: Pairs, of_feature: pd.DataFrame, here: pd.DataFrame) -> dic
         "n_pairs": len(here), "n_models": edges.number_of_nodes(), "n_disjoint": len(nx.max_weight_matching(edges, True)),
         "n_units": _units(here), "share": here["share"].mean(),
         "share_haar": here["share_haar"].mean(), "index": here["index"].mean(), "index_low": low, "index_high": high,
-        "note": "" if np.isfinite(low) else _why(edges),
+        "note": "" if np.isfinite(low) else FEW,
     }  # fmt: skip
     return row | _twin_columns(pairs, of_feature, ids)
 
@@ -296,9 +295,3 @@ def _units(here: pd.DataFrame) -> int:
     """Return how many different units of all networks carry the feature."""
     sides = [here[["seed", f"model_{x}", f"n_{x}"]].set_axis(["seed", "model", "n"], axis=1) for x in "ab"]
     return int(pd.concat(sides).drop_duplicates(["seed", "model"])["n"].sum())
-
-
-def _why(edges: nx.Graph) -> str:
-    if edges.number_of_nodes() < LEAST_MODELS:
-        return f"no interval: {edges.number_of_nodes()} networks, fewer than {LEAST_MODELS}"
-    return "no interval: one network is part of every pair"
