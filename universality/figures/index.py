@@ -36,11 +36,11 @@ def index_by_group_figure(by_pair: pd.DataFrame, by_group: pd.DataFrame, nouns: 
         names = [f"{group}\n({_size(counts.loc[group])})" for group in groups]
         axes[0].set(yticks=range(len(groups)), yticklabels=names, ylabel="what differs between the networks")
         axes[0].invert_yaxis()
-        figure.supxlabel(
-            "index of universality (share of units that are shared, less that in random bases)", fontsize=6
+        axes[len(axes) // 2].set_xlabel(
+            "index of universality: share of units that are shared, less that in random bases"
         )
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -53,6 +53,9 @@ def _panel(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, groups: list[str]
     ax.axvline(0.0, color="0.6", linewidth=0.5, linestyle=":", label="as in random bases")
     for column, colour, label, offset in _STATES:
         chosen = pairs[(pairs["seed"] >= 0) == (column == "index_untrained")]
+        if chosen.empty:
+            ax.text(0.98, 0.02, f"{label}: no such unit", transform=ax.transAxes, ha="right", color=colour, fontsize=5)
+            continue
         place = np.array([groups.index(name) for name in chosen["group"]], dtype=np.float64) + offset
         ax.plot(
             chosen["index"],
