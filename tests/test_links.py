@@ -94,14 +94,15 @@ def test_a_basis_is_no_null_of_itself(halves):
 
 def test_rematching_is_matching_the_resampled_rows(halves):
     fold, resampling = halves
-    a, b = latents(7, 1, 300), latents(9, 2, 300)
+    # Rare large answers: lengths of the columns differ much from resample to resample.
+    a, b = latents(7, 1, 300) ** 3, latents(9, 2, 300) ** 3
     b[:, :5] += a[:, :5]
     x, y = view(a, fold), view(b, fold)
     every = np.array([(i, j) for i in range(7) for j in range(9)])
     rule = np.where(np.arange(63) % 2 == 0, ANY_UNIT, "curve")
     links = Links(rule, every, np.zeros(63), np.zeros(63), np.zeros(63), np.zeros((120, 63), dtype=bool))
     again = rematched(x, y, links, resampling)
-    for place in (0, 7, 50):
+    for place in range(0, 120, 4):
         rows = np.repeat(np.arange(150), resampling.decide_weights[place].astype(int))
         r = np.corrcoef(x.decide[rows].T, y.decide[rows].T)[:7, 7:]
         for (i, j), kind, got in zip(every, rule, again[place], strict=True):
