@@ -34,6 +34,7 @@ benchmark: $(VENV)/.demo
 	$(BIN)/python tests/benchmarks/all_pairs_speed.py
 	$(BIN)/python tests/benchmarks/all_pairs_growth.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/truth.py
+	$(BIN)/python tests/benchmarks/zoo_growth.py
 
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

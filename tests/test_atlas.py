@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from zoos import latents, layer, zoo
 
-from universality import figures
-from universality.atlas import ATLAS_COLUMNS, CLIQUE_COLUMNS, atlas, cliques
+from universality import figures, schema
+from universality.atlas import atlas, clique_counts, cliques, data_driven, data_driven_rows
+from universality.census import Census, count_links, joined
 from universality.errors import RunError
 
 MODELS = ("m/a", "m/b", "m/c", "m/d")
@@ -64,7 +66,7 @@ def cell(table, model, angle):
 
 def test_every_model_has_every_bin_once():
     table = atlas(run_of([]))
-    assert list(table.columns) == list(ATLAS_COLUMNS)
+    assert list(table.columns) == schema.ATLAS.names
     assert len(table) == 4 * 12
     assert not table.duplicated(["family", "model", "angle_deg"]).any()
     assert set(table["tap"]) == {"t"}  # the tap with the most detectors
@@ -110,7 +112,7 @@ TRIANGLE = [pair("m/a", "m/b", 0, 0, r=0.7), pair("m/b", "m/c", 0, 2, r=0.5), pa
 
 def test_clique_needs_every_pair():
     found = cliques(run_of(TRIANGLE))
-    assert list(found.columns) == list(CLIQUE_COLUMNS)
+    assert list(found.columns) == schema.CLIQUES.names
     assert list(zip(found["model"], found["unit"], strict=True)) == [("m/a", 0), ("m/b", 0), ("m/c", 2)]
     assert set(found["n_models"]) == {3}
     assert set(found["least_r"]) == {0.5}
@@ -155,6 +157,96 @@ def test_picture_fills_linked_cells_and_states_their_counts():
     assert not axes[0, 1].get_lines()
 
 
+def census_of(pairs, rematched):
+    edges = pd.DataFrame(pairs).rename(columns={"r_natural": "r", "family": "rule"})
+    edges = edges.assign(seed=-1, basis_a=-1, basis_b=-1, excess=0.2, linked=True)
+    rows = [
+        {"seed": -1, "basis": -1, "model": m, "tap": "t", "unit": 0, "rule": "curve", "angle_deg": 0.0} for m in MODELS
+    ]
+    return Census(pd.DataFrame(rows), edges, np.array(rematched), np.array(rematched))
+
+
+def test_stability_is_the_share_of_resamples_in_which_every_pair_is_matched_again():
+    again = [[True, True, True, False], [True, False, True, True], [True, True, True, True]]
+    found = cliques(run_of(TRIANGLE), counted=census_of(TRIANGLE, again))
+    assert set(found["stability"]) == {0.5}
+    assert cliques(run_of(TRIANGLE))["stability"].isna().all()
+    unknown = census_of(TRIANGLE[:2], again[:2])  # the census lacks one of the pairs
+    assert cliques(run_of(TRIANGLE), counted=unknown)["stability"].isna().all()
+
+
+def test_unit_of_a_clique_states_its_mean_correlation_with_the_others():
+    found = cliques(run_of(TRIANGLE)).set_index("model")["mean_r"]
+    assert found.to_dict() == pytest.approx({"m/a": 0.65, "m/b": 0.6, "m/c": 0.55})
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Four networks that share six units, beside twins that share none."""
+    layers, places = zoo(MODELS, units=20, shared=6, noise=0.15)
+    pairs = [(a, b) for k, a in enumerate(MODELS) for b in MODELS[k + 1 :]]
+    twins = [layer(model, latents(20, [9, k]), seed=0) for k, model in enumerate(MODELS)]
+    return joined([count_links(layers, pairs, (), resamples=60), count_links(twins, pairs, (), resamples=60)]), places
+
+
+def test_planted_units_are_cliques_and_nulls_hold_none(planted):
+    counted, places = planted
+    found = data_driven(counted)
+    assert found.groupby("clique").size().tolist() == [4] * 6
+    got = {tuple(rows.set_index("model").loc[list(MODELS), "unit"]) for _, rows in found.groupby("clique")}
+    assert got == set(zip(*(places[model].tolist() for model in MODELS), strict=True))
+    assert (found["stability"] > 0.95).all()
+    counts = clique_counts(counted).set_index(["family", "networks"])
+    assert counts.loc[("data-driven", "trained"), ["n_cliques", "n_disjoint", "n_stable", "largest"]].tolist() == [
+        6,
+        6,
+        6,
+        4,
+    ]
+    assert counts.loc[("data-driven", "untrained"), "replicates"] == 1
+    assert counts.loc[("data-driven", "haar"), "replicates"] == 3
+    assert (counts.loc[[("data-driven", "untrained"), ("data-driven", "haar")], "n_cliques"] == 0).all()
+    assert counts.loc[("any_unit", "trained"), "n_units"] == 80
+
+
+def test_detectors_are_in_no_data_driven_clique(planted):
+    counted, places = planted
+    detector = pd.DataFrame(
+        [
+            {
+                "seed": -1,
+                "basis": -1,
+                "model": "m/b",
+                "tap": "t",
+                "unit": places["m/b"][2],
+                "rule": "curve",
+                "angle_deg": 3.0,
+            }
+        ]
+    )
+    marked = Census(
+        pd.concat([counted.units, detector], ignore_index=True), counted.edges, counted.rematched, counted.kept
+    )
+    assert data_driven(marked)["clique"].nunique() == 5
+    counts = clique_counts(marked).set_index(["family", "networks"])["n_cliques"]
+    assert (counts["data-driven", "trained"], counts["any_unit", "trained"]) == (5, 6)
+
+
+def test_atlas_has_a_row_for_every_data_driven_clique_and_model(planted):
+    counted, _ = planted
+    rows = data_driven_rows(data_driven(counted), clique_counts(counted), [*MODELS, "m/e"])
+    assert len(rows) == 6 * 5
+    assert (rows.loc[rows["model"] == "m/e", "unit"] == -1).all()
+    assert (rows.loc[rows["model"] != "m/e", "links"] == 3).all()
+    assert (rows["n_untrained"] == 0).all()
+    images = {
+        key: np.zeros((2, 3, 4, 4), np.float32)
+        for key in rows[["model", "tap", "unit"]].itertuples(index=False, name=None)
+    }
+    figure = figures.data_driven_figure(rows, images)
+    assert len(figure.axes) == 6 * 4  # a model without any gets no column
+
+
 def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch):
     from universality import cli
 
@@ -162,5 +254,11 @@ def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code in (0, None)
-    assert "bins of orientation are held" in capsys.readouterr().out
-    assert {"atlas.csv", "cliques.csv", "atlas__curve.png"} <= {path.name for path in (tmp_path / "atlas").iterdir()}
+    said = capsys.readouterr().out
+    assert "bins of orientation are held" in said
+    assert "no interval: two networks" in said
+    written = {path.name for path in (tmp_path / "atlas").iterdir()}
+    assert {f"{name}.{suffix}" for name in schema.ATLAS_TABLES for suffix in ("csv", "parquet")} <= written
+    assert {"atlas__curve.png", "index_by_group.png", "index_by_feature.pdf"} <= written
+    for name, table in schema.ATLAS_TABLES.items():
+        assert list(pd.read_parquet(tmp_path / "atlas" / f"{name}.parquet").columns) == table.names

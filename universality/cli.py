@@ -438,7 +438,7 @@ def atlas_command(
         str | None, typer.Option("--unit", help="Find this unit in every other model.", metavar="MODEL:TAP:INDEX")
     ] = None,
 ) -> None:
-    """Write the atlas of a run: which feature each model holds, and cliques of units that are one feature in several models.
+    """Write the atlas of a run: its features, cliques of units that are one feature in several models, index of universality.
 
     With --unit, print where that unit's best partners are in the other models, with their evidence, instead.
 
@@ -447,37 +447,13 @@ def atlas_command(
     if unit is not None:
         _print_trace(run_path, unit)
         return
-    from universality.atlas import atlas, cliques
-    from universality.detectors import FAMILIES
-    from universality.figures import atlas_figure, save
+    from universality.atlas_files import findings, write_atlas
     from universality.runs import open_run
 
-    run = open_run(run_path)
-    folder = out or run_path / "atlas"
-    table, found = atlas(run), cliques(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "atlas.csv", folder / "cliques.csv"]
-    table.to_csv(files[0], index=False)
-    found.to_csv(files[1], index=False)
-    for family in dict.fromkeys(table["family"]):
-        units = run.units[run.units["family"] == family]
-        kind = FAMILIES[family]
-        figure = atlas_figure(
-            table[table["family"] == family], units, kind.noun, period_deg=kind.period_deg, angle=kind.angle
-        )
-        files += save(figure, folder / f"atlas__{family}")
+    files, tables = write_atlas(open_run(run_path), out or run_path / "atlas")
     console = _stdout()
-    for family, rows in table.groupby("family", sort=False):
-        held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
-        console.print(
-            f"{FAMILIES[str(family)].noun}: {int((held == rows['model'].nunique()).sum())} of {rows['angle_deg'].nunique()} bins "
-            f"of {FAMILIES[str(family)].angle} are held by every one of {rows['model'].nunique()} models, untrained twins hold "
-            f"{rows['n_untrained'].sum():g} units in all; {found.loc[found['family'] == family, 'clique'].nunique()} cliques of "
-            "three models or more",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    for file in files:
-        console.print(escape(str(file)), highlight=False, soft_wrap=True)
+    for line in [*findings(tables), *map(str, files)]:
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _print_trace(run_path: Path, unit: str) -> None:

@@ -11,6 +11,11 @@ from universality.spec import ModelCard
 
 GROUPS = ("seed", "architecture", "task", "diet", "several of these", "training set")
 """What differs between the networks of a pair; `training set` where the project did not train one of them."""
+SETTINGS = (
+    "seed", "architecture, same seed", "architecture and seed", "task", "diet", "several of these", "training set",
+)  # fmt: skip
+"""`GROUPS`, with networks of another architecture that were trained from the same seed (the same images in the same order)
+apart from those that were not."""
 COLUMNS = ("value", "value_untrained", "value_haar", "value_shuffled")
 
 
@@ -33,6 +38,15 @@ def relation(a: ModelCard, b: ModelCard) -> str:
     if not found:
         return "seed"
     return found[0] if len(found) == 1 else "several of these"
+
+
+def setting(a: ModelCard, b: ModelCard) -> str:
+    """Return which entry of `SETTINGS` describes how two networks differ."""
+    found = relation(a, b)
+    if found != "architecture":
+        return found
+    same = a.training is not None and b.training is not None and a.training.seed == b.training.seed
+    return "architecture, same seed" if same else "architecture and seed"
 
 
 def by_pair(similarity: pd.DataFrame, cards: Mapping[str, ModelCard]) -> pd.DataFrame:

@@ -533,6 +533,204 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)
 }
 
+_FEATURE = (
+    Column(
+        "feature",
+        "string",
+        "1",
+        "name",
+        "a family, a family and the middle of a bin of orientation, any_unit, or a clique",
+    ),
+    Column(
+        "family",
+        "string",
+        "1",
+        "curve | high_low_frequency | any_unit | data-driven",
+        "family of detectors; any_unit: every live unit; data-driven: cliques of which no unit is a detector",
+    ),
+    Column("angle_deg", "float", "degrees", "0 to 360", "middle of the bin of orientation; NaN for none"),
+)
+
+ATLAS = Table(
+    "atlas",
+    "one feature and one model of the zoo: a cell of the periodic table",
+    (
+        *_FEATURE,
+        Column("model", "string", "1", "card id", "network"),
+        Column(
+            "tap",
+            "string",
+            "1",
+            "tap name",
+            "its tap with the most detectors; data-driven: that of the unit; empty for none",
+        ),
+        Column(
+            "n_units",
+            "int",
+            "units",
+            ">= 0",
+            "detectors in the bin; data-driven: 1 where the model has a unit in the clique",
+        ),
+        Column(
+            "n_untrained",
+            "float",
+            "units",
+            ">= 0",
+            "the same in its untrained twins (mean); data-driven: cliques of the twins per clique of the trained networks",
+        ),
+        Column("unit", "int", "1", ">= -1", "the unit with the most links, of equals the strongest; -1 for none"),
+        Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation"),
+        Column("r1", "float", "1", "0 to 1", "its first-harmonic selectivity"),
+        Column("peak_sigma", "float", "sigma", ">= 0", "its peak"),
+        Column(
+            "links",
+            "int",
+            "networks",
+            ">= 0",
+            "other networks in which it has a partner: same_feature, or in its clique",
+        ),
+        Column("linked", "string", "1", "card ids", "their names"),
+        Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with these partners"),
+        Column("stability", "float", "1", "0 to 1", "data-driven: stability of the clique, see cliques"),
+    ),
+)
+
+CLIQUES = Table(
+    "cliques",
+    "one unit of a clique: units of several networks that are pairwise the same feature, without any network as a hub",
+    (
+        Column("clique", "int", "1", ">= 0", "number within the family, the largest cliques first"),
+        Column("family", "string", "1", "curve | high_low_frequency | data-driven", "as in the table atlas"),
+        Column("n_models", "int", "networks", ">= 3", "networks of the clique"),
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation; NaN for data-driven"),
+        Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with the others of the clique"),
+        Column("least_r", "float", "1", "-1 to 1", "held-out correlation of the clique's weakest pair"),
+        Column(
+            "least_excess_low", "float", "1", "-2 to 2", "least lower end of the excess over random bases of its pairs"
+        ),
+        Column(
+            "stability",
+            "float",
+            "1",
+            "0 to 1",
+            "share of resamples of the deciding photographs in which every pair is again among each other's best; that of the "
+            "nulls is in clique_counts",
+        ),
+    ),
+)
+
+CLIQUE_COUNTS = Table(
+    "clique_counts",
+    "one kind of cliques in one kind of networks: trained, untrained twins, random bases; found by one rule in all",
+    (
+        Column(
+            "family",
+            "string",
+            "1",
+            "family | any_unit | data-driven",
+            "as in the table atlas; any_unit: all cliques of units",
+        ),
+        Column(
+            "networks",
+            "string",
+            "1",
+            "trained | untrained | haar",
+            "untrained: twins of one seed; haar: every layer in a random basis",
+        ),
+        Column("replicates", "int", "1", ">= 1", "seeds of twins, or random bases, that the means are over"),
+        Column("least_models", "int", "networks", ">= 2", "smallest number of networks of a clique"),
+        Column("n_units", "float", "units", ">= 0", "units that the rule is about (mean)"),
+        Column("n_cliques", "float", "1", ">= 0", "maximal cliques (mean)"),
+        Column("n_disjoint", "float", "1", ">= 0", "of these, those that share no unit with one listed before (mean)"),
+        Column("n_stable", "float", "1", ">= 0", "of the disjoint ones, those of stability 0.5 at least (mean)"),
+        Column("largest", "int", "networks", ">= 0", "networks of the largest clique of any replicate"),
+        Column("stability", "float", "1", "0 to 1", "mean stability of the disjoint ones; NaN without any"),
+    ),
+)
+
+_SHARES = (
+    Column(
+        "share",
+        "float",
+        "1",
+        "0 to 1",
+        "share of the feature's units of both networks that have a partner in the other",
+    ),
+    Column(
+        "share_haar", "float", "1", "0 to 1", "the same share with the other network's layers in random bases (mean)"
+    ),
+    Column("index", "float", "1", "-1 to 1", "index of universality: share - share_haar"),
+    Column("index_low", "float", "1", "-1 to 1", "lower end of its 95 % interval, see index.py; NaN: see note"),
+    Column("index_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),
+)
+
+INDEX_BY_PAIR = Table(
+    "index_by_pair",
+    "one feature in one pair of networks, or of their untrained twins",
+    (
+        *_FEATURE,
+        Column("model_a", "string", "1", "card id", "first network"),
+        Column("model_b", "string", "1", "card id", "second network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained networks, else the seed of both untrained twins"),
+        Column("group", "string", "1", "name in groups.SETTINGS", "what differs between the trained networks"),
+        Column("n_a", "int", "units", ">= 0", "units of the first network that carry the feature, all taps"),
+        Column("n_b", "int", "units", ">= 0", "units of the second network that carry it"),
+        Column("n_shared", "int", "units", ">= 0", "units of both that have a partner in the other"),
+        *_SHARES,
+        Column("photograph_sd", "float", "1", ">= 0", "standard deviation of the share over resampled photographs"),
+    ),
+)
+
+
+def _means(name: str, row: str) -> Table:
+    return Table(
+        name,
+        row,
+        (
+            *_FEATURE,
+            Column("group", "string", "1", "name in groups.SETTINGS | every pair | untrained", "which pairs"),
+            Column(
+                "n_pairs", "int", "pairs", ">= 1", "pairs of networks of which one at least has a unit of the feature"
+            ),
+            Column("n_models", "int", "networks", ">= 2", "networks of these pairs: so many are independent at most"),
+            Column(
+                "n_disjoint", "int", "pairs", ">= 1", "pairs of which no two share a network: so many are independent"
+            ),
+            Column("n_units", "int", "units", ">= 1", "different units of all networks that carry the feature"),
+            *_SHARES,
+            Column(
+                "n_pairs_untrained",
+                "int",
+                "pairs",
+                ">= 0",
+                "pairs of the same networks' untrained twins that have such a unit",
+            ),
+            Column(
+                "share_untrained",
+                "float",
+                "1",
+                "0 to 1",
+                "share of the twins; NaN where none of their units carries the feature",
+            ),
+            Column("index_untrained", "float", "1", "-1 to 1", "index of the twins"),
+            Column("index_untrained_low", "float", "1", "-1 to 1", "lower end of its 95 % interval"),
+            Column("index_untrained_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),
+            Column("note", "string", "1", "text", "why there is no interval; empty otherwise"),
+        ),
+    )
+
+
+INDEX_BY_GROUP = _means("index_by_group", "one feature, mean over the pairs of networks that differ in one respect")
+INDEX_BY_FEATURE = _means("index_by_feature", "one feature, mean over all pairs of networks")
+
+ATLAS_TABLES: dict[str, Table] = {
+    table.name: table for table in (ATLAS, CLIQUES, CLIQUE_COUNTS, INDEX_BY_PAIR, INDEX_BY_GROUP, INDEX_BY_FEATURE)
+}
+"""What ``universality atlas`` makes of a finished run."""
+
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
 
 
@@ -565,7 +763,9 @@ def tables_markdown() -> str:
         "# Tables of a run\n\nEvery column, its unit, range and meaning. The same words are in the metadata of the Parquet "
         "files. This page is\nmade from `universality/schema.py`.\n"
     ]
-    for table in TABLES.values():
+    for table in (*TABLES.values(), *ATLAS_TABLES.values()):
+        if table is ATLAS:
+            parts.append("\n# Tables of `universality atlas`\n")
         parts.append(
             f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n"
         )

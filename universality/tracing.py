@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from universality import comparators, evidence, nonlinearity, zoo
+from universality import comparators, evidence
 from universality.comparison import Halves, Layer, LayerRef, load_layer, rotations
 from universality.detectors import FAMILIES
 from universality.errors import RunError, did_you_mean
+from universality.reading import references
 from universality.runs import Run
 from universality.spec import Job
 from universality.tuning import align_tuning
@@ -61,7 +60,7 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     RunError
         The run has no such model, tap or unit, or the unit does not vary over both halves of the natural images.
     """
-    refs = {(r.model, r.tap.name, r.seed): r for r in _references(run)}
+    refs = {(r.model, r.tap.name, r.seed): r for r in references(run)}
     start = _start(refs, run, model, tap)
     layer = load_layer(start)
     if unit >= layer.natural.shape[1] or not layer.live[unit]:
@@ -75,15 +74,6 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     rows = [_partner(layer, whole, place, ref, refs, run.job) for ref in others]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
-
-
-def _references(run: Run) -> Iterator[LayerRef]:
-    """Yield the layers of a run from its record, each with its stores by stimulus set."""
-    stores: dict[tuple[str, int | None, str], dict[str, str]] = {}
-    for entry in run.record["stores"]:
-        stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
-    for (model, seed, tap), keys in stores.items():
-        yield LayerRef(model, seed, nonlinearity.tap_of(zoo.card(model), tap), str(Path(run.record["store"])), keys)
 
 
 def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: str, tap: str) -> LayerRef:

@@ -49,7 +49,7 @@ def training_curves(training: pd.DataFrame) -> Figure:
             for name, rows in training.groupby("network", sort=False):
                 ax.plot(rows["epoch"], rows[column], **line_of(str(name)), label=name)
             ax.set(xlabel="epoch", ylabel=f"{column} ({'training' if column == 'loss' else 'held-out images'})")
-        ax.axhline(1 / 12, color="0.6", linewidth=0.5)
+        ax.axhline(1 / 12, color="0.6", linewidth=0.5, label="chance")
         ax.set_ylim(0, 1.02)
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from universality.detectors import FAMILIES, best_taps
-from universality.figures.atlas import atlas_figure
+from universality.figures.atlas import atlas_figure, data_driven_figure
+from universality.figures.index import index_by_feature_figure, index_by_group_figure
 from universality.figures.sheet import contact_sheet
 from universality.figures.similarity import group_comparison, similarity_heatmaps
 from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, save, short, style, tap_label
@@ -20,10 +21,29 @@ from universality.figures.thresholds import threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
 
 __all__ = [
-    "DOUBLE_MM", "HAAR", "MM", "TRAINED", "UNTRAINED", "all_figures",
-    "atlas_figure", "best_taps", "contact_sheet", "count",
-    "group_comparison", "matched_pairs", "matches_and_nulls", "save", "short", "similarity_heatmaps", "style", "tap_label",
-    "threshold_curves", "tuning_family",
+    "DOUBLE_MM",
+    "HAAR",
+    "MM",
+    "TRAINED",
+    "UNTRAINED",
+    "all_figures",
+    "atlas_figure",
+    "best_taps",
+    "contact_sheet",
+    "count",
+    "data_driven_figure",
+    "group_comparison",
+    "index_by_feature_figure",
+    "index_by_group_figure",
+    "matched_pairs",
+    "matches_and_nulls",
+    "save",
+    "short",
+    "similarity_heatmaps",
+    "style",
+    "tap_label",
+    "threshold_curves",
+    "tuning_family",
 ]  # fmt: skip
 
 

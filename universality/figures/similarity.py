@@ -101,7 +101,7 @@ def group_comparison(pairs: pd.DataFrame, groups: pd.DataFrame) -> Figure:
             mean = np.array([names.index(name) for name in summary["group"]]) - 0.22
             ax.errorbar(
                 summary["value"], mean, xerr=[summary["value"] - summary["low"], summary["high"] - summary["value"]],
-                fmt="|", color="black", markersize=6, elinewidth=0.7,
+                fmt="|", color="black", markersize=6, elinewidth=0.7, label="mean of trained pairs, 95 % interval",
             )  # fmt: skip
             ax.set(title=_MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
         counts = groups.drop_duplicates("group").set_index("group")["pairs"]

@@ -1,0 +1,147 @@
+"""The atlas of a run as files: tables, pictures, and what they say in sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from universality import atlas, figures, index, runs, schema, stimuli, zoo
+from universality.census import Census, census
+from universality.detectors import FAMILIES
+from universality.links import ANY_UNIT
+from universality.runs import Run
+
+_EXAMPLES = 3
+"""Images per cell of the data-driven figure."""
+_EXAMPLE_PX = 64
+
+
+def tables_of(run: Run, counted: Census | None = None) -> dict[str, pd.DataFrame]:
+    """Return every table of ``schema.ATLAS_TABLES``; a census is taken where none is given."""
+    counted = census(run) if counted is None else counted
+    pairs = index.by_pair(index.tally(counted), zoo.cards())
+    known, counts = atlas.atlas(run), atlas.clique_counts(counted)
+    free = atlas.data_driven(counted)
+    cells = atlas.data_driven_rows(free, counts, list(dict.fromkeys(known["model"])))
+    return {
+        "atlas": pd.concat([known, cells], ignore_index=True) if len(cells) else known,
+        "cliques": _joined(atlas.cliques(run, counted=counted), free), "clique_counts": counts,
+        "index_by_pair": pairs.table, "index_by_group": index.by_group(pairs), "index_by_feature": index.by_feature(pairs),
+    }  # fmt: skip
+
+
+def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    # Empty tables have kinds of columns, but nothing to add.
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFrame]]:
+    """Write the atlas of a run to `folder`, every table as Parquet and CSV; return the files and the tables.
+
+    Raises
+    ------
+    StoreError
+        A store of the run is gone.
+    """
+    tables = tables_of(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, table in schema.ATLAS_TABLES.items():
+        files.append(runs.write_table(folder, table, tables[name]))
+        files.append(folder / f"{name}.csv")
+        tables[name].to_csv(files[-1], index=False)
+    return [*files, *_draw(run, tables, folder)], tables
+
+
+def _draw(run: Run, tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    cells = tables["atlas"]
+    nouns = {ANY_UNIT: "all units"} | {family: FAMILIES[family].noun for family in run.job.comparison.families}
+    drawn = {
+        "index_by_group": figures.index_by_group_figure(tables["index_by_pair"], tables["index_by_group"], nouns),
+        "index_by_feature": figures.index_by_feature_figure(tables["index_by_feature"], nouns),
+    }
+    for family in run.job.comparison.families:
+        units, kind = run.units[run.units["family"] == family], FAMILIES[family]
+        drawn[f"atlas__{family}"] = figures.atlas_figure(
+            cells[cells["family"] == family], units, kind.noun, period_deg=kind.period_deg, angle=kind.angle
+        )
+    free = cells[cells["family"] == atlas.DATA_DRIVEN]
+    if len(free):
+        drawn["atlas__data_driven"] = figures.data_driven_figure(free, _examples(run, free))
+    return [file for name, figure in drawn.items() for file in figures.save(figure, folder / name)]
+
+
+def _examples(run: Run, cells: pd.DataFrame) -> dict[tuple[str, str, int], NDArray[np.float32]]:
+    """Return the natural images that excite each unit most, those of the scoring fold: no match was decided on them."""
+    answers = {}
+    for (model, tap), group in cells[cells["unit"] >= 0].groupby(["model", "tap"], sort=False):
+        shown = run.activations(str(model), str(tap))
+        held_out = np.flatnonzero(shown["fold"].values == 1)
+        values = shown.values[held_out]
+        values = values if values.ndim == 2 else values.max(axis=1)
+        for unit in group["unit"]:
+            rows = held_out[np.argsort(-values[:, unit], kind="stable")[:_EXAMPLES]]
+            drawn = stimuli.render("natural", run.job.stimuli, _EXAMPLE_PX, rows).values
+            answers[str(model), str(tap), int(unit)] = drawn
+    return answers
+
+
+def findings(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Return what the atlas of a run says in sentences, each number beside its null."""
+    return [*_bins(tables["atlas"]), *_cliques(tables["clique_counts"]), *_groups(tables["index_by_group"])]
+
+
+def _noun(family: str) -> str:
+    return FAMILIES[family].noun if family in FAMILIES else {ANY_UNIT: "all units"}.get(family, family)
+
+
+def _bins(cells: pd.DataFrame) -> list[str]:
+    said = []
+    for family, rows in cells[cells["angle_deg"].notna()].groupby("family", sort=False):
+        held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
+        models = rows["model"].nunique()
+        said.append(
+            f"{_noun(str(family))}: {int((held == models).sum())} of {rows['angle_deg'].nunique()} bins of orientation are held by "
+            f"every one of {models} models ({rows['n_units'].sum()} units at their best taps; their untrained twins "
+            f"{rows['n_untrained'].sum():g})"
+        )
+    return said
+
+
+def _cliques(counts: pd.DataFrame) -> list[str]:
+    said = []
+    for family, rows in counts.groupby("family", sort=False):
+        trained, *nulls = (rows[rows["networks"] == name].iloc[0] for name in ("trained", "untrained", "haar"))
+        stable = f" (mean stability {trained['stability']:.0%})" if trained["n_disjoint"] else ""
+        beside = ", ".join(
+            f"{null['n_disjoint']:g} in {name}"
+            for null, name in zip(nulls, ("untrained twins", "random bases"), strict=True)
+        )
+        said.append(
+            f"cliques of {trained['least_models']} models or more, {_noun(str(family))}: {trained['n_disjoint']:g} that share no "
+            f"unit, {trained['n_stable']:g} of them stable{stable}; {beside}"
+        )
+    return said
+
+
+def _groups(means: pd.DataFrame) -> list[str]:
+    said = []
+    for row in means[means["angle_deg"].isna()].to_dict("records"):
+        interval = f"{_plain(row['index_low'])} to {_plain(row['index_high'])}" if not row["note"] else row["note"]
+        twins = (
+            f"untrained {_plain(row['index_untrained'])}"
+            if row["n_pairs_untrained"]
+            else "untrained twins have no such unit"
+        )
+        said.append(
+            f"index, {_noun(str(row['family']))}, {row['group']} ({row['n_pairs']} {'pair' if row['n_pairs'] == 1 else 'pairs'}, {row['n_models']} networks): "
+            f"{_plain(row['index'])} ({interval}; share {row['share']:.3f}, in random bases {row['share_haar']:.3f}; {twins})"
+        )
+    return said
+
+
+def _plain(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # no -0.000

@@ -1,0 +1,19 @@
+"""The layers of a finished run, from its record: where their activations lie, by network, twin and tap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from universality import nonlinearity, zoo
+from universality.comparison import LayerRef
+from universality.runs import Run
+
+
+def references(run: Run) -> Iterator[LayerRef]:
+    """Yield the layers of a run from its record, untrained twins too, each with its stores by stimulus set."""
+    stores: dict[tuple[str, int | None, str], dict[str, str]] = {}
+    for entry in run.record["stores"]:
+        stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
+    for (model, seed, tap), keys in stores.items():
+        yield LayerRef(model, seed, nonlinearity.tap_of(zoo.card(model), tap), str(Path(run.record["store"])), keys)
