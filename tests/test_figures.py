@@ -87,7 +87,7 @@ def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
     assert [panel.get_title() for panel in panels] == [
         "trained",
         "untrained twins",
-        "B in a Haar basis",
+        "B in a random basis (Haar)",
         "stimuli shuffled",
     ]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a0 (20%)", "a1 (30%)"]
