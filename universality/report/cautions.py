@@ -10,7 +10,7 @@ import xarray as xr
 from universality import stimuli
 from universality.errors import UniversalityError
 from universality.figures import number, short
-from universality.report.findings import noun_of
+from universality.report.sentences import noun_of
 from universality.runs import Run
 
 FEW_PHOTOGRAPHS = 30

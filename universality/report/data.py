@@ -18,7 +18,7 @@ from universality.detectors import FAMILIES
 from universality.errors import RunError, UniversalityError
 from universality.figures import drawn_taps, spread
 from universality.report import pictures
-from universality.report.findings import noun_of
+from universality.report.sentences import noun_of
 from universality.runs import Run
 
 MOST_ROWS = {"units": 8000, "correspondence": 8000, "similarity": 20_000}

@@ -17,7 +17,7 @@ from universality.figures import HAAR_NAME
 from universality.report import pictures
 from universality.report.cautions import cautions
 from universality.report.data import page_data
-from universality.report.findings import findings
+from universality.report.sentences import findings
 from universality.runs import Run
 from universality.stimuli import POLICIES
 

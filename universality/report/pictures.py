@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality import stimuli
+from universality import schema, stimuli
 from universality.detectors import FAMILIES
-from universality.errors import UniversalityError
+from universality.errors import StoreError, UniversalityError
 from universality.runs import Run
+from universality.store import ActivationStore
 
 THUMBNAIL_PX = 56
 STRIP_IMAGES = 12
@@ -69,8 +70,9 @@ def extremes(run: Run, model: str, tap: str) -> tuple[NDArray[np.int64], NDArray
     (unit, `TOP`) and (unit, `BOTTOM`) numbers of images, the most extreme first; of equals the one that comes first. With several
     places per image its largest response counts.
     """
-    values = run.activations(model, tap).values
-    responses = values.max(axis=1) if values.ndim == 3 else values
+    responses = _responses(run, model, tap, "natural")
+    if responses is None:
+        raise StoreError(f"the record of run '{run.path}' names no natural activations of '{model}' at '{tap}'")
     order = np.argsort(responses, axis=0, kind="stable")
     # The first of equals from above, too: descending order by the negative, not by turning the ascending one round.
     descending = np.argsort(-responses, axis=0, kind="stable")
@@ -79,10 +81,19 @@ def extremes(run: Run, model: str, tap: str) -> tuple[NDArray[np.int64], NDArray
 
 def strongest_drawing(run: Run, model: str, tap: str, family: str) -> NDArray[np.int64] | None:
     """Return for every unit (unit,) the number of the family's drawing of largest response; None if there are no drawings."""
-    if family not in FAMILIES or not any(entry["stimuli"] == FAMILIES[family].stimuli for entry in run.record["stores"]):
+    responses = _responses(run, model, tap, FAMILIES[family].stimuli) if family in FAMILIES else None
+    return None if responses is None else np.asarray(responses.argmax(axis=0), dtype=np.int64)
+
+
+def _responses(run: Run, model: str, tap: str, stimulus_set: str) -> NDArray[np.float32] | None:
+    """Return (stimulus, unit) activations of a trained layer, a.u., the largest place of each image; None if none were recorded."""
+    wanted = {"model": model, "tap": tap, "stimuli": stimulus_set, "seed": None}
+    keys = [entry["key"] for entry in run.record["stores"] if wanted.items() <= entry.items()]
+    if not keys:
         return None
-    values = run.activations(model, tap, FAMILIES[family].stimuli).values
-    return np.asarray((values.max(axis=1) if values.ndim == 3 else values).argmax(axis=0), dtype=np.int64)
+    # Read at once and without hashing every file: what is shown is small pictures, and the codec guards the reading.
+    values = ActivationStore(run.store_root).open(keys[0], verify=False, lazy=False)[schema.ACTIVATION].values
+    return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
 
 
 def pictures_of(run: Run, units: Iterable[Unit], families: Sequence[str], album: Album) -> dict[Unit, dict[str, object]]:

@@ -32,8 +32,11 @@
   function brief(value) {
     if (value === null || value === undefined) return "";
     if (typeof value !== "number" || Number.isInteger(value)) return String(value);
-    return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(1) : shown(value, 3);
+    const size = Math.abs(value);
+    return size < 0.001 && size > 0 ? value.toExponential(1) : shown(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
   }
+  // Long dotted names may break behind a dot, with an invisible space.
+  const breakable = (name) => name.replaceAll(".", ".\u200b");
   const say = (text) => { document.getElementById("status").textContent = text; };
 
   // ---- tables by columns
@@ -86,7 +89,7 @@
     return points.map((value, index) => `${index ? "L" : "M"}${place(index / (points.length - 1), value)}`).join("");
   }
   function tuningChart(lines, period, { width = 300, height = 130, scaled = false, preferred = null, label = "" } = {}) {
-    const left = 34, right = 8, top = 8, bottom = 28;
+    const left = 34, right = 16, top = 8, bottom = 28;
     const values = lines.flatMap((line) => (scaled ? line.curve.map((v) => v / Math.max(...line.curve)) : line.curve));
     const high = Math.max(scaled ? 1 : 0.1, ...values), low = Math.min(0, ...values);
     const x = (share) => left + share * (width - left - right);
@@ -186,7 +189,7 @@
       const ok = number !== null && { ">": number > criterion.threshold, ">=": number >= criterion.threshold, "<": number < criterion.threshold, "<=": number <= criterion.threshold }[criterion.op];
       const column = units.byName.get(criterion.column);
       return el("tr", {}, el("th", { scope: "row", title: column ? column.meaning : "" }, criterion.column), el("td", { class: "num" }, value === null ? "none" : brief(value)),
-        el("td", { class: "name" }, `${criterion.op} ${criterion.threshold}`), el("td", { class: ok ? "pass" : "fail" }, ok ? "✓ meets" : "✗ fails"), el("td", { class: "text" }, criterion.reason));
+        el("td", { class: "name" }, `${criterion.op} ${criterion.threshold}`), el("td", { class: ok ? "name pass" : "name fail" }, ok ? "✓ meets" : "✗ fails"), el("td", { class: "text" }, criterion.reason));
     }));
     const right = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Criteria of ${about.noun}` }, el("table", {}, el("thead", {}, el("tr", {}, ["criterion", "value", "asked", "", "reason"].map((title) => el("th", { scope: "col" }, title)))), body));
     return [el("h3", {}, `${about.noun[0].toUpperCase()}${about.noun.slice(1)}: ${verdict}${level ? ` (${level})` : ""}`), el("div", { class: "card-family" }, left, right)];
@@ -225,7 +228,9 @@
   class Explorer {
     constructor(host, table) {
       this.host = host; this.table = table;
-      this.filters = new Map(); this.search = ""; this.sort = null; this.descending = false; this.page = 0; this.all = false;
+      this.filters = new Map(); this.search = ""; this.page = 0; this.all = false;
+      // Who opens the units wants to see detectors first; every other table comes in the order of its file.
+      this.sort = table.name === "units" ? "detector" : null; this.descending = true;
       this.texts = table.columns.map((column) => column.kind === "text" ? column.levels.map((level) => level.toLowerCase()) : null);
       this.frame(); this.update();
     }
@@ -244,6 +249,11 @@
       this.headRow = el("thead"); this.body = el("tbody");
       const grid = el("table", { "aria-describedby": `${id}-count` }, el("caption", { class: "visually-hidden" }, title), this.headRow, this.body);
       this.body.addEventListener("keydown", (event) => this.arrows(event));
+      this.body.addEventListener("click", (event) => {
+        if (event.target.closest("button") || String(getSelection())) return;
+        const buttons = event.target.closest("tr").querySelectorAll("button.unit");
+        if (buttons.length === 1) buttons[0].click();
+      });
       this.pager = el("div", { class: "tool" });
       this.host.append(el("h3", { id }, title), tools, this.count, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": id }, grid), this.pager);
       this.head();
@@ -271,8 +281,10 @@
     }
     sortBy(name) {
       const column = this.table.byName.get(name);
-      if (this.sort === name) { if (this.descending === (column.kind === "number")) this.descending = !this.descending; else { this.sort = null; } }
-      else { this.sort = name; this.descending = column.kind === "number"; }
+      const first = column.kind !== "text"; // numbers from the largest, words from A
+      if (this.sort !== name) { this.sort = name; this.descending = first; }
+      else if (this.descending === first) this.descending = !first;
+      else this.sort = null;
       this.page = 0; this.arrowsOfSort(); this.update();
       say(this.sort ? `Sorted by ${name}, ${this.descending ? "largest" : "smallest"} first` : "In the order of the file");
     }
@@ -325,6 +337,7 @@
       }
       if (column.kind === "number") return el("td", { class: "num" }, brief(value));
       const text = value === null ? "" : String(value);
+      if (column.name === "failed") return el("td", { class: "short", title: text }, text);
       return el("td", { class: column.name === "verdict" ? `verdict ${text}` : text.length > 28 ? "text" : "name" }, text);
     }
     draw() {
@@ -393,8 +406,8 @@
       area.replaceChildren(
         el("p", { class: "scale" }, shown(low), bar, shown(high), distance ? " (a distance: small is alike)" : "", ` one scale for all pairs and all four states of ${measures[m]}`),
         el("div", { class: "maps" }, STATES.map(([state, title]) => el("table", {}, el("caption", {}, title),
-          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, `${tap} (${Math.round(100 * depth)} %)`)))),
-          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, `${tapA} (${Math.round(100 * depth)} %)`), taps("_b").map(([tapB]) => {
+          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, `${breakable(tap)} (${Math.round(100 * depth)} %)`)))),
+          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, `${breakable(tapA)} (${Math.round(100 * depth)} %)`), taps("_b").map(([tapB]) => {
             const row = here.find((r) => table.get("tap_a", r) === tapA && table.get("tap_b", r) === tapB);
             const value = row === undefined ? null : table.get(state, row);
             const cell = el("td", { class: typeof value === "number" ? "" : "blank", title: row === undefined ? "not compared" : table.get("reason", row) || "" }, typeof value === "number" ? shown(value) : "none");

@@ -116,8 +116,8 @@ def basis_summary(best: pd.DataFrame) -> Finding:
 
 def _detectors_detail(row: pd.Series) -> Finding:
     text = (
-        f"{_place(row)}: {row['n_detectors']} of {row['n_units']} units ({_share_interval(row)}) are {noun_of(row['family'])} by the "
-        f"{row['rule']} rule, with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in orientation; untrained twins "
+        f"{_place(row)}: {row['n_detectors']} of {row['n_units']} units are {noun_of(row['family'])} by the {row['rule']} rule ({_share(row['share'])}, "
+        f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in orientation; untrained twins "
         f"{_share(row['share_untrained'])}, {HAAR_NAME} {_share(row['share_haar'])}, shuffled angles {_share(row['share_shuffled'])}. "
         f"The naive rule would have passed {_share(row['share_naive'])} of the trained and "
         f"{_share(row['share_naive_untrained'])} of the untrained units."
@@ -160,10 +160,11 @@ def _verdicts(both: pd.DataFrame, family: str) -> Finding:
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
         f"Of these {total} pairs of {noun_of(family)}, {same} earn the verdict same_feature ({_share(same / total)}, 95 % interval "
-        f"{_share(low)} to {_share(high)}, which takes pairs as independent){f'; {others}' if others else ''}. {significant} have "
-        "q below 0.05 against permuted images."
+        f"{_share(low)} to {_share(high)}, which takes pairs as independent), which asks for more than the best partner in a "
+        f"{HAAR_NAME} reaches, with the whole interval{f'; {others}' if others else ''}. {significant} have q below 0.05 against "
+        "permuted images, a null that is easier to beat."
     )
-    return Finding("matches", text, "above" if same else "null")
+    return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
 
 
 def matches_detail(
@@ -220,26 +221,35 @@ def _similarity(similarity: pd.DataFrame) -> Iterator[Finding]:
 def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:
     """Return in how many pairs of models the trained layers are more alike than their untrained twins, by one measure."""
     means = rows.groupby(["model_a", "model_b"], sort=False)[["value", *_STATES.values()]].mean()
-    sign = -1.0 if (rows["direction"] == "distance").all() else 1.0
+    sign = -1 if (rows["direction"] == "distance").all() else 1.0
     defined = means.dropna(subset=["value", "value_untrained"])
     if defined.empty:
         return Finding("similarity", f"{measure}: not defined for any pair of networks, trained and untrained.", "none")
     more = int((sign * (defined["value"] - defined["value_untrained"]) > 0).sum())
     overall = defined.mean()
-    beside = ", ".join(f"{name} {number(overall[column])}" for name, column in _STATES.items())
+    trained_more = sign * (overall["value"] - overall["value_untrained"]) > 0
     text = (
         f"{measure} finds trained layers more alike than their untrained twins in {more} of {len(defined)} pairs of networks: "
-        f"{number(overall['value'])} trained ({beside}); means over taps of nearest depth."
+        f"{number(overall['value'])} trained ({_states(defined)}); means over taps of nearest depth."
     )
-    return Finding("similarity", text, "above" if more == len(defined) else "mixed" if more else "null")
+    standing: Standing = "above" if more == len(defined) else "mixed" if trained_more else "null"
+    return Finding("similarity", text, standing)
+
+
+def _states(rows: pd.DataFrame) -> str:
+    """Return the means of the nulls; a measure that gives the same in every basis says so instead of a number."""
+    mean = rows[["value", *_STATES.values()]].mean()
+    same = bool(np.isclose(rows["value"], rows["value_haar"], rtol=0, atol=1e-6).all())
+    return ", ".join(
+        f"{name} {'the same, as it does not depend on the basis' if same and column == 'value_haar' else number(mean[column])}"
+        for name, column in _STATES.items()
+    )
 
 
 def _similarity_detail(rows: pd.DataFrame, a: str, b: str) -> Finding:
     parts = []
     for measure, of_measure in rows.groupby("measure", sort=False):
-        mean = of_measure[["value", *_STATES.values()]].mean()
-        beside = ", ".join(f"{name} {number(mean[column])}" for name, column in _STATES.items())
-        parts.append(f"{measure} {number(mean['value'])} ({beside})")
+        parts.append(f"{measure} {number(of_measure['value'].mean())} ({_states(of_measure)})")
     taps = rows[["tap_a", "tap_b"]].drop_duplicates()
     listed = ", ".join(f"{x} and {y}" for x, y in taps.head(3).itertuples(index=False))
     more = f" and {len(taps) - 3} more" if len(taps) > 3 else ""
