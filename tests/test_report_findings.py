@@ -128,7 +128,7 @@ def test_similarity_is_a_mean_over_taps_of_nearest_depth(similarity):
     finding = sentences.similarity_summary(near, "cka")
     assert "more alike than their untrained twins in 0 of 1 pairs of networks: 0.60 trained" in finding.text
     assert "untrained twins 0.65" in finding.text and "shuffled stimuli 0.00" in finding.text
-    assert "does not depend on the basis" in finding.text
+    assert "random basis (Haar) the same by construction" in finding.text
     assert finding.standing == "null"
 
 

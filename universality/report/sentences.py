@@ -241,7 +241,7 @@ def _states(rows: pd.DataFrame) -> str:
     mean = rows[["value", *_STATES.values()]].mean()
     same = bool(np.isclose(rows["value"], rows["value_haar"], rtol=0, atol=1e-6).all())
     return ", ".join(
-        f"{name} {'the same, as it does not depend on the basis' if same and column == 'value_haar' else number(mean[column])}"
+        f"{name} {'the same by construction' if same and column == 'value_haar' else number(mean[column])}"
         for name, column in _STATES.items()
     )
 
