@@ -29,7 +29,14 @@ def families():
 @pytest.fixture
 def similarity():
     def row(tap_a, depth_a, tap_b, depth_b, value):
-        return {"tap_a": tap_a, "depth_a": depth_a, "tap_b": tap_b, "depth_b": depth_b, "value": value, "value_haar": value}
+        return {
+            "tap_a": tap_a,
+            "depth_a": depth_a,
+            "tap_b": tap_b,
+            "depth_b": depth_b,
+            "value": value,
+            "value_haar": value,
+        }
 
     rows = [row("a0", 0.2, "b0", 0.3, 0.5), row("a0", 0.2, "b1", 0.9, 0.9), row("a1", 0.4, "b0", 0.3, 0.7), row("a1", 0.4, "b1", 0.9, 0.9)]  # fmt: skip
     return filled(
@@ -148,7 +155,13 @@ def test_a_family_of_another_version_is_called_by_its_name(families):
 
 def test_all_findings_come_together(similarity, correspondence, families, units):
     found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")])
-    assert [finding.topic for finding in found if not finding.detail] == ["detectors", "detectors", "matches", "matches", "similarity"]
+    assert [finding.topic for finding in found if not finding.detail] == [
+        "detectors",
+        "detectors",
+        "matches",
+        "matches",
+        "similarity",
+    ]
     text = " ".join(finding.text for finding in found)
     assert "-0.00" not in text and "nan" not in text.lower()
 

@@ -403,7 +403,9 @@ def _print_trace(run_path: Path, unit: str) -> None:
 @app.command("report")
 def report_command(
     run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
-    out: Annotated[Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
+    ] = None,
 ) -> None:
     """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
 

@@ -144,7 +144,7 @@ def correspondence_rows(layer_a: Layer, layer_b: Layer, twins_b: Sequence[Layer]
 
     Units are matched among *all* live units of both layers on the photographs of fold 0; the pairs that hold a
     detector are kept and scored on the photographs of fold 1. The nulls ask the same of the same units of A with layer B replaced by its
-    untrained twin, or by itself in a Haar-random basis: the best partner decided on fold 0, scored on fold 1.
+    untrained twin, or by itself in a random basis (Haar): the best partner decided on fold 0, scored on fold 1.
     """
     if not (layer_a.live.any() and layer_b.live.any()):
         return schema.empty_table(schema.CORRESPONDENCE)

@@ -84,7 +84,7 @@ SIMILARITY = Table(
             "float",
             "1",
             "see measure",
-            "mean score after a Haar-random rotation of layer B's basis: equal to value for a measure that does "
+            "mean score with layer B in a random basis (Haar): equal to value for a measure that does "
             "not depend on the basis, lower for unit matching",
         ),
         Column(
@@ -140,12 +140,10 @@ FAMILIES = Table(
         Column(
             "largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"
         ),
-        Column("share_haar", "float", "1", "0 to 1", "the same share after Haar-random rotations of the layer (mean)"),
-        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong after Haar-random rotations (mean)"),
-        Column("coverage_haar", "float", "1", "0 to 1", "coverage after Haar-random rotations (mean)"),
-        Column(
-            "largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"
-        ),
+        Column("share_haar", "float", "1", "0 to 1", "the same share in random bases (Haar) of the layer (mean)"),
+        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong in random bases (Haar) (mean)"),
+        Column("coverage_haar", "float", "1", "0 to 1", "coverage in random bases (Haar) (mean)"),
+        Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap in random bases (Haar) (mean)"),
         Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
     ),
 )
@@ -189,7 +187,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-1 to 1",
-            "held-out r of unit_a with its best partner (by fold 0) in Haar-random rotations of layer B (mean)",
+            "held-out r of unit_a with its best partner (by fold 0) in random bases (Haar) of layer B (mean)",
         ),
         Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
         Column(
@@ -197,7 +195,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs and over random bases",
+            "lower end of its 95 % interval, over photographs and over random bases (Haar)",
         ),
         Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval"),
         Column(
@@ -223,8 +221,10 @@ CORRESPONDENCE = Table(
             "r_tuning_untrained", "float", "1", "-1 to 1", "r_tuning of unit_a with that partner in the untrained twin"
         ),
         Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with that partner in the untrained twin"),
-        Column("r_tuning_haar", "float", "1", "-1 to 1", "r_tuning of unit_a with that partner in the rotated layer"),
-        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with that partner in the rotated layer"),
+        Column(
+            "r_tuning_haar", "float", "1", "-1 to 1", "r_tuning of unit_a with that partner in the random basis (Haar)"
+        ),
+        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with that partner in the random basis (Haar)"),
         Column("preferred_a_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_a (circular mean)"),
         Column("preferred_b_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_b (circular mean)"),
         Column("delta_theta_deg", "float", "degrees", "-180 to 180", "preferred_b_deg - preferred_a_deg, wrapped"),

@@ -73,7 +73,9 @@ def all_figures(
         )
         for family in dict.fromkeys(families["family"]):
             taps = drawn_taps(similarity, families, family, a, b)
-            yield from _matches(a, b, family, taps, of_pair[of_pair["family"] == family], units[units["family"] == family])
+            yield from _matches(
+                a, b, family, taps, of_pair[of_pair["family"] == family], units[units["family"] == family]
+            )
 
 
 def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> tuple[str, str]:

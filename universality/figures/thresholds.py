@@ -31,7 +31,10 @@ def threshold_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, fl
             ax.plot(curve["threshold"], curve["share_untrained"], color=UNTRAINED, label="untrained twins")
             ax.axvline(chosen[name], color="black", linewidth=0.5, linestyle=":", label="threshold of the definition")
             ax.axhline(
-                FALSE_POSITIVES, color="#d55e00", linewidth=0.4, label=f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})"
+                FALSE_POSITIVES,
+                color="#d55e00",
+                linewidth=0.4,
+                label=f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})",
             )
             # Rates span decades; 0 has its place below the smallest that a few thousand units can show.
             ax.set_yscale("symlog", linthresh=1e-4)

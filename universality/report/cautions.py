@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pandas as pd
 import xarray as xr
@@ -22,10 +23,9 @@ _MOST_NAMED = 6
 def cautions(run: Run) -> list[str]:
     """Return the warnings that apply to a run, each in one sentence."""
     said = [*of_families(run.families), *of_correspondence(run.correspondence), *of_similarity(run.similarity)]
-    try:
+    # A missing photograph does not make the tables wrong; the pictures say that they are missing.
+    with suppress(UniversalityError):
         said += of_photographs(stimuli.parameters("natural", run.job.stimuli))
-    except UniversalityError:
-        pass  # a missing photograph does not make the tables wrong; the pictures say that they are missing
     if run.job.extraction.reduction == "center":
         said.append(
             "Activations are recorded at the middle of the image, so a natural image counts by what lies there; the size of drawings "

@@ -56,7 +56,11 @@ def page_data(run: Run) -> Plain:
         if name not in tables:
             rows = runs.read_table(run, schema.TABLES[name])
             tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
-    derived: dict[str, Callable[[Run], pd.DataFrame]] = {"checks": checks.checks, "atlas": atlas.atlas, "cliques": atlas.cliques}
+    derived: dict[str, Callable[[Run], pd.DataFrame]] = {
+        "checks": checks.checks,
+        "atlas": atlas.atlas,
+        "cliques": atlas.cliques,
+    }
     for name, make in derived.items():
         try:
             rows = make(run)

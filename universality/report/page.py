@@ -120,5 +120,7 @@ def _taps(run: Run) -> list[dict[str, Any]]:
 
 def _weights(run: Run) -> list[tuple[str, str]]:
     """Return model and hash of its weights, once per trained model of the record."""
-    found = {entry["model"]: entry["weights"][:_MOST_WEIGHTS] for entry in run.record["stores"] if entry["seed"] is None}
+    found = {
+        entry["model"]: entry["weights"][:_MOST_WEIGHTS] for entry in run.record["stores"] if entry["seed"] is None
+    }
     return list(found.items())

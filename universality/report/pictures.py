@@ -96,7 +96,9 @@ def _responses(run: Run, model: str, tap: str, stimulus_set: str) -> NDArray[np.
     return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
 
 
-def pictures_of(run: Run, units: Iterable[Unit], families: Sequence[str], album: Album) -> dict[Unit, dict[str, object]]:
+def pictures_of(
+    run: Run, units: Iterable[Unit], families: Sequence[str], album: Album
+) -> dict[Unit, dict[str, object]]:
     """Return for each unit the places in the album of its top and bottom images and, by family, of its strongest drawing.
 
     Units come in order of importance: when the album is full the later ones get none.
