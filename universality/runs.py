@@ -111,7 +111,7 @@ class Run:
         ]
         heads = ("model", "tap", "family", "detectors", "95 % interval", "untrained twins", "random basis (Haar)")
         verdicts = self.correspondence["verdict"].value_counts()
-        counts = ", ".join(f"{html.escape(name)} {count}" for name, count in verdicts.items())
+        counts = ", ".join(f"{html.escape(str(name))} {count}" for name, count in verdicts.items())
         return (
             f"<h4>{said['name']}</h4><p>{said['question']}</p><table><thead><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table><p>Matched pairs by verdict, all taps and methods: {counts or 'none'}.</p>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from universality.figures.style import DOUBLE_MM, HAAR, HAAR_NAME, MM, TRAINED, UNTRAINED, short, style
 
@@ -36,6 +37,9 @@ def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
             _panel(ax, families[families["model"] == model].sort_values("depth"), model)
         for ax in axes.ravel()[len(models) :]:
             ax.set_axis_off()
+        # All panels share one scale, so its lower end is set when everything is drawn: set earlier it would fix the upper end, too.
+        axes[0, 0].set_ylim(bottom=0)
+        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
         for column in range(columns):
             # The last row may be short: the lowest panel of each column carries the label of the shared axis.
             lowest = max(row for row in range(rows) if row * columns + column < len(models))
@@ -43,7 +47,7 @@ def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
         figure.supxlabel("relative depth (weight layers run so far / all)", fontsize=6)
         figure.supylabel("share of the layer's units", fontsize=6)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
         figure.suptitle(f"share of {noun} against relative depth", fontsize=7)
     return figure
 
@@ -55,4 +59,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, model: str) -> None:
         ax.fill_between(rows["depth"], rows["share_low"], rows["share_high"], color=TRAINED, alpha=0.15, linewidth=0)
     ax.set_title(short(model))
     ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)

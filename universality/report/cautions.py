@@ -47,7 +47,7 @@ def of_families(families: pd.DataFrame) -> Iterator[str]:
     layers = families.drop_duplicates(["model", "tap"])
     dead, units = int(layers["n_dead"].sum()), int(layers["n_units"].sum())
     if dead:
-        worst = layers.loc[(layers["n_dead"] / layers["n_units"]).idxmax()]
+        worst = layers.iloc[int((layers["n_dead"] / layers["n_units"]).argmax())]
         yield (
             f"{dead} of {units} units do not vary in one of the two halves of the natural images and are left out, most of them for "
             f"its size in {short(worst['model'])} at {worst['tap']} ({worst['n_dead']} of {worst['n_units']})."

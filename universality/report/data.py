@@ -73,7 +73,7 @@ def page_data(run: Run) -> Plain:
         "tuning": [_numbers(curve, 3) for curve in units["tuning_sigma"]],
         "boxes": _boxes(run.families, run.job.extraction.reduction),
         "gallery": list(_gallery(run, matches, families)),
-        **_pictures(run, units, matches, families),
+        **_pictures(run, units, families),
     }
 
 
@@ -193,13 +193,16 @@ def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
                 (detectors["model_a"] == a) & (detectors["model_b"] == b) & (detectors["tap_a"] == taps[0])
                 & (detectors["tap_b"] == taps[1]) & (detectors["family"] == family)
             ]  # fmt: skip
-            rows = spread(here.sort_values("preferred_a_deg", kind="stable"), GALLERY_PAIRS).index if len(here) else []
-            yield {"family": family, "a": a, "b": b, "taps": taps, "of": len(here), "rows": [int(row) for row in rows]}
+            rows = (
+                spread(here.sort_values("preferred_a_deg", kind="stable"), GALLERY_PAIRS).index.tolist()
+                if len(here)
+                else []
+            )
+            yield {"family": family, "a": a, "b": b, "taps": taps, "of": len(here), "rows": rows}
 
 
-def _pictures(run: Run, units: pd.DataFrame, matches: pd.DataFrame, families: Sequence[str]) -> Plain:
+def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str]) -> Plain:
     """Return the album and what each unit shows of it; without stores or photographs none, and the reason."""
-    del matches
     album = pictures.Album()
     order = units.sort_values("detector", ascending=False, kind="stable")[["model", "tap", "unit"]].drop_duplicates()
     try:

@@ -77,7 +77,7 @@ def detectors_summary(families: pd.DataFrame) -> Finding:
     """Return in how many networks one family is there, from which share to which, beside what untrained twins show."""
     best = best_taps(families).sort_values("share", kind="stable")
     noun, held = noun_of(str(best["family"].iloc[0])), best[best["n_detectors"] > 0]
-    highest = families.loc[families["share_untrained"].idxmax()]
+    highest = families.iloc[int(families["share_untrained"].argmax())]
     twins = (
         f"in untrained twins {_share(highest['share_untrained'])} at most (mean over seeds, {_place(highest)})"
         if highest["share_untrained"] > 0

@@ -406,8 +406,8 @@
       area.replaceChildren(
         el("p", { class: "scale" }, shown(low), bar, shown(high), distance ? " (a distance: small is alike)" : "", ` one scale for all pairs and all four states of ${measures[m]}`),
         el("div", { class: "maps" }, STATES.map(([state, title]) => el("table", {}, el("caption", {}, title),
-          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, `${breakable(tap)} (${Math.round(100 * depth)} %)`)))),
-          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, `${breakable(tapA)} (${Math.round(100 * depth)} %)`), taps("_b").map(([tapB]) => {
+          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, `${breakable(tap)} (${Math.round(100 * depth)}\u00a0%)`)))),
+          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, `${breakable(tapA)} (${Math.round(100 * depth)}\u00a0%)`), taps("_b").map(([tapB]) => {
             const row = here.find((r) => table.get("tap_a", r) === tapA && table.get("tap_b", r) === tapB);
             const value = row === undefined ? null : table.get(state, row);
             const cell = el("td", { class: typeof value === "number" ? "" : "blank", title: row === undefined ? "not compared" : table.get("reason", row) || "" }, typeof value === "number" ? shown(value) : "none");
