@@ -158,7 +158,7 @@ def test_depth_draws_every_share_and_its_nulls_on_one_scale(families):
     assert panels[0].get_ylim()[0] == 0
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["trained, with 95 % interval", "random basis (Haar)", "untrained twins"]
-    assert "relative depth" in figure.get_supxlabel() and "share" in figure.get_supylabel()
+    assert [ax.get_xlabel() for ax in panels] == ["relative depth"] * 2 and "share" in figure.get_supylabel()
 
 
 def test_depth_reaches_the_share_of_a_later_panel(families):

@@ -39,12 +39,12 @@ def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
             ax.set_axis_off()
         # All panels share one scale, so its lower end is set when everything is drawn: set earlier it would fix the upper end, too.
         axes[0, 0].set_ylim(bottom=0)
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         for column in range(columns):
             # The last row may be short: the lowest panel of each column carries the label of the shared axis.
             lowest = max(row for row in range(rows) if row * columns + column < len(models))
             axes[lowest, column].tick_params(labelbottom=True)
-        figure.supxlabel("relative depth (weight layers run so far / all)", fontsize=6)
+            axes[lowest, column].set_xlabel("relative depth")
         figure.supylabel("share of the layer's units", fontsize=6)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
