@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from universality import open_run
 from universality.checks import checks
 from universality.detectors import FAMILIES, definition_of, threshold_curve
-from universality.figures import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, threshold_curves
+from universality.figures import detectors_against_depth, short, style, threshold_curves
 from universality.runs import Run
 from universality.tuning import best_shift_correlation
 
@@ -51,28 +51,6 @@ def against_depth(run: Run, family: str) -> pd.DataFrame:
     return table[columns].reset_index(drop=True)
 
 
-def draw_depth(table: pd.DataFrame, noun: str) -> Figure:
-    """Draw the share against relative depth, one panel per model, beside its nulls."""
-    models = list(dict.fromkeys(table["model"]))
-    with style():
-        columns = min(-(-len(models) // 2), 5)
-        rows = -(-len(models) // columns)
-        figure = Figure(figsize=(DOUBLE_MM * MM, 37.5 * rows * MM), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-        for ax, model in zip(axes, models, strict=False):
-            of_model = table[table["model"] == model]
-            for column, colour, label in (
-                ("share", TRAINED, "trained"), ("share_haar", HAAR, "Haar basis"), ("share_untrained", UNTRAINED, "untrained"),
-            ):  # fmt: skip
-                ax.plot(of_model["depth"], of_model[column], "o-", color=colour, markersize=2, label=label)
-            ax.set(title=short(model), xlim=(0, 1), ylim=(0, None))
-        axes[0].legend(frameon=False)
-        for ax in axes[len(models) :]:
-            ax.set_axis_off()
-        figure.suptitle(f"share of {noun} against relative depth", fontsize=7)
-    return figure
-
-
 def draw_thresholds(run: Run, family: str) -> Figure:
     """Draw the rates against each threshold of the family's rule, trained and untrained units of all models."""
     definition = definition_of(family)
@@ -94,7 +72,7 @@ def write_family(run: Run, family: str, file: Path) -> None:
     table = against_depth(run, family)
     table.to_csv(file, index=False, float_format="%.4f")
     with style():
-        draw_depth(table, FAMILIES[family].noun).savefig(
+        detectors_against_depth(run.families[run.families["family"] == family], FAMILIES[family].noun).savefig(
             DOCS / f"{family}_depth.png", dpi=200, metadata={"Software": None}
         )
         draw_thresholds(run, family).savefig(DOCS / f"{family}_thresholds.png", dpi=200, metadata={"Software": None})

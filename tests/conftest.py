@@ -56,6 +56,28 @@ def _one_torch_thread():
     torch.set_num_threads(1)
 
 
+@dataclass(frozen=True)
+class HostileRun:
+    text: str
+    run: Run
+
+
+@pytest.fixture
+def hostile(small) -> HostileRun:
+    """The small run with markup that would run a script as its question, its digest and the name of one network."""
+    evil = """</script><script>alert(1)</script><!--<img src=x onerror="alert(2)">'"""
+    job = small.run.record["job"]
+    renamed = "package/efficientnet_lite1"
+    models = [{**entry, "id": evil if entry["id"] == renamed else entry["id"]} for entry in job["models"]]
+    run = Run(small.out, {**small.run.record, "job": {**job, "question": evil, "models": models}, "job_digest": evil})
+    for name in ("families", "similarity", "correspondence", "units"):
+        table = getattr(small.run, name)
+        run.__dict__[name] = table.assign(
+            **{c: table[c].replace(renamed, evil) for c in table if c.startswith("model")}
+        )
+    return HostileRun(evil, run)
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> SmallRun:
     folder = tmp_path_factory.mktemp("small")

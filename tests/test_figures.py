@@ -87,7 +87,7 @@ def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
     assert [panel.get_title() for panel in panels] == [
         "trained",
         "untrained twins",
-        "B in a Haar basis",
+        "B in a random basis (Haar)",
         "stimuli shuffled",
     ]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a0 (20%)", "a1 (30%)"]
@@ -143,6 +143,55 @@ def test_nulls_are_drawn_beside_the_matches(correspondence):
     ax = figures.matches_and_nulls(correspondence).axes[0]
     points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), [0.12, 0.12, 0.31, 0.31, 0.55, 0.91])
+
+
+def test_depth_draws_every_share_and_its_nulls_on_one_scale(families):
+    families.loc[families["model"] == "m/a", "share_haar"] = 0.4
+    figure = figures.detectors_against_depth(families, "curve detectors")
+    panels = [ax for ax in figure.axes if ax.get_lines()]
+    assert [ax.get_title() for ax in panels] == ["a", "b"]
+    np.testing.assert_allclose(panels[0].get_lines()[0].get_xydata(), [[0.2, 1.0], [0.4, 0.2]])
+    np.testing.assert_allclose(panels[0].get_lines()[1].get_ydata(), [0.4, 0.4])
+    np.testing.assert_allclose(panels[0].get_lines()[2].get_ydata(), [0.0, 0.0])
+    # The scale is shared and reaches the largest share, whichever panel that is in.
+    assert {ax.get_ylim() for ax in panels} == {panels[0].get_ylim()} and panels[0].get_ylim()[1] > 1.0
+    assert panels[0].get_ylim()[0] == 0
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["trained, with 95 % interval", "random basis (Haar)", "untrained twins"]
+    assert [ax.get_xlabel() for ax in panels] == ["relative depth"] * 2 and "share" in figure.get_supylabel()
+
+
+def test_depth_reaches_the_share_of_a_later_panel(families):
+    families.loc[families["model"] == "m/a", "share"] = 0.1
+    panels = figures.detectors_against_depth(families, "curve detectors").axes
+    assert panels[0].get_ylim()[1] > 1.0
+
+
+def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, units):
+    shown = figures.matched_pairs(correspondence, units, taps=("a0", "b0"))
+    assert "a a0 (blue) and b b0 (orange): 2 of 2" in shown.get_suptitle()
+    assert (
+        "no pair of curve detectors was matched at a1 and b0"
+        in figures.matched_pairs(correspondence, units, taps=("a1", "b0")).get_suptitle()
+    )
+
+
+def test_drawn_taps_start_from_the_most_detectors_and_look_at_depth(families, similarity):
+    # A's best tap is a0 at 0.2; B's taps lie at 0.3, 0.4 and 0.5.
+    assert figures.drawn_taps(similarity, families, "curve", "m/a", "m/b") == ("a0", "b0")
+
+
+def test_numbers_have_no_negative_zero(similarity):
+    similarity["value_shuffled"] = -0.001
+    texts = [text.get_text() for text in figures.similarity_heatmaps(similarity).axes[3].texts]
+    assert set(texts) == {"0.00"}
+
+
+def test_threshold_curves_name_every_line():
+    curve = pd.DataFrame({"threshold": [0.0, 1.0], "share": [0.5, 0.1], "share_untrained": [0.1, 0.0]})
+    figure = figures.threshold_curves({"r1": curve}, {"r1": 0.5})
+    assert len(figure.legends[0].get_texts()) == len(figure.axes[0].get_lines()) == 4
+    assert figure.axes[0].get_legend() is None  # a legend inside would lie over the lines
 
 
 def test_width_text_and_fonts_are_those_of_a_journal(similarity, tmp_path):

@@ -73,6 +73,8 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "installed")
+        carried = {name for name in wheel.namelist() if name.startswith("universality/report/static/")}
+        assert {Path(name).suffix for name in carried} == {".html", ".css", ".js"}
     (tmp_path / "empty").mkdir()
     script = (
         "import universality, universality.zoo as zoo\n"

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from universality.errors import StimulusError, UniversalityError
+from universality.errors import RunError, StimulusError, UniversalityError
 
 if TYPE_CHECKING:
     from universality.runs import Run
@@ -141,7 +141,8 @@ def _print_run(finished: Run) -> None:
         table.add_row(*(form.format(shown[name]) for _, name, form in columns))
     console.print(table)
     for sentence in findings(finished):
-        console.print(f"- {escape(sentence)}", highlight=False, soft_wrap=not console.is_terminal)
+        if not sentence.detail:
+            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not console.is_terminal)
     for name in ("similarity.parquet", "correspondence.parquet", "families.parquet", "units.parquet"):
         console.print(escape(str(finished.path / name)), highlight=False, soft_wrap=True)
     console.print(escape(str(finished.path / "figures")), highlight=False, soft_wrap=True)
@@ -467,6 +468,25 @@ def _print_trace(run_path: Path, unit: str) -> None:
     for row in found.itertuples(index=False):
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else escape(str(value)) for value in row))
     _stdout().print(table)
+
+
+@app.command("report")
+def report_command(
+    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
+
+    Example: universality report data/runs/quickstart --out report.html
+    """
+    from universality.report import write
+    from universality.runs import open_run
+
+    if out is not None and out.is_dir():
+        raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
+    _stdout().print(escape(str(write(open_run(run_path), out))), highlight=False, soft_wrap=True)
 
 
 @app.command("measures")

@@ -49,15 +49,37 @@ def setting(a: ModelCard, b: ModelCard) -> str:
     return "architecture, same seed" if same else "architecture and seed"
 
 
+def nearest_taps(similarity: pd.DataFrame) -> pd.DataFrame:
+    """Return for every pair of models and every tap of A the tap of B of nearest relative depth (of equals the shallower).
+
+    The choice looks at depth alone, so that it favours no value, and every tap of A enters once.
+
+    Returns
+    -------
+    DataFrame
+        model_a, model_b, tap_a, tap_b, depth_a, depth_b; one row per pair of models and tap of A, in the table's order.
+    """
+    taps = similarity[["model_a", "model_b", "tap_a", "tap_b", "depth_a", "depth_b"]].drop_duplicates()
+    distance = (taps["depth_a"] - taps["depth_b"]).abs()
+    near = taps.assign(distance=distance).sort_values(["distance", "depth_b"], kind="stable")
+    near = near.drop_duplicates(["model_a", "model_b", "tap_a"]).drop(columns="distance")
+    return near.sort_index().reset_index(drop=True)
+
+
+def at_taps(table: pd.DataFrame, taps: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of pairs (similarity, correspondence) whose taps are among `taps`, in the table's order."""
+    keys = ["model_a", "model_b", "tap_a", "tap_b"]
+    wanted = set(taps[keys].itertuples(index=False, name=None))
+    return table[[key in wanted for key in table[keys].itertuples(index=False, name=None)]]
+
+
 def by_pair(similarity: pd.DataFrame, cards: Mapping[str, ModelCard]) -> pd.DataFrame:
     """Return one row per pair of models and measure: its group, and value and nulls over taps of like depth.
 
     For every tap of A the tap of B of nearest relative depth is taken, and the mean over the taps of A. The choice looks
     at depth alone, so that it favours no value.
     """
-    distance = (similarity["depth_a"] - similarity["depth_b"]).abs()
-    near = similarity.assign(distance=distance).sort_values(["distance", "depth_b"], kind="stable")
-    near = near.drop_duplicates(["model_a", "model_b", "tap_a", "measure"])
+    near = at_taps(similarity, nearest_taps(similarity))
     pairs = near.groupby(["model_a", "model_b", "measure"], sort=False)[list(COLUMNS)].mean().reset_index()
     relations = [relation(cards[a], cards[b]) for a, b in zip(pairs["model_a"], pairs["model_b"], strict=True)]
     return pairs.assign(group=pd.Categorical(relations, GROUPS, ordered=True))

@@ -9,6 +9,7 @@ import fcntl
 import functools
 import hashlib
 import itertools
+import json
 import os
 import platform
 import shutil
@@ -583,8 +584,9 @@ def _write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, start
         figures.save(figure, folder / stem)
         captions[stem] = caption
         advance(1)
+    (folder / report.CAPTIONS).write_text(json.dumps(captions, indent=1), encoding="utf-8")
+    report.write(finished)
     record["seconds"] = round(time.time() - started, 1)
-    (planned.out / "report.html").write_text(report.render(finished, captions), encoding="utf-8")
     runs.write_record(planned.out, record)
     return runs.open_run(planned.out)
 

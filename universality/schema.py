@@ -84,7 +84,7 @@ SIMILARITY = Table(
             "float",
             "1",
             "see measure",
-            "mean score after a Haar-random rotation of layer B's basis: equal to value for a measure that does "
+            "mean score with layer B in a random basis (Haar): equal to value for a measure that does "
             "not depend on the basis, lower for unit matching",
         ),
         Column(
@@ -155,12 +155,10 @@ FAMILIES = Table(
         Column(
             "largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"
         ),
-        Column("share_haar", "float", "1", "0 to 1", "the same share after Haar-random rotations of the layer (mean)"),
-        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong after Haar-random rotations (mean)"),
-        Column("coverage_haar", "float", "1", "0 to 1", "coverage after Haar-random rotations (mean)"),
-        Column(
-            "largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap after Haar-random rotations (mean)"
-        ),
+        Column("share_haar", "float", "1", "0 to 1", "the same share in random bases (Haar) of the layer (mean)"),
+        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong in random bases (Haar) (mean)"),
+        Column("coverage_haar", "float", "1", "0 to 1", "coverage in random bases (Haar) (mean)"),
+        Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap in random bases (Haar) (mean)"),
         Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
     ),
 )

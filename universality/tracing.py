@@ -46,7 +46,7 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     """Return the unit's best partner at every tap of every other model of the run, with its evidence, the best first.
 
     The partner is chosen on one half of the natural images and scored on the other. Beside the score stand those of the best
-    partners in a Haar-random basis of that layer and in its untrained twin, chosen in the same way.
+    partners in a random basis (Haar) of that layer and in its untrained twin, chosen in the same way.
 
     Columns
     -------

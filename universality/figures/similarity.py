@@ -8,13 +8,24 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, tap_label
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    HAAR_NAME,
+    MM,
+    TRAINED,
+    UNTRAINED,
+    number,
+    short,
+    style,
+    tap_label,
+)
 
 STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
 _STATE_TITLES = {
     "value": "trained",
     "value_untrained": "untrained twins",
-    "value_haar": "B in a Haar basis",
+    "value_haar": f"B in a {HAAR_NAME}",
     "value_shuffled": "stimuli shuffled",
 }
 _MEASURE_TITLES = {
@@ -27,7 +38,7 @@ _MEASURE_TITLES = {
 
 
 def similarity_heatmaps(similarity: pd.DataFrame) -> Figure:
-    """Draw one pair of models: measures in rows; trained, untrained, Haar basis and shuffled stimuli in columns.
+    """Draw one pair of models: measures in rows; trained, untrained, random basis (Haar) and shuffled stimuli in columns.
 
     A row of panels shares one colour scale, so that a value and its nulls can be compared by eye.
     """
@@ -64,8 +75,9 @@ def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, limits: tuple[float, floa
     taps_b = rows.drop_duplicates("tap_b").sort_values("depth_b")
     grid = rows.pivot_table(index="tap_a", columns="tap_b", values=state, dropna=False)
     grid = grid.reindex(index=taps_a["tap_a"], columns=taps_b["tap_b"])
+    said = grid.map(lambda value: "" if np.isnan(value) else number(value))
     sns.heatmap(
-        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=True, fmt=".2f", annot_kws={"size": 5}, cbar=colorbar,
+        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=said, fmt="", annot_kws={"size": 5}, cbar=colorbar,
         xticklabels=[tap_label(t, d) for t, d in zip(taps_b["tap_b"], taps_b["depth_b"], strict=True)],
         yticklabels=[tap_label(t, d) for t, d in zip(taps_a["tap_a"], taps_a["depth_a"], strict=True)],
     )  # fmt: skip
@@ -88,7 +100,7 @@ def group_comparison(pairs: pd.DataFrame, groups: pd.DataFrame) -> Figure:
     states = {
         "value": (TRAINED, "trained"),
         "value_untrained": (UNTRAINED, "untrained twins"),
-        "value_haar": (HAAR, "Haar basis"),
+        "value_haar": (HAAR, HAAR_NAME),
     }
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, 70 * MM), layout="constrained")

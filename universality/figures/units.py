@@ -11,7 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from universality.detectors import best_taps
-from universality.figures.style import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, tap_label
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    HAAR_NAME,
+    MM,
+    TRAINED,
+    UNTRAINED,
+    number,
+    short,
+    style,
+    tap_label,
+)
 
 
 def tuning_family(
@@ -86,24 +97,28 @@ def matched_pairs(
     most: int = 24,
     period_deg: float = 360.0,
     angle: str = "orientation",
+    taps: tuple[str, str] | None = None,
 ) -> Figure:
     """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
-    Shown is the pair of taps with the most matches in which both units are detectors; of these, `most` matches spread
-    evenly over the preferred orientation (not the best ones). Each panel states r on held-out images, and in
-    brackets the nulls: rotated basis, untrained twin.
+    Shown are matches in which both units are detectors at the pair of `taps` (left out: the pair with the most of them);
+    of these, `most` matches spread evenly over the preferred orientation (not the best ones). Each panel states r on held-out
+    images, and in brackets the nulls: best partner in a random basis (Haar), in an untrained twin.
     """
     both = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
     ]
+    if taps is None and not both.empty:
+        taps = _commonest(both[["tap_a", "tap_b"]])
+    if taps is not None:
+        both = both[(both["tap_a"] == taps[0]) & (both["tap_b"] == taps[1])]
     with style():
         if both.empty:
             figure = Figure(figsize=(DOUBLE_MM * MM, 20 * MM), layout="constrained")
-            figure.suptitle(f"no pair of {noun} was matched")
+            figure.suptitle(f"no pair of {noun} was matched" + (f" at {taps[0]} and {taps[1]}" if taps else ""))
             return figure
-        tap_a, tap_b = _commonest(both[["tap_a", "tap_b"]])
-        here = both[(both["tap_a"] == tap_a) & (both["tap_b"] == tap_b)].sort_values("preferred_a_deg")
-        shown = here.iloc[np.unique(np.linspace(0, len(here) - 1, min(most, len(here))).round().astype(int))]
+        here = both.sort_values("preferred_a_deg", kind="stable")
+        shown = spread(here, most)
         rows = -(-len(shown) // 6)
         figure = Figure(figsize=(DOUBLE_MM * MM, (16 + 26 * rows) * MM), layout="constrained")
         axes = figure.subplots(rows, 6, sharex=True, sharey=True, squeeze=False).ravel()
@@ -113,14 +128,19 @@ def matched_pairs(
             ax.set_axis_off()
         first = here.iloc[0]
         figure.suptitle(
-            f"{short(first['model_a'])} {tap_a} (blue) and {short(first['model_b'])} {tap_b} (orange): {len(shown)} of "
+            f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {len(shown)} of "
             f"{len(here)} matched pairs of {noun},\nspread evenly over "
-            f"{angle}; r on held-out images (in brackets: best partner in a Haar basis, in an untrained twin)",
+            f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)",
             fontsize=6.5,
         )
         figure.supxlabel(f"{angle} (degrees)", fontsize=6)
         figure.supylabel("response / peak", fontsize=6)
     return figure
+
+
+def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return at most `most` rows, evenly from all, the first and the last among them."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
 def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
@@ -141,8 +161,8 @@ def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame, period_deg: float) 
         ax.plot(np.linspace(0, period_deg, closed.size), closed, color=colour)
     ax.set(xlim=(0, period_deg), ylim=(0, 1.05), xticks=(0, period_deg / 2, period_deg), yticks=(0, 1))
     ax.set_title(
-        f"{pair['unit_a']} and {pair['unit_b']}\nr {pair['r_natural']:.2f} ({pair['r_natural_haar']:.2f}, "
-        f"{pair['r_natural_untrained']:.2f})",
+        f"{pair['unit_a']} and {pair['unit_b']}\nr {number(pair['r_natural'])} ({number(pair['r_natural_haar'])}, "
+        f"{number(pair['r_natural_untrained'])})",
         fontsize=5,
     )
 
@@ -154,7 +174,7 @@ def matches_and_nulls(correspondence: pd.DataFrame, noun: str = "curve detectors
     ]
     names = {
         "r_natural": "matched unit",
-        "r_natural_haar": "Haar basis of B",
+        "r_natural_haar": f"{HAAR_NAME} of B",
         "r_natural_untrained": "untrained twin of B",
     }
     labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")

@@ -1,0 +1,222 @@
+"""The page in a real browser: no error, no request, and everything a reader does with it, by mouse and by keyboard."""
+
+import re
+import shutil
+
+import pytest
+
+from universality import report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives a browser")
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="needs an installed Chromium; the static tests of the page run without"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Without the sandbox, because test machines run as root; the page is our own file.
+        launched = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser, small):
+    """A function that opens a page file and, when the test ends, asserts that nothing was reported and nothing requested."""
+    contexts, complaints = [], []
+
+    def open_(path=small.out / "report.html", width=1280, scheme="light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
+        tab = contexts[-1].new_page()
+        tab.on("console", lambda message: complaints.append(f"console {message.type}: {message.text}"))
+        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        tab.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+        tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def counted(tab, table):
+    return tab.locator(f"#t-{table}-count").inner_text()
+
+
+def column(tab, table, name):
+    heads = tab.locator(f'[data-table="{table}"] th').evaluate_all("nodes => nodes.map(n => n.dataset.column)")
+    return tab.locator(f'[data-table="{table}"] tbody td:nth-child({heads.index(name) + 1})').all_inner_texts()
+
+
+def test_tables_are_searched_and_filtered(opened, small):
+    tab = opened()
+    units = small.run.units[small.run.units["seed"] == -1]
+    assert f"of {len(units)}." in counted(tab, "units")
+    tab.get_by_label("Filter detector").select_option("true")
+    assert f"of {units['detector'].sum()} that match, out of {len(units)}." in counted(tab, "units")
+    tab.get_by_label("Filter r1", exact=True).fill("0.6..0.8")
+    both = units[units["detector"] & units["r1"].map(lambda v: float(f"{v:.4g}")).between(0.6, 0.8)]
+    assert f" of {len(both)} that match" in counted(tab, "units") if len(both) else "No row" in counted(tab, "units")
+    tab.locator('[data-table="units"]').get_by_role("button", name="Clear").click()
+    assert f"of {len(units)}." in counted(tab, "units")
+    tab.get_by_label("Search Units and what they fail").fill("lite1 early")
+    early = units[units["model"].str.contains("lite1") & units["level"].eq("early")]
+    assert f" of {len(early)} that match" in counted(tab, "units") if len(early) else "No row" in counted(tab, "units")
+
+
+def test_tables_are_sorted_by_their_heads(opened, small):
+    tab = opened()
+    head = tab.locator('[data-table="families"] th[data-column="share"]')
+    assert head.get_attribute("aria-sort") == "none"
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    shares = [float(v) for v in column(tab, "families", "share")]
+    assert shares == sorted(shares, reverse=True) and max(shares) == pytest.approx(
+        small.run.families["share"].max(), abs=5e-4
+    )
+    head.get_by_role("button").click()
+    assert [float(v) for v in column(tab, "families", "share")] == sorted(shares)
+
+
+def test_units_come_with_detectors_first_and_pages_turn(opened, small):
+    tab = opened()
+    n = int((small.run.units["detector"] & (small.run.units["seed"] == -1)).sum())
+    assert column(tab, "units", "detector")[: min(n, 25)] == ["true"] * min(n, 25)
+    host = tab.locator('[data-table="units"]')
+    host.get_by_role("button", name="rows after").click()
+    assert counted(tab, "units").startswith("Rows 26 to 50 of")
+    host.get_by_role("button", name="rows before").click()
+    assert counted(tab, "units").startswith("Rows 1 to 25 of")
+
+
+def test_a_click_opens_the_card_of_the_unit(opened, small):
+    tab = opened()
+    button = tab.locator("#units button.unit").first
+    unit = button.inner_text()
+    button.click()
+    card = tab.locator("dialog#card")
+    assert card.is_visible()
+    assert re.fullmatch(rf"efficientnet_lite\d, [\w.]+, unit {unit}", tab.locator("#card-title").inner_text())
+    assert card.locator("svg path.line-a").count() == len(small.run.families["family"].unique())
+    pictures = card.locator(".thumb img")
+    assert pictures.count() >= 10
+    assert pictures.first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 56
+    text = card.inner_text()
+    assert "invariance" in text and "meets" in text and "Matches in other networks" in text
+    card.get_by_role("button", name="Close").click()
+    assert not card.is_visible()
+
+
+def test_a_match_leads_to_the_card_of_the_partner(opened, small):
+    tab = opened()
+    tab.locator('[data-table="correspondence"] tbody button.unit').first.click()
+    before = tab.locator("#card-title").inner_text()
+    tab.locator("dialog tbody button.unit").first.click()
+    assert tab.locator("#card-title").inner_text() != before
+
+
+def test_keyboard_alone_opens_walks_and_closes(opened):
+    tab = opened()
+    first = tab.locator("#units button.unit").first
+    first.focus()
+    tab.keyboard.press("ArrowDown")
+    second = tab.locator("#units button.unit").nth(1)
+    assert second.evaluate("node => node === document.activeElement")
+    assert second.evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+    tab.keyboard.press("Enter")
+    title = tab.locator("#card-title")
+    shown = title.inner_text()
+    tab.keyboard.press("ArrowRight")
+    assert title.inner_text() != shown
+    tab.keyboard.press("ArrowLeft")
+    assert title.inner_text() == shown
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.closest('dialog') !== null")
+    tab.keyboard.press("Escape")
+    assert not tab.locator("dialog#card").is_visible()
+    assert second.evaluate("node => node === document.activeElement"), "focus returns to where the reader was"
+
+
+def test_every_control_has_a_name(opened):
+    tab = opened()
+    tab.locator("#units button.unit").first.click()
+    unnamed = tab.locator("button, input, select, [role=img], [role=region]").evaluate_all(
+        "nodes => nodes.filter(n => !(n.getAttribute('aria-label') || n.getAttribute('aria-labelledby') || n.innerText.trim() "
+        "|| n.closest('label') || n.hidden)).map(n => n.outerHTML)"
+    )
+    assert [node for node in unnamed if "hidden" not in node] == []
+    assert tab.locator("img:not([alt])").count() == 0
+
+
+def background(tab):
+    return tab.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_light_and_dark_follow_the_system_and_the_switch(opened):
+    assert background(opened(scheme="light")) == "rgb(255, 255, 255)"
+    tab = opened(scheme="dark")
+    dark = background(tab)
+    assert dark == "rgb(20, 23, 27)"
+    switch = tab.locator("#theme")
+    switch.click()
+    assert switch.inner_text() == "Theme: light" and background(tab) == "rgb(255, 255, 255)"
+    switch.click()
+    assert switch.inner_text() == "Theme: dark" and background(tab) == dark
+    switch.click()
+    assert switch.inner_text() == "Theme: as the system"
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_but_tables_scrolls_sideways(opened, width):
+    tab = opened(width=width)
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    tab.locator("#units button.unit").first.click()
+    assert tab.locator("dialog#card").evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_heatmaps_show_trained_and_nulls_on_one_scale(opened, small):
+    tab = opened()
+    rows = small.run.similarity[small.run.similarity["measure"] == small.run.similarity["measure"].iloc[0]]
+    maps = tab.locator("#heatmaps table")
+    assert maps.count() == 4
+    assert [float(v) for v in maps.first.locator("tbody td").all_inner_texts()] == pytest.approx(
+        rows["value"], abs=6e-3
+    )
+    assert "-0.00" not in tab.locator("#heatmaps").inner_text()
+    cells = tab.locator("#heatmaps tbody td").evaluate_all(
+        "nodes => nodes.map(n => [Number(n.innerText), Number(getComputedStyle(n).backgroundColor.split(',')[1])])"
+    )
+    # The green of viridis grows with the value: with one scale it does so over all four maps together.
+    greens = [green for _, green in sorted(cells)]
+    assert len({value for value, _ in cells}) > 2 and greens == sorted(greens)
+
+
+def test_atlas_opens_cards(opened):
+    tab = opened()
+    cell = tab.locator("#atlas-grid button").first
+    unit = re.search(r"unit (\d+)", cell.get_attribute("aria-label"))[1]
+    cell.click()
+    assert tab.locator("#card-title").inner_text().endswith(f"unit {unit}")
+
+
+def test_a_link_leads_to_a_unit(opened, small):
+    row = small.run.units[small.run.units["seed"] == -1].iloc[3]
+    tab = opened()
+    tab.goto((small.out / "report.html").as_uri() + f"#unit={row['model']}|{row['tap']}|{row['unit']}")
+    tab.reload()
+    assert tab.locator("#card-title").inner_text().endswith(f"unit {row['unit']}")
+
+
+def test_a_hostile_name_runs_nothing(opened, hostile, tmp_path):
+    tab = opened(report.write(hostile.run, tmp_path / "evil.html"))
+    assert hostile.text in tab.locator(".question").inner_text()
+    tab.locator("#units").get_by_label("Filter model", exact=True).select_option(f"={hostile.text}")
+    tab.locator("#units button.unit").first.click()
+    assert "<img src=x" in tab.locator("#card-title").inner_text()

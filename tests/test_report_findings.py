@@ -1,0 +1,201 @@
+"""Sentences carry the tables' numbers with their nulls: small tables with known answers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from universality import groups, schema
+from universality.report import cautions, sentences
+
+
+def filled(table, rows, **base):
+    kinds = {"string": "", "int": 0, "float": 0.0, "bool": False, "floats": None}
+    empty = {c.name: kinds[c.kind] for c in table.columns}
+    return schema.as_table(table, pd.DataFrame([empty | base | row for row in rows]))
+
+
+@pytest.fixture
+def families():
+    rows = [
+        {"model": "m/a", "tap": "a0", "depth": 0.2, "n_units": 10, "n_detectors": 1, "share": 0.1, "share_low": 0.02, "share_high": 0.4},
+        {"model": "m/a", "tap": "a1", "depth": 0.4, "n_units": 10, "n_detectors": 4, "share": 0.4, "share_low": 0.17, "share_high": 0.69},
+        {"model": "m/b", "tap": "b0", "depth": 0.3, "n_units": 8, "n_detectors": 2, "share": 0.25, "share_low": 0.07, "share_high": 0.59},
+        {"model": "m/b", "tap": "b1", "depth": 0.9, "n_units": 8, "n_detectors": 0, "share": 0.0},
+    ]  # fmt: skip
+    return filled(schema.FAMILIES, rows, family="curve", rule="invariant", n_twins=1, share_haar=0.05)
+
+
+@pytest.fixture
+def similarity():
+    def row(tap_a, depth_a, tap_b, depth_b, value):
+        return {
+            "tap_a": tap_a,
+            "depth_a": depth_a,
+            "tap_b": tap_b,
+            "depth_b": depth_b,
+            "value": value,
+            "value_haar": value,
+        }
+
+    rows = [row("a0", 0.2, "b0", 0.3, 0.5), row("a0", 0.2, "b1", 0.9, 0.9), row("a1", 0.4, "b0", 0.3, 0.7), row("a1", 0.4, "b1", 0.9, 0.9)]  # fmt: skip
+    return filled(
+        schema.SIMILARITY, rows, model_a="m/a", model_b="m/b", measure="cka", direction="similarity",
+        value_untrained=0.65, value_shuffled=-0.001,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def correspondence():
+    rows = [
+        {"tap_a": "a1", "tap_b": "b0", "unit_a": 0, "detector_b": True, "verdict": "same_feature", "r_natural": 0.9, "q": 0.01},
+        {"tap_a": "a1", "tap_b": "b0", "unit_a": 1, "detector_b": True, "verdict": "family_only", "r_natural": 0.5, "q": 0.01, "delta_theta_deg": 90},
+        {"tap_a": "a1", "tap_b": "b0", "unit_a": 2, "detector_b": False, "verdict": "unmatched", "r_natural": 0.1, "q": 0.5},
+        {"tap_a": "a0", "tap_b": "b0", "unit_a": 3, "detector_b": True, "verdict": "family_only", "r_natural": 0.3, "q": 0.2},
+        # Not the taps of nearest depth: in no sentence.
+        {"tap_a": "a1", "tap_b": "b1", "unit_a": 0, "detector_b": True, "verdict": "same_feature", "r_natural": 0.99, "q": 0.01},
+    ]  # fmt: skip
+    return filled(
+        schema.CORRESPONDENCE, rows, model_a="m/a", model_b="m/b", family="curve", method="hungarian", detector_a=True,
+        r_natural_haar=0.4, r_natural_untrained=-0.001, r_tuning=0.8, family_rate_b=0.25, r_natural_low=0.0, r_natural_high=0.3,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def units():
+    rows = [{"model": "m/a", "tap": "a1", "unit": n, "preferred_deg": angle} for n, angle in enumerate((0.0, 90.0))]
+    rows += [{"model": "m/b", "tap": "b0", "unit": n, "preferred_deg": angle} for n, angle in enumerate((10.0, 180.0))]
+    rows += [{"model": "m/b", "tap": "b0", "unit": 9, "preferred_deg": 0.0, "seed": 0}]
+    return filled(schema.UNITS, rows, seed=-1, family="curve", detector=True)
+
+
+def test_detectors_are_summed_up_from_the_least_to_the_most(families):
+    finding = sentences.detectors_summary(families)
+    assert finding.text.startswith(
+        "Curve detectors are there in 2 of 2 networks: 25 % (95 % interval 7.0 % to 59 %) in b at b0 to 40 % (95 % interval "
+        "17 % to 69 %) in a at a1; in untrained twins none at any tap."
+    )
+    assert finding.standing == "above"
+
+
+def test_detectors_that_untrained_twins_reach_are_not_above_their_null(families):
+    families.loc[families["tap"] == "b1", "share_untrained"] = 0.1
+    finding = sentences.detectors_summary(families)
+    assert "in untrained twins 10 % at most (mean over seeds, b at b1)" in finding.text
+    assert finding.standing == "mixed"
+
+
+def test_no_detectors_anywhere_is_said(families):
+    families["n_detectors"] = 0
+    assert "none in any of 2 networks" in sentences.detectors_summary(families).text
+
+
+@pytest.mark.parametrize(("haar", "standing"), [(0.05, "above"), (0.2, "null")])
+def test_units_are_held_against_random_directions(families, haar, standing):
+    best = families.iloc[[1, 2]].assign(share_haar=haar)
+    finding = sentences.basis_summary(best)
+    assert finding.standing == standing
+    assert f"{sentences._share(haar)} pass the rule, of the units themselves 32 %" in finding.text
+
+
+def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, similarity):
+    summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve")
+    assert summary.text == (
+        "Of 4 curve detectors matched one to one among all units, 3 met one of the same kind (75 %, chance 25 %), over 1 pairs of "
+        "networks, each tap of the first with the tap of the second nearest in depth. Their median held-out r is 0.50 (best partner "
+        "in a random basis (Haar) 0.40, in an untrained twin 0.00)."
+    )
+    assert summary.standing == "above"
+    # Wilson's interval of 1 in 3
+    assert "1 earn the verdict same_feature (33 %, 95 % interval 6.1 % to 79 %" in verdicts.text
+    assert "2 family_only" in verdicts.text and "2 have q below 0.05" in verdicts.text
+
+
+def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
+    taps = groups.nearest_taps(similarity)
+    correspondence[["r_natural_haar", "family_rate_b"]] = 0.9
+    assert next(sentences.matches_summary(correspondence, taps, "curve")).standing == "null"
+    correspondence["detector_b"] = False
+    alone = list(sentences.matches_summary(correspondence, taps, "curve"))
+    assert [finding.standing for finding in alone] == ["null"]
+
+
+def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):
+    finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"))
+    assert finding.text.startswith("a a1 to b b0, one to one over all live units: of 3 curve detectors, 2 (67 %")
+    assert "50 % prefer orientations within 30 degrees of one another (chance 25 %)" in finding.text
+    assert "1 family_only" in finding.text and "1 unmatched" in finding.text
+    nothing = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a0", "b1"))
+    assert nothing.text == "a a0 to b b1: none of the curve detectors was matched."
+
+
+def test_similarity_is_a_mean_over_taps_of_nearest_depth(similarity):
+    near = groups.at_taps(similarity, groups.nearest_taps(similarity))
+    assert near["value"].tolist() == [0.5, 0.7]  # 0.9 of the deep tap b1 is in neither
+    finding = sentences.similarity_summary(near, "cka")
+    assert "more alike than their untrained twins in 0 of 1 pairs of networks: 0.60 trained" in finding.text
+    assert "untrained twins 0.65" in finding.text and "shuffled stimuli 0.00" in finding.text
+    assert "random basis (Haar) the same by construction" in finding.text
+    assert finding.standing == "null"
+
+
+def test_a_distance_is_more_alike_when_it_is_smaller(similarity):
+    near = similarity.assign(direction="distance")
+    assert sentences.similarity_summary(near.assign(value=0.6), "d").standing == "above"
+    assert sentences.similarity_summary(near.assign(value=0.7), "d").standing == "null"
+
+
+def test_a_measure_without_values_is_said_to_have_none(similarity):
+    assert "not defined" in sentences.similarity_summary(similarity.assign(value=np.nan), "cka").text
+
+
+def test_a_family_of_another_version_is_called_by_its_name(families):
+    assert sentences.detectors_summary(families.assign(family="red_thing")).text.startswith("Red thing units are there")
+
+
+def test_all_findings_come_together(similarity, correspondence, families, units):
+    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")])
+    assert [finding.topic for finding in found if not finding.detail] == [
+        "detectors",
+        "detectors",
+        "matches",
+        "matches",
+        "similarity",
+    ]
+    text = " ".join(finding.text for finding in found)
+    assert "-0.00" not in text and "nan" not in text.lower()
+
+
+def test_cautions_name_dead_units_and_twins_that_pass(families):
+    families.loc[3, ["n_dead", "n_detectors_untrained"]] = (4, 2.0)
+    said = list(cautions.of_families(families))
+    assert "curve detectors of b at b1 (2.0 of 8)" in said[0] and "at 1 of 4 taps" in said[0]
+    assert "4 of 36 units" in said[1] and "b at b1 (4 of 8)" in said[1]
+    assert "one untrained twin" in said[2]
+    assert len(list(cautions.of_families(families.assign(n_dead=0, n_detectors_untrained=0.0, n_twins=2)))) == 0
+
+
+def test_cautions_name_wide_intervals(correspondence):
+    assert list(cautions.of_correspondence(correspondence)) == []
+    wide = list(cautions.of_correspondence(correspondence.assign(r_natural_low=-0.4)))
+    assert "in 100% of 4 matched pairs" in wide[0] and "median width 0.70" in wide[0]
+
+
+@pytest.mark.parametrize(("photographs", "said"), [(29, 1), (30, 0)])
+def test_cautions_name_few_photographs(photographs, said):
+    index = np.arange(2 * photographs)
+    parameters = xr.Dataset(
+        coords={
+            "photograph": ("stimulus", np.array([f"p{i}" for i in index])),
+            "fold": ("stimulus", index % 2),
+            "shape_index": ("stimulus", np.full(index.size, -1)),
+        }
+    )
+    assert len(list(cautions.of_photographs(parameters))) == said
+
+
+def test_cautions_name_measures_without_value(similarity):
+    similarity.loc[0, ["value", "reason"]] = (np.nan, "fewer stimuli than units")
+    assert list(cautions.of_similarity(similarity)) == [
+        "1 of 4 similarities are not defined; the commonest reason: fewer stimuli than units."
+    ]

@@ -1,0 +1,95 @@
+"""What a reader should know before believing a run: read from its tables and its job, not written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pandas as pd
+import xarray as xr
+
+from universality import stimuli
+from universality.errors import UniversalityError
+from universality.figures import number, short
+from universality.report.sentences import noun_of
+from universality.runs import Run
+
+FEW_PHOTOGRAPHS = 30
+WIDE = 0.5
+"""Width of a 95 % interval of r above which little is known about a pair."""
+_MOST_NAMED = 6
+
+
+def cautions(run: Run) -> list[str]:
+    """Return the warnings that apply to a run, each in one sentence."""
+    said = [*of_families(run.families), *of_correspondence(run.correspondence), *of_similarity(run.similarity)]
+    # A missing photograph does not make the tables wrong; the pictures say that they are missing.
+    with suppress(UniversalityError):
+        said += of_photographs(stimuli.parameters("natural", run.job.stimuli))
+    if run.job.extraction.reduction == "center":
+        said.append(
+            "Activations are recorded at the middle of the image, so a natural image counts by what lies there; the size of drawings "
+            "follows the image and not each layer's receptive field."
+        )
+    return said
+
+
+def of_families(families: pd.DataFrame) -> Iterator[str]:
+    """Yield warnings about taps whose untrained twins pass, dead units, and how many twins there are."""
+    passing = families[families["n_detectors_untrained"] > 0]
+    if len(passing):
+        named = [
+            f"{noun_of(row['family'])} of {short(row['model'])} at {row['tap']} ({number(row['n_detectors_untrained'], 1)} of "
+            f"{row['n_units']})"
+            for _, row in passing.iterrows()
+        ]
+        yield f"Untrained twins pass the rule at {len(passing)} of {len(families)} taps: {_listed(named)}."
+    layers = families.drop_duplicates(["model", "tap"])
+    dead, units = int(layers["n_dead"].sum()), int(layers["n_units"].sum())
+    if dead:
+        worst = layers.iloc[int((layers["n_dead"] / layers["n_units"]).argmax())]
+        yield (
+            f"{dead} of {units} units do not vary in one of the two halves of the natural images and are left out, most of them for "
+            f"its size in {short(worst['model'])} at {worst['tap']} ({worst['n_dead']} of {worst['n_units']})."
+        )
+    if families["n_twins"].min() == 1:
+        yield "There is one untrained twin per network, so how much twins differ among themselves is not known here."
+
+
+def of_correspondence(correspondence: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning where the intervals of matched detectors are wide."""
+    both = correspondence[correspondence["detector_a"] & correspondence["detector_b"]]
+    width = (both["r_natural_high"] - both["r_natural_low"]).dropna()
+    if len(width) and (width > WIDE).mean() > 0.1:
+        yield (
+            f"Intervals are wide: in {(width > WIDE).mean():.0%} of {len(width)} matched pairs of detectors the 95 % interval of r is "
+            f"wider than {WIDE:g} (median width {number(width.median())})."
+        )
+
+
+def of_similarity(similarity: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning where a measure has no value, with the commonest reason."""
+    missing = similarity[similarity["value"].isna()]
+    if len(missing):
+        yield (
+            f"{len(missing)} of {len(similarity)} similarities are not defined; the commonest reason: "
+            f"{missing['reason'].value_counts().index[0] or 'none is given'}."
+        )
+
+
+def of_photographs(parameters: xr.Dataset) -> Iterator[str]:
+    """Yield a warning where few photographs stand behind the scores; `parameters` are those of the set natural."""
+    shape = parameters["shape_index"].values >= 0
+    scored = parameters["fold"].values == 1
+    photographs = len(set(parameters["photograph"].values[~shape & scored]))
+    if 0 < photographs < FEW_PHOTOGRAPHS:
+        yield (
+            f"Scores rest on {int((~shape & scored).sum())} crops of only {photographs} photographs"
+            f"{f' and {int((shape & scored).sum())} drawn images' if shape.any() else ''} (the half that did not decide the "
+            "matches); crops of one photograph resemble one another, and so few photographs bound what is known."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,216 @@
+"""What the page's own script reads: tables by columns, cards of units, the atlas, as plain values that JSON can hold.
+
+Large tables are cut, most important rows first, and the page says so with the name of the file that has everything. Numbers are
+rounded to four significant digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from universality import atlas, checks, runs, schema, zoo
+from universality.detectors import FAMILIES
+from universality.errors import RunError, UniversalityError
+from universality.figures import drawn_taps, spread
+from universality.report import pictures
+from universality.report.sentences import noun_of
+from universality.runs import Run
+
+MOST_ROWS = {"units": 8000, "correspondence": 8000, "similarity": 20_000}
+MOST_OTHER_ROWS = 2000
+GALLERY_PAIRS = 8
+_SHOWN = {
+    "families": (
+        "model", "tap", "depth", "family", "n_units", "n_dead", "n_detectors", "share", "share_low", "share_high",
+        "share_untrained", "share_haar", "share_shuffled", "share_naive", "share_naive_untrained",
+    ),
+    "similarity": (
+        "model_a", "model_b", "tap_a", "tap_b", "measure", "value", "value_untrained", "value_haar", "value_shuffled", "n", "reason",
+    ),
+    "correspondence": (
+        "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method", "verdict", "r_natural", "r_natural_low",
+        "r_natural_high", "r_natural_haar", "r_natural_untrained", "q", "r_tuning", "delta_theta_deg",
+    ),
+    "units": (
+        "model", "tap", "unit", "family", "detector", "level", "preferred_deg", "r1", "fwhm_deg", "echo", "peak_sigma", "invariance",
+        "failed",
+    ),
+    "atlas": ("family", "angle_deg", "model", "tap", "n_units", "n_untrained", "unit", "preferred_deg", "links", "linked"),
+}  # fmt: skip
+"""Columns that a table shows before a reader asks for all of them; a table not named here shows them all."""
+Plain = dict[str, Any]
+
+
+def page_data(run: Run) -> Plain:
+    """Return everything the page's script needs."""
+    families = list(dict.fromkeys(run.families["family"]))
+    units, matches = chosen_units(run.units, run.correspondence), chosen_matches(run.correspondence)
+    chosen = {"families": run.families, "similarity": run.similarity, "correspondence": matches, "units": units}
+    tables = {name: table_of(name, rows, len(_whole(run, name))) for name, rows in chosen.items()}
+    for name in schema.TABLES:
+        if name not in tables:
+            rows = runs.read_table(run, schema.TABLES[name])
+            tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
+    derived: dict[str, Callable[[Run], pd.DataFrame]] = {
+        "checks": checks.checks,
+        "atlas": atlas.atlas,
+        "cliques": atlas.cliques,
+    }
+    for name, make in derived.items():
+        try:
+            rows = make(run)
+        except RunError:
+            continue  # a run without published statements has no checks; the page leaves the section out
+        tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
+    return {
+        "families": {family: _family(family) for family in families},
+        "tables": tables,
+        "tuning": [_numbers(curve, 3) for curve in units["tuning_sigma"]],
+        "boxes": _boxes(run.families, run.job.extraction.reduction),
+        "gallery": list(_gallery(run, matches, families)),
+        **_pictures(run, units, families),
+    }
+
+
+def _whole(run: Run, name: str) -> pd.DataFrame:
+    rows: pd.DataFrame = getattr(run, name)
+    return rows[rows["seed"] == -1] if name == "units" else rows
+
+
+def chosen_units(units: pd.DataFrame, correspondence: pd.DataFrame, most: int | None = None) -> pd.DataFrame:
+    """Return the trained units that get a card: detectors, then units matched with one, then those that fail fewest criteria.
+
+    All families of a unit count together, and the rows keep the table's order.
+    """
+    most = MOST_ROWS["units"] if most is None else most
+    trained = units[units["seed"] == -1].reset_index(drop=True)
+    if len(trained) <= most:
+        return trained
+    keys = pd.MultiIndex.from_frame(trained[["model", "tap", "unit"]])
+    sides = [correspondence[[f"{c}_{s}" for c in ("model", "tap", "unit")]].to_numpy().tolist() for s in "ab"]
+    matched = keys.isin([tuple(row) for side in sides for row in side])
+    fails = np.array([len(names.split(",")) if names else 0 for names in trained["failed"]])
+    rank = np.where(trained["detector"], -2, np.where(matched, -1, fails))
+    order = pd.Series(rank).groupby(keys).transform("min").sort_values(kind="stable").index[:most]
+    return trained.loc[np.sort(order)].reset_index(drop=True)
+
+
+def chosen_matches(correspondence: pd.DataFrame, most: int | None = None) -> pd.DataFrame:
+    """Return at most so many matched pairs, pairs of detectors first and of these the largest held-out r, in table order."""
+    most = MOST_ROWS["correspondence"] if most is None else most
+    both = correspondence["detector_a"] & correspondence["detector_b"]
+    order = correspondence.assign(_both=both).sort_values(["_both", "r_natural"], ascending=False, kind="stable")
+    return correspondence.loc[np.sort(order.index[:most])].reset_index(drop=True)
+
+
+def table_of(name: str, rows: pd.DataFrame, total: int) -> Plain:
+    """Return a table by columns, with every column's unit and meaning where the schema states them.
+
+    Strings are numbers into a column's `levels`; what has no value is null; curves are left out.
+    """
+    described = {c.name: c for c in schema.TABLES[name].columns} if name in schema.TABLES else {}
+    most = MOST_ROWS.get(name, MOST_OTHER_ROWS)
+    rows = rows.head(most)
+    columns = []
+    for column in rows.columns:
+        known = described.get(column)
+        if known is not None and known.kind == "floats":
+            continue
+        about = {"name": column, "unit": known.unit if known else "", "meaning": known.meaning if known else ""}
+        columns.append(about | _values(rows[column]))
+    shown = [c for c in _SHOWN.get(name, tuple(c["name"] for c in columns)) if c in rows.columns]
+    file = f"{name}.parquet" if name in schema.TABLES else ""
+    return {"name": name, "file": file, "columns": columns, "shown": shown, "rows": len(rows), "total": total}
+
+
+def _values(column: pd.Series) -> Plain:
+    if pd.api.types.is_bool_dtype(column):
+        return {"kind": "bool", "values": column.astype(int).tolist()}
+    if pd.api.types.is_numeric_dtype(column):
+        return {"kind": "number", "values": _numbers(column.to_numpy(), 4)}
+    # Truth values with gaps and mixed columns come as objects: text, with None for a gap.
+    texts = [None if value is None or value is pd.NA else str(value) for value in column]
+    levels = list(dict.fromkeys(text for text in texts if text is not None))
+    place: dict[str | None, int | None] = {None: None} | {text: index for index, text in enumerate(levels)}
+    return {"kind": "text", "levels": levels, "values": [place[text] for text in texts]}
+
+
+def _numbers(values: Any, digits: int) -> list[float | int | str | None]:
+    if np.issubdtype(np.asarray(values).dtype, np.integer):
+        return [int(value) for value in values]
+    return [_number(float(value), digits) for value in values]
+
+
+def _number(value: float, digits: int) -> float | int | str | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _family(name: str) -> Plain:
+    """Return a family's noun, the period of its orientations in degrees, and its criteria with reasons."""
+    if name not in FAMILIES:
+        return {"noun": noun_of(name), "period": 360, "criteria": []}
+    family = FAMILIES[name]
+    return {
+        "noun": family.noun,
+        "period": float(getattr(family, "period_deg", 360.0)),
+        "criteria": [
+            {"column": c.column, "op": c.op, "threshold": c.threshold, "reason": c.reason} for c in family.rule.criteria
+        ],
+    }
+
+
+def _boxes(families: pd.DataFrame, reduction: str) -> Plain:
+    """Return by layer the side of the receptive field as a share of the image side; none where units were pooled over places."""
+    boxes: Plain = {}
+    if reduction != "center":
+        return boxes
+    for row in families.drop_duplicates(["model", "tap"]).to_dict("records"):
+        try:
+            size = zoo.card(row["model"]).preprocessing.size_px
+        except UniversalityError:
+            continue  # a card that is no longer there: the pictures go without a box
+        boxes[f"{row['model']}|{row['tap']}"] = round(min(row["rf_px"] / size, 1.0), 3)
+    return boxes
+
+
+def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
+    """Yield for every drawn pair of models and family the rows of the page's correspondence table that are shown as pictures."""
+    detectors = matches[matches["detector_a"] & matches["detector_b"] & (matches["method"] == "hungarian")]
+    for a, b in run.job.drawn():
+        for family in families:
+            taps = drawn_taps(run.similarity, run.families, family, a, b)
+            here = detectors[
+                (detectors["model_a"] == a) & (detectors["model_b"] == b) & (detectors["tap_a"] == taps[0])
+                & (detectors["tap_b"] == taps[1]) & (detectors["family"] == family)
+            ]  # fmt: skip
+            rows = (
+                spread(here.sort_values("preferred_a_deg", kind="stable"), GALLERY_PAIRS).index.tolist()
+                if len(here)
+                else []
+            )
+            yield {"family": family, "a": a, "b": b, "taps": taps, "of": len(here), "rows": rows}
+
+
+def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str]) -> Plain:
+    """Return the album and what each unit shows of it; without stores or photographs none, and the reason."""
+    album = pictures.Album()
+    order = units.sort_values("detector", ascending=False, kind="stable")[["model", "tap", "unit"]].drop_duplicates()
+    try:
+        wanted = [(str(model), str(tap), int(unit)) for model, tap, unit in order.itertuples(index=False)]
+        of_units = pictures.pictures_of(run, wanted, families, album)
+        images = pictures.encoded(album, run)
+    except (UniversalityError, OSError) as error:
+        return {"pictures": [], "unit_pictures": {}, "no_pictures": str(error).split(";")[0]}
+    named = {f"{model}|{tap}|{unit}": shown for (model, tap, unit), shown in of_units.items()}
+    note = f"the page holds {len(images)} images, so some units show none" if album.full else ""
+    return {"pictures": images, "unit_pictures": named, "no_pictures": note}

@@ -1,0 +1,126 @@
+"""The page: what was found, shown and used, put into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from universality import runs
+from universality.figures import HAAR_NAME
+from universality.report import pictures
+from universality.report.cautions import cautions
+from universality.report.data import page_data
+from universality.report.sentences import findings
+from universality.runs import Run
+from universality.stimuli import POLICIES
+
+CAPTIONS = "captions.json"
+"""File in a run's folder of figures: file stem -> caption, in the order in which they are shown."""
+_SECTIONS = {
+    "similarity__": "similarity",
+    "detectors_against_depth__": "detectors",
+    "tuning_family__": "detectors",
+    "match": "matches",
+}
+_MOST_WEIGHTS = 12
+
+
+def write(run: Run, out: Path | None = None) -> Path:
+    """Write the page of a run to `out` (left out: ``report.html`` in the run's directory) and return where it lies."""
+    out = out or run.path / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page = render(run, read_captions(run))
+    runs.replace_file(out, lambda partial: partial.write_text(page, encoding="utf-8"))
+    return out
+
+
+def read_captions(run: Run) -> dict[str, str]:
+    """Return the captions of a run's figures by file stem; a figure without one is called by its file."""
+    folder = run.path / "figures"
+    try:
+        captions: dict[str, str] = json.loads((folder / CAPTIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        captions = {file.stem: file.stem for file in sorted(folder.glob("*.png"))}
+    return {stem: caption for stem, caption in captions.items() if (folder / f"{stem}.png").is_file()}
+
+
+def render(run: Run, captions: Mapping[str, str]) -> str:
+    """Return the page. The same run gives the same text: nothing in it depends on the day or the machine that renders.
+
+    Parameters
+    ----------
+    captions : mapping of str to str
+        File stem of a figure in the run's folder ``figures`` -> its caption.
+    """
+    environment = Environment(
+        loader=PackageLoader("universality.report", "static"),
+        autoescape=select_autoescape(("html",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_static(name) for name in ("report.css", "report.js"))
+    data = page_data(run)
+    shown, left_out = figures_within(run.path / "figures", captions)
+    return environment.get_template("report.html").render(
+        run=run, record=run.record, job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
+        left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
+        taps=_taps(run), data=embedded(data), sections=data["tables"], style=style, script=script,
+        style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
+    )  # fmt: skip
+
+
+def embedded(data: Any) -> str:
+    """Return JSON that is inert inside an HTML element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def csp_hash(content: str) -> str:
+    """Return the source expression by which a Content-Security-Policy allows exactly this inline content."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def figures_within(
+    folder: Path, captions: Mapping[str, str], most_bytes: int = pictures.MOST_FIGURE_BYTES
+) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
+    """Return by section (data URI, caption) of the figures that fit, and the names of the files that do not."""
+    shown: dict[str, list[tuple[str, str]]] = {section: [] for section in (*_SECTIONS.values(), "other")}
+    left_out, held = [], 0
+    for stem, caption in captions.items():
+        uri = pictures.figure_uri(folder / f"{stem}.png") if held < most_bytes else ""
+        if not uri or held + len(uri) > most_bytes:
+            left_out.append(f"figures/{stem}.png")
+            continue
+        held += len(uri)
+        section = next((name for prefix, name in _SECTIONS.items() if stem.startswith(prefix)), "other")
+        shown[section].append((uri, caption))
+    return shown, left_out
+
+
+def _static(name: str) -> str:
+    return files("universality.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _taps(run: Run) -> list[dict[str, Any]]:
+    """Return one row per model: its id and its taps with depth and receptive field."""
+    layers = run.families.drop_duplicates(["model", "tap"])
+    return [
+        {"model": model, "taps": rows[["tap", "depth", "rf_px", "n_units"]].to_dict("records")}
+        for model, rows in layers.groupby("model", sort=False)
+    ]
+
+
+def _weights(run: Run) -> list[tuple[str, str]]:
+    """Return model and hash of its weights, once per trained model of the record."""
+    found = {
+        entry["model"]: entry["weights"][:_MOST_WEIGHTS] for entry in run.record["stores"] if entry["seed"] is None
+    }
+    return list(found.items())

@@ -1,0 +1,324 @@
+"""What a run found, in sentences made from its tables; what is at its null is said as plainly as what is above it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from universality.detectors import FAMILIES, best_taps, within
+from universality.evidence import VERDICTS, wilson_interval
+from universality.figures import HAAR_NAME, drawn_taps, number, short
+from universality.groups import at_taps, nearest_taps
+from universality.runs import Run
+
+Standing = Literal["above", "null", "mixed", "none"]
+NEAR_DEG = 30.0
+"""Orientations that agree within so much are counted in a sentence, degrees."""
+_STATES = {"untrained twins": "value_untrained", HAAR_NAME: "value_haar", "shuffled stimuli": "value_shuffled"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement of a report.
+
+    Attributes
+    ----------
+    topic : what it is about: detectors, matches or similarity
+    text : the sentence, each number beside its null
+    standing : whether the number is above its null, at it, above some and not others, or has none
+    detail : whether it belongs to a list that a reader opens rather than to the summary
+    """
+
+    topic: str
+    text: str
+    standing: Standing = "none"
+    detail: bool = False
+
+
+def findings(run: Run) -> list[Finding]:
+    """Return the run's findings, the summary of each topic before its details."""
+    said = from_tables(run.similarity, run.correspondence, run.families, run.units, run.job.drawn())
+    return [*said, null_verdicts(run.correspondence, run.correspondence_nulls), *disagreements(run.pairs)]
+
+
+def from_tables(
+    similarity: pd.DataFrame,
+    correspondence: pd.DataFrame,
+    families: pd.DataFrame,
+    units: pd.DataFrame,
+    drawn: Sequence[tuple[str, str]],
+) -> list[Finding]:
+    """Return the findings of a run's tables; `drawn` pairs of models get sentences about their matched units."""
+    said: list[Finding] = []
+    for family in dict.fromkeys(families["family"]):
+        best = best_taps(families[families["family"] == family])
+        said += [detectors_summary(families[families["family"] == family]), basis_summary(best)]
+        said += [_detectors_detail(row) for _, row in best.iterrows()]
+    for family in dict.fromkeys(families["family"]):
+        said += matches_summary(correspondence[correspondence["family"] == family], nearest_taps(similarity), family)
+    for a, b in drawn:
+        of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
+        for family in dict.fromkeys(families["family"]):
+            taps = drawn_taps(similarity, families, family, a, b)
+            said.append(matches_detail(of_pair[of_pair["family"] == family], units, family, (a, b), taps))
+    return said + list(_similarity(similarity))
+
+
+def noun_of(family: str) -> str:
+    """Return what units of a family are called; a family that this version does not know is called by its name."""
+    return FAMILIES[family].noun if family in FAMILIES else f"{family.replace('_', ' ')} units"
+
+
+def detectors_summary(families: pd.DataFrame) -> Finding:
+    """Return in how many networks one family is there, from which share to which, beside what untrained twins show."""
+    best = best_taps(families).sort_values("share", kind="stable")
+    noun, held = noun_of(str(best["family"].iloc[0])), best[best["n_detectors"] > 0]
+    highest = families.iloc[int(families["share_untrained"].argmax())]
+    twins = (
+        f"in untrained twins {_share(highest['share_untrained'])} at most (mean over seeds, {_place(highest)})"
+        if highest["share_untrained"] > 0
+        else "in untrained twins none at any tap"
+    )
+    if held.empty:
+        return Finding("detectors", f"{noun.capitalize()}: none in any of {len(best)} networks; {twins}.", "null")
+    low, high = held.iloc[0], held.iloc[-1]
+    span = f"{_share_interval(low)} in {_place(low)}" + (
+        f" to {_share_interval(high)} in {_place(high)}" if len(held) > 1 else ""
+    )
+    text = (
+        f"{noun.capitalize()} are there in {len(held)} of {len(best)} networks: {span}; {twins}. Each network is taken at its tap "
+        "with the most of them, a choice the intervals do not correct for."
+    )
+    above = held["share_low"].min() > families["share_untrained"].max()
+    return Finding("detectors", text, "above" if above else "mixed")
+
+
+def basis_summary(best: pd.DataFrame) -> Finding:
+    """Return whether units pass more often than random mixtures of the same layers' units do."""
+    columns = ["share", "share_haar", "share_strong", "share_strong_haar"]
+    share, haar, strong, strong_haar = best[columns].mean()
+    privileged = haar < 0.5 * share
+    text = (
+        f"{noun_of(str(best['family'].iloc[0])).capitalize()}: in a {HAAR_NAME} of the same layers, whose units are mixtures, "
+        f"{_share(haar)} pass the rule, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
+        f"2 sigma it is {_share(strong_haar)} against {_share(strong)}. "
+    ) + (
+        "So the units stand out from random directions of their layer."
+        if privileged
+        else "So the share alone does not show that single units, rather than directions of the layer, are the features."
+    )
+    return Finding("detectors", text, "above" if privileged else "null")
+
+
+def _detectors_detail(row: pd.Series) -> Finding:
+    text = (
+        f"{_place(row)}: {row['n_detectors']} of {row['n_units']} units are {noun_of(row['family'])} by the {row['rule']} rule ({_share(row['share'])}, "
+        f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in orientation; untrained twins "
+        f"{_share(row['share_untrained'])}, {HAAR_NAME} {_share(row['share_haar'])}, shuffled angles {_share(row['share_shuffled'])}. "
+        f"The naive rule would have passed {_share(row['share_naive'])} of the trained and "
+        f"{_share(row['share_naive_untrained'])} of the untrained units."
+    )
+    return Finding("detectors", text, "above" if row["share_low"] > row["share_untrained"] else "null", detail=True)
+
+
+def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: str) -> Iterator[Finding]:
+    """Yield, over all pairs of models, how alike matched detectors are beside their nulls, and how many pass each verdict."""
+    rows = at_taps(correspondence[correspondence["method"] == "hungarian"], taps)
+    both = rows[rows["detector_a"] & rows["detector_b"]]
+    where = (
+        f"over {len(taps[['model_a', 'model_b']].drop_duplicates())} pairs of networks, each tap of the first with the tap of the "
+        "second nearest in depth"
+    )
+    if both.empty:
+        yield Finding("matches", f"No two {noun_of(family)} were matched one to one, {where}.", "null")
+        return
+    median = both[["r_natural", "r_natural_haar", "r_natural_untrained"]].median()
+    from_a = rows[rows["detector_a"]]
+    chance = from_a["family_rate_b"].mean()
+    share = from_a["detector_b"].mean()
+    floor = max(median["r_natural_haar"], median["r_natural_untrained"])
+    yield Finding(
+        "matches",
+        f"Of {len(from_a)} {noun_of(family)} matched one to one among all units, {len(both)} met one of the same kind "
+        f"({_share(share)}, chance {_share(chance)}), {where}. Their median held-out r is {number(median['r_natural'])} (best partner in a "
+        f"{HAAR_NAME} {number(median['r_natural_haar'])}, in an untrained twin {number(median['r_natural_untrained'])}).",
+        _standing([median["r_natural"] > floor, share > chance]),
+    )
+    yield _verdicts(both, family)
+
+
+def _verdicts(both: pd.DataFrame, family: str) -> Finding:
+    counts, total = both["verdict"].value_counts(), len(both)
+    named = [*VERDICTS, *(name for name in counts.index if name not in VERDICTS)]
+    same = int(counts.get("same_feature", 0))
+    low, high = wilson_interval(same, total)
+    significant = int((both["q"] < 0.05).sum())
+    others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
+    text = (
+        f"Of these {total} pairs of {noun_of(family)}, {same} earn the verdict same_feature ({_share(same / total)}, 95 % interval "
+        f"{_share(low)} to {_share(high)}, which takes pairs as independent), which asks for more than the best partner in a "
+        f"{HAAR_NAME} reaches, with the whole interval{f'; {others}' if others else ''}. {significant} have q below 0.05 against "
+        "permuted images, a null that is easier to beat."
+    )
+    return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
+
+
+def matches_detail(
+    correspondence: pd.DataFrame, units: pd.DataFrame, family: str, models: tuple[str, str], taps: tuple[str, str]
+) -> Finding:
+    """Return what became of the detectors of one tap that were matched with one tap of another model."""
+    noun, (a, b) = noun_of(family), (short(name) for name in models)
+    rows = correspondence[(correspondence["method"] == "hungarian") & correspondence["detector_a"]]
+    rows = rows[(rows["tap_a"] == taps[0]) & (rows["tap_b"] == taps[1])]
+    where = f"{a} {taps[0]} to {b} {taps[1]}"
+    if rows.empty:
+        return Finding("matches", f"{where}: none of the {noun} was matched.", "none", detail=True)
+    both, chance = rows[rows["detector_b"]], rows["family_rate_b"].iloc[0]
+    low, high = wilson_interval(len(both), len(rows))
+    said = (
+        f"{where}, one to one over all live units: of {len(rows)} {noun}, {len(both)} ({_share(len(both) / len(rows))}, 95 % interval "
+        f"{_share(low)} to {_share(high)}) were matched with one, where chance is {_share(chance)}"
+    )
+    if both.empty:
+        return Finding("matches", said + ".", "null", detail=True)
+    counts = rows["verdict"].value_counts()
+    near = (both["delta_theta_deg"].abs() <= NEAR_DEG).mean()
+    text = (
+        f"{said}. For these pairs the median held-out r is {_beside(both, 'r_natural')}, the median unshifted correlation of their "
+        f"tuning {_beside(both, 'r_tuning')}, and {_share(near)} prefer orientations within {NEAR_DEG:.0f} degrees of one another "
+        f"(chance {_share(chance_within(units, family, models, taps, NEAR_DEG))}). Verdicts of all {len(rows)}: "
+        f"{', '.join(f'{count} {name}' for name, count in counts.items())}."
+    )
+    medians = both[["r_natural", "r_natural_haar", "r_natural_untrained"]].median()
+    standing = _standing([low > chance, medians["r_natural"] > medians.iloc[1:].max()])
+    return Finding("matches", text, standing, detail=True)
+
+
+def chance_within(
+    units: pd.DataFrame, family: str, models: tuple[str, str], taps: tuple[str, str], tolerance_deg: float
+) -> float:
+    """Return the share of all pairs of detectors of two layers whose preferred orientations agree: chance, 0 to 1."""
+    found = units[units["detector"] & (units["seed"] == -1) & (units["family"] == family)]
+    a, b = (
+        found.loc[(found["model"] == model) & (found["tap"] == tap), "preferred_deg"].to_numpy()
+        for model, tap in zip(models, taps, strict=True)
+    )
+    return (
+        float(within(a[:, None], b[None, :], tolerance_deg, _period(family)).mean())
+        if len(a) and len(b)
+        else float("nan")
+    )
+
+
+def _period(family: str) -> float:
+    return FAMILIES[family].period_deg if family in FAMILIES else 360.0
+
+
+def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
+    """Return how often `same_feature` is said where nothing should correspond, beside how often it is said of the networks."""
+
+    def counted(rows: pd.DataFrame) -> tuple[int, int]:
+        rows = rows[rows["method"] == "hungarian"]
+        return int((rows["verdict"] == "same_feature").sum()), len(rows)
+
+    of_twins = nulls["null"] == "untrained"
+    trained, twins, turned = counted(correspondence), counted(nulls[of_twins]), counted(nulls[~of_twins])
+    text = (
+        f"Verdict same_feature over all pairs of networks and taps, one to one: {trained[0]} of {trained[1]} matched pairs that hold a "
+        f"detector; between untrained twins {twins[0]} of {twins[1]}; with one layer in a {HAAR_NAME} {turned[0]} of {turned[1]}."
+    )
+
+    def share(count: tuple[int, int]) -> float:
+        return count[0] / max(count[1], 1)
+
+    return Finding("matches", text, _standing([share(trained) > share(twins), share(trained) > share(turned)]))
+
+
+def disagreements(pairs: pd.DataFrame) -> Iterator[Finding]:
+    """Yield in how many pairs of layers similarity and matching say the opposite, with the case of the best layers."""
+    rows = pairs[pairs["method"] == "hungarian"]
+    differ = rows[rows["disagreement"] != ""]
+    if differ.empty:
+        return
+    shown = differ.sort_values(["best", "score"], ascending=False, kind="stable").iloc[0]
+    yield Finding(
+        "similarity",
+        f"In {len(differ)} of {len(rows)} cases (pair of taps and family) similarity of layers and matching of detectors disagree; for "
+        f"instance {short(shown['model_a'])} {shown['tap_a']} and {short(shown['model_b'])} {shown['tap_b']}, "
+        f"{noun_of(shown['family'])}: {shown['disagreement']}.",
+    )
+
+
+def _similarity(similarity: pd.DataFrame) -> Iterator[Finding]:
+    near = at_taps(similarity, nearest_taps(similarity))
+    for measure, rows in near.groupby("measure", sort=False):
+        yield similarity_summary(rows, str(measure))
+    for (a, b), rows in near.groupby(["model_a", "model_b"], sort=False):
+        yield _similarity_detail(rows, str(a), str(b))
+
+
+def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:
+    """Return in how many pairs of models the trained layers are more alike than their untrained twins, by one measure."""
+    means = rows.groupby(["model_a", "model_b"], sort=False)[["value", *_STATES.values()]].mean()
+    sign = -1 if (rows["direction"] == "distance").all() else 1.0
+    defined = means.dropna(subset=["value", "value_untrained"])
+    if defined.empty:
+        return Finding("similarity", f"{measure}: not defined for any pair of networks, trained and untrained.", "none")
+    more = int((sign * (defined["value"] - defined["value_untrained"]) > 0).sum())
+    overall = defined.mean()
+    trained_more = sign * (overall["value"] - overall["value_untrained"]) > 0
+    text = (
+        f"{measure} finds trained layers more alike than their untrained twins in {more} of {len(defined)} pairs of networks: "
+        f"{number(overall['value'])} trained ({_states(defined)}); means over taps of nearest depth."
+    )
+    standing: Standing = "above" if more == len(defined) else "mixed" if trained_more else "null"
+    return Finding("similarity", text, standing)
+
+
+def _states(rows: pd.DataFrame) -> str:
+    """Return the means of the nulls; a measure that gives the same in every basis says so instead of a number."""
+    mean = rows[["value", *_STATES.values()]].mean()
+    same = bool(np.isclose(rows["value"], rows["value_haar"], rtol=0, atol=1e-6).all())
+    return ", ".join(
+        f"{name} {'the same by construction' if same and column == 'value_haar' else number(mean[column])}"
+        for name, column in _STATES.items()
+    )
+
+
+def _similarity_detail(rows: pd.DataFrame, a: str, b: str) -> Finding:
+    parts = []
+    for measure, of_measure in rows.groupby("measure", sort=False):
+        parts.append(f"{measure} {number(of_measure['value'].mean())} ({_states(of_measure)})")
+    taps = rows[["tap_a", "tap_b"]].drop_duplicates()
+    listed = ", ".join(f"{x} and {y}" for x, y in taps.head(3).itertuples(index=False))
+    more = f" and {len(taps) - 3} more" if len(taps) > 3 else ""
+    text = f"{short(a)} and {short(b)}, mean over taps of nearest depth ({listed}{more}): {'; '.join(parts)}."
+    return Finding("similarity", text, "none", detail=True)
+
+
+def _standing(above: list[bool]) -> Standing:
+    return "above" if all(above) else "mixed" if any(above) else "null"
+
+
+def _beside(rows: pd.DataFrame, column: str) -> str:
+    value, haar, untrained = rows[[column, f"{column}_haar", f"{column}_untrained"]].median()
+    return f"{number(value)} ({HAAR_NAME} {number(haar)}, untrained twin {number(untrained)})"
+
+
+def _place(row: pd.Series) -> str:
+    return f"{short(row['model'])} at {row['tap']}"
+
+
+def _share_interval(row: pd.Series) -> str:
+    return f"{_share(row['share'])} (95 % interval {_share(row['share_low'])} to {_share(row['share_high'])})"
+
+
+def _share(value: float) -> str:
+    """Return a share in percent, with one digit behind the point below 10 %."""
+    if not np.isfinite(value):
+        return "not defined"
+    return f"{number(100 * value, 1 if abs(value) < 0.0995 else 0)} %"
