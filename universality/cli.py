@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from universality.cli_runs import reproduce_command, runs_app
+from universality.console import stdout as _stdout
 from universality.errors import StimulusError, UniversalityError
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ app.add_typer(zoo_app, name="zoo")
 
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(runs_app, name="runs")
+app.command("reproduce")(reproduce_command)
 
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
 OutOption = Annotated[
@@ -130,12 +134,6 @@ def _print_run(finished: Run) -> None:
     console.print(escape(str(finished.path / "report.html")), highlight=False, soft_wrap=True)
 
 
-def _stdout() -> Console:
-    console = Console()
-    # Without a terminal nothing wraps a table's columns away: a pipe or a log has no width.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
-
-
 @app.command("plan")
 def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = None) -> None:
     """Say what a job would compute, what exists, and how much disk it needs. Writes nothing.
@@ -194,7 +192,11 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     console = _stdout()
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
         console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
-    for title, part in (("preprocessing", shown.preprocessing), ("weights", shown.weights)):
+    for title, part in (
+        ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
+    ):  # fmt: skip
+        if part is None:
+            continue
         facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
         console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
     table = Table()

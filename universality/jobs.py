@@ -38,12 +38,11 @@ from universality import (
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
+from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
 from universality.store import ActivationStore, store_at
 
-DEFAULT_RUNS = "data/runs"
-DEFAULT_STORE = "data/store"
 WORKER_TIMEOUT_S = 30
 
 

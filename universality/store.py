@@ -110,7 +110,7 @@ class ActivationStore:
         """Yield a sentence for every file of a store that is not what was committed."""
         path = self.place.join(key_name)
         try:
-            expected = self._manifest(key_name)
+            expected = self.files(key_name)
         except StoreError as error:
             yield str(error)
             return
@@ -146,7 +146,7 @@ class ActivationStore:
         if verify:
             self.verify(key_name)
         chunks: dict[str, int] | None = {} if lazy else None
-        data = self.place.zarr(f"{key_name}/{_data_folder(self._manifest(key_name))}")
+        data = self.place.zarr(f"{key_name}/{_data_folder(self.files(key_name))}")
         dataset: xr.Dataset = xr.open_zarr(data, consolidated=False, chunks=chunks)
         if not lazy:
             dataset = dataset.load()
@@ -158,12 +158,18 @@ class ActivationStore:
 
     def attributes(self, key_name: str) -> dict[str, Any]:
         """Return a store's own attributes: where its values come from."""
-        data = _data_folder(self._manifest(key_name))
+        data = _data_folder(self.files(key_name))
         group: dict[str, Any] = json.loads(self.place.read(f"{key_name}/{data}/zarr.json"))
         return dict(group["attributes"])
 
-    def _manifest(self, key_name: str) -> dict[str, dict[str, Any]]:
-        """Return size and checksum of every file of a store, by name."""
+    def files(self, key_name: str) -> dict[str, dict[str, Any]]:
+        """Return ``bytes`` and ``sha256`` of every file of a store by name, as its manifest states them.
+
+        Raises
+        ------
+        StoreError
+            The manifest is missing, unreadable or of another format.
+        """
         path = self.place.join(key_name)
         try:
             manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
