@@ -312,12 +312,12 @@ def detectors_command(
     from universality.runs import open_run
     from universality.spec import read_definition
 
-    units = open_run(run_path).units
     if definition is None:
         chosen = detectors.definition_of(family)
     else:
         spec = read_definition(definition)
         chosen = detectors.of_spec(spec, detectors.FAMILIES[spec.base].rule, schema.UNITS.names)
+    units = open_run(run_path).units
     console = _stdout()
     for criterion in chosen.criteria:
         console.print(
@@ -442,24 +442,24 @@ def _leave_quietly() -> None:
     sys.exit(1)
 
 
+def _refuse(sentence: str) -> None:
+    # Paths need not be text: what no terminal can show is printed by its bytes.
+    printable = sentence.encode("utf-8", "backslashreplace").decode("utf-8")
+    Console(stderr=True).print(f"error: {escape(printable)}", style="red", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
     try:
         app()
     except UniversalityError as error:
-        Console(stderr=True).print(f"error: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _refuse(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _leave_quietly()
         where = f": '{error.filename}'" if error.filename else ""
-        Console(stderr=True).print(
-            f"error: {escape(f'{error.strerror or error}{where}')}; check the path",
-            style="red",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        _refuse(f"{error.strerror or error}{where}; check the path")
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")
         sys.exit(130)

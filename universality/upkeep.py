@@ -89,6 +89,11 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
     ----------
     store : path or URL, optional
         Where the run's activations lie now, if they were moved.
+
+    Raises
+    ------
+    RunError
+        It is no run's directory.
     """
     try:
         record = runs.read_record(path)
@@ -96,8 +101,8 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
         yield str(error)
         return
     if record is None:
-        yield f"'{path}' is not a run directory: it has no {origin.RECORD}; give the folder that a run wrote"
-    elif record["status"] != "complete":
+        raise RunError(f"'{path}' is not a run directory: it has no {origin.RECORD}; give the folder that a run wrote")
+    if record["status"] != "complete":
         yield f"run '{path}' was not finished; run the job again, it goes on where it stopped"
     else:
         yield from runs.problems(path, record)
@@ -130,6 +135,7 @@ def removable(folder: Path, store: ActivationStore) -> list[Removable]:
     RunError
         A run's record is damaged: nobody can tell what it refers to.
     """
+    store.check()
     kept, unfinished = _references(folder, store)
     return [*_of_store(store, kept), *unfinished]
 
