@@ -215,18 +215,30 @@ class ActivationStore:
     def _in_use(self, run: str) -> Iterator[None]:
         with self.place.in_use():
             with suppress(OSError):  # a store that cannot be written cannot be cleaned either
-                self.place.write(f"{HIDDEN}/runs/{digest(run)[:16]}.json", json.dumps({"run": run}).encode())
+                self.place.write(f"{HIDDEN}/runs/{_entry_of(run)}", json.dumps({"run": run}).encode())
             yield
 
     def runs(self) -> dict[str, str]:
-        """Return the runs that used this store: folder by the name of its entry in the register."""
+        """Return the runs that used this store: folder by the name of its entry in the register.
+
+        Raises
+        ------
+        StoreError
+            An entry is damaged: nobody can tell which run needs its stores.
+        """
         found = {}
         for name in self.place.names(f"{HIDDEN}/runs"):
             entry = f"{HIDDEN}/runs/{name}"
             try:
-                found[entry] = str(json.loads(self.place.read(entry))["run"])
+                run = str(json.loads(self.place.read(entry))["run"])
             except (OSError, ValueError, KeyError, TypeError):
-                continue
+                run = ""
+            if name != _entry_of(run):
+                raise StoreError(
+                    f"entry '{self.place.join(entry)}' of the store's register of runs is damaged; delete it if no run "
+                    "outside the folder of runs uses this store"
+                )
+            found[entry] = run
         return found
 
     @contextmanager
@@ -363,6 +375,10 @@ def _write_array(
         compressors=[ZstdCodec(level=1, checksum=True)],
     )
     array[:] = values.astype(object) if is_text else values
+
+
+def _entry_of(run: str) -> str:
+    return f"{digest(run)[:16]}.json"
 
 
 def _data_folder(files: dict[str, Any]) -> str:

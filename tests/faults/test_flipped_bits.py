@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from universality import zoo
-from universality.errors import WeightsError
+from universality.errors import StoreError, WeightsError
 from universality.resources import resource
-from universality.upkeep import problems
+from universality.store import ActivationStore
+from universality.upkeep import problems, removable
 
 MODEL = "pocket/vgg-focus-s0"
 
@@ -39,7 +40,7 @@ def copies(small, tmp_path_factory):
 
 KINDS = {
     "chunks": ("store", "*/data.zarr/*/c/**/*", 15),
-    "metadata": ("store", "*/**/*.json", 15),
+    "metadata": ("store", "[0-9a-f]*/**/*.json", 15),
     "tables": ("run", "*.parquet", 10),
     "figures": ("run", "figures/*", 5),
     "record": ("run", "run.json", 2),
@@ -78,6 +79,18 @@ def test_every_flipped_bit_of_weights_is_found_and_the_file_named(tmp_path, monk
         flip(file, bit)
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_damaged_register_of_runs_stops_the_cleaning(copies):
+    """A run that it does not name rightly would lose its stores."""
+    store = ActivationStore(copies / "store")
+    (file,) = (copies / "store" / ".universality" / "runs").iterdir()
+    for bit in range(0, 8 * file.stat().st_size, 11):
+        flip(file, bit)
+        with pytest.raises(StoreError, match="register of runs is damaged"):
+            removable(copies / "none", store)
+        flip(file, bit)
+    assert removable(copies / "none", store) == []
 
 
 def test_they_are_sixty():
