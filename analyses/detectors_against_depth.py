@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality import open_run
+from universality import UniversalityError, open_run
 from universality.checks import checks
 from universality.detectors import FAMILIES, definition_of, threshold_curve
 from universality.figures import detectors_against_depth, short, style, threshold_curves
@@ -92,4 +92,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UniversalityError as error:
+        sys.exit(f"error: {error}")

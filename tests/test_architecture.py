@@ -9,23 +9,25 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
-    ("errors", "resources"),
+    ("errors", "resources", "locks", "console"),
     ("schema",),
-    ("spec",),
+    ("spec", "places"),
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
-    ("receptive_field", "nonlinearity", "extraction", "store", "detectors"),
+    ("receptive_field", "nonlinearity", "extraction", "store", "detectors", "origin"),
     ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
-    ("checks", "evidence", "reading"),
+    ("checks", "evidence", "reading", "records"),
     ("partners",),
-    ("correspondence", "pairs", "links", "tracing"),
+    ("correspondence", "pairs", "links", "tracing", "upkeep"),
     ("census",),
     ("atlas", "index"),
     ("figures",),
     ("report", "atlas_files"),
     ("jobs",),
+    ("reproduction",),
+    ("cli_runs",),
     ("cli",),
 )
 ONLY_IN = {
@@ -35,7 +37,7 @@ ONLY_IN = {
     "seaborn": {"figures"},
     "matplotlib": {"figures"},
     "distributed": {"jobs"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_runs"},
 }
 RANK = {module: rank for rank, level in enumerate(LEVELS) for module in level}
 

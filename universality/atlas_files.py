@@ -50,7 +50,7 @@ def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFr
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, table in schema.ATLAS_TABLES.items():
-        files.append(runs.write_table(folder, table, tables[name]))
+        files.append(runs.write_table(folder, table, tables[name], run.record["provenance"]))
         files.append(folder / f"{name}.csv")
         tables[name].to_csv(files[-1], index=False)
     return [*files, *_draw(run, tables, folder)], tables
@@ -71,7 +71,9 @@ def _draw(run: Run, tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]
     free = cells[cells["family"] == atlas.DATA_DRIVEN]
     if len(free):
         drawn["atlas__data_driven"] = figures.data_driven_figure(free, _examples(run, free))
-    return [file for name, figure in drawn.items() for file in figures.save(figure, folder / name)]
+    return [
+        file for name, figure in drawn.items() for file in figures.save(figure, folder / name, run.record["provenance"])
+    ]
 
 
 def _examples(run: Run, cells: pd.DataFrame) -> dict[tuple[str, str, int], NDArray[np.float32]]:

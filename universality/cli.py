@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from universality.cli_runs import reproduce_command, runs_app
+from universality.console import stdout as _stdout
 from universality.errors import RunError, StimulusError, UniversalityError
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ app.add_typer(zoo_app, name="zoo")
 
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(runs_app, name="runs")
+app.command("reproduce")(reproduce_command)
 
 UNKNOWN = "unknown: fill in"
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
@@ -40,7 +44,7 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
 ]
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
+    str | None, typer.Option("--store", help="Folder or URL of the activations [default: data/store].", metavar="URL")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -149,12 +153,6 @@ def _print_run(finished: Run) -> None:
     console.print(escape(str(finished.path / "report.html")), highlight=False, soft_wrap=True)
 
 
-def _stdout() -> Console:
-    console = Console()
-    # Without a terminal nothing wraps a table's columns away: a pipe or a log has no width.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
-
-
 @app.command("plan")
 def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = None) -> None:
     """Say what a job would compute, what exists, and how much disk it needs. Writes nothing.
@@ -177,7 +175,7 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
     lines = (
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
-        f"at most {size:.1f} MB of disk (before compression) in {planned.store.root}",
+        f"at most {size:.1f} MB of disk (before compression) in {planned.store.location}",
         f"comparisons: {len(planned.tasks)} Dask tasks, "
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "to compute"),
     )
@@ -222,7 +220,11 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
     console = _stdout()
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
         console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
-    for title, part in (("preprocessing", shown.preprocessing), ("weights", shown.weights)):
+    for title, part in (
+        ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
+    ):  # fmt: skip
+        if part is None:
+            continue
         facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
         console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
     table = Table()
@@ -402,12 +404,12 @@ def detectors_command(
     from universality.runs import open_run
     from universality.spec import read_definition
 
-    units = open_run(run_path).units
     if definition is None:
         chosen = detectors.definition_of(family)
     else:
         spec = read_definition(definition)
         chosen = detectors.of_spec(spec, detectors.family_of(spec.base).rule, schema.UNITS.names)
+    units = open_run(run_path).units
     console = _stdout()
     for criterion in chosen.criteria:
         console.print(
@@ -481,12 +483,19 @@ def report_command(
 
     Example: universality report data/runs/quickstart --out report.html
     """
+    from universality.records import finish
     from universality.report import write
-    from universality.runs import open_run
+    from universality.runs import file_sha256, open_run
 
     if out is not None and out.is_dir():
         raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
-    _stdout().print(escape(str(write(open_run(run_path), out))), highlight=False, soft_wrap=True)
+    run = open_run(run_path)
+    page = write(run, out)
+    if out is None:
+        # The record holds the page's hash, by which `runs verify` knows it.
+        kept = {key: value for key, value in run.record.items() if key != "digest"}
+        finish(run.path, kept | {"report": file_sha256(page)})
+    _stdout().print(escape(str(page)), highlight=False, soft_wrap=True)
 
 
 @app.command("measures")
@@ -533,8 +542,9 @@ def doctor_command(
     from dataclasses import asdict
 
     from universality.doctor import examine
+    from universality.resources import DEFAULT_STORE
 
-    findings = examine(store or Path("data/store"), online=online, verify=verify)
+    findings = examine(store or DEFAULT_STORE, online=online, verify=verify)
     if as_json:
         _print_json([asdict(finding) for finding in findings])
     else:
@@ -549,7 +559,7 @@ def doctor_command(
 @app.command("versions")
 def versions_command(as_json: JsonOption = False) -> None:
     """Print the versions that decide numbers."""
-    from universality.jobs import package_version, package_versions
+    from universality.origin import package_version, package_versions
 
     console = _stdout()
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
@@ -566,24 +576,24 @@ def _leave_quietly() -> None:
     sys.exit(1)
 
 
+def _refuse(sentence: str) -> None:
+    # Paths need not be text: what no terminal can show is printed by its bytes.
+    printable = sentence.encode("utf-8", "backslashreplace").decode("utf-8")
+    Console(stderr=True).print(f"error: {escape(printable)}", style="red", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
     try:
         app()
     except UniversalityError as error:
-        Console(stderr=True).print(f"error: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _refuse(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _leave_quietly()
         where = f": '{error.filename}'" if error.filename else ""
-        Console(stderr=True).print(
-            f"error: {escape(f'{error.strerror or error}{where}')}; check the path",
-            style="red",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        _refuse(f"{error.strerror or error}{where}; check the path")
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")
         sys.exit(130)

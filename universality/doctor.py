@@ -17,8 +17,9 @@ from packaging.requirements import Requirement
 
 from universality import zoo
 from universality.errors import CardError, StoreError, WeightsError
+from universality.resources import DEFAULT_STORE
 from universality.spec import ModelCard
-from universality.store import ActivationStore
+from universality.store import ActivationStore, store_at
 
 State = Literal["ok", "note", "fault"]
 LEAST_FREE_GB = 2.0
@@ -33,12 +34,12 @@ class Finding:
     detail: str
 
 
-def examine(store: Path, *, online: bool = False, verify: bool = False) -> list[Finding]:
+def examine(store: str | Path, *, online: bool = False, verify: bool = False) -> list[Finding]:
     """Look at everything a job needs, without changing anything.
 
     Parameters
     ----------
-    store : path
+    store : path or URL
         Folder of the activation stores.
     online : bool
         Also ask, briefly, whether missing weights could be fetched.
@@ -130,29 +131,34 @@ def _weights(online: bool) -> Iterator[Finding]:
         yield Finding("weights not at hand", "note", f"{names}; --online asks whether they can be fetched")
 
 
-def _store(root: Path, verify: bool) -> Iterator[Finding]:
-    subject = f"store {root}"
-    if root.exists() and not root.is_dir():
-        yield Finding(subject, "fault", "it is a file, expected a folder; give another with --store")
+def _store(location: str | Path, verify: bool) -> Iterator[Finding]:
+    store = store_at(location, DEFAULT_STORE)
+    subject = f"store {store.location}"
+    try:
+        store.check()
+    except StoreError as error:
+        yield Finding(subject, "fault", str(error))
         return
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    local = "://" not in store.location
+    if local:
+        yield from _folder(subject, store.root)
+    names = sorted(name for name in store.place.names() if store.has(name))
+    damaged = [error for name in names if verify and (error := _damage(store, name))]
+    for error in damaged:
+        yield Finding(subject, "fault", error)
+    partial = len(store.partial()) if local else 0
+    halves = f", {partial} half-written by a run that goes on or was interrupted" if partial else ""
+    checked = ", every file as it was written" if verify and not damaged else ""
+    yield Finding(subject, "note" if partial else "ok", f"{len(names)} activation stores{checked}{halves}")
+
+
+def _folder(subject: str, root: Path) -> Iterator[Finding]:
+    existing = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(existing, os.W_OK):
         yield Finding(subject, "fault", f"'{existing}' cannot be written; give another folder with --store")
     free = shutil.disk_usage(existing).free / 1e9
     few = free < LEAST_FREE_GB
     yield Finding("disk", "note" if few else "ok", f"{free:.1f} GB free" + ("; a large job may not fit" if few else ""))
-    if not root.is_dir():
-        yield Finding(subject, "ok", "empty: nothing was extracted yet")
-        return
-    store = ActivationStore(root)
-    names = sorted(path.name for path in root.iterdir() if store.has(path.name))
-    damaged = [error for name in names if verify and (error := _damage(store, name))]
-    for error in damaged:
-        yield Finding(subject, "fault", error)
-    partial = len(store.partial())
-    halves = f", {partial} half-written by a run that goes on or was interrupted" if partial else ""
-    checked = ", every file as it was written" if verify and not damaged else ""
-    yield Finding(subject, "note" if partial else "ok", f"{len(names)} activation stores{checked}{halves}")
 
 
 def _damage(store: ActivationStore, name: str) -> str:

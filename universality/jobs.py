@@ -5,21 +5,14 @@ Paths travel to the workers, not arrays: a task is given the folder of the store
 
 from __future__ import annotations
 
-import fcntl
-import functools
-import hashlib
 import itertools
-import json
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,29 +29,25 @@ from universality import (
     evidence,
     extraction,
     figures,
+    origin,
     pairs,
+    records,
     report,
     runs,
     schema,
     stimuli,
-)
+)  # fmt: skip
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import Network, networks_of, stimulus_sets
 from universality.partners import Contender, MatchingPlan
+from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.runs import Run
 from universality.spec import Job, Tap, digest, read_job
 from universality.stimuli import Frame
-from universality.store import ActivationStore
+from universality.store import ActivationStore, store_at
 
-DEFAULT_RUNS = "data/runs"
-DEFAULT_STORE = "data/store"
-LOCK = ".lock"
 WORKER_TIMEOUT_S = 30
-PACKAGES = (
-    "POT", "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
-    "xarray", "zarr",
-)  # fmt: skip
 
 
 class Reporter(Protocol):
@@ -121,11 +110,7 @@ class Plan:
         record = runs.read_record(self.out)
         if record is None or record["status"] != "complete" or record["inputs_digest"] != self.inputs_digest:
             return False
-        try:
-            runs.check_tables(self.out, record)
-        except RunError:
-            return False
-        return (self.out / "report.html").is_file() and any((self.out / "figures").glob("*.png"))
+        return next(runs.problems(self.out, record), None) is None
 
     def table(self) -> pd.DataFrame:
         """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB.
@@ -169,25 +154,24 @@ class Task:
     arguments: tuple[Any, ...]
 
 
-def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
+def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
     """Return what a job would compute and what exists already. Nothing is written.
 
     Parameters
     ----------
-    job_path : path
-        The job's TOML file.
+    job_path : path or Job
+        The job's TOML file, or the job itself.
     out, store : path, optional
-        Run directory (default ``data/runs/NAME``) and folder of the activation stores (default ``data/store``).
+        Run directory (default ``data/runs/NAME``) and folder or URL of the activation stores (default ``data/store``).
     """
-    job = read_job(Path(job_path))
+    job = job_path if isinstance(job_path, Job) else read_job(Path(job_path))
     for measure in job.comparison.measures:
         comparators.require(measure)
     networks = tuple(networks_of(job))
     for network in networks:
         for name, tap in itertools.product(stimulus_sets(job), network.taps):
             network.refuse(name, tap)
-    # Workers may run in another folder: absolute paths name the same place for all of them.
-    stores = ActivationStore(Path(store or DEFAULT_STORE).absolute())
+    stores = store_at(store, DEFAULT_STORE)
     planned = tuple(
         PlannedStore(network, name, tap, key, stores.has(key))
         for network in networks
@@ -196,22 +180,12 @@ def plan(job_path: str | Path, out: str | Path | None = None, store: str | Path 
         for key in [network.key(name, tap).name]
     )
     directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
-    inputs = digest([job.plain(), [p.key for p in planned], [n.card.digest() for n in networks], code_digest()])
+    inputs = digest([job.plain(), [p.key for p in planned], [n.card.digest() for n in networks], origin.code_digest()])
     return Plan(job, directory, stores, networks, planned, _tasks(job, networks, stores), inputs)
 
 
-@functools.cache
-def code_digest() -> str:
-    """Return the digest of the package's own source files: results of other code are not up to date."""
-    root = Path(__file__).parent
-    sha = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return sha.hexdigest()
-
-
 def run(
-    job_path: str | Path,
+    job_path: str | Path | Job,
     out: str | Path | None = None,
     *,
     store: str | Path | None = None,
@@ -224,12 +198,13 @@ def run(
 
     Parameters
     ----------
-    job_path : path
-        The job's TOML file.
+    job_path : path or Job
+        The job's TOML file, or the job itself.
     out : path, optional
         Run directory, by default ``data/runs/NAME``.
-    store : path, optional
-        Folder of the activation stores, by default ``data/store``; jobs may share it.
+    store : path or URL, optional
+        Folder of the activation stores, by default ``data/store``; jobs may share it. Or a URL that fsspec knows, such
+        as ``s3://bucket/folder``; ``memory://`` is seen by this process only.
     client : distributed.Client, optional
         Computes the comparisons; it is not closed. Without it: `scheduler`, else the active client, else a local one.
     scheduler : str, optional
@@ -252,7 +227,7 @@ def run(
     planned = plan(job_path, out, store)
     for warning in planned.warnings:
         reporter.say(warning)
-    with _claimed(planned):
+    with records.claimed(planned.out, planned.job, planned.store):
         removed = planned.store.remove_partial()
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
@@ -270,61 +245,14 @@ def run(
             planned.job.comparison.matching,
         )  # fmt: skip
         # From here on until the end, what lies in the directory belongs to no finished run.
-        _mark_started(planned)
-        with _cannot_be_written(planned.out):
+        records.mark_started(planned.out, planned.job)
+        with records.cannot_be_written(planned.out):
             return _write(planned, tables, extracted, started, reporter)
-
-
-@contextmanager
-def _claimed(planned: Plan) -> Iterator[None]:
-    """Hold the run directory for this run; refuse one of another job, of another run that goes on, or of other files."""
-    out = planned.out
-    record = runs.read_record(out)
-    job_digest = planned.job.digest()
-    if record is not None and record["job_digest"] != job_digest:
-        raise RunError(
-            f"run directory '{out}' belongs to another job ('{record['job'].get('name', '?')}', digest "
-            f"{record['job_digest'][:12]}, this one {job_digest[:12]}); give another folder with --out or delete it"
-        )
-    if planned.store.root.exists() and not planned.store.root.is_dir():
-        raise StoreError(f"store '{planned.store.root}' is a file, expected a folder; give another with --store")
-    with ExitStack() as stack:
-        with _cannot_be_written(out):
-            if record is None and out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
-                raise RunError(f"'{out}' holds files but is no run directory; give an empty or new folder with --out")
-            out.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((out / LOCK).open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"run directory '{out}' is in use by another run; wait for it or give another with --out"
-            ) from None
-        if record is None:
-            _mark_started(planned)
-        yield
-
-
-def _mark_started(planned: Plan) -> None:
-    """Record that the directory's tables are not to be believed (yet)."""
-    with _cannot_be_written(planned.out):
-        job = planned.job
-        runs.write_record(planned.out, {"status": "started", "job_digest": job.digest(), "job": job.plain()})
-
-
-@contextmanager
-def _cannot_be_written(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        raise RunError(
-            f"run directory '{out}' cannot be written: {cause.strerror or cause}; give another with --out"
-        ) from None
 
 
 def _verified(
     planned: Plan,
-    job_path: str | Path,
+    job_path: str | Path | Job,
     out: str | Path | None,
     store: str | Path | None,
     repair: bool,
@@ -333,7 +261,7 @@ def _verified(
     """Compare the existing stores with their checksums; set damaged ones aside if asked to, else raise."""
     damaged = 0
     for entry in planned.stores:
-        if not planned.store.path(entry.key).exists():
+        if not planned.store.exists(entry.key):
             continue
         try:
             planned.store.verify(entry.key)
@@ -341,9 +269,7 @@ def _verified(
             if not repair:
                 raise
             aside = planned.store.set_aside(entry.key)
-            reporter.say(
-                f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside.name}': {error}"
-            )
+            reporter.say(f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside}': {error}")
             damaged += 1
     return plan(job_path, out, store) if damaged else planned
 
@@ -389,7 +315,7 @@ def _extract_set(
                     parameters,
                     network.shape(name, tap),
                     network.extraction.dtype,
-                    {**network.provenance(name, tap), "packages": package_versions()},
+                    {**network.provenance(name, tap), **origin.extraction_environment()},
                 )
             )
             for tap in taps
@@ -419,14 +345,14 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
             twins_a = [refs[a, seed][place] for seed in seeds]
             tasks.append((correspondence_task, (layer_a, refs[b, None], twins_a, twins[1], matching)))
     return tuple(
-        Task(f"{function.__name__}-{digest([code_digest(), repr(arguments)])[:32]}", function, arguments)
+        Task(f"{function.__name__}-{digest([origin.code_digest(), repr(arguments)])[:32]}", function, arguments)
         for function, arguments in tasks
     )
 
 
 def _reference(network: Network, tap: Tap, store: ActivationStore, sets: Sequence[str]) -> LayerRef:
     stores = {name: network.key(name, tap).name for name in sets}
-    return LayerRef(network.card.id, network.seed, tap, str(store.root), stores, network.scene(tap))
+    return LayerRef(network.card.id, network.seed, tap, store.location, stores, network.scene(tap))
 
 
 def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> dict[str, pd.DataFrame]:
@@ -569,63 +495,36 @@ def _finished(tasks: Sequence[Task], futures: Sequence[Future[Any]]) -> Sequence
 
 def _write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter) -> Run:
     """Write tables, figures and report, then the record that says the run is complete."""
-    files = [runs.write_table(planned.out, table, tables[name]) for name, table in schema.TABLES.items()]
-    record = _record(planned, files, extracted, started)
+    keys = [p.key for p in planned.stores]
+    facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
+    record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
+    for name, table in schema.TABLES.items():
+        file = runs.write_table(planned.out, table, tables[name], facts)
+        record["tables"][file.name] = runs.file_sha256(file)
     finished = Run(planned.out, record)
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    captions = {}
     drawn = figures.all_figures(
         finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
     )
     advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
     for stem, caption, figure in drawn:
-        figures.save(figure, folder / stem)
-        captions[stem] = caption
+        files = figures.save(figure, folder / stem, facts)
+        hashes = {file.relative_to(planned.out).as_posix(): runs.file_sha256(file) for file in files}
+        record["figures"][stem] = {"caption": caption, "files": hashes}
         advance(1)
-    (folder / report.CAPTIONS).write_text(json.dumps(captions, indent=1), encoding="utf-8")
-    report.write(finished)
+    page = report.write(finished)
     record["seconds"] = round(time.time() - started, 1)
-    runs.write_record(planned.out, record)
+    records.finish(planned.out, record | {"report": runs.file_sha256(page)})
     return runs.open_run(planned.out)
 
 
-def _record(planned: Plan, files: Sequence[Path], extracted: int, started: float) -> dict[str, Any]:
-    return {
-        "status": "complete",
-        "job": planned.job.plain(),
-        "job_digest": planned.job.digest(),
-        "inputs_digest": planned.inputs_digest,
-        "store": str(planned.store.root),
-        "stores": [
-            {
-                "model": p.network.card.id, "seed": p.network.seed, "stimuli": p.stimulus_set, "tap": p.tap.name,
-                "key": p.key, "weights": p.network.weights, "card_digest": p.network.card.digest(),
-            }
-            for p in planned.stores
-        ],
-        "extracted_stores": extracted,
-        "tables": {file.name: runs.file_sha256(file) for file in files},
-        "code": {"version": package_version(), "source_digest": code_digest()},
-        "packages": package_versions(),
-        "machine": {
-            "python": platform.python_version(), "system": platform.platform(), "device": "cpu",
-            "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(),
-        },
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started_unix": round(started, 1),
-    }  # fmt: skip
-
-
-def package_version() -> str:
-    """Return the installed version of this package."""
-    try:
-        return version("universality")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide numbers."""
-    return {name: version(name) for name in PACKAGES}
+def _entries(planned: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": p.network.card.id, "seed": p.network.seed, "stimuli": p.stimulus_set, "tap": p.tap.name,
+            "key": p.key, "weights": p.network.weights, "card_digest": p.network.card.digest(),
+        }
+        for p in planned.stores
+    ]  # fmt: skip

@@ -71,7 +71,7 @@ def all_figures(
             ),
         )
     for a, b in pairs:
-        stem = f"{short(a)}__{short(b)}"
+        stem = _pair_stem(a, b)
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         yield (
             f"similarity__{stem}",
@@ -96,10 +96,15 @@ def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a:
     return str(best), str(near.loc[near["tap_a"] == best, "tap_b"].iloc[0])
 
 
+def _pair_stem(a: str, b: str) -> str:
+    """Return whose pair a file shows, with the models' sources: timm/vgg16 is not torchvision/vgg16."""
+    return "__".join(model.replace("/", ".", 1) for model in (a, b))
+
+
 def _matches(
     a: str, b: str, family: str, taps: tuple[str, str], correspondence: pd.DataFrame, units: pd.DataFrame
 ) -> Iterator[tuple[str, str, Figure]]:
-    kind, stem = FAMILIES[family], f"{family}__{short(a)}__{short(b)}"
+    kind, stem = FAMILIES[family], f"{family}__{_pair_stem(a, b)}"
     yield (
         f"matched_pairs__{stem}",
         f"Matched {kind.noun} of {short(a)} and {short(b)}; pairs spread evenly over {kind.angle}, not the best ones.",

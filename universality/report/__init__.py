@@ -6,7 +6,7 @@ no other file, and the same run gives the same bytes.
 
 from __future__ import annotations
 
-from universality.report.page import CAPTIONS, render, write
+from universality.report.page import render, write
 from universality.report.sentences import Finding, findings
 
-__all__ = ["CAPTIONS", "Finding", "findings", "render", "write"]
+__all__ = ["Finding", "findings", "render", "write"]

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from universality import runs
 from universality.figures import HAAR_NAME
+from universality.origin import KEY, as_text
 from universality.report import pictures
 from universality.report.cautions import cautions
 from universality.report.data import page_data
@@ -21,8 +22,6 @@ from universality.report.sentences import findings
 from universality.runs import Run
 from universality.stimuli import POLICIES
 
-CAPTIONS = "captions.json"
-"""File in a run's folder of figures: file stem -> caption, in the order in which they are shown."""
 _SECTIONS = {
     "similarity__": "similarity",
     "detectors_against_depth__": "detectors",
@@ -42,13 +41,10 @@ def write(run: Run, out: Path | None = None) -> Path:
 
 
 def read_captions(run: Run) -> dict[str, str]:
-    """Return the captions of a run's figures by file stem; a figure without one is called by its file."""
+    """Return the captions of a run's figures by file stem, in the order of the stems."""
     folder = run.path / "figures"
-    try:
-        captions: dict[str, str] = json.loads((folder / CAPTIONS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        captions = {file.stem: file.stem for file in sorted(folder.glob("*.png"))}
-    return {stem: caption for stem, caption in captions.items() if (folder / f"{stem}.png").is_file()}
+    drawn = run.record.get("figures", {})
+    return {stem: drawing["caption"] for stem, drawing in sorted(drawn.items()) if (folder / f"{stem}.png").is_file()}
 
 
 def render(run: Run, captions: Mapping[str, str]) -> str:
@@ -70,7 +66,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
     data = page_data(run)
     shown, left_out = figures_within(run.path / "figures", captions)
     return environment.get_template("report.html").render(
-        run=run, record=run.record, job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
+        run=run, record=run.record, key=KEY, provenance=as_text(run.record["provenance"]), job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
         taps=_taps(run), data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),

@@ -92,7 +92,7 @@ def _responses(run: Run, model: str, tap: str, stimulus_set: str) -> NDArray[np.
     if not keys:
         return None
     # Read at once and without hashing every file: what is shown is small pictures, and the codec guards the reading.
-    values = ActivationStore(run.store_root).open(keys[0], verify=False, lazy=False)[schema.ACTIVATION].values
+    values = ActivationStore(run.store).open(keys[0], verify=False, lazy=False)[schema.ACTIVATION].values
     return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
 
 
