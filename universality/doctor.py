@@ -143,9 +143,9 @@ def _store(location: str | Path, verify: bool) -> Iterator[Finding]:
     if local:
         yield from _folder(subject, store.root)
     names = sorted(name for name in store.place.names() if store.has(name))
-    damaged = [error for name in names if verify and (error := _damage(store, name))]
-    for error in damaged:
-        yield Finding(subject, "fault", error)
+    damaged = [damage for name in names if verify and (damage := _damage(store, name))]
+    for damage in damaged:
+        yield Finding(subject, "fault", damage)
     partial = len(store.partial()) if local else 0
     halves = f", {partial} half-written by a run that goes on or was interrupted" if partial else ""
     checked = ", every file as it was written" if verify and not damaged else ""
