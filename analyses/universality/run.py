@@ -59,7 +59,10 @@ def said(finished: Run, tables: dict[str, pd.DataFrame], counts: pd.DataFrame) -
         numbers = ", ".join(f"{name} {value:g}" for name, value in row.items() if name != "family")
         yield f"- {row['family']}, all pairs of layers: {numbers}"
     yield "\n## Similarity of layers of like depth\n"
-    for row in by_group(by_pair(finished.similarity, zoo.cards())).to_dict("records"):
+    groups = by_group(by_pair(finished.similarity, zoo.cards()))
+    numbers_only = groups.select_dtypes("float")
+    groups[numbers_only.columns] = numbers_only.round(2) + 0.0  # no -0.00
+    for row in groups.to_dict("records"):
         interval = f"{row['low']:.2f} to {row['high']:.2f}" if pd.notna(row["low"]) else "no interval"
         yield (
             f"- {row['measure']}, {row['group']} ({row['pairs']} pairs): {row['value']:.2f} ({interval}; untrained "

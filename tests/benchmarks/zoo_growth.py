@@ -4,7 +4,7 @@ Usage: python tests/benchmarks/zoo_growth.py [--networks 2 4 8 14] [--quick] [--
 
 The first networks of ``analyses/pocket_zoo/job.toml``, two taps each, all pairs, both families, with empty stores; every size
 in a process of its own. Stages are told apart by the progress that `universality.run` reports. Peak memory is the largest
-resident set of the process within a stage, sampled every 20 ms: it includes Python and Torch (about 0.4 GB). ``--quick`` shows
+resident set of the process within a stage, sampled every 20 ms: it includes Python and its packages. ``--quick`` shows
 few stimuli: its times say how the stages grow with the networks, not how long a run takes.
 """
 
