@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("s3fs")
-server = pytest.importorskip("moto.server")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_store import CAUSES, UNITS, parameters, values_of, write
 
@@ -17,8 +15,7 @@ from universality.store import ActivationStore, StoreKey
 
 @pytest.fixture
 def store(monkeypatch):
-    import s3fs
-
+    s3fs, server = pytest.importorskip("s3fs"), pytest.importorskip("moto.server")
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     address = "http://{}:{}".format(*running.get_host_and_port())
