@@ -189,7 +189,7 @@ class TestRun:
         job = read_job(folder / "job.toml")
         card = zoo.card("pocket/alexnet-focus-s0")
         (tap,) = [card.tap("features.7")]
-        frame = Frame(64, 12, 43)
+        frame = Frame(64, 9, 43)
         assert Frame.of(tap, 64) == frame
         images = stimuli.render("curves", job.stimuli, 64, frame=frame).values
         spec = job.extraction.model_copy(update={"batch_size": len(images)})
