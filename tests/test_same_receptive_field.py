@@ -11,7 +11,7 @@ import universality
 from universality import extraction, stimuli, zoo
 from universality.receptive_field import describe_tap
 from universality.runs import open_run
-from universality.spec import CurveStimuli, ExtractionSpec, NaturalStimuli, StimuliSpec
+from universality.spec import CurveStimuli, ExtractionSpec, NaturalStimuli, StimuliSpec, read_job
 from universality.stimuli import Frame
 from universality.tracing import trace
 
@@ -183,6 +183,21 @@ class TestRun:
         assert shown["pocket/vgg-focus-s0", "features.16"] == pytest.approx(59 / 62)
         assert (shown.drop(("pocket/vgg-focus-s0", "features.16")) == 1).all()
         assert (table["misalignment_px"].between(0.1, 4)).all()
+
+    def test_what_is_stored_is_the_answer_to_scenes_in_the_field(self, finished):
+        folder, run, _ = finished
+        job = read_job(folder / "job.toml")
+        card = zoo.card("pocket/alexnet-focus-s0")
+        (tap,) = [card.tap("features.7")]
+        frame = Frame(64, 9, 43)
+        assert Frame.of(tap, 64) == frame
+        images = stimuli.render("curves", job.stimuli, 64, frame=frame).values
+        spec = job.extraction.model_copy(update={"batch_size": len(images)})
+        batches = [zoo.normalise(images, card.preprocessing)]
+        (came,) = extraction.extract(zoo.pretrained(card), [tap], batches, spec, 64, frame)
+        stored = run.activations(card.id, tap.name, "curves").values
+        assert stored.shape == (64, 9, tap.channels)
+        np.testing.assert_allclose(stored, came[tap.name], atol=1e-4 * np.abs(stored).max())
 
     def test_the_side_before_is_the_other_one_to_the_bit(self, finished):
         _, run, _ = finished
