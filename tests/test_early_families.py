@@ -99,20 +99,20 @@ def test_orientations_of_175_and_5_degrees_are_neighbours():
 
 
 def test_correspondence_of_orientations_wraps_at_180_degrees():
-    """A layer against itself with every preference turned by 10 degrees, over the seam as well."""
+    """A layer against itself with every preference turned by 20 degrees, that of 165 over the seam."""
     network = planted.Planted(planted.edge_plan())
     layer = planted.layers(network, "oriented_edge", SPEC, ("post",))["post"]
     turned = layer.drawn["oriented_edge"].copy()
     grid = layer.grids["oriented_edge"]
     for rows in (grid.gratings, grid.lone):
-        turned[np.roll(rows, 1, axis=-1)] = layer.drawn["oriented_edge"][rows]
+        turned[np.roll(rows, 2, axis=-1)] = layer.drawn["oriented_edge"][rows]
     other = replace(layer, drawn={"oriented_edge": turned})
     plan = MatchingPlan(("hungarian",), 100, 19, NullPlan(1, 1, 0))
     rows = correspondence_rows(other, layer, [layer], plan)
     both = rows[rows["detector_a"] & rows["detector_b"]]
     assert len(both) == 12 and (both["unit_a"] == both["unit_b"]).all()
-    np.testing.assert_allclose(both["delta_theta_deg"].abs(), 10.0, atol=1e-6)
-    np.testing.assert_allclose(both["shift_deg"].abs(), 10.0, atol=1e-6)
+    np.testing.assert_allclose(both["delta_theta_deg"].abs(), 20.0, atol=1e-6)
+    np.testing.assert_allclose(both["shift_deg"].abs(), 20.0, atol=1e-6)
     assert both["preferred_a_deg"].between(0, 180).all()
 
 
