@@ -22,7 +22,7 @@ class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
     `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps the stimulus set to the
-    name of its store.
+    name of its store; `families` are those whose stimuli are read (sets can belong to several).
     """
 
     model: str
@@ -30,6 +30,7 @@ class LayerRef:
     tap: Tap
     store_root: str
     stores: dict[str, str]
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Layer:
     ----------
     natural : (row, unit) float64, a.u.; with the reduction ``positions`` each place of a crop is a row
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
-    drawn : by family, (stimulus, unit) float64, a.u.; with ``positions`` the middle place
+    drawn : by family, (stimulus, unit) float64, a.u., its stimulus sets one after the other; with ``positions`` the
+        middle place
     grids : by family, where in `drawn` each combination of parameters lies
     places : rows per natural image
     """
@@ -103,7 +105,7 @@ class Layer:
 
 
 def load_layer(ref: LayerRef) -> Layer:
-    """Read a layer's activations for natural images and every family's stimuli from its stores.
+    """Read a layer's activations for natural images and its families' stimuli from its stores.
 
     The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
     """
@@ -119,11 +121,11 @@ def load_layer(ref: LayerRef) -> Layer:
         fold, photograph = np.repeat(fold, places), np.repeat(photograph, places)
     drawn, grids = {}, {}
     for name, family in FAMILIES.items():
-        if family.stimuli in ref.stores:
-            shown = store.open(ref.stores[family.stimuli], verify=False, lazy=False)
-            answers = shown[schema.ACTIVATION].values.astype(np.float64)
+        if name in ref.families:
+            shown = [store.open(ref.stores[one], verify=False, lazy=False) for one in family.sets]
+            answers = np.concatenate([one[schema.ACTIVATION].values.astype(np.float64) for one in shown])
             drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
-            grids[name] = family.grid(shown)
+            grids[name] = family.grid(*shown)
     return Layer(ref, values, fold, photograph, drawn, grids, places)
 
 

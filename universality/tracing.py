@@ -81,7 +81,9 @@ def _references(run: Run) -> Iterator[LayerRef]:
     for entry in run.record["stores"]:
         stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
-        yield LayerRef(model, seed, zoo.card(model).tap(tap), str(Path(run.record["store"])), keys)
+        yield LayerRef(
+            model, seed, zoo.card(model).tap(tap), str(Path(run.record["store"])), keys, run.job.comparison.families
+        )
 
 
 def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: str, tap: str) -> LayerRef:

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from universality.detectors import curve, high_low
 from universality.detectors.curve import (
@@ -91,18 +90,27 @@ class Family:
 
     Attributes
     ----------
-    stimuli : name of the stimulus set
+    stimuli : name of the stimulus set that shows the feature
     noun : what its units are called in sentences
-    responses : (stimulus, unit) activations for the set, (stimulus, unit) for natural images, grid -> responses
+    grid : parameters of the set, then of each set of controls -> where everything lies
+    responses : (stimulus, unit) activations for all sets, one after the other; (stimulus, unit) for natural images; grid
+        -> responses
+    controls : names of further stimulus sets
     """
 
     name: str
     stimuli: str
     noun: str
     rule: Rule
-    grid: Callable[[xr.Dataset], Grid]
+    grid: Callable[..., Grid]
     responses: Callable[[np.ndarray, np.ndarray, Any], Any]
     table: Callable[[Any], pd.DataFrame]
+    controls: tuple[str, ...] = ()
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Every stimulus set of the family, in the order in which `grid` and `responses` take them."""
+        return (self.stimuli, *self.controls)
 
 
 FAMILIES: dict[str, Family] = {
