@@ -151,16 +151,15 @@ def test_no_arc_is_found_when_both_layers_are_scrambled():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_planted_arc_is_recovered_when_the_second_layer_is_scrambled(seed):
-    """The rule alone lets some through, but none at the orientation that was planted.
+    """The rule alone lets a few through, but none at the orientation that was planted.
 
-    A known weakness, pinned so that its mending is noticed: about 4 in 10 of these units pass (after the nonlinearity),
-    at orientations of their own. They are tuned for one direction whatever the polarity, and their best arc beats a line
-    through the middle. What the rule lacks are other drawings as controls, and tuning on natural images.
+    A known weakness, pinned so that its mending is noticed: the layer before is intact, and some random kernels are tuned
+    for one direction whatever the polarity, about symmetrically, and prefer an arc to its thirds, to corners and to lines.
     """
     network, tables = tables_of(planted.arc_plan().scrambled(seed, ("second",)), "arc", ("pre", "post"))
     for table in tables:
         assert not (table["detector"] & (error_deg(network, table) < 5)).any()
-    assert 0 < tables[1]["detector"].sum() < 12
+    assert tables[1]["detector"].sum() <= 4
 
 
 def test_boundaries_are_not_found_where_the_bands_are_mixed():

@@ -282,7 +282,22 @@ UNITS = Table(
             ">= 0",
             "standard deviation over natural images / median of the layer's live units",
         ),
+        Column(
+            "symmetry",
+            "float",
+            "1",
+            "-1 to 1",
+            "curves: correlation of the tuning curves (one for each curvature) with their mirror images about the preferred direction",
+        ),
         Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
+        Column("curve_over_part", "float", "1", ">= 0", "curves: best response to an arc / to a third of an arc"),
+        Column(
+            "curve_over_corner", "float", "1", ">= 0", "curves: best response to an arc / to a corner of its tangents"
+        ),
+        Column("curve_over_circle", "float", "1", ">= 0", "curves: best response to an arc / to its whole circle"),
+        Column(
+            "curve_over_scrambled", "float", "1", ">= 0", "curves: best response to an arc / to one with random phases"
+        ),
         Column(
             "preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"
         ),

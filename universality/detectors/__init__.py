@@ -24,7 +24,6 @@ from universality.detectors.curve import (
     CurveResponses,
     curve_responses,
     curve_table,
-    preference_spread_deg,
 )
 from universality.detectors.definition import Definition, apply, best_taps, of_rule, of_spec, rates, threshold_curve
 from universality.detectors.high_low import HighLowGrid, HighLowResponses, high_low_responses, high_low_table
@@ -54,7 +53,6 @@ __all__ = [
     "high_low_responses",
     "high_low_table",
     "of_spec",
-    "preference_spread_deg",
     "rates",
     "threshold_curve",
     "within",
@@ -116,7 +114,10 @@ class Family:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table),
+        Family(
+            "curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table,
+            ("curve_controls",),
+        ),
         Family(
             "high_low_frequency", "high_low", "high-low frequency detectors", high_low.BOUNDARY, HighLowGrid.of,
             high_low_responses, high_low_table,
