@@ -19,7 +19,7 @@ LEVELS = (
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence"),
-    ("correspondence", "atlas", "tracing"),
+    ("correspondence", "atlas", "tracing", "natural_tuning"),
     ("figures",),
     ("report",),
     ("jobs",),

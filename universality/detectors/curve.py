@@ -7,8 +7,8 @@ curve detectors holds their directions; few of them reach 2 sigma. So `STRONG_PE
 
 Controls are drawn at few orientations and curvatures; ratios compare the largest responses, an arc's at the preferred angle.
 A full circle contains the arc, so a detector answers to both alike and curve_over_circle, about 1, is a column and no criterion;
-well below 1 it tells a unit for closed outlines. Scrambled arcs of opposite orientations are one picture, so no unit
-can have one preferred direction among them, and a ratio of sizes is all there is to ask.
+well below 1 it tells a unit for closed outlines. A unit that is tuned to scrambled arcs fails by their largest response,
+whichever of them it prefers.
 """
 
 from __future__ import annotations

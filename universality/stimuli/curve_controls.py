@@ -13,8 +13,7 @@ curvature; "bright" and "dark" are mirrored about the background.
   frequency. The phases depend on the frequency alone, so arcs of all orientations get the same ones, and a larger image
   shows the same picture in more detail. Where a value would leave [0, 1], the whole picture's contrast about
   its mean is lowered as far as needed, so nothing is clipped and amplitudes stay equal up to that one factor (usual
-  for filled shapes, rare for strokes). An arc and its opposite have the same amplitudes, so one picture
-  stands for both, and only orientations below 180 degrees are drawn. The spectrum is that of a picture repeated without end, jumps at its rim included.
+  for filled shapes, rare for strokes). The spectrum is that of a picture repeated without end, jumps at its rim included.
 """
 
 from __future__ import annotations
@@ -49,9 +48,8 @@ KINDS = (*PARTS, "corner", "corner_centred", "circle", "scrambled")
 def parameters(spec: CurveControlStimuli) -> xr.Dataset:
     """Return the parameters of every stimulus, (stimulus,): orientation fastest, then curvature, variant and kind."""
     angles = [float(a) for a in np.arange(spec.orientations) * (360.0 / spec.orientations)]
-    combinations = itertools.product(spec.kinds, spec.variants, spec.curvatures, angles)
     kind, variant, curvature, angle = zip(
-        *((k, v, c, a) for k, v, c, a in combinations if k != "scrambled" or a < 180), strict=True
+        *itertools.product(spec.kinds, spec.variants, spec.curvatures, angles), strict=True
     )
     return xr.Dataset(
         coords={
