@@ -146,14 +146,13 @@ def layers(network, family, spec, activations=("pre", "post")):
     """The taps' layers by activation, after showing a family's stimuli and the natural images to a network."""
     size = network.preprocessing.size_px
     taps = [network.tap(activation) for activation in activations]
-    kinds = ("natural", FAMILIES[family].stimuli)
-    natural, drawn = (network.answers(images(kind, spec, size), taps) for kind in kinds)
+    natural, *drawn = (network.answers(images(kind, spec, size), taps) for kind in ("natural", *FAMILIES[family].sets))
     table = stimuli.parameters("natural", spec)
-    grid = FAMILIES[family].grid(stimuli.parameters(FAMILIES[family].stimuli, spec))
+    grid = FAMILIES[family].grid(*(stimuli.parameters(name, spec) for name in FAMILIES[family].sets))
     return {
         tap.name: Layer(
             LayerRef("planted", None, tap, "", {}), natural[tap.name].astype(np.float64), table["fold"].values,
-            np.arange(table.sizes[STIMULUS]), {family: drawn[tap.name].astype(np.float64)}, {family: grid},
+            np.arange(table.sizes[STIMULUS]), {family: np.concatenate([shown[tap.name] for shown in drawn]).astype(np.float64)}, {family: grid},
         )
         for tap in taps
     }  # fmt: skip

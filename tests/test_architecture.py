@@ -20,7 +20,7 @@ LEVELS = (
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence", "reading", "records"),
     ("partners",),
-    ("correspondence", "pairs", "links", "tracing", "upkeep"),
+    ("correspondence", "pairs", "links", "tracing", "natural_tuning", "upkeep"),
     ("census",),
     ("atlas", "index"),
     ("figures",),

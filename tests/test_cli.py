@@ -169,7 +169,7 @@ def test_run_prints_tables_findings_and_files(monkeypatch, capsys, small):
 
 def test_plan_prints_what_exists(monkeypatch, capsys, small, tmp_path):
     _, out, _ = command(monkeypatch, capsys, "plan", small.job, "--out", small.out, "--store", small.store)
-    assert "12 of 12 stores exist, 0 to extract" in out
+    assert "18 of 18 stores exist, 0 to extract" in out
     assert "nothing to compute" in out
     assert "same_field_of_view: every network sees the same scenes" in out
     _, out, _ = command(monkeypatch, capsys, "plan", small.job, "--out", tmp_path / "r", "--store", tmp_path / "s")

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ortho_group
+from silent_controls import grid_of, with_controls
 
 from universality import schema
 from universality.comparators import COMPARATORS, score
 from universality.comparison import Layer, LayerRef, NullPlan, rotations, similarity_rows
-from universality.detectors import CurveGrid
 from universality.spec import ComparisonSpec, CurveStimuli, Tap
 from universality.stimuli import curves
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=8, curvatures=(0.0, 5.0)))
-GRID = CurveGrid.of(PARAMETERS)
+GRID = grid_of(PARAMETERS)
 ROWS = 240
 PLAN = NullPlan(haar_rotations=4, shuffles=4, seed=0)
 MEASURES = list(ComparisonSpec().measures)
@@ -34,7 +34,7 @@ def layer(natural, model="a/net", name="one", depth=0.5, seed=None):
     drawn = np.random.default_rng(0).standard_normal((PARAMETERS.sizes["stimulus"], units))
     photograph = np.arange(rows) % 12
     ref = LayerRef(model, seed, tap(name, depth, units), "nowhere", {})
-    return Layer(ref, natural, photograph % 2, photograph, {"curve": drawn}, {"curve": GRID})
+    return Layer(ref, natural, photograph % 2, photograph, {"curve": with_controls(drawn)}, {"curve": GRID})
 
 
 def activations(units, seed=0, rows=ROWS):

@@ -304,7 +304,30 @@ def test_control_table_holds_every_combination_once():
     table = stimuli.parameters("curve_controls", SETS["curve_controls"])
     names = ("kind", "variant", "curvature", "orientation_deg")
     rows = list(zip(*(table[name].values.tolist() for name in names), strict=True))
-    assert len(rows) == len(set(rows)) == 4 * 4 * 8
+    assert len(rows) == len(set(rows)) == 6 * 2 * 8
+
+
+@pytest.mark.parametrize("variant", ["thin_dark", "thin_bright"])
+def test_thirds_of_an_arc_make_the_arc(variant):
+    """Their round ends overlap inside the stroke, so the darkest (brightest) of the three is the arc, pixel by pixel."""
+    arc = curves.render(
+        CurveStimuli(arc_length_deg=150.0),
+        one(orientation_deg=40.0, curvature=4.0, variant=variant, jitter_x=0.0, jitter_y=0.0), SIZE, "bicubic",
+    )[0, 0]  # fmt: skip
+    thirds = [control(kind, 40, 4, variant, arc_length_deg=150.0) for kind in curve_controls.PARTS]
+    together = (np.min if variant == "thin_dark" else np.max)(thirds, axis=0)
+    np.testing.assert_allclose(together, arc, atol=1e-6)
+    inked = [np.abs(third - 0.5).sum() for third in thirds]
+    assert np.ptp(inked) < 0.02 * np.mean(inked)
+
+
+def test_the_third_with_the_clock_lies_with_the_clock():
+    """Of the arc to the right, whose midpoint is in the middle, that is below; against the clock, above."""
+    rows = np.arange(SIZE)
+    ink = [np.abs(control(kind, 0, 4) - 0.5).sum(axis=1) for kind in curve_controls.PARTS]
+    before, middle, after = ((rows * one).sum() / one.sum() - (SIZE - 1) / 2 for one in ink)
+    assert before < -5 < middle < 5 < after
+    assert middle == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", list(stimuli.STIMULI))

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest, t
+from silent_controls import grid_of, with_controls
 
 from universality import correspondence, evidence, schema
 from universality.comparison import Layer, LayerRef, NullPlan, rotations
 from universality.correspondence import family_rows, unit_rows
-from universality.detectors import CurveGrid
 from universality.evidence import wilson_interval
 from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, Tap
 from universality.stimuli import curves
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
-GRID = CurveGrid.of(PARAMETERS)
+GRID = grid_of(PARAMETERS)
 THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))
 PHOTOGRAPHS, CROPS_EACH = 16, 20
 NULLS = NullPlan(haar_rotations=2, shuffles=2, seed=0)
@@ -57,7 +57,7 @@ def plain_units(count, seed):
 
 
 def drawn(preferred=PREFERRED, plain=PLAIN, seed=0):
-    return np.column_stack([*(curve_unit(mu) for mu in preferred), plain_units(plain, seed)])
+    return with_controls(np.column_stack([*(curve_unit(mu) for mu in preferred), plain_units(plain, seed)]))
 
 
 def seen(units, seed=0, photographs=PHOTOGRAPHS):
@@ -81,7 +81,7 @@ def layer(natural, drawings, model="a/net", seed=None, photographs=PHOTOGRAPHS):
         natural,
         photograph % 2,
         photograph,
-        {"curve": drawings},
+        {"curve": drawings if len(drawings) > THETA.size else with_controls(drawings)},
         {"curve": GRID},
     )
 
@@ -200,7 +200,7 @@ def test_shift_is_positive_where_b_prefers_larger_angles(turn):
 def test_differences_of_curvature_and_width_are_b_against_a():
     a = planted()
     wide_and_flat = np.column_stack([*(curve_unit(mu, best=4.0, k=2.0) for mu in PREFERRED), plain_units(PLAIN, 0)])
-    rows = correspondence_rows(a, replace(a, drawn={"curve": wide_and_flat}), twins(1), HUNGARIAN)
+    rows = correspondence_rows(a, replace(a, drawn={"curve": with_controls(wide_and_flat)}), twins(1), HUNGARIAN)
     np.testing.assert_allclose(rows["delta_log_curvature"], -1.0)  # 4 against 8
     width = [2 * np.rad2deg(np.arccos(1 - np.log(2) / k)) for k in (2.0, 4.0)]
     np.testing.assert_allclose(rows["delta_fwhm_deg"], width[0] - width[1], atol=1.5)
@@ -266,7 +266,7 @@ def test_hungarian_rows_against_scipy_and_numpy(width):
     decide, held_out = (correlation_matrix(a, b, which) for which in (0, 1))
     partner = dict(zip(*linear_sum_assignment(decide, maximize=True), strict=True))
     # Pairs that hold a detector on either side stay in the table.
-    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in b.drawn["curve"].T]
+    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in b.drawn["curve"][: THETA.size].T]
     expected = {(i, j) for i, j in partner.items() if i < 12 or detector_b[j]}
     assert set(zip(rows["unit_a"], rows["unit_b"], strict=True)) == expected
     for row in rows.itertuples():
@@ -639,7 +639,8 @@ def test_counts_of_untrained_twins_are_means_over_twins():
     """One twin holds three detectors by accident, the others only edge filters."""
     untrained = twins(3)
     accident = untrained[0].drawn["curve"].copy()
-    accident[:, 3], accident[:, 4], accident[:, 5] = (curve_unit(mu, 6.0 if mu else 2.0) for mu in (0, 90, 180))
+    for unit, mu in ((3, 0), (4, 90), (5, 180)):
+        accident[: THETA.size, unit] = curve_unit(mu, 6.0 if mu else 2.0)
     untrained[0] = replace(untrained[0], drawn={"curve": accident})
     row = family(planted(), untrained)
     assert row["n_twins"] == 3

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from silent_controls import CONTROLS, grid_of, with_controls
 
 from universality.detectors import (
     FAMILIES,
@@ -14,7 +15,6 @@ from universality.detectors import (
     Sigma,
     curve_responses,
     curve_table,
-    preference_spread_deg,
     within,
 )
 from universality.detectors.curve import INVARIANT, NAIVE
@@ -72,10 +72,11 @@ def natural(units, seed=0):
 
 
 def responses(units, photographs=None, parameters=PARAMETERS):
-    """Put units, each (stimulus,), into a layer."""
-    activations = np.stack(units, axis=1)
+    """Put units, each (stimulus,), into a layer; where they end with the arcs they answer to no control."""
+    arcs = parameters.sizes["stimulus"]
+    columns = [unit if len(unit) > arcs else with_controls(unit[:, None])[:, 0] for unit in units]
     photographs = natural(len(units)) if photographs is None else photographs
-    return curve_responses(activations, photographs, CurveGrid.of(parameters))
+    return curve_responses(np.stack(columns, axis=1), photographs, grid_of(parameters))
 
 
 def table_of(*units, **changes):
@@ -163,7 +164,9 @@ def test_odd_edge_filter_passes_the_naive_rule_only():
     assert not unit["detector"]
     assert not unit["tuned"]
     # The names come in the order of the rule.
-    assert failed(unit) == ["r1", "invariance", "deviation_deg", "weakest_variant", "curve_over_line", "echo"]
+    assert failed(unit) == [
+        "r1", "invariance", "deviation_deg", "weakest_variant", "curve_over_line", "echo", "symmetry",
+    ]  # fmt: skip
     # A thin stroke has an axis and no direction: what cannot be measured is not met.
     assert np.isnan(unit["deviation_deg"])
     assert table_of(edge_unit() * LEANING).iloc[0]["deviation_deg"] > 90
@@ -241,6 +244,16 @@ def with_echo(share, k=40):
     return curve_unit(tuning=lobe(70, 4) + share * lobe(250, k))
 
 
+def lopsided(share):
+    """A second lobe on one side of the first."""
+    return curve_unit(tuning=lobe(70, 8) + share * lobe(140, 8))
+
+
+def answering(over, *kinds):
+    """Answers to controls too: an arc is worth `over` times as much."""
+    return with_controls(curve_unit()[:, None], dict.fromkeys(kinds, 6.0 / over))[:, 0]
+
+
 # One planted cause for every criterion of the invariant rule, just beyond its threshold and just within; everything else
 # about the unit is ideal, but for its variation over natural images, which is planted there.
 CAUSES = {
@@ -252,6 +265,10 @@ CAUSES = {
     "peak_sigma": (curve_unit(amplitude=0.99 / 0.8, line=0.1), curve_unit(amplitude=1.01 / 0.8, line=0.1)),
     "curve_over_line": (curve_unit(line=6.0 / 1.19), curve_unit(line=6.0 / 1.21)),
     "echo": (with_echo(0.31), with_echo(0.29)),
+    "symmetry": (lopsided(0.55), lopsided(0.6)),
+    "curve_over_part": (answering(0.89, "part_after"), answering(0.91, "part_before", "part_middle", "part_after")),
+    "curve_over_corner": (answering(0.89, "corner"), answering(0.91, "corner", "circle")),
+    "curve_over_scrambled": (answering(1.49, "scrambled"), answering(1.51, "scrambled")),
 }
 NAIVE_CAUSES = {
     "naive_r1": (box_within(100), box_within(70)),
@@ -294,6 +311,9 @@ def test_just_within_every_threshold_is_a_detector(column):
         ("peak_sigma", (0.99, 1.01)),
         ("curve_over_line", (1.19, 1.21)),
         ("echo", (0.31, 0.29)),
+        ("curve_over_part", (0.89, 0.91)),
+        ("curve_over_corner", (0.89, 0.91)),
+        ("curve_over_scrambled", (1.49, 1.51)),
     ],
 )
 def test_planted_figures_lie_to_either_side_of_the_threshold(column, expected):
@@ -311,6 +331,10 @@ def test_thresholds_of_the_invariant_rule():
         "weakest_variant": (">", 0.3),
         "relative_sigma": (">", 0.25),
         "peak_sigma": (">", 1.0),
+        "symmetry": (">", 0.7),
+        "curve_over_part": (">", 0.9),
+        "curve_over_corner": (">", 0.9),
+        "curve_over_scrambled": (">", 1.5),
         "curve_over_line": (">", 1.2),
         "echo": ("<", 0.3),
     }
@@ -351,23 +375,25 @@ def test_order_of_the_stimuli_does_not_matter():
     order = np.random.default_rng(3).permutation(THETA.size)
     shuffled = PARAMETERS.isel(stimulus=order)
     plain = table_of(*PANEL)
-    moved = curve_table(curve_responses(np.stack(PANEL, axis=1)[order], natural(len(PANEL)), CurveGrid.of(shuffled)))
+    moved = curve_table(
+        curve_responses(with_controls(np.stack(PANEL, axis=1)[order]), natural(len(PANEL)), grid_of(shuffled))
+    )
     pd.testing.assert_frame_equal(moved, plain, check_exact=True)
 
 
 def test_order_of_the_stimuli_matters_where_labels_do_not_follow():
     """The test above can fail: rows moved without their labels lose the detectors."""
     order = np.random.default_rng(3).permutation(THETA.size)
-    moved = curve_responses(np.stack(PANEL, axis=1)[order], natural(len(PANEL)), CurveGrid.of(PARAMETERS))
+    moved = curve_responses(with_controls(np.stack(PANEL, axis=1)[order]), natural(len(PANEL)), grid_of(PARAMETERS))
     assert not curve_table(moved)["detector"].any()
 
 
 def test_grid_holds_every_stimulus_at_its_place():
-    grid = CurveGrid.of(PARAMETERS.isel(stimulus=np.random.default_rng(1).permutation(THETA.size)))
+    grid = grid_of(PARAMETERS.isel(stimulus=np.random.default_rng(1).permutation(THETA.size)))
     assert grid.rows.shape == (1, 4, 4, 36)
     assert sorted(grid.rows.ravel()) == list(range(THETA.size))
     assert grid.curvatures[0] == 0.0
-    own = CurveGrid.of(PARAMETERS)
+    own = grid_of(PARAMETERS)
     arranged = own.arrange(np.stack([THETA, CURVATURE], axis=1))
     assert (arranged[0] == own.angles_deg).all()
     assert (arranged[1] == own.curvatures[:, None]).all()
@@ -380,7 +406,9 @@ def test_shuffled_angles_kill_detectors():
     assert curve_table(layer)["detector"].all()
     rng = np.random.default_rng(0)
     for _ in range(5):
-        shuffled = curve_responses(np.stack(units, axis=1), natural(len(units)), layer.grid.shuffled(rng))
+        shuffled = curve_responses(
+            with_controls(np.stack(units, axis=1)), natural(len(units)), layer.grid.shuffled(rng)
+        )
         assert not curve_table(shuffled)["detector"].any()
         # A shuffle moves responses between angles only: what the unit answers at all stays.
         np.testing.assert_allclose(shuffled.responses.mean(axis=3), layer.responses.mean(axis=3), atol=1e-12)
@@ -442,29 +470,6 @@ def test_a_single_variant_agrees_with_itself():
     table = table_of(unit, parameters=parameters)
     assert table["invariance"].tolist() == [1.0]
     assert table["detector"].tolist() == [True]
-
-
-# Spread of the preference
-
-
-@pytest.mark.parametrize("offset", [5.0, 30.0, 60.0])
-def test_spread_of_preferences_is_the_circular_standard_deviation(offset):
-    """Two variants at +offset and two at -offset: the resultant is cos(offset), exactly."""
-    sign = np.where(np.char.startswith(VARIANT, "thin"), 1.0, -1.0)
-    unit = np.where(CURVED, np.exp(4 * (np.cos(np.deg2rad(THETA - 100 - sign * offset)) - 1)), 0.0)
-    expected = np.rad2deg(np.sqrt(-2 * np.log(np.cos(np.deg2rad(offset)))))
-    assert preference_spread_deg(responses([unit]))[0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_spread_of_equal_preferences_is_0():
-    """At many angles: rounding must not lift the resultant above 1, whose logarithm has no root."""
-    spread = preference_spread_deg(responses([curve_unit(mu, line=0.0) for mu in np.arange(0, 360, 1.7)]))
-    np.testing.assert_allclose(spread, 0.0, atol=1e-5)
-
-
-def test_spread_of_a_dead_unit_is_undefined():
-    spread = preference_spread_deg(responses([curve_unit()], photographs=np.ones((CROPS, 1))))
-    assert np.isnan(spread).all()
 
 
 @pytest.mark.parametrize(
@@ -533,7 +538,7 @@ def test_ratio_without_a_denominator():
 def test_a_set_with_a_gap_is_refused():
     keep = np.delete(np.arange(THETA.size), 17)
     with pytest.raises(StimulusError, match=r"no full grid: 575 of 576 combinations.*draw the whole set") as caught:
-        CurveGrid.of(PARAMETERS.isel(stimulus=keep))
+        grid_of(PARAMETERS.isel(stimulus=keep))
     assert "\n" not in str(caught.value)
 
 
@@ -543,3 +548,40 @@ def test_families_are_listed_by_their_own_names():
         columns = [c.column for c in (*family.rule.tuned, *family.rule.specific)]
         assert len(set(columns)) == len(columns)
         assert all(c.reason for c in (*family.rule.tuned, *family.rule.specific))
+
+
+# Controls
+
+
+def test_controls_are_compared_with_arcs_of_their_own_variants():
+    """The default controls are thin: what filled arcs excite does not count beside them."""
+    unit = answering(1.0, "circle")
+    unit[: THETA.size][~THIN] *= 3
+    assert table_of(unit).iloc[0]["curve_over_circle"] == pytest.approx(1.0)
+
+
+def test_an_answer_to_one_polarity_of_a_control_counts_half():
+    unit = answering(1.0, "corner")
+    unit[THETA.size :][CONTROLS["variant"].values == "thin_dark"] = 0.0
+    assert table_of(unit).iloc[0]["curve_over_corner"] == pytest.approx(2.0)
+
+
+def test_order_of_the_controls_does_not_matter():
+    order = np.random.default_rng(0).permutation(CONTROLS.sizes["stimulus"])
+    unit = np.concatenate([curve_unit(), np.random.default_rng(1).random(order.size)])
+    moved = np.concatenate([unit[: THETA.size], unit[THETA.size :][order]])
+    grid = CurveGrid.of(PARAMETERS, CONTROLS.isel(stimulus=order))
+    came = curve_table(curve_responses(moved[:, None], natural(1), grid))
+    pd.testing.assert_frame_equal(came, table_of(unit), check_exact=True)
+
+
+@pytest.mark.parametrize("gone", ["one", "kind", "variant"])
+def test_controls_with_a_gap_are_refused(gone):
+    keep = {
+        "one": np.arange(CONTROLS.sizes["stimulus"]) != 3,
+        "kind": CONTROLS["kind"].values != "circle",
+        "variant": ~np.char.startswith(CONTROLS["variant"].values, "thin"),
+    }[gone]
+    with pytest.raises(StimulusError, match="draw the whole set curve_controls") as caught:
+        CurveGrid.of(PARAMETERS, CONTROLS.isel(stimulus=keep))
+    assert "\n" not in str(caught.value)

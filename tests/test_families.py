@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from silent_controls import grid_of, with_controls
 
 import universality
 from universality import schema, zoo
@@ -17,7 +18,7 @@ from universality.stimuli import curves, high_low
 
 CURVES = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
 HIGH_LOW = high_low.parameters(HighLowStimuli(orientations=24, base_cpi=(10.0, 14.0), phases=1))
-GRIDS = {"curve": FAMILIES["curve"].grid(CURVES), "high_low_frequency": FAMILIES["high_low_frequency"].grid(HIGH_LOW)}
+GRIDS = {"curve": grid_of(CURVES), "high_low_frequency": FAMILIES["high_low_frequency"].grid(HIGH_LOW)}
 PREFERRED = {"curve": np.arange(8) * 45.0, "high_low_frequency": np.arange(6) * 60.0 + 15.0}
 CURVE_UNITS, BOUNDARY_UNITS, PLAIN_UNITS = range(8), range(8, 14), range(14, 18)
 OF_FAMILY = {"curve": CURVE_UNITS, "high_low_frequency": BOUNDARY_UNITS}
@@ -46,7 +47,7 @@ def drawn(turn=0.0, seed=0):
     for unit, mu in zip(BOUNDARY_UNITS, PREFERRED["high_low_frequency"], strict=True):
         answer = 6.0 * lobe(HIGH_LOW["orientation_deg"].values, mu + turn)
         by_family["high_low_frequency"][:, unit] = np.where(boundary, answer, 0.5)
-    return by_family
+    return by_family | {"curve": with_controls(by_family["curve"])}
 
 
 def seen(seed=0):
@@ -71,7 +72,7 @@ def planted(model="a/net"):
 
 
 def untrained():
-    plain = {"curve": level(CURVES, 18, 50), "high_low_frequency": level(HIGH_LOW, 18, 51)}
+    plain = {"curve": with_controls(level(CURVES, 18, 50)), "high_low_frequency": level(HIGH_LOW, 18, 51)}
     return layer(seen(9), plain, "b/net", 0)
 
 
@@ -262,7 +263,7 @@ def check_layers(run, trained):
     for entry in run.record["job"]["models"]:
         model, tap = entry["id"], zoo.card(entry["id"]).tap(entry["taps"][0])
         keys = {e["stimuli"]: e["key"] for e in run.record["stores"] if e["model"] == model and e["seed"] is None}
-        made = load_layer(LayerRef(model, None, tap, run.store, keys))
+        made = load_layer(LayerRef(model, None, tap, run.store, keys, families=tuple(FAMILIES)))
         assert set(made.drawn) == set(made.grids) == set(FAMILIES)
         for name in FAMILIES:
             written = trained[(trained["model"] == model) & (trained["family"] == name)]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
+from silent_controls import grid_of
 
 from universality import stimuli
-from universality.detectors import CurveGrid
 from universality.errors import StimulusError
 from universality.spec import CurveControlStimuli, CurveStimuli, GratingStimuli, HighLowStimuli, StimuliSpec, Tap
 from universality.stimuli import curves, scaled_to
@@ -105,7 +105,7 @@ def test_grid_averages_over_jitter_in_whatever_order_the_rows_come():
     keys = ["variant", "curvature", "orientation_deg"]
     expected = frame.groupby(keys)["unit"].mean().to_numpy().reshape(4, 3, 8)
     order = rng.permutation(len(activations))
-    grid = CurveGrid.of(table.isel(stimulus=order))
+    grid = grid_of(table.isel(stimulus=order))
     assert grid.rows.shape == (4, 4, 3, 8)
     np.testing.assert_allclose(grid.arrange(activations[order])[1], expected, atol=1e-12)
 
@@ -113,13 +113,13 @@ def test_grid_averages_over_jitter_in_whatever_order_the_rows_come():
 def test_grid_of_one_copy_is_not_changed_by_averaging():
     table = curves.parameters(PLAIN)
     activations = np.random.default_rng(1).standard_normal((table.sizes["stimulus"], 2))
-    arranged = CurveGrid.of(table).arrange(activations)
+    arranged = grid_of(table).arrange(activations)
     assert sorted(arranged.ravel()) == sorted(activations.ravel())
 
 
 def test_shuffled_orientations_are_the_same_for_all_copies():
     table = curves.parameters(JITTERED)
-    grid = CurveGrid.of(table)
+    grid = grid_of(table)
     shuffled = grid.shuffled(np.random.default_rng(2))
     for name in ("orientation_deg", "curvature", "variant"):
         shown = table[name].values[shuffled.rows]
@@ -128,7 +128,7 @@ def test_shuffled_orientations_are_the_same_for_all_copies():
 
 
 def test_shuffles_without_jitter_are_those_of_the_plain_grid():
-    grid = CurveGrid.of(curves.parameters(PLAIN))
+    grid = grid_of(curves.parameters(PLAIN))
     expected = np.random.default_rng(3).permuted(grid.rows[0], axis=2)
     np.testing.assert_array_equal(grid.shuffled(np.random.default_rng(3)).rows[0], expected)
 
@@ -137,7 +137,7 @@ def test_a_copy_that_is_missing_is_a_gap():
     table = curves.parameters(JITTERED)
     keep = np.delete(np.arange(table.sizes["stimulus"]), 5)
     with pytest.raises(StimulusError, match=r"no full grid: 383 of 384 combinations of jitter, variant"):
-        CurveGrid.of(table.isel(stimulus=keep))
+        grid_of(table.isel(stimulus=keep))
 
 
 # Scale

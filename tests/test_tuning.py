@@ -21,7 +21,7 @@ from universality.tuning import (
     largest_deviation,
     largest_gap,
     least_pairwise_correlation,
-    mean_pairwise_correlation,
+    mirror_symmetry,
     rayleigh,
     tuning_statistics,
 )
@@ -426,25 +426,19 @@ def test_rayleigh_without_a_family(angles):
 
 # Agreement of a unit's variants
 
-PAIRWISE = pytest.mark.parametrize(
-    ("function", "summary"), [(mean_pairwise_correlation, np.mean), (least_pairwise_correlation, np.min)]
-)
 
-
-@PAIRWISE
 @pytest.mark.parametrize("variants", [2, 3, 5])
-def test_pairwise_correlation_by_loops(function, summary, variants):
+def test_least_pairwise_correlation_by_loops(variants):
     curves = np.random.default_rng(variants).standard_normal((6, variants, 24))
-    expected = [summary([np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(unit, 2)]) for unit in curves]
-    np.testing.assert_allclose(function(curves), expected, atol=1e-12)
+    expected = [min([np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(unit, 2)]) for unit in curves]
+    np.testing.assert_allclose(least_pairwise_correlation(curves), expected, atol=1e-12)
 
 
-@PAIRWISE
-def test_pairwise_correlation_without_pairs_and_with_a_constant_curve(function, summary):
+def test_pairwise_correlation_without_pairs_and_with_a_constant_curve():
     curves = np.random.default_rng(0).standard_normal((3, 2, 24))
     curves[1, 0] = 0.7
-    assert np.isnan(function(curves)).tolist() == [False, True, False]
-    assert function(curves[:, :1]).tolist() == [1.0, 1.0, 1.0]
+    assert np.isnan(least_pairwise_correlation(curves)).tolist() == [False, True, False]
+    assert least_pairwise_correlation(curves[:, :1]).tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("odd", [0, 1, 3])
@@ -453,7 +447,6 @@ def test_one_odd_variant_decides_the_least_correlation(odd):
     curves = np.tile(von_mises(4, 60, COARSE), (1, 4, 1))
     curves[0, odd] = 1 - curves[0, odd]
     assert least_pairwise_correlation(curves)[0] == pytest.approx(-1.0)
-    assert mean_pairwise_correlation(curves)[0] == pytest.approx(0.0, abs=1e-12)
 
 
 @given(order=st.permutations(range(4)), scale=st.floats(1e-3, 1e3), level=st.floats(-5, 5))
@@ -464,13 +457,12 @@ def test_least_correlation_ignores_order_scale_and_level(order, scale, level):
     np.testing.assert_allclose(least_pairwise_correlation(scale * curves[:, order] + level), plain, atol=1e-9)
 
 
-@PAIRWISE
-def test_correlation_of_equal_curves_is_not_above_1(function, summary):
+def test_correlation_of_equal_curves_is_not_above_1():
     """Not by the last bit: the schema states -1 to 1."""
     curves = np.random.default_rng(0).random((2000, 1, 36)).repeat(4, axis=1)
     for sign in (1, -1):
         opposed = curves * np.array([1, sign, 1, sign])[:, None]
-        assert np.abs(function(opposed)).max() <= 1.0
+        assert np.abs(least_pairwise_correlation(opposed)).max() <= 1.0
 
 
 def direction_by_hand(curve, angles):
@@ -617,3 +609,33 @@ def test_published_family(name):
     assert aligned.min() == pytest.approx(expected["min_aligned_r"], abs=1e-3)
     assert stats.echo.mean() == pytest.approx(expected["mean_echo"], abs=1e-3)
     assert largest_gap(stats.preferred_deg) == pytest.approx(expected["largest_gap_deg"], abs=0.5)
+
+
+# Mirror symmetry
+
+
+@pytest.mark.parametrize("mu", [0.0, 7.3, 181.0])
+def test_curves_about_one_axis_are_their_own_mirror_images(mu):
+    """Also between the sampled angles, and where another curve has two lobes about the same axis."""
+    unit = [von_mises(3, mu, COARSE), von_mises(3, mu - 40, COARSE) + von_mises(3, mu + 40, COARSE)]
+    assert mirror_symmetry([unit], COARSE)[0] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_mirror_symmetry_is_the_correlation_with_the_reversed_curves():
+    """About 0 degrees the mirror image of sample k is sample -k: both kinds of angle counts, one with a last harmonic."""
+    for count in (24, 25):
+        angles = np.arange(count) * 360 / count
+        odd = np.sin(2 * np.deg2rad(angles)) * 0.7 + np.sin(3 * np.deg2rad(angles)) * 0.4
+        curves = np.stack([von_mises(2, 0, angles), von_mises(2, 0, angles) + odd])
+        mirrored = curves[:, -np.arange(count)]
+        a, b = (x - x.mean(axis=1, keepdims=True) for x in (curves, mirrored))
+        # The odd part is orthogonal to the first harmonic, so where it is not cut at 0 the axis stays at 0.
+        expected = (a * b).sum() / (a * a).sum()
+        assert mirror_symmetry([curves + 2], angles)[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_lopsided_and_constant_curves_are_not_symmetric():
+    lopsided = von_mises(8, 0, COARSE) + 0.6 * von_mises(8, 75, COARSE)
+    values = mirror_symmetry([[lopsided], [np.ones(COARSE.size)], [np.zeros(COARSE.size)]], COARSE)
+    assert values[0] < 0.7
+    assert np.isnan(values[1:]).all()

@@ -392,8 +392,13 @@ def detectors_command(
     threshold: Annotated[
         str | None, typer.Option("--threshold", help="Criterion whose threshold is moved.", metavar="COLUMN")
     ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Compare preferences with those on turned natural images instead.")
+    ] = False,
 ) -> None:
     """Apply a definition of detectors to a run's units: rates beside the untrained twins', without extracting anew.
+
+    With --joint, show the networks turned natural images, write RUN/joint.parquet and print how many detectors agree.
 
     Example: universality detectors data/runs/quickstart --family curve --threshold invariance
     """
@@ -404,6 +409,9 @@ def detectors_command(
     from universality.runs import open_run
     from universality.spec import read_definition
 
+    if joint:
+        _print_joint(run_path)
+        return
     if definition is None:
         chosen = detectors.definition_of(family)
     else:
@@ -431,6 +439,26 @@ def detectors_command(
         grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 13))) if values.size else np.zeros(1)
         moved = detectors.threshold_curve(chosen, units, threshold, grid.tolist())
         console.print(moved.to_string(index=False, float_format=lambda x: f"{x:.4g}"), highlight=False)
+
+
+def _print_joint(run_path: Path) -> None:
+    from universality import runs, schema
+    from universality.figures import short
+    from universality.natural_tuning import natural_tuning
+
+    run = runs.open_run(run_path)
+    found = natural_tuning(run)
+    file = runs.write_table(run_path, schema.JOINT, found, run.record["provenance"])
+    table = Table(title="within 20 degrees on turned natural images", title_justify="left")
+    for name in ("model", "seed", "tap", "family", "detectors", "agree", "share", "chance"):
+        table.add_column(name, justify="left" if name in ("model", "tap", "family") else "right", overflow="fold")
+    keys = ["model", "seed", "tap", "family"]
+    for (model, seed, tap, family), rows in found[found["detector"]].groupby(keys, sort=False):
+        agree = rows["agrees"]
+        figures = str(len(rows)), str(int(agree.sum())), f"{agree.mean():.0%}", f"{rows['chance'].iloc[0]:.0%}"
+        table.add_row(short(str(model)), "trained" if seed == -1 else str(seed), str(tap), str(family), *figures)
+    _stdout().print(table)
+    _stdout().print(escape(str(file)), highlight=False, soft_wrap=True)
 
 
 @app.command("atlas")

@@ -23,7 +23,8 @@ class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
     `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps the stimulus set to the
-    name of its store; `scene` says how scenes lay in the images shown, where that is known.
+    name of its store; `scene` says how scenes lay in the images shown, where that is known; `families` are those whose
+    stimuli are read (sets can belong to several): when empty, all whose sets are there.
     """
 
     model: str
@@ -32,6 +33,7 @@ class LayerRef:
     store_root: str
     stores: dict[str, str]
     scene: Scene | None = None
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Layer:
     ----------
     natural : (row, unit) float64, a.u.; with the reduction ``positions`` each place of a crop is a row
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
-    drawn : by family, (stimulus, unit) float64, a.u.; with ``positions`` the middle place
+    drawn : by family, (stimulus, unit) float64, a.u., its stimulus sets one after the other; with ``positions`` the
+        middle place
     grids : by family, where in `drawn` each combination of parameters lies
     places : rows per natural image
     """
@@ -105,7 +108,7 @@ class Layer:
 
 
 def load_layer(ref: LayerRef) -> Layer:
-    """Read a layer's activations for natural images and every family's stimuli from its stores.
+    """Read a layer's activations for natural images and its families' stimuli from its stores.
 
     The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
     """
@@ -121,11 +124,11 @@ def load_layer(ref: LayerRef) -> Layer:
         fold, photograph = np.repeat(fold, places), np.repeat(photograph, places)
     drawn, grids = {}, {}
     for name, family in FAMILIES.items():
-        if family.stimuli in ref.stores:
-            shown = store.open(ref.stores[family.stimuli], verify=False, lazy=False)
-            answers = shown[schema.ACTIVATION].values.astype(np.float64)
+        if name in ref.families or (not ref.families and ref.stores.keys() >= set(family.sets)):
+            shown = [store.open(ref.stores[one], verify=False, lazy=False) for one in family.sets]
+            answers = np.concatenate([one[schema.ACTIVATION].values.astype(np.float64) for one in shown])
             drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
-            grids[name] = family.grid(shown)
+            grids[name] = family.grid(*shown)
     return Layer(ref, values, fold, photograph, drawn, grids, places)
 
 

@@ -330,7 +330,7 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
     """Return the comparisons of a job, in the order of their rows in the tables."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
     matching = MatchingPlan(job.comparison.matching, job.comparison.bootstraps, job.comparison.permutations, nulls)
-    refs = {(n.card.id, n.seed): [_reference(n, tap, store, stimulus_sets(job)) for tap in n.taps] for n in networks}
+    refs = {(n.card.id, n.seed): [_reference(n, tap, store, job) for tap in n.taps] for n in networks}
     seeds = job.nulls.untrained_seeds
     models = [entry.id for entry in job.models]
     tasks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
@@ -350,9 +350,10 @@ def _tasks(job: Job, networks: Sequence[Network], store: ActivationStore) -> tup
     )
 
 
-def _reference(network: Network, tap: Tap, store: ActivationStore, sets: Sequence[str]) -> LayerRef:
-    stores = {name: network.key(name, tap).name for name in sets}
-    return LayerRef(network.card.id, network.seed, tap, store.location, stores, network.scene(tap))
+def _reference(network: Network, tap: Tap, store: ActivationStore, job: Job) -> LayerRef:
+    stores = {name: network.key(name, tap).name for name in stimulus_sets(job)}
+    families = job.comparison.families
+    return LayerRef(network.card.id, network.seed, tap, store.location, stores, network.scene(tap), families)
 
 
 def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> dict[str, pd.DataFrame]:

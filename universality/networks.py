@@ -21,8 +21,8 @@ from universality.store import StoreKey
 
 
 def stimulus_sets(job: Job) -> tuple[str, ...]:
-    """Return the names of the stimulus sets that a job shows: natural images, and those of its families."""
-    return ("natural", *(family_of(name).stimuli for name in job.comparison.families))
+    """Return the names of the stimulus sets that a job shows: natural images, and those of its families, each once."""
+    return tuple(dict.fromkeys(["natural", *(s for name in job.comparison.families for s in family_of(name).sets)]))
 
 
 @dataclass(frozen=True)

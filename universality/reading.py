@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from universality import nonlinearity, zoo
 from universality.comparison import LayerRef
@@ -16,4 +15,5 @@ def references(run: Run) -> Iterator[LayerRef]:
     for entry in run.record["stores"]:
         stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
-        yield LayerRef(model, seed, nonlinearity.tap_of(zoo.card(model), tap), str(Path(run.record["store"])), keys)
+        known = nonlinearity.tap_of(zoo.card(model), tap)
+        yield LayerRef(model, seed, known, run.store, keys, families=run.job.comparison.families)

@@ -472,7 +472,22 @@ UNITS = Table(
             ">= 0",
             "standard deviation over natural images / median of the layer's live units",
         ),
+        Column(
+            "symmetry",
+            "float",
+            "1",
+            "-1 to 1",
+            "curves: correlation of the tuning curves (one for each curvature) with their mirror images about the preferred direction",
+        ),
         Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
+        Column("curve_over_part", "float", "1", ">= 0", "curves: best response to an arc / to a third of an arc"),
+        Column(
+            "curve_over_corner", "float", "1", ">= 0", "curves: best response to an arc / to a corner of its tangents"
+        ),
+        Column("curve_over_circle", "float", "1", ">= 0", "curves: best response to an arc / to its whole circle"),
+        Column(
+            "curve_over_scrambled", "float", "1", ">= 0", "curves: best response to an arc / to one with random phases"
+        ),
         Column(
             "preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"
         ),
@@ -526,6 +541,33 @@ UNITS = Table(
         ),
     ),
 )
+
+JOINT = Table(
+    "joint",
+    "one detector, or one unit that stands for chance, with its preference on turned natural images",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("detector", "bool", "1", "true | false", "passes the family's rule; false: drawn for chance"),
+        Column(
+            "joint_deg",
+            "float",
+            "degrees",
+            "0 to 360",
+            "preference on turned natural images, whose orientation the other detectors of the layer judge; NaN without an answer",
+        ),
+        Column("synthetic_deg", "float", "degrees", "0 to 360", "preference among drawings (preferred_deg)"),
+        Column("difference_deg", "float", "degrees", "-180 to 180", "joint_deg - synthetic_deg, wrapped"),
+        Column("agrees", "bool", "1", "true | false", "within 20 degrees"),
+        Column(
+            "chance", "float", "1", "0 to 1", "share of the layer's units drawn for chance that agree; 0.11 if uniform"
+        ),
+    ),
+)
+"""Written by ``universality detectors RUN --joint`` beside the tables of a run."""
 
 TABLES: dict[str, Table] = {
     table.name: table for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)

@@ -22,6 +22,7 @@ from universality.schema import REDUCTIONS
 
 Reduction = Literal["center", "mean", "max", "positions"]
 Variant = Literal["thin_dark", "thin_bright", "filled_dark", "filled_bright"]
+CurveControl = Literal["part_before", "part_middle", "part_after", "corner", "corner_centred", "circle", "scrambled"]
 MatchMethod = Literal["hungarian", "mutual_nearest"]
 
 
@@ -270,14 +271,18 @@ class HighLowStimuli(Spec):
 
 
 class CurveControlStimuli(Spec):
-    """Corners, circles and phase-scrambled arcs; see :mod:`universality.stimuli.curve_controls`."""
+    """Parts of arcs, corners, circles and scrambled arcs; see :mod:`universality.stimuli.curve_controls`."""
 
-    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    kinds: Annotated[tuple[CurveControl, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        ("part_before", "part_middle", "part_after", "corner", "circle", "scrambled"),
+        description="what is drawn; the family curve needs all of these",
+    )
+    orientations: Int = Field(10, ge=8, le=360, description="orientations, evenly over 360 degrees")
     curvatures: Annotated[
         tuple[Annotated[Float, Field(ge=0.01, le=100)], ...], Field(min_length=1), AfterValidator(_unique)
-    ] = Field((3.0, 5.0, 8.0, 12.0), description="1 / radius of the arcs that are controlled, in 1 / image side")
+    ] = Field((3.0, 8.0), description="1 / radius of the arcs that are controlled, in 1 / image side")
     variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
-        ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
+        ("thin_dark", "thin_bright")
     )
     corner_deg: Float = Field(
         90.0, gt=0, le=150, description="turn of the corners, extent of the arc whose ends they touch"
@@ -581,6 +586,24 @@ class Job(Spec):
                 f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
                 "same_receptive_field only those in the middle are shown the scene; choose center or positions"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_drawn_like_arcs(self) -> Job:
+        if "curve" in self.comparison.families:
+            arcs, controls = self.stimuli.curves, self.stimuli.curve_controls
+            for name in ("arc_length_deg", "stroke", "contrast", "colour", "scale"):
+                own, theirs = getattr(arcs, name), getattr(controls, name)
+                if own != theirs:
+                    raise ValueError(
+                        f"stimuli.curves.{name} is {own!r}, but stimuli.curve_controls.{name} is {theirs!r}; set both alike: "
+                        "controls are drawn like the arcs that they control"
+                    )
+            if not set(arcs.variants) & set(controls.variants):
+                raise ValueError(
+                    "stimuli.curve_controls.variants shares none with stimuli.curves.variants; a control needs arcs drawn "
+                    "like it"
+                )
         return self
 
     @model_validator(mode="after")

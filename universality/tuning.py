@@ -300,14 +300,6 @@ def rayleigh(preferred_deg: ArrayLike) -> Rayleigh:
     return Rayleigh(2 * n * r2, float(np.exp(-modified / 2)))
 
 
-def mean_pairwise_correlation(curves: ArrayLike) -> Array:
-    """Return the mean correlation over pairs of a unit's curves: (units, variants, angles) -> (units,).
-
-    NaN where one of the curves is constant; with a single variant there is no pair, and the result is 1.
-    """
-    return np.asarray(_pairwise_correlations(curves).mean(axis=1))
-
-
 def least_pairwise_correlation(curves: ArrayLike) -> Array:
     """Return the smallest correlation over pairs of a unit's curves: (units, variants, angles) -> (units,).
 
@@ -334,6 +326,42 @@ def _direction(curves: Array, angles_deg: ArrayLike, period_deg: float) -> Array
     resultant = curves @ turns
     defined = np.abs(resultant) > 1e-9 * curves.sum(axis=-1)
     return np.where(defined, _degrees(np.asarray(resultant), period_deg), np.nan)
+
+
+def mirror_symmetry(curves: ArrayLike, angles_deg: ArrayLike) -> Array:
+    """Return how far a unit's curves are their own mirror images about the preferred direction, -1 to 1.
+
+    Parameters
+    ----------
+    curves : array_like, (units, curves, angles)
+        Responses to several stimuli of one family, sigma or a.u.; all are mirrored about the circular mean of their mean.
+    angles_deg : array_like, (angles,)
+        Evenly spaced over the full circle, from 0.
+
+    Returns
+    -------
+    (units,)
+        Correlation of the curves with their mirror images, each about its own mean, all curves of a unit together. NaN
+        where the mean curve has no direction.
+
+    Notes
+    -----
+    Turned to the axis, the even part of a curve is the real part of its Fourier coefficients c_k and the odd part the
+    imaginary one, so the correlation is sum (Re^2 - Im^2) / sum |c_k|^2 over k other than 0: exact between samples too.
+    """
+    stacked = np.asarray(curves, dtype=np.float64)
+    n_angles = stacked.shape[-1]
+    axis = _direction(np.maximum(stacked.mean(axis=1, keepdims=True), 0.0), angles_deg, 360.0)
+    spectrum = np.fft.rfft(stacked, axis=-1)[..., 1:]
+    harmonics = np.arange(1, spectrum.shape[-1] + 1)
+    # Every harmonic stands for itself and its conjugate, but for the last one of an even number of angles.
+    weights = np.where(2 * harmonics == n_angles, 1.0, 2.0)
+    turned = spectrum * np.exp(1j * harmonics * np.deg2rad(axis)[..., None])
+    power = (weights * np.abs(turned) ** 2).sum(axis=(1, 2))
+    even = (weights * (turned.real**2 - turned.imag**2)).sum(axis=(1, 2))
+    varies = power > 1e-26 * (np.abs(stacked) ** 2).sum(axis=(1, 2)) * n_angles
+    symmetry = np.divide(even, power, out=np.full_like(even, np.nan), where=varies & np.isfinite(even))
+    return np.asarray(np.clip(symmetry, -1.0, 1.0))
 
 
 def _pairwise_correlations(curves: ArrayLike) -> Array:

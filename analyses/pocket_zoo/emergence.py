@@ -36,12 +36,17 @@ HERE = Path(__file__).parent
 
 def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[Layer]:
     """Show every family's stimuli and the natural images to a network, and yield its taps' layers."""
-    sets = {"natural": "natural"} | {name: family.stimuli for name, family in FAMILIES.items()}
-    shown = {name: _answers(card, network, stimulus_set, spec) for name, stimulus_set in sets.items()}
+    sets = dict.fromkeys(["natural", *(name for family in FAMILIES.values() for name in family.sets)])
+    shown = {name: _answers(card, network, name, spec) for name in sets}
     natural = stimuli.parameters("natural", spec)
-    grids = {name: family.grid(stimuli.parameters(family.stimuli, spec)) for name, family in FAMILIES.items()}
+    grids = {
+        name: family.grid(*(stimuli.parameters(one, spec) for one in family.sets)) for name, family in FAMILIES.items()
+    }
     for tap in card.taps:
-        drawn = {name: shown[name][tap.name].astype(np.float64) for name in FAMILIES}
+        drawn = {
+            name: np.concatenate([shown[one][tap.name].astype(np.float64) for one in family.sets])
+            for name, family in FAMILIES.items()
+        }
         yield Layer(
             LayerRef(card.id, None, tap, "", {}), shown["natural"][tap.name].astype(np.float64),
             natural["fold"].values, np.arange(natural.sizes[STIMULUS]), drawn, grids,

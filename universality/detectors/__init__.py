@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from universality.detectors import colour_contrast, curve, high_low, oriented_edge
 from universality.detectors.curve import (
@@ -25,7 +24,6 @@ from universality.detectors.curve import (
     CurveResponses,
     curve_responses,
     curve_table,
-    preference_spread_deg,
 )
 from universality.detectors.definition import Definition, apply, best_taps, of_rule, of_spec, rates, threshold_curve
 from universality.detectors.high_low import HighLowGrid, HighLowResponses, high_low_responses, high_low_table
@@ -56,7 +54,6 @@ __all__ = [
     "high_low_responses",
     "high_low_table",
     "of_spec",
-    "preference_spread_deg",
     "rates",
     "threshold_curve",
     "within",
@@ -92,28 +89,40 @@ class Family:
 
     Attributes
     ----------
-    stimuli : name of the stimulus set
+    stimuli : name of the stimulus set that shows the feature
     noun : what its units are called in sentences
     period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity
     angle : what the angle is of, in sentences and figures
-    responses : (stimulus, unit) activations for the set, (stimulus, unit) for natural images, grid -> responses
+    grid : parameters of the set, then of each set of controls -> where everything lies
+    responses : (stimulus, unit) activations for all sets, one after the other; (stimulus, unit) for natural images; grid
+        -> responses
+    controls : names of further stimulus sets
     """
 
     name: str
     stimuli: str
     noun: str
     rule: Rule
-    grid: Callable[[xr.Dataset], Grid]
+    grid: Callable[..., Grid]
     responses: Callable[[np.ndarray, np.ndarray, Any], Any]
     table: Callable[[Any], pd.DataFrame]
     period_deg: float = 360.0
     angle: str = "orientation"
+    controls: tuple[str, ...] = ()
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Every stimulus set of the family, in the order in which `grid` and `responses` take them."""
+        return (self.stimuli, *self.controls)
 
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table),
+        Family(
+            "curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table,
+            controls=("curve_controls",),
+        ),
         Family(
             "high_low_frequency", "high_low", "high-low frequency detectors", high_low.BOUNDARY, HighLowGrid.of,
             high_low_responses, high_low_table,

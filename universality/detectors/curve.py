@@ -4,6 +4,11 @@ The rule "invariant" (same orientation preference over thin dark, thin bright an
 calibration on untrained networks; the naive rule is kept only to show how much it lets through. Random mixtures of a
 trained layer's units (Haar null) pass the invariant rule about as often as its units do, because a layer that holds
 curve detectors holds their directions; few of them reach 2 sigma. So `STRONG_PEAK_SIGMA` is reported beside it.
+
+Controls are drawn at few orientations and curvatures; ratios compare the largest responses, an arc's at the preferred angle.
+A full circle contains the arc, so a detector answers to both alike and curve_over_circle, about 1, is a column and no criterion;
+well below 1 it tells a unit for closed outlines. A unit that is tuned to scrambled arcs fails by their largest response,
+whichever of them it prefers.
 """
 
 from __future__ import annotations
@@ -26,7 +31,15 @@ from universality.detectors.rules import (
     tuning_columns,
 )
 from universality.errors import StimulusError
-from universality.tuning import Array, tuning_statistics
+from universality.tuning import Array, mirror_symmetry
+
+CONTROLS = {
+    "part": ("part_before", "part_middle", "part_after"),
+    "corner": ("corner",),
+    "circle": ("circle",),
+    "scrambled": ("scrambled",),
+}
+"""Controls by the name they have in columns, and the kinds of pictures of the set ``curve_controls`` that belong to them."""
 
 INVARIANT = Rule(
     "invariant",
@@ -46,6 +59,12 @@ INVARIANT = Rule(
     specific=(
         Criterion("curve_over_line", ">", 1.2, "prefers a curve to the straight line of the same tangent"),
         Criterion("echo", "<", 0.3, "does not answer to the opposite curve, as an edge detector does"),
+        Criterion("symmetry", ">", 0.7, "an arc is its own mirror image about its axis, so its tuning is too"),
+        Criterion("curve_over_part", ">", 0.9, "no third of an arc, wherever it lies, excites it more than the whole"),
+        Criterion(
+            "curve_over_corner", ">", 0.9, "does not prefer a corner; fine filters cannot tell a small arc from one"
+        ),
+        Criterion("curve_over_scrambled", ">", 1.5, "needs the arc, not a texture of its spatial frequencies"),
     ),
     # Cammarata et al. 2020 for family 3b of InceptionV1: R1 0.89 to 0.96, FWHM 29 to 69 degrees, echo 0.01.
     strict=(
@@ -54,6 +73,7 @@ INVARIANT = Rule(
         Criterion("fwhm_deg", "<=", 75.0, "not wider than the published family"),
         Criterion("echo", "<=", 0.1, "silent for the opposite curve"),
         Criterion("curve_over_line", ">=", 1.3, "clearly better than a line"),
+        Criterion("curve_over_corner", ">=", 1.3, "clearly better than a corner"),
     ),
     waived_early=("echo",),
 )
@@ -78,16 +98,20 @@ class CurveGrid:
     ----------
     curvatures : 0, the line, comes first
     rows : (jitter, variant, curvature, orientation); responses are averaged over jitter
+    controls : by name in `CONTROLS`, (variant, picture) rows of the set ``curve_controls``, which come after the arcs
+    control_variants : of the controls, those in which there are arcs too
     """
 
     variants: tuple[str, ...]
     curvatures: Array
     angles_deg: Array
     rows: NDArray[np.int64]
+    controls: dict[str, NDArray[np.int64]]
+    control_variants: tuple[str, ...]
 
     @classmethod
-    def of(cls, parameters: xr.Dataset) -> CurveGrid:
-        """Read the grid from the parameters of the set ``curves``, in whatever order; a gap is a `StimulusError`."""
+    def of(cls, parameters: xr.Dataset, controls: xr.Dataset) -> CurveGrid:
+        """Read the grid from the parameters of ``curves`` and ``curve_controls``, in whatever order; a gap is a `StimulusError`."""
         names = ("jitter_y", "jitter_x", "variant", "curvature", "orientation_deg")
         axes = [np.unique(parameters[name].values, return_inverse=True) for name in names]
         rows = np.full([values.size for values, _ in axes], -1, dtype=np.int64)
@@ -99,7 +123,11 @@ class CurveGrid:
                 "orientation are there; draw the whole set"
             )
         variants, curvatures, angles = (values for values, _ in axes[2:])
-        return cls(tuple(variants), curvatures, angles, rows.reshape(-1, *rows.shape[2:]))
+        shared = tuple(variant for variant in variants if variant in controls["variant"].values)
+        return cls(
+            tuple(variants), curvatures, angles, rows.reshape(-1, *rows.shape[2:]),
+            {name: count + _control_rows(controls, kinds, shared) for name, kinds in CONTROLS.items()}, shared,
+        )  # fmt: skip
 
     def arrange(self, activations: np.ndarray) -> Array:
         """Return activations (stimulus, unit), averaged over jitter, as (unit, variant, curvature, orientation), float64."""
@@ -113,6 +141,26 @@ class CurveGrid:
         return replace(self, rows=np.take_along_axis(self.rows, order[None], axis=3))
 
 
+def _control_rows(parameters: xr.Dataset, kinds: tuple[str, ...], variants: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return (variant, picture) rows of controls; pictures have one order for all variants."""
+    columns = ["kind", "curvature", "orientation_deg"]
+    frame = pd.DataFrame({name: parameters[name].values for name in [*columns, "variant"]})
+    of_variant = [frame[frame["kind"].isin(kinds) & (frame["variant"] == one)].sort_values(columns) for one in variants]
+    pictures = [set(rows[columns].itertuples(index=False, name=None)) for rows in of_variant]
+    complete = all(len(one) == len(rows) for one, rows in zip(pictures, of_variant, strict=True))
+    if (
+        not pictures
+        or not complete
+        or any(one != pictures[0] for one in pictures)
+        or set(kinds) - {k for k, *_ in pictures[0]}
+    ):
+        raise StimulusError(
+            f"controls of curves ({', '.join(kinds)}) are not there in the same pictures for every variant of the arcs; draw the "
+            "whole set curve_controls"
+        )
+    return np.array([rows.index.to_numpy() for rows in of_variant])
+
+
 @dataclass(frozen=True)
 class CurveResponses:
     """A layer's responses to the curve stimuli, in sigma.
@@ -122,16 +170,23 @@ class CurveResponses:
     responses : (unit, variant, curvature, orientation); 0 for dead units
     sigma : the units' variation over natural images
     grid : CurveGrid
+    controls : by name in `CONTROLS`, (unit,) largest response to a picture of the control, mean over variants
     """
 
     responses: Array
     sigma: Sigma
     grid: CurveGrid
+    controls: dict[str, Array]
 
     @property
     def curved(self) -> Array:
         """Mean over the curved stimuli: (unit, variant, orientation), sigma."""
         return np.asarray(self.responses[:, :, self.grid.curvatures > 0].mean(axis=2))
+
+    @property
+    def by_curvature(self) -> Array:
+        """Mean over variants, curved stimuli only: (unit, curvature, orientation), sigma."""
+        return np.asarray(self.responses[:, :, self.grid.curvatures > 0].mean(axis=1))
 
     @property
     def tuning(self) -> Array:
@@ -144,7 +199,7 @@ def curve_responses(curves: np.ndarray, natural: np.ndarray, grid: CurveGrid) ->
 
     Parameters
     ----------
-    curves : (stimulus, unit) activations for the set ``curves``, a.u.
+    curves : (stimulus, unit) activations for the sets ``curves`` and ``curve_controls``, one after the other, a.u.
     natural : (stimulus, unit) activations for natural crops, a.u.
 
     Returns
@@ -153,7 +208,9 @@ def curve_responses(curves: np.ndarray, natural: np.ndarray, grid: CurveGrid) ->
         Units that never vary over the natural crops are masked: their responses are 0.
     """
     sigma = Sigma.of(natural)
-    return CurveResponses(grid.arrange(sigma.scaled(curves)), sigma, grid)
+    drawn = sigma.scaled(curves)
+    controls = {name: np.asarray(drawn[rows].mean(axis=0).max(axis=0)) for name, rows in grid.controls.items()}
+    return CurveResponses(grid.arrange(drawn), sigma, grid, controls)
 
 
 def curve_table(layer: CurveResponses) -> pd.DataFrame:
@@ -165,7 +222,8 @@ def curve_table(layer: CurveResponses) -> pd.DataFrame:
     side), naive_* (best variant only).
     """
     tuning = layer.tuning
-    best_curve, line, preferred_curvature = _curvature_profile(layer, tuning.argmax(axis=1))
+    argmax = tuning.argmax(axis=1)
+    best_curve, line, preferred_curvature = _curvature_profile(layer, argmax)
     naive, best = naive_columns(layer.curved, layer.grid.angles_deg)
     of_best = layer.responses[np.arange(len(tuning)), best]
     naive_line = of_best[:, layer.grid.curvatures == 0].max(axis=(1, 2))
@@ -173,7 +231,9 @@ def curve_table(layer: CurveResponses) -> pd.DataFrame:
         {
             **tuning_columns(tuning, layer.grid.angles_deg, layer.sigma),
             **stability_columns(layer.curved, layer.grid.angles_deg),
+            "symmetry": mirror_symmetry(layer.by_curvature, layer.grid.angles_deg),
             "curve_over_line": ratio(best_curve, line),
+            **_control_columns(layer, argmax),
             "preferred_curvature": preferred_curvature,
             **naive,
             "naive_curve_over_line": ratio(naive["naive_peak_sigma"], naive_line),
@@ -193,11 +253,10 @@ def _curvature_profile(layer: CurveResponses, argmax: NDArray[np.int64]) -> tupl
     return best, line, np.where(best > line, curvature, np.nan)
 
 
-def preference_spread_deg(layer: CurveResponses) -> Array:
-    """Return the circular standard deviation of the preferred angle over variants, (unit,), degrees."""
-    n_units, n_variants, n_angles = layer.curved.shape
-    stats = tuning_statistics(layer.curved.reshape(-1, n_angles), layer.grid.angles_deg)
-    turns = np.exp(1j * np.deg2rad(stats.circular_mean_deg.reshape(n_units, n_variants)))
-    length = np.minimum(np.abs(turns.mean(axis=1)), 1.0)  # rounding may exceed 1 by an ulp
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.rad2deg(np.sqrt(-2.0 * np.log(length))))
+def _control_columns(layer: CurveResponses, argmax: NDArray[np.int64]) -> dict[str, Array]:
+    """Return best response to an arc at the preferred angle / best response to each control, in the controls' variants."""
+    grid = layer.grid
+    variants = np.isin(grid.variants, grid.control_variants)
+    mean = layer.responses[:, variants][:, :, grid.curvatures > 0].mean(axis=1)
+    arc = np.take_along_axis(mean, argmax[:, None, None], axis=2)[:, :, 0].max(axis=1)
+    return {f"curve_over_{name}": ratio(arc, answer) for name, answer in layer.controls.items()}

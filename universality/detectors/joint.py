@@ -171,7 +171,9 @@ def joint_tuning(rotations: ArrayLike, drawn: ArrayLike, angles_deg: ArrayLike) 
     return JointTuning(r_joint, together.r1, together.fwhm_deg, of_drawn.fwhm_deg)
 
 
-def family_preference(rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg: ArrayLike) -> FamilyPreference:
+def family_preference(
+    rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg: ArrayLike, members: ArrayLike | None = None
+) -> FamilyPreference:
     """Estimate each unit's preferred angle from rotated natural crops, by the rest of its family.
 
     Parameters
@@ -182,6 +184,8 @@ def family_preference(rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg
         Preferred angles for drawings, degrees.
     angles_deg : array_like, (angle,)
         Rotations, evenly spaced over the full circle.
+    members : array_like, (unit,), optional
+        Which units vote; all without it. Units that do not are judged all the same.
 
     Returns
     -------
@@ -193,6 +197,7 @@ def family_preference(rotations: ArrayLike, preferred_deg: ArrayLike, angles_deg
     answers, preferred, angles = _checked_family(rotations, preferred_deg, angles_deg)
     resultant = np.einsum("cau,a->cu", answers, np.exp(1j * np.deg2rad(angles)))
     votes = np.exp(1j * np.deg2rad(preferred)) * np.conj(resultant)  # direction: preference minus rotation at the peak
+    votes = votes * (np.ones(preferred.size) if members is None else np.asarray(members, dtype=np.float64))
     others = votes.sum(axis=1, keepdims=True) - votes
     # Preference = rotation at the peak + orientation of the crop.
     total = (resultant * others).sum(axis=0)

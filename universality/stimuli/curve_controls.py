@@ -1,8 +1,10 @@
-"""Controls of the arcs: corners with the same tangents, full circles, and arcs with scrambled phases.
+"""Controls of the arcs: their thirds, corners with the same tangents, full circles, and arcs with scrambled phases.
 
 Convention and lengths as in `universality.stimuli.curves`. Every control belongs to an arc of the same orientation and
 curvature; "bright" and "dark" are mirrored about the background.
 
+- part_before, part_middle, part_after: a third of the arc, at the place where it lies in the arc; against the clock, in
+  the middle and with the clock. Filled: the third's own region, whose border goes on along straight tangents.
 - corner: two straight sides that touch the ends of an arc of `corner_deg` as its tangents do. Thin: from the apex, which
   lies in front of the arc, to the arc's ends, with round ends. Filled: the region behind the sides, continued for ever.
 - corner_centred: the same corner moved back, so that its apex lies where the arc's midpoint does, in the middle
@@ -39,15 +41,16 @@ from universality.stimuli.geometry import (
 )
 
 BACKGROUND = 0.5
-RENDERER_VERSION = 1
-KINDS = ("corner", "corner_centred", "circle", "scrambled")
+RENDERER_VERSION = 2
+PARTS = {"part_before": -1, "part_middle": 0, "part_after": 1}
+KINDS = (*PARTS, "corner", "corner_centred", "circle", "scrambled")
 
 
 def parameters(spec: CurveControlStimuli) -> xr.Dataset:
     """Return the parameters of every stimulus, (stimulus,): orientation fastest, then curvature, variant and kind."""
     angles = [float(a) for a in np.arange(spec.orientations) * (360.0 / spec.orientations)]
     kind, variant, curvature, angle = zip(
-        *itertools.product(KINDS, spec.variants, spec.curvatures, angles), strict=True
+        *itertools.product(spec.kinds, spec.variants, spec.curvatures, angles), strict=True
     )
     return xr.Dataset(
         coords={
@@ -90,7 +93,10 @@ def _draw(
     spec: CurveControlStimuli, kind: str, theta_deg: float, curvature: float, variant: str, size_px: int
 ) -> Array:
     shape, polarity = variant.split("_")
-    along, across = turned_grid(theta_deg, size_px, spec.scale)
+    if kind in PARTS:
+        along, across = _part_grid(spec, PARTS[kind], theta_deg, curvature, size_px)
+    else:
+        along, across = turned_grid(theta_deg, size_px, spec.scale)
     distance = _distance(spec, kind, shape == "filled", along, across, curvature)
     if shape == "thin":
         distance = distance - spec.stroke / 2
@@ -98,6 +104,17 @@ def _draw(
     if kind == "scrambled":
         covered = scrambled(covered, spec.seed, BACKGROUND)
     return covered if polarity == "bright" else -covered
+
+
+def _part_grid(
+    spec: CurveControlStimuli, part: int, theta_deg: float, curvature: float, size_px: int
+) -> tuple[Array, Array]:
+    """Return the coordinates along and across the orientation of a third of the arc, from its own midpoint."""
+    turned_deg = theta_deg + part * spec.arc_length_deg / 3
+    whole, third = np.deg2rad(theta_deg), np.deg2rad(turned_deg)
+    radius = spec.scale / curvature
+    shift = radius * (np.cos(third) - np.cos(whole)), radius * (np.sin(third) - np.sin(whole))
+    return turned_grid(turned_deg, size_px, spec.scale, shift)
 
 
 def _distance(
@@ -108,8 +125,9 @@ def _distance(
     if kind == "circle":
         away = np.hypot(along + radius, across) - radius
         return np.asarray(away if filled else np.abs(away))
-    if kind == "scrambled":
-        return (filled_distance if filled else stroke_distance)(along, across, curvature, spec.arc_length_deg)
+    if kind == "scrambled" or kind in PARTS:
+        extent_deg = spec.arc_length_deg / (3 if kind in PARTS else 1)
+        return (filled_distance if filled else stroke_distance)(along, across, curvature, extent_deg)
     cosine, sine = half_angle(spec.corner_deg)
     # The tangents of an arc's ends meet at radius / cosine from its centre, each radius * tangent long.
     apex = radius / cosine - radius if kind == "corner" else 0.0
