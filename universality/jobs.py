@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from universality import (
     comparators,
     correspondence,
+    display,
     evidence,
     extraction,
     figures,
@@ -143,6 +144,23 @@ class Plan:
             f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found
         ]
+
+    def _repr_html_(self) -> str:
+        """Return what would be computed and what exists, for a notebook."""
+        table, missing = self.table().round({"disk_mb": 1}), len(self.missing)
+        tables = "exist" if self.tables_exist else "are to be made"
+        return "".join(
+            (
+                display.heading(self.job.name),
+                display.paragraph(self.job.question),
+                display.table(list(table), table.itertuples(index=False)),
+                display.items(self.warnings),
+                display.paragraph(
+                    f"{missing} of {len(self.stores)} activation stores to extract, {len(self.tasks)} comparisons; tables, figures "
+                    f"and report {tables} in {self.out}."
+                ),
+            )
+        )
 
 
 @dataclass(frozen=True)
