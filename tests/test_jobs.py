@@ -113,8 +113,8 @@ class TestTables:
                 assert stored.field(column.name).metadata[b"meaning"].decode() == column.meaning
 
     def test_figures_and_report_are_there(self, small):
-        assert {path.suffix for path in (small.out / "figures").iterdir()} == {".png", ".pdf"}
-        assert "<h2>Findings</h2>" in (small.out / "report.html").read_text(encoding="utf-8")
+        assert {path.suffix for path in (small.out / "figures").iterdir()} == {".png", ".pdf", ".json"}
+        assert ">Findings</h2>" in (small.out / "report.html").read_text(encoding="utf-8")
 
 
 class TestReruns:
@@ -315,7 +315,7 @@ class TestMending:
 
     def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, monkeypatch):
         (copied / "report.html").unlink()
-        monkeypatch.setattr(jobs.report, "render", lambda *_: 1 / 0)
+        monkeypatch.setattr(jobs.report, "write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             universality.run(small.job, copied, store=small.store)
         with pytest.raises(RunError, match="was not finished"):
