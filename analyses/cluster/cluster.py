@@ -13,8 +13,10 @@ from dask.distributed import Client, LocalCluster
 import universality
 
 WORK = Path("../../data")
-OUT = WORK / "runs/cluster"
-for old in (OUT, OUT.with_name("cluster_again"), OUT.with_name("cluster_alone")):
+OUT, AGAIN, ALONE, NOBODY = (
+    WORK / "runs" / name for name in ("cluster", "cluster_again", "cluster_alone", "cluster_nobody")
+)
+for old in (OUT, AGAIN, ALONE, NOBODY):
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -61,27 +63,22 @@ print(f"the client is still open: {client.status}")
 universality.run("job.toml", OUT, store=WORK / "store", client=client, reporter=Printing())
 
 # %% [markdown]
-# Elsewhere, the activations are there but the tables are not. Nothing is extracted; only the comparisons run.
-
-# %%
-again = universality.run(
-    "job.toml", OUT.with_name("cluster_again"), store=WORK / "store", client=client, reporter=Printing()
-)
-
-# %% [markdown]
 # ## An address
 #
-# `scheduler=` (on the command line `--scheduler`) takes the address of a scheduler that runs already, and opens and closes a client of its own.
-# Without a client, an address or an active client, a local cluster of threads is made and closed.
+# `scheduler=` (on the command line `--scheduler`) takes the address of a scheduler that runs already, and opens and closes a client of its own. Into
+# another folder the tables have to be made again. The activations are there: nothing is extracted, only the comparisons run.
 
 # %%
 client.close()
 address = cluster.scheduler_address
-named = universality.run("job.toml", OUT, store=WORK / "store", scheduler=address, reporter=Printing())
+again = universality.run("job.toml", AGAIN, store=WORK / "store", scheduler=address, reporter=Printing())
 cluster.close()
 
+# %% [markdown]
+# Without a client, an address or an active client, a local cluster of threads is made and closed.
+
 # %%
-alone = universality.run("job.toml", OUT.with_name("cluster_alone"), store=WORK / "store", reporter=Printing())
+alone = universality.run("job.toml", ALONE, store=WORK / "store", reporter=Printing())
 
 # %% [markdown]
 # ## The same numbers
@@ -101,7 +98,7 @@ assert run.record["tables"] == again.record["tables"] == alone.record["tables"]
 
 # %%
 try:
-    universality.run("job.toml", WORK / "runs/cluster_nobody", store=WORK / "store", scheduler="nobody://here")
+    universality.run("job.toml", NOBODY, store=WORK / "store", scheduler="nobody://here")
 except universality.UniversalityError as error:
     print(error)
 

@@ -74,7 +74,7 @@ ax.plot(pairs["chance_a"], names, "|", color="black", markersize=12, label="chan
 ax.plot(pairs["n_met_haar"] / pairs["n_detectors_a"], names, "x", color="C1", label="in a random basis")
 ax.set(xlabel="share of A's curve detectors that met one", xlim=(-0.02, 1))
 ax.invert_yaxis()
-ax.legend()
+fig.legend(loc="outside upper center", ncols=3)
 plt.show()
 
 # %%
@@ -85,6 +85,8 @@ print(
 )
 
 # %% [markdown]
+# A little more often than chance over all pairs, but nearly every interval holds its own chance.
+#
 # ## Third question: are they the same feature?
 #
 # Every verdict, beside what the same rule says with one layer in a random basis (mean of A and B turned) and between untrained twins.
@@ -124,11 +126,11 @@ figures.atlas_figure(atlas.atlas(run), units, "Curve detectors")
 
 # %% [markdown]
 # A clique is a set of units, one each from three networks or more, that are all pairwise the same feature. The rule is applied to random bases
-# and to untrained twins as well: what they give is chance.
+# and to untrained twins as well: what they give is chance. There is none here: too few images for three strict verdicts in a ring.
 
 # %%
 counted = atlas.clique_counts(census.census(run, bases=2, resamples=20))
-counted[["family", "networks", "n_units", "n_cliques", "n_disjoint", "n_stable", "largest"]]
+counted.loc[counted["family"] == "curve", ["networks", "n_units", "n_cliques", "n_disjoint", "n_stable"]]
 
 # %% [markdown]
 # ## What this does not show

@@ -51,13 +51,13 @@ drafting.write(card, asked.weights)
 card
 
 # %% [markdown]
-# And a second card with a mistake that is easily made: the same weights, but an input normalised as other networks want it. The weights fit, so
-# nothing is refused.
+# And a second card with a mistake that is easily made: the same weights, but an input that is not normalised. The weights fit, so nothing is
+# refused.
 
 # %%
-imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-wrong = drafting.draft(drafting.Asked(**(vars(asked) | imagenet | {"model_id": "own/wrong_input"})))
-drafting.write(wrong, asked.weights)
+mistake = {"model_id": "own/wrong_input", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+wrong = drafting.draft(drafting.Asked(**(vars(asked) | mistake)))
+print(drafting.write(wrong, asked.weights))
 
 # %% [markdown]
 # ## Your images
@@ -91,8 +91,9 @@ run.similarity[columns].round(3)
 # %% [markdown]
 # ## The known answer
 #
-# `own/mine` *is* VGG seed 1, so every unit has to meet itself with r = 1. `own/wrong_input` is as well, and does not quite: that is how
-# the mistake shows. CKA alone would hardly have told. Do this once for every checkpoint of yours of which some layer is known.
+# `own/mine` *is* VGG seed 1, so every unit has to meet itself with r = 1. `own/wrong_input` is as well, and falls short: that is how the
+# mistake shows. Nothing else would have told, for its CKA is no lower than that of two seeds, and its units still meet themselves. Do this once
+# for a checkpoint that you also have from elsewhere.
 
 # %%
 rows = []

@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import display
 
 import universality
-from universality import figures, stimuli
+from universality import comparators, figures, stimuli
 
 WORK = Path("../../data")
 run = universality.run("pocket.toml", WORK / "runs/pocket", store=WORK / "store")  # opens it if it exists
@@ -98,48 +98,59 @@ pd.Series(hurdles, name="pairs").to_frame()
 # %% [markdown]
 # ## One pair
 #
-# The pair with the largest lower end of the excess: both tuning curves, over one another.
+# The pair with the largest lower end of the excess, and five more of its layers: both tuning curves, over one another.
 
 # %%
-best = both.nlargest(1, "excess_low")
-pair = best.iloc[0]
+pair = both.nlargest(1, "excess_low").iloc[0]
+layers = ["model_a", "model_b", "tap_a", "tap_b"]
+best = both[(both[layers] == pair[layers]).all(axis=1)].nlargest(6, "excess_low")
 units = run.units[run.units["family"] == "high_low_frequency"]
 figures.matched_pairs(best, units, "high-low frequency detectors")
 
 # %% [markdown]
-# And the drawn images that each answers most, among those that did not decide the match, drawn again from the job's parameters. The
-# third sheet is the null: the images that the unit of the same number in A's untrained twin likes.
-
+# And the drawn images that each of the first pair answers most, among those that did not decide the match, drawn again from the job's
+# parameters. Below them what A's unit is given by the nulls: its best partner in a random basis of layer B, and in B's untrained twin, chosen
+# as the match was, on the deciding half.
 
 # %%
-def top(model: str, tap: str, unit: int, seed: int | None = None, most: int = 8) -> np.ndarray:
-    """Return the numbers of the held-out images that a unit answers most, the strongest first."""
-    activations = run.activations(model, tap, seed=seed).sel(unit=unit)
-    held_out = np.flatnonzero(activations.fold == 1)
-    return held_out[np.argsort(-activations.values[held_out], kind="stable")[:most]]
+fold = run.activations(pair["model_a"], pair["tap_a"]).fold.values
+layer_a, layer_b = (run.activations(pair[f"model_{side}"], pair[f"tap_{side}"]).values for side in "ab")
+twin_b = run.activations(pair["model_b"], pair["tap_b"], seed=0).values
+unit_a = layer_a[:, pair["unit_a"]]
 
 
-def sheet(rows: np.ndarray, title: str):
-    """Draw some of the run's natural images."""
+def best_partner(layer: np.ndarray) -> np.ndarray:
+    """Return the answers of the unit most like A's on the images that decide."""
+    layer = layer[:, layer[fold == 0].std(axis=0) > 0]
+    r = [np.corrcoef(unit_a[fold == 0], unit[fold == 0])[0, 1] for unit in layer.T]
+    return layer[:, int(np.argmax(r))]
+
+
+def top(answers: np.ndarray, most: int = 8) -> np.ndarray:
+    """Return the numbers of the held-out images answered most, the strongest first."""
+    held_out = np.flatnonzero(fold == 1)
+    return held_out[np.argsort(-answers[held_out], kind="stable")[:most]]
+
+
+turned = layer_b @ comparators.haar_orthogonal(layer_b.shape[1], np.random.default_rng(0))
+tops = {
+    f"A: {pair['model_a']} {pair['tap_a']} unit {pair['unit_a']}": top(unit_a),
+    f"B: {pair['model_b']} {pair['tap_b']} unit {pair['unit_b']}": top(layer_b[:, pair["unit_b"]]),
+    "null: best partner in a random basis of B": top(best_partner(turned)),
+    "null: best partner in B's untrained twin": top(best_partner(twin_b)),
+}
+for title, rows in tops.items():
     images = stimuli.render("natural", run.job.stimuli, 64, rows)
-    return figures.contact_sheet(images.values, [""] * len(rows), columns=8, title=title)
-
-
-tops = {side: top(pair[f"model_{side}"], pair[f"tap_{side}"], pair[f"unit_{side}"]) for side in "ab"}
-for side in "ab":
-    display(sheet(tops[side], f"{pair[f'model_{side}']} {pair[f'tap_{side}']} unit {pair[f'unit_{side}']}"))
-twin = top(pair["model_a"], pair["tap_a"], pair["unit_a"], seed=0)
-sheet(twin, "the untrained twin's unit")
+    display(figures.contact_sheet(images.values, [""] * len(rows), columns=8, title=title))
 
 # %% [markdown]
-# Of A's eight images, how many are among B's eight? Chance is what two random choices of eight share.
+# How many of A's eight images are among the eight of each? By chance it is what two random choices of eight share.
 
 # %%
-shared, held_out = (
-    len(set(tops["a"]) & set(tops["b"])),
-    int((run.activations(pair["model_a"], pair["tap_a"]).fold == 1).sum()),
-)
-print(f"shared {shared} of 8; with the untrained twin {len(set(tops['a']) & set(twin))}; by chance {64 / held_out:.1f}")
+first, *others = tops.items()
+for title, rows in others:
+    print(f"{len(set(first[1]) & set(rows))} of 8 shared with {title}")
+print(f"{64 / (fold == 1).sum():.1f} by chance")
 
 # %% [markdown]
 # ## What this does not show
