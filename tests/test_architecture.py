@@ -9,20 +9,23 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
-    ("errors", "resources"),
+    ("errors", "resources", "locks"),
     ("schema",),
-    ("spec",),
+    ("spec", "places"),
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
-    ("receptive_field", "extraction", "store", "detectors"),
+    ("receptive_field", "extraction", "store", "detectors", "origin"),
+    ("kept",),
     ("engine",),
     ("networks", "comparison", "runs", "groups"),
-    ("checks", "evidence"),
-    ("correspondence", "atlas", "tracing"),
+    ("checks", "evidence", "records"),
+    ("correspondence", "atlas", "tracing", "upkeep"),
     ("figures",),
     ("report",),
     ("jobs",),
+    ("reproduction",),
+    ("cli_runs",),
     ("cli",),
 )
 ONLY_IN = {
@@ -32,7 +35,7 @@ ONLY_IN = {
     "seaborn": {"figures"},
     "matplotlib": {"figures"},
     "distributed": {"jobs"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_runs"},
 }
 RANK = {module: rank for rank, level in enumerate(LEVELS) for module in level}
 

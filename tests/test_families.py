@@ -263,7 +263,7 @@ def check_layers(run, trained):
     for entry in run.record["job"]["models"]:
         model, tap = entry["id"], zoo.card(entry["id"]).tap(entry["taps"][0])
         keys = {e["stimuli"]: e["key"] for e in run.record["stores"] if e["model"] == model and e["seed"] is None}
-        made = load_layer(LayerRef(model, None, tap, str(run.store_root), keys))
+        made = load_layer(LayerRef(model, None, tap, run.store, keys))
         assert set(made.drawn) == set(made.grids) == set(FAMILIES)
         for name in FAMILIES:
             written = trained[(trained["model"] == model) & (trained["family"] == name)]

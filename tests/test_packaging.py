@@ -8,7 +8,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import universality.jobs
+import universality.origin
 from universality import zoo
 
 ROOT = Path(__file__).parents[1]
@@ -51,14 +51,14 @@ def test_dev_holds_what_the_demo_needs():
 
 def test_version_is_stated_once():
     version = PROJECT["version"]
-    assert universality.jobs.package_version() == version
+    assert universality.origin.package_version() == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_recorded_packages_are_dependencies():
     names = {bound(requirement)[0] for requirement in PROJECT["dependencies"]}
-    assert set(universality.jobs.PACKAGES) <= names
+    assert set(universality.origin.PACKAGES) <= names
 
 
 def test_no_file_is_too_large():

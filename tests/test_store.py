@@ -271,7 +271,7 @@ def is_found(store):
         message = str(error)
         assert "\n" not in message
         assert str(store.root) in message
-        return "--repair" in message or "has format" in message
+        return "--repair" in message or "was written by format" in message
     return False
 
 
@@ -356,7 +356,7 @@ def test_store_of_another_format_is_named_as_such(copied):
     path = files_of(copied)[0] / MANIFEST
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(StoreError, match="has format 99, this version of the package reads 1"):
+    with pytest.raises(StoreError, match="was written by format 99, this version of the package reads 1"):
         copied.verify(StoreKey(**CAUSES).name)
 
 

@@ -26,6 +26,7 @@ from universality.tuning import align_tuning, tuning_statistics
 if TYPE_CHECKING:
     from universality.engine import compare_all
     from universality.jobs import plan, run
+    from universality.origin import provenance
     from universality.runs import Run, open_run
 
 __all__ = [
@@ -39,13 +40,21 @@ __all__ = [
     "measures",
     "open_run",
     "plan",
+    "provenance",
     "run",
     "score",
     "tuning_statistics",
 ]
 
 # Jobs bring Torch, Dask and the plotting packages; who only scores two arrays does not wait for them.
-_LATE = {"compare_all": "engine", "run": "jobs", "plan": "jobs", "open_run": "runs", "Run": "runs"}
+_LATE = {
+    "compare_all": "engine",
+    "run": "jobs",
+    "plan": "jobs",
+    "open_run": "runs",
+    "Run": "runs",
+    "provenance": "origin",
+}
 
 
 def __getattr__(name: str) -> Any:

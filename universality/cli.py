@@ -37,7 +37,7 @@ OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
 ]
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the activations [default: data/store].", metavar="DIR")
+    str | None, typer.Option("--store", help="Folder or URL of the activations [default: data/store].", metavar="URL")
 ]
 
 
@@ -158,7 +158,7 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
     lines = (
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
-        f"at most {size:.1f} MB of disk (before compression) in {planned.store.root}",
+        f"at most {size:.1f} MB of disk (before compression) in {planned.store.location}",
         f"comparisons: {len(planned.tasks)} Dask tasks, "
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "to compute"),
     )
@@ -371,7 +371,7 @@ def atlas_command(
     for family in dict.fromkeys(table["family"]):
         units = run.units[run.units["family"] == family]
         figure = atlas_figure(table[table["family"] == family], units, FAMILIES[family].noun)
-        files += save(figure, folder / f"atlas__{family}")
+        files += save(figure, folder / f"atlas__{family}", run.record.get("provenance"))
     console = _stdout()
     for family, rows in table.groupby("family", sort=False):
         held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
@@ -426,7 +426,7 @@ def measures_command(
 @app.command("versions")
 def versions_command() -> None:
     """Print the versions that decide numbers."""
-    from universality.jobs import package_version, package_versions
+    from universality.origin import package_version, package_versions
 
     console = _stdout()
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}

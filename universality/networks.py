@@ -105,9 +105,7 @@ class Network:
             return zoo.pretrained(self.card)
         return zoo.untrained(self.card, self.seed, self._batches("natural", self.calibration, zoo.CALIBRATION_BATCH))
 
-    def batches(
-        self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None
-    ) -> Iterator[np.ndarray]:
+    def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
         """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""
         return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame, rows)
 

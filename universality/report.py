@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from universality.detectors import FAMILIES, best_taps, within
 from universality.evidence import VERDICTS
 from universality.figures import short
+from universality.origin import KEY, as_text
 from universality.runs import Run
 from universality.stimuli import POLICIES
 
@@ -139,6 +140,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
     }
     return environment.get_template("report.html").render(
         run=run,
+        key=KEY,
         findings=findings(run),
         figures=[
             (base64.b64encode((run.path / "figures" / f"{stem}.png").read_bytes()).decode(), caption)
@@ -146,6 +148,8 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         ],
         tables={name: (_html(table), what) for name, (table, what) in tables.items()},
         policy=POLICIES[run.record["job"]["stimuli"]["policy"]],
+        # Inside a script element only "<" could end it.
+        provenance=as_text(run.record["provenance"]).replace("<", "\\u003c"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ import xarray as xr
 
 from universality import schema
 from universality.errors import RunError, did_you_mean
+from universality.origin import RECORD, Facts, in_parquet
 from universality.resources import is_file
-from universality.spec import Job
+from universality.spec import Job, digest
 from universality.store import ActivationStore
-
-RECORD = "run.json"
 
 
 class Run:
@@ -35,9 +34,10 @@ class Run:
         Provenance: job, digests of cards, weights and stimuli, versions, seeds, device, threads, command, times.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+    def __init__(self, path: Path, record: dict[str, Any], store: str | Path | None = None) -> None:
         self.path = path
         self.record = record
+        self._store = None if store is None else str(store)
 
     @cached_property
     def job(self) -> Job:
@@ -91,21 +91,28 @@ class Run:
                 near = did_you_mean(str(value), {str(k) for k in known})
                 raise RunError(f"run '{self.path}' has no {name} '{value}'{near}")
             entries = [entry for entry in entries if entry[name] == value]
-        dataset = ActivationStore(self.store_root).open(entries[0]["key"])
+        dataset = ActivationStore(self.store).open(entries[0]["key"])
         return dataset[schema.ACTIVATION].assign_attrs(dataset.attrs)
 
     @property
-    def store_root(self) -> Path:
-        """Folder of the activation stores this run reads."""
-        return Path(self.record["store"])
+    def store(self) -> str:
+        """Folder or URL of the activation stores this run reads."""
+        return self._store or str(self.record["store"])
 
     def __repr__(self) -> str:
         models = ", ".join(entry["id"] for entry in self.record["job"]["models"])
         return f"<Run '{self.record['job']['name']}' of {models} in {self.path}>"
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, store: str | Path | None = None) -> Run:
     """Reopen a finished run.
+
+    Parameters
+    ----------
+    path : path
+        The run's directory; it may have been copied or moved.
+    store : path or URL, optional
+        Where its activations lie now, if they were moved.
 
     Raises
     ------
@@ -119,7 +126,7 @@ def open_run(path: str | Path) -> Run:
     if record.get("status") != "complete":
         raise RunError(f"run '{path}' was not finished; run the job again, it goes on where it stopped")
     check_tables(path, record)
-    return Run(path, record)
+    return Run(path, record, store)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -166,13 +173,44 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def check_tables(path: Path, record: dict[str, Any]) -> None:
-    """Compare every table with the checksum in the record; raise `RunError` for the first that differs."""
+    """Compare the record and every table with their checksums; raise `RunError` for the first that differs."""
+    for problem in _record_problems(path, record):
+        raise RunError(problem)
+    for problem in _table_problems(path, record):
+        raise RunError(problem)
+
+
+def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for the record and every table, figure and report of a finished run that is not as it was written."""
+    yield from _record_problems(path, record)
+    yield from _table_problems(path, record)
+    for drawing in record.get("figures", {}).values():
+        for name, expected in drawing["files"].items():
+            yield from _file_problems(path, "figure", name, expected)
+    if "report" not in record:
+        yield f"run '{path}' was written before figures and report had checksums; run the job again"
+    else:
+        yield from _file_problems(path, "report", "report.html", record["report"])
+
+
+def _record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    # Records from before there was a digest have none, and say so by lacking the report's checksum too.
+    stated = record.get("digest")
+    if "report" in record and stated != digest({k: v for k, v in record.items() if k != "digest"}):
+        yield f"record '{path / RECORD}' differs from its own digest: it was changed or damaged; run the job again"
+
+
+def _table_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
     for name in (f"{table}.parquet" for table in schema.TABLES):
-        file, expected = path / name, record["tables"].get(name)
-        if not file.is_file():
-            raise RunError(f"run '{path}' lacks its table '{name}'; run the job again")
-        if file_sha256(file) != expected:
-            raise RunError(f"table '{file}' differs from its checksum: it was changed or damaged; run the job again")
+        yield from _file_problems(path, "table", name, record["tables"].get(name))
+
+
+def _file_problems(path: Path, kind: str, name: str, expected: Any) -> Iterator[str]:
+    file = path / name
+    if not is_file(file):
+        yield f"run '{path}' lacks its {kind} '{name}'; run the job again"
+    elif file_sha256(file) != expected:
+        yield f"{kind} '{file}' differs from its checksum: it was changed or damaged; run the job again"
 
 
 def file_sha256(path: Path) -> str:
@@ -186,8 +224,11 @@ def read_table(run: Run, table: schema.Table) -> pd.DataFrame:
     return schema.as_table(table, pd.read_parquet(run.path / f"{table.name}.parquet"))
 
 
-def write_table(path: Path, table: schema.Table, rows: pd.DataFrame) -> Path:
-    """Write a table as Parquet, with every column's meaning, unit and range in the metadata; same rows, same bytes."""
+def write_table(path: Path, table: schema.Table, rows: pd.DataFrame, facts: Facts) -> Path:
+    """Write a table as Parquet; same rows and facts, same bytes.
+
+    The metadata hold every column's meaning, unit and range, and where the numbers come from (`origin.provenance`).
+    """
     arrow = pa.Table.from_pandas(rows, preserve_index=False)
     fields = [
         arrow.schema.field(column.name).with_metadata(
@@ -196,6 +237,7 @@ def write_table(path: Path, table: schema.Table, rows: pd.DataFrame) -> Path:
         for column in table.columns
     ]
     described = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), b"row": table.row.encode()})
+    described = in_parquet(described, facts)
     file = path / f"{table.name}.parquet"
     replace_file(file, lambda partial: pq.write_table(arrow.cast(described), partial, compression="zstd"))
     return file

@@ -1,20 +1,17 @@
 """Activations on disk: one Zarr group per content key, committed atomically, checked before it is believed.
 
 A key is the digest of what decides the values: weights, preprocessing, stimuli, tap, reduction and dtype. A store
-is written into ``KEY.partial-.../data.zarr``, whole chunks at a time; then every file's SHA-256 goes into
-``manifest.json`` beside it and the folder is renamed to ``KEY``. So a folder called KEY is complete, and whatever was cut short keeps its other name.
+is written as a draft, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` beside it and the
+draft is committed: a local folder ``KEY.partial-...`` is renamed to ``KEY``, on an object store the manifest is written
+last (see `places`). So a KEY with a manifest is complete, and whatever was cut short is not seen.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +22,13 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from universality.errors import StoreError
-from universality.resources import is_file
+from universality.places import HIDDEN, PARTIAL, Draft, Folder, place_of
 from universality.schema import ACTIVATION, FORMAT_VERSION, POSITION, STIMULUS, UNIT
 from universality.spec import digest
 
 MANIFEST = "manifest.json"
 DATA = "data.zarr"
-_PARTIAL = re.compile(r"[0-9a-f]{32}\.partial-\d+-[0-9a-f]{8}")
 CHUNK_STIMULI = 256
-_WRITING: set[str] = set()
-"""Folders that this process is writing now: another thread's job must not take them for left-overs."""
 _REMEDY = "run the job again with --repair to set it aside and extract it anew"
 
 
@@ -58,18 +52,47 @@ class StoreKey:
 
 
 class ActivationStore:
-    """A folder of activation stores."""
+    """A folder of activation stores, or a prefix of an object store.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    Parameters
+    ----------
+    location : path or URL
+        A folder, or a URL that fsspec knows, such as ``s3://bucket/folder`` or ``memory://name``.
+
+    Raises
+    ------
+    StoreError
+        The URL's protocol is unknown, or its package is not installed.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.place = place_of(location)
+        self.location = self.place.location
+
+    @property
+    def root(self) -> Path:
+        """The folder of a local store."""
+        if not isinstance(self.place, Folder):
+            raise StoreError(f"store '{self.location}' is no local folder; ask for its location")
+        return self.place.root
 
     def path(self, key_name: str) -> Path:
-        """Return the folder of the store called `key_name`."""
+        """Return the folder of the store called `key_name`, where stores are local."""
         return self.root / key_name
+
+    def check(self) -> None:
+        """Raise `StoreError` if the location cannot be a store: it is a file, or no object store answers there."""
+        self.place.check()
 
     def has(self, key_name: str) -> bool:
         """Return whether the store was committed (not whether it is undamaged: see `verify`)."""
-        return is_file(self.path(key_name) / MANIFEST)
+        return self.place.has(f"{key_name}/{MANIFEST}")
+
+    def exists(self, key_name: str) -> bool:
+        """Return whether there is anything under the key's name, complete or not."""
+        if isinstance(self.place, Folder):
+            return self.path(key_name).exists()
+        return self.has(key_name)
 
     def verify(self, key_name: str) -> None:
         """Compare every file of a store with its manifest.
@@ -80,23 +103,33 @@ class ActivationStore:
             If the manifest is missing or unreadable, its format is another, or a file is missing, new, cut short or
             changed.
         """
-        path = self.path(key_name)
-        manifest = _read_manifest(path)
-        expected: dict[str, dict[str, Any]] = manifest["files"]
-        came = dict(_files(path))
+        for problem in self.problems(key_name):
+            raise StoreError(problem)
+
+    def problems(self, key_name: str) -> Iterator[str]:
+        """Yield a sentence for every file of a store that is not what was committed."""
+        path = self.place.join(key_name)
+        try:
+            expected = self._manifest(key_name)
+        except StoreError as error:
+            yield str(error)
+            return
+        came = {name: size for name, size in self.place.sizes(key_name).items() if name != MANIFEST}
+        if self.place.shares_keys:
+            data = _data_folder(expected)
+            came = {name: size for name, size in came.items() if name in expected or name.startswith(f"{data}/")}
         for name in sorted(expected.keys() | came.keys()):
             if name not in came:
-                raise StoreError(f"store '{path}' lacks the file '{name}' of its manifest; {_REMEDY}")
-            if name not in expected:
-                raise StoreError(f"store '{path}' has a file '{name}' that its manifest does not list; {_REMEDY}")
-            size = came[name].stat().st_size
-            if size != expected[name]["bytes"]:
-                raise StoreError(
-                    f"store '{path}' was cut short or changed: '{name}' has {size} bytes, expected "
+                yield f"store '{path}' lacks the file '{name}' of its manifest; {_REMEDY}"
+            elif name not in expected:
+                yield f"store '{path}' has a file '{name}' that its manifest does not list; {_REMEDY}"
+            elif came[name] != expected[name]["bytes"]:
+                yield (
+                    f"store '{path}' was cut short or changed: '{name}' has {came[name]} bytes, expected "
                     f"{expected[name]['bytes']}; {_REMEDY}"
                 )
-            if _sha256(came[name]) != expected[name]["sha256"]:
-                raise StoreError(f"store '{path}' is damaged: '{name}' differs from its checksum; {_REMEDY}")
+            elif self.place.sha256(f"{key_name}/{name}") != expected[name]["sha256"]:
+                yield f"store '{path}' is damaged: '{name}' differs from its checksum; {_REMEDY}"
 
     def open(self, key_name: str, *, verify: bool = True, lazy: bool = True) -> xr.Dataset:
         """Open a store as xarray: ``activation`` with labelled dimensions, provenance in the attributes.
@@ -109,11 +142,12 @@ class ActivationStore:
             If there is no such store, or (with `verify`) it is not what was committed.
         """
         if not self.has(key_name):
-            raise StoreError(f"store '{self.path(key_name)}' does not exist; run the job to extract it")
+            raise StoreError(f"store '{self.place.join(key_name)}' does not exist; run the job to extract it")
         if verify:
             self.verify(key_name)
         chunks: dict[str, int] | None = {} if lazy else None
-        dataset: xr.Dataset = xr.open_zarr(self.path(key_name) / DATA, consolidated=False, chunks=chunks)
+        data = self.place.zarr(f"{key_name}/{_data_folder(self._manifest(key_name))}")
+        dataset: xr.Dataset = xr.open_zarr(data, consolidated=False, chunks=chunks)
         if not lazy:
             dataset = dataset.load()
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
@@ -122,23 +156,72 @@ class ActivationStore:
         }
         return dataset.assign_coords(labels)
 
-    def set_aside(self, key_name: str) -> Path:
-        """Rename a damaged store so that it is no longer found, and return its new place."""
-        path = self.path(key_name)
-        aside = path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}")
-        path.rename(aside)
-        return aside
+    def attributes(self, key_name: str) -> dict[str, Any]:
+        """Return a store's own attributes: where its values come from."""
+        data = _data_folder(self._manifest(key_name))
+        group: dict[str, Any] = json.loads(self.place.read(f"{key_name}/{data}/zarr.json"))
+        return dict(group["attributes"])
+
+    def _manifest(self, key_name: str) -> dict[str, dict[str, Any]]:
+        """Return size and checksum of every file of a store, by name."""
+        path = self.place.join(key_name)
+        try:
+            manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
+            version, files = manifest["format"], manifest["files"]
+            checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"store '{path}' was written by format {version}, this version of the package reads {FORMAT_VERSION}; "
+                "extract it anew into another folder with --store, or use the version that wrote it"
+            )
+        if not checked:
+            raise StoreError(f"store '{path}' has a manifest without checksums: it is damaged; {_REMEDY}")
+        return dict(files)
+
+    def set_aside(self, key_name: str) -> str:
+        """Rename a damaged store so that it is no longer found, and return its new name."""
+        return self.place.set_aside(key_name, MANIFEST)
 
     def partial(self) -> list[Path]:
-        """Return folders that an interrupted write left behind."""
-        return sorted(path for path in self.root.glob("*.partial-*") if _PARTIAL.fullmatch(path.name))
+        """Return folders that writers of a local store use now, or left behind."""
+        return [self.root / name for name in self.place.names() if PARTIAL.fullmatch(name)]
 
     def remove_partial(self) -> int:
-        """Delete what interrupted writes of processes that no longer run left behind; return how many."""
-        stale = [path for path in self.partial() if not _writer_runs(path)]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(stale)
+        """Delete what interrupted writes left behind and nobody writes now; return how many stores that were."""
+        stale = self.place.leftovers()
+        for name in stale:
+            self.place.remove(name)
+        return sum(1 for name in stale if PARTIAL.fullmatch(name))
+
+    def in_use(self, run: Path) -> AbstractContextManager[None]:
+        """Hold the store for a run: `alone` is refused meanwhile, and `runs` names the run from now on.
+
+        Raises
+        ------
+        StoreError
+            The store is being cleaned, or cannot be reached.
+        """
+        return self._in_use(str(Path(os.path.abspath(run))))  # noqa: PTH100 - resolve() would follow links
+
+    @contextmanager
+    def _in_use(self, run: str) -> Iterator[None]:
+        with self.place.in_use():
+            with suppress(OSError):  # a store that cannot be written cannot be cleaned either
+                self.place.write(f"{HIDDEN}/runs/{digest(run)[:16]}.json", json.dumps({"run": run}).encode())
+            yield
+
+    def runs(self) -> dict[str, str]:
+        """Return the runs that used this store: folder by the name of its entry in the register."""
+        found = {}
+        for name in self.place.names(f"{HIDDEN}/runs"):
+            entry = f"{HIDDEN}/runs/{name}"
+            try:
+                found[entry] = str(json.loads(self.place.read(entry))["run"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return found
 
     @contextmanager
     def writing(
@@ -153,30 +236,24 @@ class ActivationStore:
         shape : tuple
             (stimulus, unit) or (stimulus, position, unit).
         """
-        partial = self.root / f"{key.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        final = self.path(key.name)
-        _WRITING.add(partial.name)
-        try:
-            with _disk_errors(final):
-                partial.mkdir(parents=True)
-                writer = StoreWriter(partial, parameters, shape, dtype, {**attributes, "key": key.name})
+        where = self.place.join(key.name)
+        with ExitStack() as stack:
+            with _disk_errors(where):
+                draft = stack.enter_context(self.place.drafting(key.name))
+                writer = StoreWriter(draft, where, parameters, shape, dtype, {**attributes, "key": key.name})
             yield writer
-            with _disk_errors(final):
+            with _disk_errors(where):
                 writer.finish()
-                _commit(partial, final)
-        finally:
-            _WRITING.discard(partial.name)
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def _disk_errors(where: str) -> Iterator[None]:
     # Only around the store's own writing: an error of whoever makes the rows is not about this disk.
     try:
         yield
     except OSError as cause:
         raise StoreError(
-            f"store '{path}' cannot be written: {cause.strerror or cause}; free space or choose another folder with "
+            f"store '{where}' cannot be written: {cause.strerror or cause}; free space or choose another folder with "
             "--store"
         ) from None
 
@@ -185,14 +262,21 @@ class StoreWriter:
     """Buffers rows and writes whole chunks, so that a chunk is never written twice or by halves."""
 
     def __init__(
-        self, path: Path, parameters: xr.Dataset, shape: tuple[int, ...], dtype: str, attributes: dict[str, Any]
+        self,
+        draft: Draft,
+        where: str,
+        parameters: xr.Dataset,
+        shape: tuple[int, ...],
+        dtype: str,
+        attributes: dict[str, Any],
     ) -> None:
         dims = (STIMULUS, UNIT) if len(shape) == 2 else (STIMULUS, POSITION, UNIT)
         self._rows = 0
         self._buffer: list[np.ndarray] = []
-        self._path = path
+        self._draft = draft
+        self._where = where
         self._shape = shape
-        group = zarr.create_group(path / DATA, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
+        group = zarr.create_group(draft.data, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
         self._array = group.create_array(
             ACTIVATION,
             shape=shape,
@@ -213,7 +297,7 @@ class StoreWriter:
         if values.shape[1:] != self._shape[1:]:
             # Zarr would broadcast or cut them without a word.
             raise StoreError(
-                f"store '{self._path}' was given rows of {values.shape[1:]}, expected {self._shape[1:]}; "
+                f"store '{self._where}' was given rows of {values.shape[1:]}, expected {self._shape[1:]}; "
                 "this is a fault in the package, please report it"
             )
         self._buffer.append(values)
@@ -226,12 +310,12 @@ class StoreWriter:
             held -= chunk
 
     def _write(self, rows: np.ndarray) -> None:
-        with _disk_errors(self._path):
+        with _disk_errors(self._where):
             self._array[self._rows : self._rows + len(rows)] = rows
         self._rows += len(rows)
 
     def finish(self) -> None:
-        """Write the last rows and the manifest with every file's checksum.
+        """Write the last rows and commit with a manifest of every file's checksum.
 
         Raises
         ------
@@ -241,14 +325,16 @@ class StoreWriter:
         rest = np.concatenate(self._buffer) if self._buffer else np.empty((0, *self._shape[1:]))
         if self._rows + len(rest) != self._shape[0]:
             raise StoreError(
-                f"store '{self._path}' was given {self._rows + len(rest)} stimuli, expected {self._shape[0]}; "
+                f"store '{self._where}' was given {self._rows + len(rest)} stimuli, expected {self._shape[0]}; "
                 "this is a fault in the package, please report it"
             )
         if len(rest):
             self._write(rest)
-        files = {name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for name, file in _files(self._path)}
+        files = {
+            name: {"bytes": size, "sha256": self._draft.sha256(name)} for name, size in self._draft.sizes().items()
+        }
         text = json.dumps({"format": FORMAT_VERSION, "files": files}, indent=1, sort_keys=True)
-        (self._path / MANIFEST).write_text(text, encoding="utf-8")
+        self._draft.commit(MANIFEST, text)
 
 
 def _write_coordinates(group: zarr.Group, parameters: xr.Dataset) -> None:
@@ -273,61 +359,12 @@ def _write_array(
     array[:] = values.astype(object) if is_text else values
 
 
-def _commit(partial: Path, final: Path) -> None:
-    for _, file in _files(partial):
-        _flush(file)
-    _flush(partial)
-    try:
-        partial.rename(final)
-    except OSError:
-        # Another process committed the same content first: equal keys mean equal values, so its store stands.
-        if not (final / MANIFEST).is_file():
-            raise
-    _flush(final.parent)
+def _data_folder(files: dict[str, Any]) -> str:
+    """Return the folder of the data that a manifest speaks of."""
+    return min(files, default=DATA).split("/")[0]
 
 
-def _flush(path: Path) -> None:
-    """Ask the system to put a file or folder on the disk, so that the rename cannot come before the data."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _writer_runs(partial: Path) -> bool:
-    pid = int(partial.name.split(".partial-")[1].split("-")[0])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return pid != os.getpid() or partial.name in _WRITING
-
-
-def _files(path: Path) -> list[tuple[str, Path]]:
-    found = (file for file in path.rglob("*") if file.is_file())
-    return sorted((file.relative_to(path).as_posix(), file) for file in found if file != path / MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["format"], manifest["files"]
-        checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"store '{path}' has format {version}, this version of the package reads {FORMAT_VERSION}; "
-            "extract it anew into another folder with --store"
-        )
-    if not checked:
-        raise StoreError(f"store '{path}' has a manifest without checksums: it is damaged; {_REMEDY}")
-    return manifest
+def store_at(location: str | Path | None, default: str) -> ActivationStore:
+    """Return the store at a path (made absolute: workers may run in another folder) or URL."""
+    text = os.fspath(location or default)
+    return ActivationStore(text if "://" in text else Path(text).absolute())

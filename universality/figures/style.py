@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from universality.origin import Facts, in_figure
 
 MM = 1 / 25.4
 DOUBLE_MM = 183.0
@@ -39,10 +41,12 @@ def tap_label(tap: str, depth: float) -> str:
     return f"{tap.removesuffix('.bn2')} ({depth:.0%})"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG (300 dpi) and PDF without dates; return the files."""
+def save(
+    figure: Figure, stem: Path, facts: Facts | None = None, suffixes: Sequence[str] = (".png", ".pdf")
+) -> list[Path]:
+    """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with its provenance inside; return the files."""
     with style():
-        files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
-        figure.savefig(files[0], dpi=300, metadata={"Software": None})
-        figure.savefig(files[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        files = [stem.with_name(stem.name + suffix) for suffix in suffixes]
+        for file, suffix in zip(files, suffixes, strict=True):
+            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=in_figure(suffix, facts))
     return files

@@ -1,4 +1,4 @@
-"""The comparisons of a job as tasks: a name made of its content, and a function of paths and plain values.
+"""The comparisons of a job as tasks: a key made of its content, and a function of paths and plain values.
 
 Paths travel to the workers, not arrays. The tasks of a large zoo are many (layers x layers), so they are made one after
 another and counted without being made.
@@ -16,7 +16,7 @@ import pandas as pd
 from universality import correspondence
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
 from universality.correspondence import MatchingPlan
-from universality.jobs.versions import code_digest, package_versions
+from universality.origin import code_digest, package_versions
 from universality.spec import Job, digest
 
 Tables = dict[str, pd.DataFrame]
@@ -24,9 +24,9 @@ Tables = dict[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Task:
-    """One comparison: its content's name, what it is for people, and a function of plain values."""
+    """One comparison: its content's key, what it is for people, and a function of plain values."""
 
-    name: str
+    key: str
     label: str
     function: Callable[..., Tables]
     arguments: tuple[Any, ...]
@@ -78,9 +78,7 @@ class Comparisons:
     @cached_property
     def _identities(self) -> dict[tuple[str, int | None], list[str]]:
         """What decides each layer's values and labels; where its stores lie does not."""
-        return {
-            key: [digest(repr(replace(ref, store_root=""))) for ref in refs] for key, refs in self.layers.items()
-        }
+        return {key: [digest(repr(replace(ref, store_root=""))) for ref in refs] for key, refs in self.layers.items()}
 
     @cached_property
     def _networks(self) -> dict[str, str]:
@@ -125,6 +123,17 @@ class Comparisons:
             yield self._task(
                 correspondence_task, causes, label, layer, layers_b, self._twins(b), self._matching
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Possible:
+    """The comparisons that read none of the stores that are lost."""
+
+    tasks: Comparisons
+    lost: frozenset[str]
+
+    def __iter__(self) -> Iterator[Task]:
+        return (task for task in self.tasks if not self.lost or not task.reads(self.lost))
 
 
 def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> Tables:

@@ -1,6 +1,6 @@
-"""What a comparison found, kept under its name: a job computes only what is not kept yet.
+"""What a comparison found, kept under its key: a job computes only what is not kept yet.
 
-A name is the digest of everything that decides the rows (code, packages, the layers' contents, nulls), and of no path:
+A key is the digest of everything that decides the rows (code, packages, the layers' contents, nulls), and of no path:
 jobs that share a store share their results.
 """
 
@@ -9,38 +9,42 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from universality import kept
+from universality.places import place_of
 
 FOLDER = "results"
 
 
 class Results:
-    """The results below a folder of stores."""
+    """The results beside the stores of a place."""
 
-    def __init__(self, store_root: str | Path) -> None:
-        self.root = Path(store_root) / FOLDER
+    def __init__(self, location: str) -> None:
+        self._place = place_of(location)
 
-    def has(self, name: str) -> bool:
+    def has(self, key: str) -> bool:
         """Return whether a result was committed (not whether it is undamaged: see `read`)."""
-        return kept.place(self.root, name).is_file()
+        return self._place.has(kept.name_of(FOLDER, key))
 
-    def names(self) -> frozenset[str]:
-        """Return the names of all committed results."""
-        return frozenset(path.name for path in self.root.glob("*/*") if ".partial" not in path.name)
+    def keys(self) -> frozenset[str]:
+        """Return the keys of all committed results, as one look at the folders shows them."""
+        return frozenset(name for part in self._place.names(FOLDER) for name in self._place.names(f"{FOLDER}/{part}"))
 
-    def write(self, name: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    def write(self, key: str, tables: Mapping[str, pd.DataFrame]) -> None:
         """Commit the tables of a result in one step."""
-        kept.commit(kept.place(self.root, name), _to_bytes(tables))
+        kept.write(self._place, kept.name_of(FOLDER, key), _to_bytes(tables))
 
-    def read(self, name: str) -> dict[str, pd.DataFrame] | None:
+    def read(self, key: str) -> dict[str, pd.DataFrame] | None:
         """Return the tables of a result; None if it is absent or damaged."""
-        content = kept.read(kept.place(self.root, name))
+        content = kept.read(self._place, kept.name_of(FOLDER, key))
         return None if content is None else _from_bytes(content)
+
+    def remove(self, key: str) -> None:
+        """Delete a result."""
+        self._place.remove(kept.name_of(FOLDER, key))
 
 
 def _to_bytes(tables: Mapping[str, pd.DataFrame]) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -150,7 +149,7 @@ class Failure:
     error: UniversalityError | None = None
 
     @classmethod
-    def of(cls, label: str, cause: BaseException) -> Failure:
+    def of(cls, label: str, cause: BaseException | None) -> Failure:
         """Return the failure of the task `label` with its exception."""
         if isinstance(cause, UniversalityError):
             return cls(label, str(cause), cause)
@@ -159,8 +158,8 @@ class Failure:
         return cls(label, f"{type(cause).__name__}: {cause}")
 
 
-def raise_failures(failures: Sequence[Failure], total: int, what: str) -> None:
-    """Raise one sentence for all failures; a single user's mistake speaks for itself."""
+def raise_failures(failures: Sequence[Failure], total: int) -> None:
+    """Raise one sentence for all failures among `total` tasks; a single user's mistake speaks for itself."""
     if not failures:
         return
     first = failures[0]
@@ -168,7 +167,7 @@ def raise_failures(failures: Sequence[Failure], total: int, what: str) -> None:
         raise first.error
     others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     raise RunError(
-        f"{len(failures)} of {total} {what} failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
+        f"{len(failures)} of {total} tasks failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
         "job again, what is finished is kept"
     )
 
@@ -230,7 +229,3 @@ def watching(client: Client) -> Iterator[Watch]:
     finally:
         if watch.pending and client.status == "running":
             client.cancel(list(watch.pending))
-
-
-__all__ = ["Failure", "Watch", "Workers", "comparison_client", "opener", "raise_failures", "watching"]
-_ = (deque, Iterable, Mapping)

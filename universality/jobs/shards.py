@@ -1,6 +1,6 @@
-"""Extraction in shards: a network shown a stretch of a stimulus set, each tap's rows kept under a name of their own.
+"""Extraction in shards: a network shown a stretch of a stimulus set, each tap's rows kept under a key of their own.
 
-A shard's name is the digest of everything that decides its rows, so a shard is computed once whoever asks, a crash loses
+A shard's key is the digest of everything that decides its rows, so a shard is computed once whoever asks, a crash loses
 only the shards under way, and a longer set of the same stimuli begins with the shards of the shorter one. Every forward
 pass has the shape and the images that it would have without shards, so the values do not depend on who computed which.
 """
@@ -13,16 +13,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from universality import extraction, kept, stimuli
+from universality import extraction, kept, origin, stimuli
 from universality.errors import StoreError
-from universality.jobs.versions import package_versions
 from universality.networks import Network
 from universality.schema import ACTIVATION
 from universality.spec import Tap, digest
@@ -58,8 +56,8 @@ class Pass:
         size = max(min(SHARD_STIMULI, SHARD_BYTES // row) // batch, 1) * batch
         return tuple(range(start, min(start + size, count)) for start in range(0, count, size))
 
-    def name(self, tap: Tap, rows: range) -> str:
-        """Return the name of a tap's shard: the digest of what decides its values."""
+    def key(self, tap: Tap, rows: range) -> str:
+        """Return the key of a tap's shard: the digest of what decides its values."""
         key = self.network.key(self.stimulus_set, tap)
         part = stimuli.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
         return digest(["shard", key.weights, key.preprocessing, part, key.tap, key.reduction])[:32]
@@ -81,21 +79,20 @@ class Loaded:
 
 
 class Shards:
-    """The shards below a folder of stores."""
+    """The shards beside the stores of a place."""
 
     def __init__(self, store: ActivationStore) -> None:
         self._store = store
-        self.root = store.root / FOLDER
 
-    def write(self, name: str, rows: NDArray[Any]) -> None:
+    def write(self, key: str, rows: NDArray[Any]) -> None:
         """Commit the rows (stimulus, ...) of a shard."""
         sink = io.BytesIO()
         np.save(sink, rows, allow_pickle=False)
-        kept.commit(kept.place(self.root, name), sink.getvalue())
+        kept.write(self._store.place, kept.name_of(FOLDER, key), sink.getvalue())
 
-    def read(self, name: str) -> NDArray[Any] | None:
+    def read(self, key: str) -> NDArray[Any] | None:
         """Return the rows of a shard, or None if it is absent or damaged."""
-        content = kept.read(kept.place(self.root, name))
+        content = kept.read(self._store.place, kept.name_of(FOLDER, key))
         if content is None or not content.startswith(b"{"):
             return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
         at = json.loads(content)
@@ -106,18 +103,18 @@ class Shards:
             return None
         return np.asarray(dataset[ACTIVATION][at["start"] : at["stop"]].values)
 
-    def has(self, name: str) -> bool:
+    def has(self, key: str) -> bool:
         """Return whether a shard's rows can be read."""
-        return self.read(name) is not None
+        return self.read(key) is not None
 
-    def release(self, name: str, store_key: str, rows: range, *, keep_place: bool) -> None:
+    def release(self, key: str, store_key: str, rows: range, *, keep_place: bool) -> None:
         """Free the room of a shard whose rows a store holds now; with `keep_place` remember where they are."""
-        path = kept.place(self.root, name)
+        name = kept.name_of(FOLDER, key)
         if keep_place:
             at = {"start": rows.start, "stop": rows.stop, "store": store_key}
-            kept.commit(path, json.dumps(at).encode())
+            kept.write(self._store.place, name, json.dumps(at).encode())
         else:
-            path.unlink(missing_ok=True)
+            self._store.place.remove(name)
 
 
 def load_task(network: Network) -> Loaded:
@@ -125,10 +122,10 @@ def load_task(network: Network) -> Loaded:
     return Loaded(network.load())
 
 
-def shard_task(shown: Pass, rows: range, store_root: str, loaded: Loaded) -> None:
+def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
     """Show one stretch of a set to a network and keep what every tap answers."""
-    shards = Shards(ActivationStore(Path(store_root)))
-    taps = [tap for tap in shown.taps if not shards.has(shown.name(tap, rows))]
+    shards = Shards(ActivationStore(location))
+    taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
     if not taps:
         return
     network = shown.network
@@ -139,16 +136,16 @@ def shard_task(shown: Pass, rows: range, store_root: str, loaded: Loaded) -> Non
     size_px = network.card.preprocessing.size_px
     answers = extraction.collect(extraction.extract(loaded.shared(), taps, batches, spec, size_px, shown.frame))
     for tap in taps:
-        shards.write(shown.name(tap, rows), answers[tap.name])
+        shards.write(shown.key(tap, rows), answers[tap.name])
 
 
-def store_task(shown: Pass, tap: Tap, store_root: str, _: Sequence[None]) -> None:
+def store_task(shown: Pass, tap: Tap, location: str, _: Sequence[None]) -> None:
     """Join a tap's shards into its store, and free their room."""
-    network, store = shown.network, ActivationStore(Path(store_root))
+    network, store = shown.network, ActivationStore(location)
     shards, key = Shards(store), network.key(shown.stimulus_set, tap)
     if store.has(key.name):
         return
-    attributes = {**network.provenance(shown.stimulus_set, tap), "packages": package_versions()}
+    attributes = {**network.provenance(shown.stimulus_set, tap), **origin.extraction_environment()}
     shape = network.shape(shown.stimulus_set, tap)
     parameters = stimuli.parameters(shown.stimulus_set, network.stimuli)
     try:
@@ -161,14 +158,13 @@ def store_task(shown: Pass, tap: Tap, store_root: str, _: Sequence[None]) -> Non
             raise
     keep_place = stimuli.extendable(shown.stimulus_set)
     for rows in shown.shards:
-        shards.release(shown.name(tap, rows), key.name, rows, keep_place=keep_place)
+        shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
 
 
 def _shard(shards: Shards, shown: Pass, tap: Tap, rows: range) -> NDArray[Any]:
-    values = shards.read(shown.name(tap, rows))
+    values = shards.read(shown.key(tap, rows))
     if values is None:
         raise StoreError(
-            f"a shard of '{shown.network.label}', {tap.name} vanished from '{shards.root}' while it was joined; run the "
-            "job again"
+            f"a shard of '{shown.network.label}', {tap.name} vanished while it was joined; run the job again"
         )
     return values

@@ -1,0 +1,191 @@
+"""Where numbers come from: facts about code, packages and stores, carried inside every table and figure.
+
+The same facts give the same bytes: times, paths and the machine are in a run's record only, so that two runs of one job
+with the same code, packages and stores write equal tables and figures.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from universality.errors import RunError
+
+KEY = "universality"
+RECORD = "run.json"
+PACKAGES = (
+    "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "xarray", "zarr",
+)  # fmt: skip
+
+Facts = dict[str, Any]
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return the digest of the package's own source files: results of other code are not up to date."""
+    root = Path(__file__).parent
+    sha = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()
+
+
+def package_version() -> str:
+    """Return the installed version of this package."""
+    try:
+        return version("universality")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in PACKAGES)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide numbers."""
+    return dict(_versions())
+
+
+def code() -> Facts:
+    """Return version and source digest of this package."""
+    return {"version": package_version(), "source_digest": code_digest()}
+
+
+def extraction_environment() -> Facts:
+    """Return what besides a store's key may touch the last digits of its values: packages, device, threads."""
+    return {"packages": package_versions(), "device": "cpu", "threads": torch.get_num_threads()}
+
+
+def machine() -> Facts:
+    """Return the machine, for a run's record."""
+    return {
+        "python": platform.python_version(), "system": platform.platform(), "device": "cpu",
+        "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(),
+    }  # fmt: skip
+
+
+def command() -> list[str]:
+    """Return the command line of this process, without the path of the program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def as_text(facts: Facts) -> str:
+    """Return facts as ASCII JSON that does not depend on the order of their keys."""
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def in_parquet(schema: pa.Schema, facts: Facts) -> pa.Schema:
+    """Return the schema with the facts in its metadata, under `KEY`."""
+    return schema.with_metadata({**(schema.metadata or {}), KEY.encode(): as_text(facts).encode()})
+
+
+def in_figure(suffix: str, facts: Facts | None) -> dict[str, Any]:
+    """Return the metadata that Matplotlib writes into a figure of this kind: the facts, and no date or program.
+
+    PNG has a text chunk of its own name, PDF the keywords, SVG the description.
+    """
+    text = None if facts is None else as_text(facts)
+    if suffix == ".png":
+        return {"Software": None} | ({} if text is None else {KEY: text})
+    if suffix == ".svg":
+        return {"Date": None, "Creator": None} | ({} if text is None else {"Description": text})
+    bare = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    return bare | ({} if text is None else {"Keywords": text})
+
+
+def provenance(path: str | Path) -> Facts:
+    """Return where the numbers of one table (Parquet), figure (PNG, PDF, SVG) or report (HTML) of a run come from.
+
+    The file may lie anywhere: what it knows is inside it. For a run's directory or its ``run.json``, the same facts
+    are read from the record.
+
+    Returns
+    -------
+    dict
+        ``job`` (as written, validated) and its digest, ``code`` (version, source digest), ``packages``, ``models`` (by id:
+        card digest, hash of the weights, identities of the untrained twins), ``stimuli`` (digests), ``seeds``,
+        ``extraction`` (every device, number of threads and set of packages that the activations were made with),
+        ``comparison`` (threads), ``command``.
+
+    Raises
+    ------
+    RunError
+        The file does not exist, cannot be read, is of another kind, or carries no provenance.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / RECORD
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise RunError(f"'{path}' is no table, figure or report, expected one of {', '.join(_READERS)}")
+    if not path.is_file():
+        raise RunError(f"'{path}' does not exist; check the path")
+    try:
+        text = read(path)
+        facts = json.loads(text) if text else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        SyntaxError,
+        RecursionError,
+        pa.ArrowException,
+        ElementTree.ParseError,
+    ) as cause:
+        raise RunError(
+            f"'{path}' is damaged, it cannot be read as {path.suffix} ({type(cause).__name__}); export it again"
+        ) from None
+    if not isinstance(facts, dict):
+        raise RunError(f"'{path}' carries no provenance; only files that a run wrote do")
+    return facts
+
+
+def _of_parquet(path: Path) -> str:
+    return ((pq.read_schema(path).metadata or {}).get(KEY.encode()) or b"").decode()
+
+
+def _of_png(path: Path) -> str:
+    with Image.open(path, formats=["PNG"]) as image:
+        return str(image.info.get(KEY, ""))
+
+
+def _of_pdf(path: Path) -> str:
+    found = re.search(rb"/Keywords \(((?:[^\\()]|\\.)*)\)", path.read_bytes(), re.DOTALL)
+    return "" if found is None else re.sub(rb"\\(.)", rb"\1", found[1], flags=re.DOTALL).decode()
+
+
+def _of_svg(path: Path) -> str:
+    found = ElementTree.parse(path).find(".//{http://purl.org/dc/elements/1.1/}description")
+    return "" if found is None else found.text or ""
+
+
+def _of_html(path: Path) -> str:
+    found = re.search(rf'<script type="application/json" id="{KEY}">(.*?)</script>', path.read_text(encoding="utf-8"))
+    return "" if found is None else found[1]
+
+
+def _of_record(path: Path) -> str:
+    return json.dumps(json.loads(path.read_text(encoding="utf-8"))["provenance"])
+
+
+_READERS: dict[str, Callable[[Path], str]] = {
+    ".parquet": _of_parquet, ".png": _of_png, ".pdf": _of_pdf, ".svg": _of_svg, ".html": _of_html, ".json": _of_record,
+}  # fmt: skip

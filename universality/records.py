@@ -1,0 +1,160 @@
+"""How a run claims its directory, and what it writes there about where its numbers come from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from universality import locks, origin, runs, stimuli
+from universality.errors import RunError
+from universality.networks import Network, stimulus_sets
+from universality.origin import RECORD, Facts
+from universality.spec import Job, digest
+from universality.store import ActivationStore
+
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(out: Path, job: Job, store: ActivationStore) -> Iterator[None]:
+    """Hold a run directory and its store for a run; refuse one of another job, of a run that goes on, or of other files.
+
+    If an error comes out before anything but the claim was written, a new directory is removed again.
+
+    Raises
+    ------
+    RunError
+        The directory cannot be claimed.
+    StoreError
+        The store is a file, cannot be reached, or is being cleaned.
+    """
+    record = runs.read_record(out)
+    if record is not None and record["job_digest"] != job.digest():
+        raise RunError(
+            f"run directory '{out}' belongs to another job ('{record['job'].get('name', '?')}', digest "
+            f"{record['job_digest'][:12]}, this one {job.digest()[:12]}); give another folder with --out or delete it"
+        )
+    store.check()
+    with ExitStack() as stack:
+        with cannot_be_written(out):
+            if record is None and out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
+                raise RunError(f"'{out}' holds files but is no run directory; give an empty or new folder with --out")
+            made = _make(out)
+            try:
+                stack.enter_context(locks.held(out / LOCK))
+            except BlockingIOError:
+                raise RunError(
+                    f"run directory '{out}' is in use by another run; wait for it or give another with --out"
+                ) from None
+        try:
+            with store.in_use(out):
+                if record is None:
+                    mark_started(out, job)
+                yield
+        except BaseException:
+            if record is None:
+                _unmake(out, made)
+            raise
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; return what was made, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _unmake(out: Path, made: Sequence[Path]) -> None:
+    """Remove the claim of a run that wrote nothing else."""
+    with suppress(OSError):
+        if all(path.name in (RECORD, LOCK) for path in out.iterdir()):
+            for name in (RECORD, LOCK):
+                (out / name).unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+
+
+def mark_started(out: Path, job: Job) -> None:
+    """Record that the directory's tables are not to be believed (yet)."""
+    with cannot_be_written(out):
+        started = round(time.time(), 1)
+        runs.write_record(
+            out,
+            {"status": "started", "job_digest": job.digest(), "job": job.plain(), "code": origin.code(),
+             "started_unix": started},
+        )  # fmt: skip
+
+
+@contextmanager
+def cannot_be_written(out: Path) -> Iterator[None]:
+    """Turn an error of the system into one sentence about the run directory."""
+    try:
+        yield
+    except OSError as cause:
+        raise RunError(
+            f"run directory '{out}' cannot be written: {cause.strerror or cause}; give another with --out"
+        ) from None
+
+
+def facts_of(
+    job: Job, inputs_digest: str, networks: Sequence[Network], store: ActivationStore, keys: Sequence[str]
+) -> Facts:
+    """Return where a run's numbers come from, as `origin.provenance` gives it: nothing of it changes from run to run."""
+    models: dict[str, Any] = {}
+    for network in networks:
+        model = models.setdefault(network.card.id, {"card_digest": network.card.digest(), "untrained": {}})
+        if network.seed is None:
+            model["weights"] = network.weights
+        else:
+            model["untrained"][str(network.seed)] = network.weights
+    return {
+        "job": job.plain(),
+        "job_digest": job.digest(),
+        "inputs_digest": inputs_digest,
+        "code": origin.code(),
+        "packages": origin.package_versions(),
+        "python": origin.machine()["python"],
+        "models": models,
+        "stimuli": {name: stimuli.stimulus_digest(name, job.stimuli) for name in stimulus_sets(job)},
+        "seeds": {"job": job.seed, "untrained": list(job.nulls.untrained_seeds)},
+        "extraction": _extracted_with(store, keys),
+        "comparison": {"device": "cpu", "threads": 1},
+        "command": "universality run JOB",
+    }
+
+
+def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> list[Facts]:
+    """Return every packages, device and threads that the stores were made with: older ones may differ from today's."""
+    found = {}
+    for key in dict.fromkeys(keys):
+        attributes = store.attributes(key)
+        made = {name: attributes.get(name) for name in ("device", "packages", "threads")}
+        found[origin.as_text(made)] = made
+    return [found[text] for text in sorted(found)]
+
+
+def complete_record(
+    facts: Facts, store: ActivationStore, entries: Sequence[dict[str, Any]], extracted: int, started: float
+) -> dict[str, Any]:
+    """Return the record of a run whose comparisons are done; tables, figures and report are added as they are written."""
+    return {
+        "status": "complete",
+        "provenance": facts,
+        **{name: facts[name] for name in ("job", "job_digest", "inputs_digest", "code", "packages")},
+        "store": store.location,
+        "stores": list(entries),
+        "extracted_stores": extracted,
+        "tables": {},
+        "figures": {},
+        "machine": origin.machine(),
+        "command": origin.command(),
+        "started_unix": round(started, 1),
+    }
+
+
+def finish(out: Path, record: dict[str, Any]) -> None:
+    """Write the record, with a digest of its own, as the last file of a run."""
+    runs.write_record(out, {**record, "digest": digest(record)})
