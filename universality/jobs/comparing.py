@@ -16,7 +16,8 @@ from universality.jobs.comparisons import Task
 from universality.jobs.progress import Reporter
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Failure, Watch, single_threaded, watching
-from universality.spec import digest
+
+Outcomes = list[tuple[float, Failure | None]]
 
 BATCH_S = 0.5
 """Work that a Dask task should hold, s: far above what scheduling it costs, far below what is lost with a worker."""
@@ -42,15 +43,15 @@ def compute(
             if not watch.pending:
                 return queue.failures
             for future in watch.ended():
-                advance(queue.settle(batches.pop(future), future))
+                outcomes = watch.outcome(future)
+                if outcomes is not None:
+                    advance(queue.settle(batches.pop(future), outcomes))
 
 
 def _submit(queue: _Queue, watch: Watch, batches: dict[Future[Any], Sequence[Task]], location: str) -> None:
     threads = watch.threads()
     while len(watch.pending) < _AHEAD * threads and (batch := queue.take(threads)):
-        # A task that is tried again needs another key: Dask remembers that the first one failed.
-        key = f"compare-{digest([queue.submitted, [task.key for task in batch]])[:24]}"
-        future = watch.client.submit(batch_task, location, batch, key=key, pure=False)
+        future = watch.client.submit(batch_task, location, batch, key=watch.new_key("compare"), pure=False)
         watch.pending.add(future)
         batches[future] = batch
 
@@ -60,7 +61,6 @@ class _Queue:
 
     def __init__(self, tasks: Iterator[Task], total: int, retries: int) -> None:
         self.failures: list[Failure] = []
-        self.submitted = 0
         self._tasks = tasks
         self._left = total
         self._retries = retries
@@ -70,7 +70,6 @@ class _Queue:
 
     def take(self, threads: int) -> list[Task]:
         """Return the next batch: about `BATCH_S` of work, less towards the end so that all threads end together."""
-        self.submitted += 1
         if self._again:
             return [self._again.popleft()]
         size = min(int(BATCH_S / self._mean_s), MOST_IN_BATCH, self._left // (2 * threads))
@@ -78,21 +77,20 @@ class _Queue:
         self._left -= len(batch)
         return batch
 
-    def settle(self, batch: Sequence[Task], future: Future[Any]) -> int:
+    def settle(self, batch: Sequence[Task], outcomes: Outcomes | BaseException) -> int:
         """Take in what came of a batch; return how many tasks are done with, for better or worse."""
-        if future.status != "finished":
-            return self._lost(batch, future)
-        outcomes: list[tuple[float, Failure | None]] = future.result()
+        if isinstance(outcomes, BaseException):
+            return self._lost(batch, outcomes)
         mean = sum(seconds for seconds, _ in outcomes) / len(outcomes)
         self._mean_s = max(0.7 * self._mean_s + 0.3 * mean, 1e-5)
         return sum(self._ended(task, failure) for task, (_, failure) in zip(batch, outcomes, strict=True))
 
-    def _lost(self, batch: Sequence[Task], future: Future[Any]) -> int:
+    def _lost(self, batch: Sequence[Task], cause: BaseException) -> int:
         """Deal with a batch whose worker died: which of its tasks is to blame shows when each runs alone."""
         if len(batch) > 1:
             self._again.extend(batch)
             return 0
-        return self._ended(batch[0], Failure.of(batch[0].label, future.exception()))
+        return self._ended(batch[0], Failure.of(batch[0].label, cause))
 
     def _ended(self, task: Task, failure: Failure | None) -> int:
         if failure is not None and self._tries[task.key] < self._retries:
@@ -104,7 +102,7 @@ class _Queue:
         return 1
 
 
-def batch_task(location: str, tasks: Sequence[Task]) -> list[tuple[float, Failure | None]]:
+def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
     """Compute tasks one after another and keep their results; return seconds and failure of each."""
     single_threaded()
     results = Results(location)

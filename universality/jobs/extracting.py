@@ -5,7 +5,6 @@ Dask moves a loaded network to another worker where that is quicker than waiting
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -46,9 +45,12 @@ def extract(
             if not watch.pending:
                 return list(found.values())
             for future in watch.ended():
+                if future.status not in ("finished", "error"):
+                    watch.pending.add(future)  # its worker died: it is under way again
+                    continue
                 step = steps.pop(future)
                 advance(step.images)
-                if future.status != "finished":
+                if future.status == "error":
                     failure = Failure.of(step.label, future.exception())
                     found.setdefault((step.label, failure.cause), failure)
 
@@ -61,7 +63,6 @@ class _Submitter:
         self._store = store
         self._retries = retries
         self._advance = advance
-        self._name = uuid.uuid4().hex[:12]
         self._networks = 0
 
     def submit(self, passes: Sequence[Pass]) -> Iterator[tuple[Future[Any], _Step]]:
@@ -90,7 +91,7 @@ class _Submitter:
         return self._watch.client.submit(
             run_single_threaded,
             *call,
-            key=f"{name}-{self._networks}-{self._name}",
+            key=self._watch.new_key(name),
             pure=False,
             retries=self._retries,
             priority=soon - 2 * self._networks,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
@@ -179,6 +180,12 @@ class Watch:
         self.client = client
         self.pending: set[Future[Any]] = set()
         self._alone_since: float | None = None
+        self._name, self._keys = uuid.uuid4().hex, 0
+
+    def new_key(self, name: str) -> str:
+        """Return a key that Dask has not seen: under an old one it might return what it remembers."""
+        self._keys += 1
+        return f"{name}-{self._name}-{self._keys}"
 
     def threads(self) -> int:
         """Return how many tasks the cluster computes at a time (at least 1)."""
@@ -202,6 +209,19 @@ class Watch:
             self._alone_since = None
             self.pending -= done
             return set(done)
+
+    def outcome(self, future: Future[Any]) -> Any:
+        """Return the result or the exception of a future that has ended; None if it was lost and is under way again."""
+        try:
+            if future.status == "error":
+                return future.exception(timeout=_LOOK_EVERY_S)
+            if future.status == "finished":
+                return future.result(timeout=_LOOK_EVERY_S)
+        except TimeoutError:
+            pass
+        # The worker that held the result died: the scheduler has it computed again, or notes that nobody can.
+        self.pending.add(future)
+        return None
 
     def _look(self) -> None:
         alone = self.client.status != "running" or not self.client.scheduler_info()["workers"]
