@@ -108,7 +108,7 @@ def _kept(folder: Path, job: Path) -> tuple[int, int, int]:
     return (
         whole,
         sum(entry.exists for entry in planned.stores),
-        sum(results.read(k) is not None for k in results.keys()),
+        sum(results.read(k) is not None for k in results.listed()),
     )
 
 

@@ -71,7 +71,7 @@ class TestItGoesWrongOnce:
     def test_killed_worker_costs_nothing(self, cluster, tmp_path):
         tasks = [*good(4), task(tiny.kills_its_worker_once, str(tmp_path / "marker"))]
         assert compute(tasks, tmp_path, cluster) == []
-        assert len(Results(str(tmp_path)).keys()) == 5
+        assert len(Results(str(tmp_path)).listed()) == 5
 
     @pytest.mark.parametrize(("retries", "failed"), [(0, 1), (1, 0)])
     def test_retries_are_counted(self, cluster, tmp_path, retries, failed):
@@ -104,14 +104,14 @@ def ends_in_one_sentence(tmp_path, client, interfere, match):
     results = Results(str(tmp_path / "store"))
     with ThreadPoolExecutor(1) as pool:
         computed = pool.submit(compute, tasks, tmp_path / "store", client)
-        tiny.wait_until(lambda: started.exists() and len(results.keys()) == 3)
+        tiny.wait_until(lambda: started.exists() and len(results.listed()) == 3)
         interfere()
         with pytest.raises(RunError, match=match) as caught:
             computed.result(timeout=tiny.PATIENCE_S)
         go.touch()
     assert "\n" not in str(caught.value)
     assert "what is finished is kept" in str(caught.value)
-    assert len(results.keys()) == 3
+    assert len(results.listed()) == 3
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

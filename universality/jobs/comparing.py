@@ -30,7 +30,7 @@ def compute(
     tasks: Iterable[Task], location: str, opened: Callable[[], Client], retries: int, reporter: Reporter
 ) -> list[Failure]:
     """Compute the tasks whose results are not kept at `location`; return the failures once all others have ended."""
-    kept = Results(location).keys()
+    kept = Results(location).listed()
     total = sum(1 for task in tasks if task.key not in kept)
     if not total:
         return []

@@ -67,13 +67,15 @@ class Comparisons:
             yield from self._pair(a, b)
 
     @cached_property
-    def _nulls(self) -> NullPlan:
+    def nulls(self) -> NullPlan:
+        """How many nulls of each kind."""
         return NullPlan(self.job.nulls.haar_rotations, self.job.nulls.shuffles, self.job.seed)
 
     @cached_property
-    def _matching(self) -> MatchingPlan:
+    def matching(self) -> MatchingPlan:
+        """How units are matched."""
         chosen = self.job.comparison
-        return MatchingPlan(chosen.matching, chosen.bootstraps, chosen.permutations, self._nulls)
+        return MatchingPlan(chosen.matching, chosen.bootstraps, chosen.permutations, self.nulls)
 
     @cached_property
     def _identities(self) -> dict[tuple[str, int | None], list[str]]:
@@ -88,7 +90,7 @@ class Comparisons:
 
     @cached_property
     def _common(self) -> str:
-        return digest([code_digest(), package_versions(), repr(self._matching), self.job.comparison.measures])
+        return digest([code_digest(), package_versions(), repr(self.matching), self.job.comparison.measures])
 
     def _places(self, model: str) -> range:
         return range(len(self.layers[model, None]))
@@ -107,7 +109,7 @@ class Comparisons:
         for place, layer in enumerate(self.layers[model, None]):
             twins = [layers[place] for layers in self._twins(model)]
             label = f"{model}, {layer.tap.name}"
-            yield self._task(family_task, self._of(model, place), label, layer, twins, self._nulls)
+            yield self._task(family_task, self._of(model, place), label, layer, twins, self.nulls)
 
     def _pair(self, a: str, b: str) -> Iterator[Task]:
         layers_a, layers_b = self.layers[a, None], self.layers[b, None]
@@ -115,13 +117,13 @@ class Comparisons:
         # All taps of two networks share a task: reading the layers would cost more than comparing them.
         yield self._task(
             similarity_task, [self._networks[a], self._networks[b]], f"{a} with {b}",
-            layers_a, layers_b, self._twins(a), self._twins(b), measures, self._nulls,
+            layers_a, layers_b, self._twins(a), self._twins(b), measures, self.nulls,
         )  # fmt: skip
         for place, layer in enumerate(layers_a):
             causes = [self._identities[a, None][place], self._networks[b]]
             label = f"{a}, {layer.tap.name} with {b}"
             yield self._task(
-                correspondence_task, causes, label, layer, layers_b, self._twins(b), self._matching
+                correspondence_task, causes, label, layer, layers_b, self._twins(b), self.matching
             )  # fmt: skip
 
 

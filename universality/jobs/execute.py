@@ -13,6 +13,7 @@ from universality import records, runs
 from universality.errors import JobError, StoreError
 from universality.jobs import comparing, extracting
 from universality.jobs.comparisons import Possible
+from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
 from universality.jobs.scheduling import Failure, Workers, opener, raise_failures
@@ -82,6 +83,7 @@ def run(
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
         planned = _verified(planned, job_path, out, store, repair, reporter)
+        refuse_disk(disk(planned), planned.store.location)
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
             reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")

@@ -12,6 +12,7 @@ import pandas as pd
 from universality import comparators, origin, runs
 from universality.comparison import LayerRef
 from universality.jobs.comparisons import Comparisons
+from universality.jobs.results import Results
 from universality.jobs.shards import Pass
 from universality.networks import Network, networks_of, stimulus_sets
 from universality.spec import Job, Tap, digest, read_job
@@ -65,6 +66,11 @@ class Plan:
         return [
             Pass(some[0].network, name, frame, tuple(p.tap for p in some)) for (_, name, frame), some in grouped.items()
         ]
+
+    def kept(self) -> int:
+        """Return of how many comparisons the results are kept."""
+        listed = Results(self.store.location).listed()
+        return sum(1 for task in self.tasks if task.key in listed) if listed else 0
 
     @property
     def tables_exist(self) -> bool:

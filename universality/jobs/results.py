@@ -29,7 +29,7 @@ class Results:
         """Return whether a result was committed (not whether it is undamaged: see `read`)."""
         return self._place.has(kept.name_of(FOLDER, key))
 
-    def keys(self) -> frozenset[str]:
+    def listed(self) -> frozenset[str]:
         """Return the keys of all committed results, as one look at the folders shows them."""
         return frozenset(name for part in self._place.names(FOLDER) for name in self._place.names(f"{FOLDER}/{part}"))
 
