@@ -41,7 +41,7 @@ def test_broken_script_would_be_noticed():
     [
         (Slurm(1, 1, "lots"), "memory 'lots' is no size"),
         (Slurm(1, 1, "1GB", time="soon"), "time 'soon' is no duration"),
-        (Slurm(1, 1, "1GB", partition="a b\n#SBATCH --x"), "partition .* holds characters"),
+        (Slurm(1, 1, "1GB", partition="a b\n#SBATCH --x"), "(?s)partition .* holds characters"),
     ],
 )
 def test_nonsense_is_refused(asked, match):
