@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality import open_run
+from universality import UniversalityError, open_run
 from universality.checks import checks
 from universality.detectors import FAMILIES, definition_of, threshold_curve
 from universality.figures import DOUBLE_MM, HAAR, MM, TRAINED, UNTRAINED, short, style, threshold_curves
@@ -85,6 +85,8 @@ def draw_thresholds(run: Run, family: str) -> Figure:
 
 def main() -> None:
     """Write tables and figures of the run on the command line."""
+    if len(sys.argv) != 2:
+        sys.exit("error: expected one argument, the directory of a finished run: detectors_against_depth.py RUN")
     run = open_run(sys.argv[1])
     family = run.record["job"]["comparison"]["families"][0]
     folder = HERE / run.record["job"]["name"]
@@ -101,4 +103,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UniversalityError as error:
+        sys.exit(f"error: {error}")

@@ -375,9 +375,9 @@ def test_opening_verifies_unless_told_not_to(copied, key):
 
 def test_set_aside(copied, key):
     aside = copied.set_aside(key.name)
-    assert aside.is_dir() and aside.parent == copied.root
+    assert (copied.root / aside).is_dir()
     assert not copied.has(key.name)
-    assert aside not in copied.partial()
+    assert copied.root / aside not in copied.partial()
     write(copied, key, values_of((STIMULI, UNITS), seed=5))
     assert copied.set_aside(key.name) != aside
     assert len(names_in(copied.root)) == 2
@@ -392,40 +392,57 @@ def test_a_folder_without_manifest_is_no_store(store, key):
         store.verify(key.name)
 
 
-def leave_partial(store, key, pid):
-    path = store.root / f"{key.name}.partial-{pid}-0123abcd"
+def leave_partial(store, key):
+    """What a killed writer leaves: its folder and its lock file, which nobody holds."""
+    path = store.root / f"{key.name}.partial-{os.getpid()}-0123abcd"
     (path / DATA).mkdir(parents=True)
     (path / MANIFEST).write_text("{}")
+    path.with_name(f"{path.name}.lock").touch()
     return path
 
 
-def ended_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+HOLDS = """
+import sys, pathlib
+from universality import locks
+with locks.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
 
 
-def test_partials_of_ended_processes_are_removed_and_those_of_running_ones_kept(store, key):
-    stale = leave_partial(store, key, ended_process())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        live = leave_partial(store, key, process.pid)
+def test_a_draft_is_kept_while_its_writer_holds_it_and_removed_when_the_writer_is_killed(store, key):
+    """Whatever its process number is: here it is this process's own."""
+    stale = leave_partial(store, key)
+    live = stale.rename(stale.with_name(f"{stale.name[:-1]}e"))
+    lock = live.with_name(f"{live.name}.lock")
+    stale = leave_partial(store, key)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
         assert set(store.partial()) == {stale, live}
         assert not store.has(key.name)
         assert store.remove_partial() == 1
         assert store.partial() == [live]
-        process.communicate(b"\n")
+        process.kill()
     assert store.remove_partial() == 1
     assert names_in(store.root) == []
 
 
-def test_partials_of_this_process_are_leftovers(store, key):
-    """They are removed where a job begins, and one process runs one job at a time."""
-    leave_partial(store, key, os.getpid())
-    assert store.remove_partial() == 1
+def test_a_draft_of_another_thread_is_no_leftover(store, key):
+    values = values_of((STIMULI, UNITS))
+    with store.writing(key, parameters(), values.shape, "float32", {}) as writer:
+        removed = []
+        thread = threading.Thread(target=lambda: removed.append(store.remove_partial()))
+        thread.start()
+        thread.join()
+        assert removed == [0]
+        writer.append(values)
+    assert store.has(key.name)
 
 
 def test_removing_partials_leaves_stores_alone(copied, key):
-    leave_partial(copied, key, ended_process())
+    leave_partial(copied, key)
     copied.remove_partial()
     assert not is_found(copied)
     assert names_in(copied.root) == [key.name]
@@ -435,7 +452,7 @@ def test_a_folder_of_another_name_does_not_stop_the_removal(store, key):
     """Somebody's own folder is nobody's leftover."""
     foreign = store.root / "notes.partial-draft"
     foreign.mkdir(parents=True)
-    stale = leave_partial(store, key, ended_process())
+    stale = leave_partial(store, key)
     store.remove_partial()
     assert foreign.exists()
     assert not stale.exists()

@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from universality.cli_runs import reproduce_command, runs_app
+from universality.console import stdout as _stdout
 from universality.errors import JobError, StimulusError, UniversalityError
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ app.add_typer(zoo_app, name="zoo")
 
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(runs_app, name="runs")
+app.command("reproduce")(reproduce_command)
 
 cluster_app = typer.Typer(help="Scripts for clusters.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cluster_app, name="cluster")
@@ -146,12 +150,6 @@ def _print_run(finished: Run) -> None:
     console.print(escape(str(finished.path / "report.html")), highlight=False, soft_wrap=True)
 
 
-def _stdout() -> Console:
-    console = Console()
-    # Without a terminal nothing wraps a table's columns away: a pipe or a log has no width.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
-
-
 @app.command("plan")
 def plan_command(
     job: JobArgument,
@@ -224,7 +222,11 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     console = _stdout()
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
         console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
-    for title, part in (("preprocessing", shown.preprocessing), ("weights", shown.weights)):
+    for title, part in (
+        ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
+    ):  # fmt: skip
+        if part is None:
+            continue
         facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
         console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
     table = Table()
@@ -340,12 +342,12 @@ def detectors_command(
     from universality.runs import open_run
     from universality.spec import read_definition
 
-    units = open_run(run_path).units
     if definition is None:
         chosen = detectors.definition_of(family)
     else:
         spec = read_definition(definition)
         chosen = detectors.of_spec(spec, detectors.FAMILIES[spec.base].rule, schema.UNITS.names)
+    units = open_run(run_path).units
     console = _stdout()
     for criterion in chosen.criteria:
         console.print(
@@ -508,24 +510,24 @@ def _leave_quietly() -> None:
     sys.exit(1)
 
 
+def _refuse(sentence: str) -> None:
+    # Paths need not be text: what no terminal can show is printed by its bytes.
+    printable = sentence.encode("utf-8", "backslashreplace").decode("utf-8")
+    Console(stderr=True).print(f"error: {escape(printable)}", style="red", highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
     try:
         app()
     except UniversalityError as error:
-        Console(stderr=True).print(f"error: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _refuse(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _leave_quietly()
         where = f": '{error.filename}'" if error.filename else ""
-        Console(stderr=True).print(
-            f"error: {escape(f'{error.strerror or error}{where}')}; check the path",
-            style="red",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        _refuse(f"{error.strerror or error}{where}; check the path")
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")
         sys.exit(130)

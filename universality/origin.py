@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import html
 import json
 import os
 import platform
@@ -178,8 +179,8 @@ def _of_svg(path: Path) -> str:
 
 
 def _of_html(path: Path) -> str:
-    found = re.search(rf'<script type="application/json" id="{KEY}">(.*?)</script>', path.read_text(encoding="utf-8"))
-    return "" if found is None else found[1]
+    found = re.search(rf'<meta name="{KEY}" content="([^"]*)">', path.read_text(encoding="utf-8"))
+    return "" if found is None else html.unescape(found[1])
 
 
 def _of_record(path: Path) -> str:

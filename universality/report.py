@@ -148,8 +148,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         ],
         tables={name: (_html(table), what) for name, (table, what) in tables.items()},
         policy=POLICIES[run.record["job"]["stimuli"]["policy"]],
-        # Inside a script element only "<" could end it.
-        provenance=as_text(run.record["provenance"]).replace("<", "\\u003c"),
+        provenance=as_text(run.record["provenance"]),
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+DEFAULT_RUNS, DEFAULT_STORE = "data/runs", "data/store"
+"""Where runs and activations go, from the current folder, unless a command says otherwise."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

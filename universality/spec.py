@@ -568,23 +568,42 @@ class DefinitionSpec(Spec):
 
 S = TypeVar("S", bound=Spec)
 
+_MOST_DOTS = 32
+# The time that tomllib takes for a dotted key grows with the square of its parts.
+_ENDLESS_KEY = re.compile(
+    rf"""^[ \t\[]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MOST_DOTS}}}""", re.MULTILINE
+)
+
+MOST_TOML_BYTES = 1 << 20
+"""A card or job is a few kB; what is larger, or never ends, was given by mistake."""
+
 _BRIEF = reprlib.Repr()  # unlike repr, it ends at any depth
 _BRIEF.maxother = _BRIEF.maxstring = 80
 
 
-def parse_toml(path: Path, kind: str, error: type[UniversalityError]) -> dict[str, Any]:
-    """Read a TOML file; raise `error` in one sentence if it is missing or malformed."""
+def parse_toml(
+    path: Path, kind: str, error: type[UniversalityError], most_bytes: int = MOST_TOML_BYTES
+) -> dict[str, Any]:
+    """Read a TOML file; raise `error` in one sentence if it is missing, malformed or larger than `most_bytes`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise error(
+                f"{kind} '{path}' is larger than {most_bytes >> 20} MiB, expected a {kind} in TOML; check the path"
+            )
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise error(f"{kind} '{path}' does not exist; check the path") from None
     except IsADirectoryError:
         raise error(f"{kind} '{path}' is a folder, expected a TOML file") from None
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{kind} '{path}' cannot be read as UTF-8 text: {cause}") from None
+    if _ENDLESS_KEY.search(text):
+        raise error(f"{kind} '{path}' has a key of {_MOST_DOTS} parts or more; a {kind} needs three levels at most")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as cause:
+    except ValueError as cause:  # also a number of thousands of digits, which Python refuses to read
         raise error(f"{kind} '{path}' is not valid TOML: {cause}; mend that line") from None
     except RecursionError:
         raise error(f"{kind} '{path}' is nested too deeply; a {kind} needs three levels at most") from None

@@ -110,7 +110,7 @@ class ActivationStore:
         """Yield a sentence for every file of a store that is not what was committed."""
         path = self.place.join(key_name)
         try:
-            expected = self._manifest(key_name)
+            expected = self.files(key_name)
         except StoreError as error:
             yield str(error)
             return
@@ -146,7 +146,7 @@ class ActivationStore:
         if verify:
             self.verify(key_name)
         chunks: dict[str, int] | None = {} if lazy else None
-        data = self.place.zarr(f"{key_name}/{_data_folder(self._manifest(key_name))}")
+        data = self.place.zarr(f"{key_name}/{_data_folder(self.files(key_name))}")
         dataset: xr.Dataset = xr.open_zarr(data, consolidated=False, chunks=chunks)
         if not lazy:
             dataset = dataset.load()
@@ -158,12 +158,18 @@ class ActivationStore:
 
     def attributes(self, key_name: str) -> dict[str, Any]:
         """Return a store's own attributes: where its values come from."""
-        data = _data_folder(self._manifest(key_name))
+        data = _data_folder(self.files(key_name))
         group: dict[str, Any] = json.loads(self.place.read(f"{key_name}/{data}/zarr.json"))
         return dict(group["attributes"])
 
-    def _manifest(self, key_name: str) -> dict[str, dict[str, Any]]:
-        """Return size and checksum of every file of a store, by name."""
+    def files(self, key_name: str) -> dict[str, dict[str, Any]]:
+        """Return ``bytes`` and ``sha256`` of every file of a store by name, as its manifest states them.
+
+        Raises
+        ------
+        StoreError
+            The manifest is missing, unreadable or of another format.
+        """
         path = self.place.join(key_name)
         try:
             manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
@@ -209,18 +215,30 @@ class ActivationStore:
     def _in_use(self, run: str) -> Iterator[None]:
         with self.place.in_use():
             with suppress(OSError):  # a store that cannot be written cannot be cleaned either
-                self.place.write(f"{HIDDEN}/runs/{digest(run)[:16]}.json", json.dumps({"run": run}).encode())
+                self.place.write(f"{HIDDEN}/runs/{_entry_of(run)}", json.dumps({"run": run}).encode())
             yield
 
     def runs(self) -> dict[str, str]:
-        """Return the runs that used this store: folder by the name of its entry in the register."""
+        """Return the runs that used this store: folder by the name of its entry in the register.
+
+        Raises
+        ------
+        StoreError
+            An entry is damaged: nobody can tell which run needs its stores.
+        """
         found = {}
         for name in self.place.names(f"{HIDDEN}/runs"):
             entry = f"{HIDDEN}/runs/{name}"
             try:
-                found[entry] = str(json.loads(self.place.read(entry))["run"])
+                run = str(json.loads(self.place.read(entry))["run"])
             except (OSError, ValueError, KeyError, TypeError):
-                continue
+                run = ""
+            if name != _entry_of(run):
+                raise StoreError(
+                    f"entry '{self.place.join(entry)}' of the store's register of runs is damaged; delete it if no run "
+                    "outside the folder of runs uses this store"
+                )
+            found[entry] = run
         return found
 
     @contextmanager
@@ -357,6 +375,10 @@ def _write_array(
         compressors=[ZstdCodec(level=1, checksum=True)],
     )
     array[:] = values.astype(object) if is_text else values
+
+
+def _entry_of(run: str) -> str:
+    return f"{digest(run)[:16]}.json"
 
 
 def _data_folder(files: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pickle
 import struct
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,14 +84,27 @@ def build(model_card: ModelCard) -> nn.Module:
     """Return the card's architecture with random weights, in eval mode.
 
     The random numbers are Torch's global ones: seed them, or use `untrained`.
+
+    Raises
+    ------
+    CardError
+        The library knows no such architecture, or not with these arguments.
     """
     kwargs: dict[str, Any] = dict(model_card.kwargs)
-    if model_card.library == "pocket":
-        network = pocket_networks.build(model_card.architecture, **kwargs)
-    elif model_card.library == "timm":
-        network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
-    else:
-        network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+    try:
+        if model_card.library == "pocket":
+            network = pocket_networks.build(model_card.architecture, **kwargs)
+        elif model_card.library == "timm":
+            network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
+        else:
+            network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+    except (LookupError, TypeError, ValueError, RuntimeError) as cause:
+        # What the libraries raise for a name or an argument that they do not know.
+        said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
+        raise CardError(
+            f"model card '{model_card.id}': {model_card.library} builds no architecture '{model_card.architecture}' with "
+            f"{kwargs} ({said}); correct the card"
+        ) from None
     evaluated: nn.Module = network.eval()
     return evaluated
 
@@ -201,7 +215,10 @@ def read_checkpoint(path: Path) -> StateDict:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Torch warns of what it then refuses, or of kinds of tensors that are refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as cause:
         raise WeightsError(
             f"weights file '{path}' is not a plain state dict ({type(cause).__name__}), expected safetensors or a "

@@ -44,7 +44,7 @@ def all_figures(
             tuning_family(units[units["family"] == family], families[families["family"] == family], noun),
         )
     for a, b in pairs:
-        stem = f"{short(a)}__{short(b)}"
+        stem = _pair_stem(a, b)
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         yield (
             f"similarity__{stem}",
@@ -56,10 +56,15 @@ def all_figures(
             yield from _matches(a, b, family, of_pair[of_pair["family"] == family], units[units["family"] == family])
 
 
+def _pair_stem(a: str, b: str) -> str:
+    """Return whose pair a file shows, with the models' sources: timm/vgg16 is not torchvision/vgg16."""
+    return "__".join(model.replace("/", ".", 1) for model in (a, b))
+
+
 def _matches(
     a: str, b: str, family: str, correspondence: pd.DataFrame, units: pd.DataFrame
 ) -> Iterator[tuple[str, str, Figure]]:
-    noun, stem = FAMILIES[family].noun, f"{family}__{short(a)}__{short(b)}"
+    noun, stem = FAMILIES[family].noun, f"{family}__{_pair_stem(a, b)}"
     yield (
         f"matched_pairs__{stem}",
         f"Matched {noun} of {short(a)} and {short(b)}; pairs spread evenly over orientation, not the best ones.",

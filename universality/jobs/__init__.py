@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from universality.jobs.comparisons import Comparisons, Task
 from universality.jobs.execute import run
-from universality.jobs.planning import DEFAULT_RUNS, DEFAULT_STORE, Plan, PlannedStore, plan
+from universality.jobs.planning import Plan, PlannedStore, plan
 from universality.jobs.progress import Quiet, Reporter
 from universality.jobs.scheduling import Workers
 
 __all__ = [
-    "DEFAULT_RUNS",
-    "DEFAULT_STORE",
     "Comparisons",
     "Plan",
     "PlannedStore",

@@ -15,12 +15,10 @@ from universality.jobs.comparisons import Comparisons
 from universality.jobs.results import Results
 from universality.jobs.shards import Pass
 from universality.networks import Network, networks_of, stimulus_sets
+from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.spec import Job, Tap, digest, read_job
 from universality.stimuli import Frame
 from universality.store import ActivationStore, store_at
-
-DEFAULT_RUNS = "data/runs"
-DEFAULT_STORE = "data/store"
 
 
 @dataclass(frozen=True)

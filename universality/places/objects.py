@@ -147,7 +147,12 @@ class Objects:
     def in_use(self) -> Iterator[None]:
         """Leave a claim: who uses the store, on which host, since when."""
         name = f"{HIDDEN}/claims/{uuid.uuid4().hex}.json"
-        self.write(name, json.dumps(_myself()).encode())
+        try:
+            self.write(name, json.dumps(_myself()).encode())
+        except OSError as cause:
+            raise StoreError(
+                f"store '{self.location}' cannot be written: {cause.strerror or cause}; check the bucket and its permissions"
+            ) from None
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import platform
 import re
 import time
@@ -218,6 +219,7 @@ def train_named(name: str, out: Path, cache: Path, *, threads: int = 1, say: Cal
         much where something else uses a core.
     """
     recipe = recipe_of(name)
+    _claim(out, recipe)
     torch.set_num_threads(threads)
     sizes = {TRAINING_STREAM: recipe.n_images, VALIDATION_STREAM: N_VALIDATION, TEST_STREAM: N_TEST}
     training, validation, test = (
@@ -230,6 +232,36 @@ def train_named(name: str, out: Path, cache: Path, *, threads: int = 1, say: Cal
     (out / "resume.pt").unlink()
     say(f"{_name(recipe)}: accuracy on {N_TEST} held-out images {final:.4f}")
     return out / "model.safetensors"
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    """Make the folder, and refuse one that cannot be used, before minutes are spent on drawing images."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise CardError(
+            f"'{out}' cannot be a folder for weights ({cause.strerror or cause}); give another with --out"
+        ) from None
+    if not os.access(out, os.W_OK):
+        raise CardError(f"folder '{out}' cannot be written (permission denied); give another with --out")
+    _resumed(out, recipe)
+
+
+def _resumed(out: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """Return the last checkpoint of this recipe, None where there is none; raise `CardError` for any other file."""
+    path = out / "resume.pt"
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        belongs = state["recipe"] == asdict(recipe)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as cause:
+        raise CardError(
+            f"checkpoint '{path}' is damaged ({type(cause).__name__}); remove it or give another folder with --out"
+        ) from None
+    if not belongs:
+        raise CardError(f"'{path}' belongs to another recipe; remove it or give another folder with --out")
+    return state
 
 
 def _draw_block(job: tuple[shapes.Diet, int, int, int]) -> tuple[int, NDArray[np.uint8]]:
@@ -293,12 +325,9 @@ def _restore(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> list[dict[str, Any]]:
     """Load the last checkpoint, if there is one, and return the epochs it has behind it."""
-    path = out / "resume.pt"
-    if not path.exists():
+    state = _resumed(out, recipe)
+    if state is None:
         return []
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != asdict(recipe):
-        raise CardError(f"'{path}' belongs to another recipe; remove it or give another folder with --out")
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     schedule.load_state_dict(state["schedule"])

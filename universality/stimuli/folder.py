@@ -33,6 +33,8 @@ from universality.stimuli import framing, shapes
 
 RENDERER_VERSION = 1
 MANIFEST = "manifest.toml"
+MOST_MANIFEST_BYTES = 512 << 20
+"""Some millions of images."""
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 UNDER_TRANSPARENT = (128, 128, 128, 255)
 
@@ -74,7 +76,9 @@ def read_manifest(path: Path) -> Manifest:
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, changed: tuple[int, int]) -> Manifest:
     del changed  # part of the cache's key
-    return validate(Manifest, parse_toml(path, "manifest", StimulusError), f"manifest '{path}'", StimulusError)
+    return validate(
+        Manifest, parse_toml(path, "manifest", StimulusError, MOST_MANIFEST_BYTES), f"manifest '{path}'", StimulusError
+    )
 
 
 def content(spec: FolderStimuli) -> list[object]:
