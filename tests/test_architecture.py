@@ -15,7 +15,7 @@ LEVELS = (
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
-    ("receptive_field", "extraction", "store", "detectors", "origin"),
+    ("receptive_field", "nonlinearity", "extraction", "store", "detectors", "origin"),
     ("kept",),
     ("engine",),
     ("networks", "comparison", "runs", "groups"),

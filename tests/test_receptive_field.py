@@ -13,7 +13,12 @@ from torch.nn import functional
 
 from universality import zoo
 from universality.errors import TapError
-from universality.receptive_field import describe_tap, linear_functions, positive_linear_copy
+from universality.receptive_field import (
+    describe_tap,
+    effective_side_px,
+    linear_functions,
+    positive_linear_copy,
+)
 
 
 def seeded(make, *args):
@@ -286,3 +291,34 @@ def test_cards_state_what_is_measured(model_id, names):
             name=tap.name,
         )
         assert came == tap
+
+
+class TestEffective:
+    """Two means over 3 x 3: a pyramid of 5 x 5, whose squares along a side are 1, 4, 9, 4, 1 of 19."""
+
+    @pytest.fixture
+    def pyramid(self):
+        network = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1, bias=False), nn.Conv2d(2, 2, 3, padding=1, bias=False))
+        for module in network:
+            nn.init.ones_(module.weight)
+        return network.eval()
+
+    @pytest.mark.parametrize(("share", "side"), [(0.2, 1), (0.23, 3), (0.8, 3), (0.81, 5), (0.99, 5)])
+    def test_closed_form(self, pyramid, share, side):
+        # (9 / 19)^2 = 0.224 within one pixel, (17 / 19)^2 = 0.801 within three.
+        images = np.zeros((1, 3, 16, 16), np.float32)
+        assert effective_side_px(pyramid, describe_tap(pyramid, "1", 16), images, share) == side
+
+    def test_trained_weights_use_less_than_the_field(self):
+        card = zoo.card("pocket/vgg-focus-s0")
+        tap = card.tap("features.9")
+        images = np.random.default_rng(0).standard_normal((8, 3, 64, 64)).astype(np.float32)
+        sides = [effective_side_px(zoo.pretrained(card), tap, images, share) for share in (0.5, 0.9)]
+        assert 2 <= sides[0] < sides[1] < tap.rf_px
+        assert all(side % 2 == tap.rf_px % 2 for side in sides)
+
+    def test_silent_units_are_refused(self):
+        silent = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU()).eval()
+        nn.init.constant_(silent[0].bias, -100.0)
+        with pytest.raises(TapError, match="tap '1': no unit at the centre answers to these images"):
+            effective_side_px(silent, describe_tap(silent, "1", 16), np.zeros((1, 3, 16, 16), np.float32))

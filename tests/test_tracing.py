@@ -71,7 +71,11 @@ def test_best_partners_come_first(traced):
     assert traced["r_natural"].is_monotonic_decreasing
 
 
-@pytest.mark.parametrize("text", ["", "a:b", "a:b:c", "a:b:-1", "a:b:1:2"])
+def test_names_of_taps_may_hold_colons():
+    assert parse_unit("torchvision/resnet50:layer2.0.relu:1:7") == ("torchvision/resnet50", "layer2.0.relu:1", 7)
+
+
+@pytest.mark.parametrize("text", ["", "a:b", "a:b:c", "a:b:-1", ":b:1", "a::1"])
 def test_other_forms_are_refused(text):
     with pytest.raises(RunError, match="expected MODEL:TAP:INDEX"):
         parse_unit(text)

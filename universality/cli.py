@@ -249,6 +249,27 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     console.print(table)
 
 
+@zoo_app.command("fields")
+def zoo_fields(
+    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    share: Annotated[float, typer.Option("--share", help="Share of the squared gradient.", min=0.01, max=0.99)] = 0.9,
+) -> None:
+    """Measure a trained network's effective receptive fields, which a job may state as scene_px.
+
+    Example: universality zoo fields pocket/vgg-focus-s0
+    """
+    from universality.networks import effective_sides_px
+    from universality.zoo import card
+
+    shown = card(model_id)
+    table = Table()
+    for name in ("tap", "receptive field (px)", f"effective, {share:.0%} (px)"):
+        table.add_column(name, justify="left" if name == "tap" else "right")
+    for name, side in effective_sides_px(shown, share).items():
+        table.add_row(name, str(shown.tap(name).rf_px), str(side))
+    _stdout().print(table)
+
+
 @zoo_app.command("train")
 def zoo_train(
     model_id: Annotated[str, typer.Argument(metavar="ID")],

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from universality import extraction, stimuli, zoo
+from universality import extraction, nonlinearity, stimuli, zoo
 from universality.detectors import FAMILIES
-from universality.errors import StimulusError
+from universality.errors import CardError, StimulusError
+from universality.receptive_field import effective_side_px
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.stimuli import Frame, Scene
@@ -32,7 +33,10 @@ def _count(stimulus_set: str, spec: StimuliSpec) -> int:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a job: a card's trained weights (`seed` None) or an untrained twin."""
+    """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
+
+    `scene_px` has the side of the scenes for taps where that is not the receptive field.
+    """
 
     card: ModelCard
     seed: int | None
@@ -40,6 +44,7 @@ class Network:
     stimuli: StimuliSpec
     extraction: ExtractionSpec
     calibration: StimuliSpec
+    scene_px: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -58,7 +63,7 @@ class Network:
         """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
         if self.stimuli.policy == "same_field_of_view":
             return None
-        return Frame.of(tap, self.card.preprocessing.size_px)
+        return Frame.of(tap, self.card.preprocessing.size_px, self.scene_px.get(tap.name))
 
     def scene(self, tap: Tap) -> Scene:
         """Return how scenes lie in the images shown for `tap`."""
@@ -154,8 +159,26 @@ def networks_of(job: Job) -> list[Network]:
         card = zoo.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
-            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration))
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
     return found
+
+
+def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:
+    """Return the side of the effective receptive field at every tap of a trained network, px.
+
+    Over natural crops and images of the pocket zoo's world that lie in the theoretical field; see
+    `universality.receptive_field.effective_side_px`.
+    """
+    network, preprocessing = zoo.pretrained(card), card.preprocessing
+    shown = StimuliSpec(natural=NaturalStimuli(crops=15, shapes=12))
+    sides = {}
+    for tap in card.taps:
+        frame = Frame.of(tap, preprocessing.size_px)
+        images = stimuli.render(
+            "natural", shown, preprocessing.size_px, interpolation=preprocessing.interpolation, frame=frame
+        )
+        sides[tap.name] = effective_side_px(network, tap, zoo.normalise(images.values, preprocessing), share)
+    return sides
 
 
 def _calibration(job: Job) -> NaturalStimuli:
@@ -166,4 +189,12 @@ def _calibration(job: Job) -> NaturalStimuli:
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
-    return card.taps if names is None else tuple(card.tap(name) for name in names)
+    if names is None:
+        return card.taps
+    taps = tuple(nonlinearity.tap_of(card, name) for name in names)
+    places: dict[tuple[str, int, str], str] = {}
+    for tap in taps:
+        first = places.setdefault((tap.path, tap.call, tap.side), tap.name)
+        if first != tap.name:
+            raise CardError(f"taps '{first}' and '{tap.name}' of '{card.id}' are the same place; name one of them")
+    return taps

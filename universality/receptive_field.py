@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +26,8 @@ from universality.spec import Tap
 _MARGIN_PX = 256
 """Added to the input so that fields fit. A multiple of 64: padding rules that depend on whether a map's size is odd
 ("same" padding) then pad as they do at the card's size, at all strides up to 64."""
+
+_RANDOM_SUMS = 6
 
 _NORMALISATIONS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -140,6 +144,57 @@ def _support(maps: Tensor, image: Tensor, index: int) -> tuple[int, int]:
     if rows[0] != columns[0] or rows[-1] != columns[-1]:
         raise TapError("receptive field differs between rows and columns, which cards cannot state")
     return int(rows[0]), int(rows[-1])
+
+
+def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32], share: float = 0.9) -> int:
+    """Return the side of the effective receptive field: the part of the theoretical one that moves the centre unit.
+
+    The smallest square about the field's centre with `share` of the squared gradient of the centre units with respect to the
+    input, summed over images and over six random sums of all units (Luo et al. 2016, Understanding the effective receptive field;
+    there the border is 4.5 % of the peak). It depends on the weights and on the images, so no card states it.
+
+    Parameters
+    ----------
+    images : (stimulus, channel, y, x) float32
+        Normalised for the network, at its input size.
+    share : float
+        0 to 1, of the squared gradient within the image.
+
+    Returns
+    -------
+    int
+        px; odd or even as the theoretical field is, so that both have one centre.
+
+    Raises
+    ------
+    TapError
+        If no unit at the centre answers to the images.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_: Tap, maps: Tensor) -> None:
+        caught.append(maps)
+        raise hooks.StopForward
+
+    shown = torch.from_numpy(images).to(hooks.device_of(network)).requires_grad_()
+    with hooks.watching(network, [tap], catch):
+        hooks.forward(network, shown)
+    size_px = images.shape[-1]
+    index = tap.center_index(size_px)
+    units = caught[0][:, :, index, index]
+    energy = np.zeros((size_px, size_px))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_RANDOM_SUMS):
+        weights = torch.randn(units.shape, generator=generator).to(units.device)
+        (gradient,) = torch.autograd.grad((units * weights).sum(), shown, retain_graph=True)
+        energy += (gradient.double() ** 2).sum((0, 1)).cpu().numpy()
+    if energy.sum() == 0:
+        raise TapError(f"tap '{tap.name}': no unit at the centre answers to these images; show others")
+    away = np.abs(np.arange(size_px) - (tap.rf_start_px + tap.stride_px * index))
+    ring = np.maximum(away[:, None], away[None, :])
+    sides = np.arange(2 - tap.rf_px % 2, tap.rf_px + 2, 2)
+    within = [energy[ring <= (side - 1) / 2].sum() for side in sides]
+    return int(sides[np.searchsorted(within, share * energy.sum())])
 
 
 class _MeanConvolution(nn.Module):

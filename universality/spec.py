@@ -389,12 +389,28 @@ class StimuliSpec(Spec):
 
 
 class ModelEntry(Spec):
-    """One network of a job and the taps to record (all taps of its card when left out)."""
+    """One network of a job and the taps to record (all taps of its card when left out).
+
+    ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
+    """
 
     id: str = Field(description="id of a model card, as `universality zoo list` shows it")
     taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(
         None, min_length=1, description="names of taps of the card; all of them when left out"
     )
+    scene_px: dict[str, Annotated[Int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict,
+        description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
+    )
+
+    @model_validator(mode="after")
+    def _scenes_are_of_taps(self) -> ModelEntry:
+        for name in self.scene_px:
+            if self.taps is not None and name not in self.taps:
+                raise ValueError(
+                    f"scene_px names '{name}'{did_you_mean(name, self.taps)}, which is no tap of the entry"
+                )
+        return self
 
 
 def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -510,6 +526,16 @@ class Job(Spec):
                 raise ValueError(
                     f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _scenes_have_a_policy(self) -> Job:
+        stated = next((entry.id for entry in self.models if entry.scene_px), None)
+        if stated is not None and self.stimuli.policy == "same_field_of_view":
+            raise ValueError(
+                f"scene_px of '{stated}' needs stimuli.policy = 'same_receptive_field', came 'same_field_of_view', under which "
+                "scenes fill the input; drop it or change the policy"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import comparators, evidence, zoo
+from universality import comparators, evidence, nonlinearity, zoo
 from universality.comparison import Halves, Layer, LayerRef, load_layer, rotations
 from universality.errors import RunError, did_you_mean
 from universality.runs import Run
@@ -35,10 +35,11 @@ def parse_unit(text: str) -> tuple[str, str, int]:
     >>> parse_unit("pocket/vgg-focus-s0:features.13:7")
     ('pocket/vgg-focus-s0', 'features.13', 7)
     """
-    parts = text.split(":")
-    if len(parts) != 3 or not parts[2].isdigit():
+    model, _, rest = text.partition(":")
+    tap, _, unit = rest.rpartition(":")  # the name of a tap may hold a colon: layer2.0.relu:1, features.13:pre
+    if not (model and tap and unit.isdigit()):
         raise RunError(f"'{text}' names no unit, expected MODEL:TAP:INDEX such as pocket/vgg-focus-s0:features.13:7")
-    return parts[0], parts[1], int(parts[2])
+    return model, tap, int(unit)
 
 
 def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def _references(run: Run) -> Iterator[LayerRef]:
     for entry in run.record["stores"]:
         stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
-        yield LayerRef(model, seed, zoo.card(model).tap(tap), str(Path(run.record["store"])), keys)
+        yield LayerRef(model, seed, nonlinearity.tap_of(zoo.card(model), tap), str(Path(run.record["store"])), keys)
 
 
 def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: str, tap: str) -> LayerRef:

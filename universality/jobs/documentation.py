@@ -76,6 +76,8 @@ def _rows(schema: dict[str, Any], part: dict[str, Any], path: str) -> Iterator[s
 def _default(value: Any) -> str:
     if value is None:
         return "left out"
+    if value == {}:
+        return "empty"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"`{str(value).lower() if isinstance(value, bool) else text}`" if text else "empty"
 
@@ -87,6 +89,8 @@ def _options(field: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _type(field: dict[str, Any]) -> str:
     (kind,) = _options(field)
+    if kind.get("type") == "object":
+        return f"table of {_type(kind['additionalProperties'])}s"
     if kind.get("type") != "array":
         return {"number": "number", "integer": "integer", "string": "text", "boolean": "true or false"}[kind["type"]]
     if "prefixItems" in kind:
@@ -99,8 +103,8 @@ def _range(field: dict[str, Any]) -> str:
     said = [text.format(kind[name]) for name, text in _RANGE if name in kind]
     if "prefixItems" in kind:
         return ""
-    if kind.get("type") == "array":
-        inner = _range(kind["items"])
+    if kind.get("type") in ("array", "object"):
+        inner = _range(kind.get("items") or kind["additionalProperties"])
         said += [f"each {inner}"] if inner else []
     values = kind.get("enum") or ([kind["const"]] if "const" in kind else [])
     said += [f"one of {', '.join(map(str, values))}"] if values else []

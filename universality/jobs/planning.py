@@ -105,7 +105,7 @@ class Plan:
             (n, t, n.scene(t).shown) for n in self.networks for t in n.taps if n.seed is None and n.scene(t).shown < 1
         ]
         return [
-            f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) exceeds the input "
+            f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
             f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found
         ]

@@ -52,8 +52,8 @@ class Frame:
         return cls(size_px, 0, size_px)
 
     @classmethod
-    def of(cls, tap: Tap, size_px: int) -> Frame:
-        """Return the receptive field of the tap's centre unit in an image of `size_px`.
+    def of(cls, tap: Tap, size_px: int, side_px: int | None = None) -> Frame:
+        """Return the receptive field of the tap's centre unit in an image of `size_px`, or the middle `side_px` of it.
 
         Examples
         --------
@@ -62,7 +62,8 @@ class Frame:
         Frame(size_px=64, start_px=17, side_px=26)
         """
         centre = tap.rf_start_px + tap.stride_px * tap.center_index(size_px)
-        return cls(size_px, math.floor(centre - (tap.rf_px - 1) / 2), tap.rf_px)
+        side = tap.rf_px if side_px is None else side_px
+        return cls(size_px, math.floor(centre - (side - 1) / 2), side)
 
     @property
     def middle_px(self) -> float:
@@ -139,17 +140,31 @@ def cut(
     x, y, side : corner and side of the square, px of the photograph
     """
     step = side / frame.side_px
-    boxes, around = [], []
-    for first, length in ((x, image.width), (y, image.height)):
-        # As many whole pixels of the image as the photograph has on either side, if the image has room for them.
-        have = (math.floor(first / step), math.floor((length - first - side) / step))
-        before, after = (min(room, there) for room, there in zip(frame.room_px, have, strict=True))
-        boxes.append((max(first - before * step, 0.0), min(first + side + after * step, float(length))))
-        around.append((before, after))
-    (left, right), (top, bottom) = boxes
-    sides = tuple(frame.side_px + sum(there) for there in around)
-    real = image.resize((sides[0], sides[1]), resampling, box=(left, top, right, bottom))
+    across, down = (_reach(first, side, length, frame) for first, length in ((x, image.width), (y, image.height)))
+    box = (
+        max(x - across[0] * step, 0.0), max(y - down[0] * step, 0.0),
+        min(x + side + across[1] * step, float(image.width)), min(y + side + down[1] * step, float(image.height)),
+    )  # fmt: skip
+    real = image.resize((frame.side_px + sum(across), frame.side_px + sum(down)), resampling, box=box)
     pixels = np.moveaxis(np.asarray(real, dtype=np.float32), 2, 0) / np.float32(255)
-    room = frame.room_px
-    missing = [(room[0] - before, room[1] - after) for before, after in reversed(around)]
-    return np.ascontiguousarray(frame.inside(np.pad(pixels, ((0, 0), *missing), mode="symmetric"), room[0]))
+    for axis, reach in ((1, down), (2, across)):
+        missing = tuple(max(room - there, 0) for room, there in zip(frame.room_px, reach, strict=True))
+        around = [(0, 0), (0, 0), (0, 0)]
+        around[axis] = (missing[0], missing[1])
+        first = reach[0] + missing[0] - frame.start_px
+        pixels = np.pad(pixels, around, mode="symmetric").take(np.arange(first, first + frame.size_px), axis)
+    return np.ascontiguousarray(pixels)
+
+
+def _reach(first: float, side: float, length: int, frame: Frame) -> tuple[int, int]:
+    """Return how many whole px of the image before and behind the scene are cut from the photograph along one side.
+
+    As many as the image has room for and the photograph has; and more, where its other end is mirrored, which needs them.
+    """
+    step = side / frame.side_px
+    have = (math.floor(first / step), math.floor((length - first - side) / step))
+    # A mirror shows as much as it has to fill, counted back from the end of the photograph.
+    fill = [max(room - there, 0) for room, there in zip(frame.room_px, have, strict=True)]
+    seen = [fill[1 - end] - frame.side_px - have[1 - end] for end in (0, 1)]
+    before, after = (min(there, max(room, need)) for there, room, need in zip(have, frame.room_px, seen, strict=True))
+    return before, after
