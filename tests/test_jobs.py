@@ -129,19 +129,19 @@ class TestReruns:
         for path in sorted((small.out / "figures").iterdir()):
             assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
 
-    def test_interrupted_extraction_goes_on(self, small, tmp_path, monkeypatch):
+    def test_broken_extraction_is_named_and_goes_on(self, small, tmp_path, monkeypatch):
         real = extraction.extract
 
-        def dies_in_the_second_batch(*args):
+        def breaks_in_the_second_batch(*args):
             for count, reduced in enumerate(real(*args)):
                 if count == 1:
-                    raise KeyboardInterrupt
+                    raise ValueError("planted")
                 yield reduced
 
-        monkeypatch.setattr(extraction, "extract", dies_in_the_second_batch)
-        with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(extraction, "extract", breaks_in_the_second_batch)
+        with pytest.raises(RunError, match=r"4 of \d+ tasks failed: 'package/efficientnet_lite0' with ValueError: planted"):
             universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
-        assert not (tmp_path / "store").exists()
+        assert not [path for path in (tmp_path / "store").iterdir() if len(path.name) == 32]
         monkeypatch.undo()
         finished = universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
         assert table_bytes(finished.path) == table_bytes(small.out)
