@@ -13,7 +13,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction, jobs, records, schema, zoo
+from universality import extraction, jobs, records, report, schema, zoo
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import networks_of
 from universality.spec import read_job
@@ -143,19 +143,21 @@ class TestReruns:
         for path in sorted((small.out / "figures").iterdir()):
             assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
 
-    def test_interrupted_extraction_goes_on(self, small, tmp_path, monkeypatch):
+    def test_broken_extraction_is_named_and_goes_on(self, small, tmp_path, monkeypatch):
         real = extraction.extract
 
-        def dies_in_the_second_batch(*args):
+        def breaks_in_the_second_batch(*args):
             for count, reduced in enumerate(real(*args)):
                 if count == 1:
-                    raise KeyboardInterrupt
+                    raise ValueError("planted")
                 yield reduced
 
-        monkeypatch.setattr(extraction, "extract", dies_in_the_second_batch)
-        with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(extraction, "extract", breaks_in_the_second_batch)
+        with pytest.raises(
+            RunError, match=r"4 of \d+ tasks failed: 'package/efficientnet_lite0' with ValueError: planted"
+        ):
             universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
-        assert not (tmp_path / "store").exists()
+        assert not [path for path in (tmp_path / "store").iterdir() if len(path.name) == 32]
         monkeypatch.undo()
         finished = universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
         assert table_bytes(finished.path) == table_bytes(small.out)
@@ -278,8 +280,8 @@ class TestDamage:
         def fails(*_):
             raise ValueError("planted")
 
-        monkeypatch.setattr(jobs, "similarity_rows", fails)
-        with pytest.raises(RunError, match=r"1 of 6 comparisons failed.*planted"):
+        monkeypatch.setattr(jobs.comparisons, "similarity_rows", fails)
+        with pytest.raises(RunError, match=r"1 of \d+ tasks failed: 'similarity of .* with ValueError: planted"):
             universality.run(small.job, tmp_path / "run", store=small.store)
         assert not list((tmp_path / "run").glob("*.parquet"))
 
@@ -315,7 +317,7 @@ class TestMending:
 
     def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, monkeypatch):
         (copied / "report.html").unlink()
-        monkeypatch.setattr(jobs.report, "write", lambda *_: 1 / 0)
+        monkeypatch.setattr(report, "write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             universality.run(small.job, copied, store=small.store)
         with pytest.raises(RunError, match="was not finished"):
@@ -351,7 +353,7 @@ class TestClaims:
         assert not (tmp_path / "run").exists()
 
     def test_scheduler_without_workers_is_named(self, small, tmp_path, monkeypatch):
-        monkeypatch.setattr(jobs, "WORKER_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(jobs.scheduling, "WORKER_TIMEOUT_S", 0.2)
         with (
             LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster,
             pytest.raises(JobError, match="has no worker after"),
@@ -374,7 +376,7 @@ class TestClaims:
         def refuses(*_, **__):
             raise OSError("timed out")
 
-        monkeypatch.setattr(jobs, "Client", refuses)
+        monkeypatch.setattr(jobs.scheduling, "Client", refuses)
         with pytest.raises(JobError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
             universality.run(small.job, tmp_path / "run", store=small.store, scheduler="tcp://127.0.0.1:9")
 
