@@ -113,7 +113,7 @@ class TestTables:
                 assert stored.field(column.name).metadata[b"meaning"].decode() == column.meaning
 
     def test_figures_and_report_are_there(self, small):
-        assert {path.suffix for path in (small.out / "figures").iterdir()} == {".png", ".pdf", ".json"}
+        assert {path.suffix for path in (small.out / "figures").iterdir()} == {".png", ".pdf"}
         assert ">Findings</h2>" in (small.out / "report.html").read_text(encoding="utf-8")
 
 
