@@ -12,11 +12,8 @@ from universality import schema, zoo
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, rotations
 from universality.correspondence import correspondence_rows, family_rows, unit_rows
 from universality.detectors import FAMILIES, within
-<<<<<<< HEAD
-from universality.partners import Contender, MatchingPlan
-=======
 from universality.natural_tuning import natural_tuning
->>>>>>> w-controls
+from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, HighLowStimuli, Tap
 from universality.stimuli import curves, high_low
 
