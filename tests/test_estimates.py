@@ -45,11 +45,12 @@ def test_memory_grows_with_what_is_compared(fresh):
     assert estimates.comparison_bytes(fresh) == copies * largest
 
 
-def test_time_is_that_of_every_batch(fresh):
+def test_time_is_that_of_every_image(fresh):
     trained = [network for network in fresh.networks if network.seed is None]
-    made_up = [estimates.Timed(network, load_s=10.0, batch_s=1.0, nbytes=0) for network in trained]
-    # 60 natural images and 64 curves are 4 batches each; 32 calibration images are 2.
-    assert estimates.extraction_s(fresh, made_up) == 2 * (10 + 8) + 2 * (10 + 8 + 2)
+    image_s = {"natural": 1.0, "curves": 0.5}
+    made_up = [estimates.Timed(network, load_s=10.0, twin_s=30.0, image_s=image_s, nbytes=0) for network in trained]
+    shown = 60 * 1.0 + 64 * 0.5
+    assert estimates.extraction_s(fresh, made_up) == 2 * (10 + shown) + 2 * (30 + shown)
 
 
 def test_comparisons_can_be_rehearsed(fresh):

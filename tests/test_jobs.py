@@ -47,6 +47,13 @@ def copied_store(small, tmp_path):
     return tmp_path / "store"
 
 
+@pytest.fixture
+def bare_store(copied_store):
+    """The stores alone: every comparison has to be made."""
+    shutil.rmtree(copied_store / "results")
+    return copied_store
+
+
 def data_file(store: Path) -> Path:
     return next(path for path in sorted(store.rglob("c/*/*")) if path.is_file())
 
@@ -276,13 +283,13 @@ class TestDamage:
         assert any("half-written" in text for text in lines.said)
         assert not list(copied_store.glob("*.partial-*"))
 
-    def test_failed_comparison_is_reported_and_nothing_is_written(self, small, tmp_path, monkeypatch):
+    def test_failed_comparison_is_reported_and_nothing_is_written(self, small, bare_store, tmp_path, monkeypatch):
         def fails(*_):
             raise ValueError("planted")
 
         monkeypatch.setattr(jobs.comparisons, "similarity_rows", fails)
         with pytest.raises(RunError, match=r"1 of \d+ tasks failed: 'similarity of .* with ValueError: planted"):
-            universality.run(small.job, tmp_path / "run", store=small.store)
+            universality.run(small.job, tmp_path / "run", store=bare_store)
         assert not list((tmp_path / "run").glob("*.parquet"))
 
 
@@ -352,13 +359,13 @@ class TestClaims:
             universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
         assert not (tmp_path / "run").exists()
 
-    def test_scheduler_without_workers_is_named(self, small, tmp_path, monkeypatch):
+    def test_scheduler_without_workers_is_named(self, small, bare_store, tmp_path, monkeypatch):
         monkeypatch.setattr(jobs.scheduling, "WORKER_TIMEOUT_S", 0.2)
         with (
             LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster,
             pytest.raises(JobError, match="has no worker after"),
         ):
-            universality.run(small.job, tmp_path / "run", store=small.store, scheduler=cluster.scheduler_address)
+            universality.run(small.job, tmp_path / "run", store=bare_store, scheduler=cluster.scheduler_address)
 
     def test_directory_of_another_job_is_refused(self, small, tmp_path):
         other = tmp_path / "other.toml"
@@ -372,13 +379,13 @@ class TestClaims:
             universality.run(small.job, tmp_path, store=small.store)
         assert (tmp_path / "notes.txt").read_text() == "mine"
 
-    def test_silent_scheduler_is_named(self, small, tmp_path, monkeypatch):
+    def test_silent_scheduler_is_named(self, small, bare_store, tmp_path, monkeypatch):
         def refuses(*_, **__):
             raise OSError("timed out")
 
         monkeypatch.setattr(jobs.scheduling, "Client", refuses)
         with pytest.raises(JobError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
-            universality.run(small.job, tmp_path / "run", store=small.store, scheduler="tcp://127.0.0.1:9")
+            universality.run(small.job, tmp_path / "run", store=bare_store, scheduler="tcp://127.0.0.1:9")
 
 
 class TestKeys:

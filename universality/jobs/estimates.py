@@ -12,18 +12,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
+from torch import nn
 
 from universality import extraction
 from universality.errors import StoreError
 from universality.jobs import rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
-from universality.networks import Network
+from universality.networks import Network, stimulus_sets
 from universality.places import Folder
-from universality.zoo import CALIBRATION_BATCH
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -98,48 +97,53 @@ def comparison_bytes(plan: Plan) -> int:
 
 @dataclass(frozen=True)
 class Timed:
-    """One network, timed: loading it and one batch (s, one thread), and the memory that this took (bytes)."""
+    """One model, timed in one thread: loading the network and a twin (s), an image of each set (s), memory (bytes)."""
 
     network: Network
     load_s: float
-    batch_s: float
+    twin_s: float
+    image_s: dict[str, float]
     nbytes: int
 
 
-def timed(network: Network) -> Timed:
-    """Load a network and show it two batches; the second one is timed, with the drawing of its images."""
+def timed(plan: Plan, network: Network) -> Timed:
+    """Load a trained network and its first twin, and show it two batches of each set; the second one is timed."""
     single_threaded()
     before, start = resident_bytes(), time.perf_counter()
     module = network.load()
-    loaded = time.perf_counter()
+    load_s = time.perf_counter() - start
+    image_s = {name: _image_s(network, module, name) for name in stimulus_sets(plan.job)}
+    start = time.perf_counter()
+    next(n for n in plan.networks if n.card.id == network.card.id and n.seed is not None).load()
+    return Timed(network, load_s, time.perf_counter() - start, image_s, max(peak_bytes() - before, 0))
+
+
+def _image_s(network: Network, module: nn.Module, name: str) -> float:
+    """Return the time of drawing and showing one image of a set, of a whole batch after one that warms up."""
     spec, frame = network.extraction, network.frame(network.taps[0])
-    count = network.shape("natural", network.taps[0])[0]
-    rows = range(min(count, 2 * spec.batch_size))
-    batches = network.batches("natural", frame, rows)
-    ended = []
-    for _ in islice(
-        extraction.extract(module, network.taps, batches, spec, network.card.preprocessing.size_px, frame), 2
-    ):
+    count = network.shape(name, network.taps[0])[0]
+    spec = spec.model_copy(update={"batch_size": min(spec.batch_size, max(count // 2, 1))})
+    begin = count // 2 // spec.batch_size * spec.batch_size  # photographs are read once: later images are the rule
+    ended = [time.perf_counter()]
+    for batch in range(2):
+        rows = range(begin - batch * spec.batch_size, begin - batch * spec.batch_size + spec.batch_size)
+        images = network.batches(name, frame, rows if rows.start >= 0 else range(spec.batch_size))
+        for _ in extraction.extract(module, network.taps, images, spec, network.card.preprocessing.size_px, frame):
+            pass
         ended.append(time.perf_counter())
-    batch_s = ended[-1] - (ended[-2] if len(ended) > 1 else loaded)
-    return Timed(network, loaded - start, batch_s, max(peak_bytes() - before, 0))
+    return (ended[-1] - ended[-2]) / spec.batch_size
 
 
 def extraction_s(plan: Plan, networks: Sequence[Timed]) -> float:
-    """Return the work of extracting what is missing, s of one thread.
-
-    A twin is calibrated by whole passes of its own; its batches take as long as the trained network's.
-    """
+    """Return the work of extracting what is missing, s of one thread."""
     by_card = {t.network.card.id: t for t in networks}
     total = 0.0
     for of in _by_network(plan.missing):
         network = of[0].network
         found = by_card[network.card.id]
         seen = {(p.stimulus_set, network.frame(p.tap)): network.shape(p.stimulus_set, p.tap)[0] for p in of}
-        batches = sum(-(-count // network.extraction.batch_size) for count in seen.values())
-        if network.seed is not None:
-            batches += -(-plan.job.nulls.calibration_crops // CALIBRATION_BATCH)
-        total += found.load_s + batches * found.batch_s
+        total += found.load_s if network.seed is None else found.twin_s
+        total += sum(count * found.image_s[name] for (name, _), count in seen.items())
     return total
 
 
@@ -150,7 +154,7 @@ def sentences(plan: Plan, threads: int, measure_time: bool) -> list[str]:
         need = (resident_bytes() + threads * compared) / 1e6
         return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; --time measures extraction too"]  # fmt: skip
     missing = {p.network.card.id for p in plan.missing}
-    networks = [timed(n) for n in plan.networks if n.seed is None and n.card.id in missing]
+    networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
     shown = max((t.nbytes for t in networks), default=0)
     need = (resident_bytes() + threads * max(compared, shown)) / 1e6
     images, pairs = extraction_s(plan, networks), rehearsal.comparisons_s(plan) * (1 - plan.kept() / len(plan.tasks))

@@ -90,6 +90,8 @@ def run(
             if planned.tables_exist:
                 reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
                 return runs.open_run(planned.out)
+        if missing:
+            raise_failures(extracting.check(planned.passes, opened), len(planned.networks))
         failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, retries, reporter)
         # From here on until the end, what lies in the directory belongs to no finished run.
@@ -121,7 +123,7 @@ def _compared(
     tasks = Possible(planned.tasks, lost)
     for _ in range(2):
         failures = failures + comparing.compute(tasks, location, opened, retries, reporter)
-        for failure in failures:
+        for failure in failures if len(failures) > 1 else ():
             reporter.say(f"failed: {failure.label}: {failure.cause}")
         raise_failures(failures, len(planned.passes) + len(planned.tasks))
         tables, damaged = comparing.gather(tasks, location)

@@ -12,9 +12,10 @@ from typing import Any
 
 from distributed import Client, Future
 
+from universality.errors import UniversalityError
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import Failure, Watch, run_single_threaded, watching
-from universality.jobs.shards import Pass, Shards, load_task, shard_task, store_task
+from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_task, store_task
 from universality.store import ActivationStore
 
 
@@ -53,6 +54,27 @@ def extract(
                 if future.status == "error":
                     failure = Failure.of(step.label, future.exception())
                     found.setdefault((step.label, failure.cause), failure)
+
+
+def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]:
+    """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
+
+    The workers look, not this process: it is their weights folder that counts.
+    """
+    networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
+    with watching(opened()) as watch:
+        labels = {
+            watch.client.submit(run_single_threaded, check_task, network, key=watch.new_key("check"), pure=False): label
+            for label, network in networks.items()
+        }
+        watch.pending |= labels.keys()
+        failed = {}
+        while watch.pending:
+            for future in watch.ended():
+                cause = watch.outcome(future) if future.status == "error" else None
+                if isinstance(cause, UniversalityError):
+                    failed[labels[future]] = Failure.of(labels[future], cause)
+        return [failed[label] for label in networks if label in failed]
 
 
 class _Submitter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,15 +22,17 @@ ONE_IN = 8
 
 
 def comparisons_s(plan: Plan) -> float:
-    """Return the work of all comparisons, s of one thread: each kind once at the median size, times how many there are.
+    """Return the work of all comparisons, s of one thread: each kind once at a typical size, times how many there are.
 
     Made-up units are hardly ever detectors, and the evidence is made for matched detectors only: every `ONE_IN`-th unit is
     taken for one.
     """
     job, tasks = plan.job, plan.tasks
     taps = {entry.id: [ref.tap for ref in tasks.layers[entry.id, None]] for entry in job.models}
-    middle = sorted((tap for of in taps.values() for tap in of), key=lambda tap: tap.channels)
-    tap = middle[len(middle) // 2]
+    every = [tap for of in taps.values() for tap in of]
+    # The work grows with the square of the units.
+    typical = math.sqrt(sum(tap.channels**2 for tap in every) / len(every))
+    tap = min(every, key=lambda tap: abs(tap.channels - typical))
     single_threaded()
     a, b = (_made_up(job, tap, number) for number in (0, 1))
     twins = [_made_up(job, tap, 2 + number) for number, _ in enumerate(job.nulls.untrained_seeds)]
@@ -39,7 +42,7 @@ def comparisons_s(plan: Plan) -> float:
     x, y = (_with_detectors(Contender(layer, twins, tasks.matching)) for layer in (a, b))
     match_s = _seconds(lambda: (correspondence.correspondence_rows(x, y), correspondence.null_rows(x, y)))
     pairs = sum(len(taps[x]) * len(taps[y]) for x, y in job.compared())
-    return len(middle) * family_s + pairs * (similarity_s + match_s)
+    return len(every) * family_s + pairs * (similarity_s + match_s)
 
 
 def _with_detectors(contender: Contender) -> Contender:

@@ -117,6 +117,11 @@ class Shards:
             self._store.place.remove(name)
 
 
+def check_task(network: Network) -> None:
+    """Raise what loading a network would raise; keep nothing."""
+    network.load()
+
+
 def load_task(network: Network) -> Loaded:
     """Load a network, checked and (for a twin) calibrated."""
     return Loaded(network.load())
