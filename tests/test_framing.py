@@ -9,6 +9,8 @@ from universality.errors import CardError, JobError, StimulusError, TapError
 from universality.extraction import misalignment_px, position_targets, refuse_places
 from universality.networks import networks_of
 from universality.spec import (
+    ColourContrastStimuli,
+    ContourStimuli,
     CurveControlStimuli,
     CurveStimuli,
     ExtractionSpec,
@@ -30,6 +32,8 @@ SPEC = StimuliSpec(
     high_low=HighLowStimuli(orientations=8, base_cpi=(10.0, 14.0), phases=1),
     curve_controls=CurveControlStimuli(orientations=8, curvatures=(4.0,)),
     gratings=GratingStimuli(orientations=4, frequencies_cpi=(3.0, 6.0)),
+    contours=ContourStimuli(orientations=8, frequencies_cpi=(3.0, 6.0)),
+    colour_contrast=ColourContrastStimuli(hues=8, orientations=4, frequencies_cpi=(3.0, 6.0)),
     natural=NaturalStimuli(crops=20, shapes=6),
     rotated=RotatedStimuli(crops=(0, 3), orientations=8),
 )

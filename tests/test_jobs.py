@@ -175,7 +175,7 @@ class TestReruns:
         job.write_text(text.replace('taps = ["blocks.2.1.bn2"]', 'taps = ["blocks.1.1.bn2", "blocks.2.1.bn2"]'))
         planned = jobs.plan(job, tmp_path / "run", copied_store)
         assert {p.tap.name for p in planned.missing} == {"blocks.1.1.bn2"}
-        assert len(planned.missing) == 2 * 2  # natural and curves, trained and twin
+        assert len(planned.missing) == 3 * 2  # natural, curves and their controls, trained and twin
 
 
 class TestPlan:
@@ -187,7 +187,7 @@ class TestPlan:
     def test_estimate_is_the_uncompressed_size(self, small, tmp_path):
         planned = jobs.plan(small.job, tmp_path / "run", tmp_path / "store")
         units = 2 * (144 + 240 + 240)
-        assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4) * 4
+        assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4 + 240) * 4
         assert not (tmp_path / "run").exists()
         assert not (tmp_path / "store").exists()
 

@@ -62,7 +62,8 @@ def layer(network, family="curve", turned=False, natural_turned=False):
     assert table.sizes[STIMULUS] == len(photograph)
     return Layer(
         LayerRef(network.card.id, network.seed, tap, "", {}), answers("natural", natural_turned), table["fold"].values,
-        photograph, {family: answers(kind)}, {family: FAMILIES[family].grid(stimuli.parameters(kind, spec))},
+        photograph, {family: np.concatenate([answers(kind) for kind in FAMILIES[family].sets])},
+        {family: FAMILIES[family].grid(*(stimuli.parameters(kind, spec) for kind in FAMILIES[family].sets))},
     )  # fmt: skip
 
 
