@@ -56,7 +56,6 @@ def layer(network, family="curve", turned=False, natural_turned=False):
         )
         return found[tap.name].astype(np.float64)
 
-    kind = FAMILIES[family].stimuli
     table = stimuli.parameters("natural", spec)
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     assert table.sizes[STIMULUS] == len(photograph)
