@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 
-.PHONY: demo test peers docs lint format benchmark clean
+.PHONY: demo test notebooks peers docs lint format benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/universality run analyses/quickstart/job.toml
@@ -11,6 +11,10 @@ demo: $(VENV)/.demo
 # Each worker of the test run uses one thread: two workers on two cores, no waiting for one another.
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every notebook of analyses/, in a temporary folder: nothing is written into the checkout.
+notebooks: $(VENV)/.dev
+	$(BIN)/python analyses/run_notebooks.py
 
 # Other packages as oracles; without them these tests are skipped.
 peers: $(VENV)/.dev $(VENV)/.peers

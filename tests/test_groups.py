@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from universality import zoo
-from universality.groups import COLUMNS, GROUPS, by_group, by_pair, relation
+from universality.groups import COLUMNS, GROUPS, at_taps, by_group, by_pair, relation
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,9 @@ def test_intervals_are_wider_than_those_of_independent_pairs():
     row = by_group(pairs).iloc[0]
     independent = 1.96 * np.std(pairs["value"]) / np.sqrt(len(pairs))
     assert (row["high"] - row["low"]) / 2 > 1.3 * independent
+
+
+def test_no_rows_of_an_empty_table_keep_their_columns():
+    """A job that compares no pairs has such tables; what reads a column of them goes on."""
+    table = pd.DataFrame(columns=["model_a", "model_b", "tap_a", "tap_b", "value"])
+    assert list(at_taps(table, table).columns) == list(table.columns)

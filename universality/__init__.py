@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from universality.engine import compare_all
     from universality.jobs import plan, run
     from universality.origin import provenance
+    from universality.report import findings
     from universality.runs import Run, open_run
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "UniversalityError",
     "align_tuning",
     "compare_all",
+    "findings",
     "match_units",
     "measures",
     "open_run",
@@ -54,6 +56,7 @@ _LATE = {
     "open_run": "runs",
     "Run": "runs",
     "provenance": "origin",
+    "findings": "report",
 }
 
 

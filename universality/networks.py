@@ -21,8 +21,10 @@ from universality.store import StoreKey
 
 
 def stimulus_sets(job: Job) -> tuple[str, ...]:
-    """Return the names of the stimulus sets that a job shows: natural images, and those of its families, each once."""
-    return tuple(dict.fromkeys(["natural", *(s for name in job.comparison.families for s in family_of(name).sets)]))
+    """Return the names of the sets that a job shows: natural images, those of its families, each once, and its own folder."""
+    of_families = [s for name in job.comparison.families for s in family_of(name).sets]
+    own = ["folder"] if job.stimuli.folder.manifest else []
+    return tuple(dict.fromkeys(["natural", *of_families, *own]))
 
 
 @lru_cache(maxsize=64)

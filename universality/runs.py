@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
-from universality import schema
+from universality import display, schema
 from universality.errors import RunError, did_you_mean
 from universality.origin import RECORD, Facts, in_parquet
 from universality.resources import is_file
@@ -112,20 +111,24 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Return a short summary for a notebook: question, detectors beside their nulls, verdicts, where the report lies."""
-        said = {name: html.escape(str(self.record["job"].get(name, ""))) for name in ("name", "question")}
         rows = [
-            f"<tr><td>{html.escape(row['model'])}</td><td>{html.escape(row['tap'])}</td><td>{html.escape(row['family'])}</td>"
-            f"<td>{row['n_detectors']} of {row['n_units']}</td><td>{row['share_low']:.1%} to {row['share_high']:.1%}</td>"
-            f"<td>{row['share_untrained']:.1%}</td><td>{row['share_haar']:.1%}</td></tr>"
+            (
+                row["model"], row["tap"], row["family"], f"{row['n_detectors']} of {row['n_units']}",
+                f"{row['share_low']:.1%} to {row['share_high']:.1%}", f"{row['share_untrained']:.1%}", f"{row['share_haar']:.1%}",
+            )
             for row in self.families.to_dict("records")
-        ]
+        ]  # fmt: skip
         heads = ("model", "tap", "family", "detectors", "95 % interval", "untrained twins", "random basis (Haar)")
         verdicts = self.correspondence["verdict"].value_counts()
-        counts = ", ".join(f"{html.escape(str(name))} {count}" for name, count in verdicts.items())
-        return (
-            f"<h4>{said['name']}</h4><p>{said['question']}</p><table><thead><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table><p>Matched pairs by verdict, all taps and methods: {counts or 'none'}.</p>"
-            f"<p>The whole report: {html.escape(str(self.path / 'report.html'))}</p>"
+        counts = ", ".join(f"{name} {count}" for name, count in verdicts.items())
+        return "".join(
+            (
+                display.heading(self.record["job"].get("name", "")),
+                display.paragraph(self.record["job"].get("question", "")),
+                display.table(heads, rows),
+                display.paragraph(f"Matched pairs by verdict, all taps and methods: {counts or 'none'}."),
+                display.paragraph(f"The whole report: {self.path / 'report.html'}"),
+            )
         )
 
     def __repr__(self) -> str:

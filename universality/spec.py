@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
+from universality import display
 from universality.errors import CardError, JobError, StimulusError, UniversalityError, did_you_mean
 from universality.schema import REDUCTIONS
 
@@ -205,6 +206,26 @@ class ModelCard(Spec):
     def architecture_digest(self) -> str:
         """Digest of what decides the untrained network: library, architecture and its arguments."""
         return digest([self.library, self.architecture, self.kwargs])
+
+    def _repr_html_(self) -> str:
+        """Return the facts and the taps for a notebook."""
+        shown, trained = self.preprocessing, self.training
+        said = (
+            ("architecture", f"{self.library} {self.architecture}"),
+            ("trained on", self.training_set),
+            ("accuracy", f"{trained.accuracy:.3f} (chance {trained.chance:.3f})" if trained else ""),
+            ("input", f"{shown.size_px} px, {shown.interpolation}, mean {shown.mean}, std {shown.std}"),
+            ("weights", f"{self.weights.name}, SHA-256 {self.weights.state_dict_sha256 or 'not pinned'}"),
+            ("licence", self.licence),
+            ("citation", self.citation),
+            ("note", self.note),
+        )
+        heads = ("tap", "activation", "units", "map", "receptive field, px", "stride, px", "relative depth")
+        taps = [
+            (t.name, t.activation, t.channels, f"{t.size} x {t.size}", t.rf_px, t.stride_px, f"{t.relative_depth:.2f}")
+            for t in self.taps
+        ]
+        return display.heading(self.id) + display.facts(said) + display.table(heads, taps)
 
 
 Colour = Literal["grey", "red_green", "blue_yellow"]

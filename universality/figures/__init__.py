@@ -15,7 +15,7 @@ from universality.detectors import FAMILIES, best_taps
 from universality.figures.atlas import atlas_figure, data_driven_figure
 from universality.figures.depth import detectors_against_depth
 from universality.figures.index import index_by_feature_figure, index_by_group_figure
-from universality.figures.sheet import contact_sheet
+from universality.figures.sheet import contact_sheet, stimulus_sheet
 from universality.figures.similarity import group_comparison, similarity_heatmaps
 from universality.figures.style import (
     DOUBLE_MM,
@@ -38,7 +38,7 @@ __all__ = [
     "DOUBLE_MM", "HAAR", "HAAR_NAME", "MM", "TRAINED", "UNTRAINED", "all_figures",
     "atlas_figure", "best_taps", "contact_sheet", "count", "data_driven_figure", "detectors_against_depth", "drawn_taps",
     "group_comparison", "index_by_feature_figure", "index_by_group_figure", "matched_pairs", "matches_and_nulls", "number",
-    "save", "short", "similarity_heatmaps", "spread", "style", "tap_label", "threshold_curves", "tuning_family",
+    "save", "short", "similarity_heatmaps", "spread", "stimulus_sheet", "style", "tap_label", "threshold_curves", "tuning_family",
 ]  # fmt: skip
 
 

@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
+from universality import stimuli
 from universality.figures.style import DOUBLE_MM, MM, style
 
 
@@ -28,3 +30,15 @@ def contact_sheet(images: np.ndarray, labels: Sequence[str], columns: int = 12, 
         if title:
             figure.suptitle(title, fontsize=6)
     return figure
+
+
+def stimulus_sheet(drawn: xr.DataArray, most: int = 48, columns: int = 12, title: str = "") -> Figure:
+    """Draw stimuli as `stimuli.render` gives them, (stimulus, channel, y, x) in [0, 1], each under its parameters.
+
+    At most `most` images, evenly from all, in their order; the title, if none is given, is the set's name and their number.
+    """
+    count = drawn.sizes["stimulus"]
+    rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+    shown = drawn.isel(stimulus=rows)
+    said = title or f"{drawn.name}: {len(rows)} of {count}"
+    return contact_sheet(shown.values, stimuli.captions(shown), min(columns, max(len(rows), 1)), said)

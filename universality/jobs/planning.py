@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import comparators, origin, runs
+from universality import comparators, display, origin, runs
 from universality.comparison import LayerRef
 from universality.jobs.comparisons import Comparisons
 from universality.jobs.results import Results
@@ -109,6 +109,23 @@ class Plan:
             f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found
         ]
+
+    def _repr_html_(self) -> str:
+        """Return what would be computed and what exists, for a notebook."""
+        table, missing = self.table().round({"disk_mb": 1}), len(self.missing)
+        tables = "exist" if self.tables_exist else "are to be made"
+        return "".join(
+            (
+                display.heading(self.job.name),
+                display.paragraph(self.job.question),
+                display.table(list(table), table.itertuples(index=False)),
+                display.items(self.warnings),
+                display.paragraph(
+                    f"{missing} of {len(self.stores)} activation stores to extract, {len(self.tasks)} comparisons ({self.kept()} kept); "
+                    f"tables, figures and report {tables} in {self.out}."
+                ),
+            )
+        )
 
 
 def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str | Path | None = None) -> Plan:

@@ -7,6 +7,6 @@ no other file, and the same run gives the same bytes.
 from __future__ import annotations
 
 from universality.report.page import render, write
-from universality.report.sentences import Finding, findings
+from universality.report.sentences import Finding, Findings, findings
 
-__all__ = ["Finding", "findings", "render", "write"]
+__all__ = ["Finding", "Findings", "findings", "render", "write"]

@@ -18,7 +18,7 @@ from universality.origin import KEY, as_text
 from universality.report import pictures
 from universality.report.cautions import cautions
 from universality.report.data import page_data
-from universality.report.sentences import findings
+from universality.report.sentences import STANDINGS, findings
 from universality.runs import Run
 from universality.stimuli import POLICIES
 
@@ -68,7 +68,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
     return environment.get_template("report.html").render(
         run=run, record=run.record, key=KEY, provenance=as_text(run.record["provenance"]), job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
-        taps=_taps(run), data=embedded(data), sections=data["tables"], style=style, script=script,
+        taps=_taps(run), words=STANDINGS, data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from universality import display
 from universality.detectors import FAMILIES, best_taps, within
 from universality.evidence import VERDICTS, wilson_interval
 from universality.figures import HAAR_NAME, drawn_taps, number, short
@@ -16,6 +17,13 @@ from universality.groups import at_taps, nearest_taps
 from universality.runs import Run
 
 Standing = Literal["above", "null", "mixed", "none"]
+STANDINGS: dict[Standing, str] = {
+    "above": "above its null",
+    "mixed": "above some nulls, not all",
+    "null": "at its null",
+    "none": "",
+}
+"""What a reader is told of each standing."""
 NEAR_DEG = 30.0
 """Orientations that agree within so much are counted in a sentence, degrees."""
 _STATES = {"untrained twins": "value_untrained", HAAR_NAME: "value_haar", "shuffled stimuli": "value_shuffled"}
@@ -39,10 +47,29 @@ class Finding:
     detail: bool = False
 
 
-def findings(run: Run) -> list[Finding]:
+class Findings(list[Finding]):
+    """Findings that a notebook shows as a list by topic, details behind a line that opens them."""
+
+    def _repr_html_(self) -> str:
+        topics = dict.fromkeys(finding.topic for finding in self)
+        return "".join(self._topic([finding for finding in self if finding.topic == topic]) for topic in topics)
+
+    @staticmethod
+    def _topic(found: list[Finding]) -> str:
+        said, details = ([_marked(f) for f in found if f.detail is detail] for detail in (False, True))
+        opened = display.folded(f"{len(details)} more", display.items(details)) if details else ""
+        return display.heading(found[0].topic) + display.items(said) + opened
+
+
+def _marked(finding: Finding) -> str:
+    word = STANDINGS[finding.standing]
+    return f"{finding.text} [{word}]" if word else finding.text
+
+
+def findings(run: Run) -> Findings:
     """Return the run's findings, the summary of each topic before its details."""
     said = from_tables(run.similarity, run.correspondence, run.families, run.units, run.job.drawn())
-    return [*said, null_verdicts(run.correspondence, run.correspondence_nulls), *disagreements(run.pairs)]
+    return Findings([*said, null_verdicts(run.correspondence, run.correspondence_nulls), *disagreements(run.pairs)])
 
 
 def from_tables(

@@ -46,6 +46,7 @@ __all__ = [
     "Frame",
     "Scene",
     "StimulusKind",
+    "captions",
     "parameters",
     "refuse",
     "render",
@@ -221,9 +222,20 @@ def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -
     count = parameters(name, spec).sizes[STIMULUS]
     rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
     drawn = render(name, spec, size_px, rows)
-    columns = [drawn[label].values for label in STIMULI[name].labels]
+    return drawn.values, captions(drawn)
+
+
+def captions(drawn: xr.DataArray) -> list[str]:
+    """Return a label for each image of what `render` gave, from its coordinates, in lines of `LABEL_WIDTH`.
+
+    Raises
+    ------
+    StimulusError
+        The array does not bear the name of a stimulus set.
+    """
+    columns = [drawn[label].values for label in _kind(str(drawn.name)).labels]
     names = [[_brief(value) for value in values] for values in zip(*columns, strict=True)]
-    return drawn.values, ["\n".join([first, *wrap(" ".join(rest), LABEL_WIDTH)]) for first, *rest in names]
+    return ["\n".join([first, *wrap(" ".join(rest), LABEL_WIDTH)]) for first, *rest in names]
 
 
 def _brief(value: Any) -> str:

@@ -1,0 +1,93 @@
+"""A job shows the folder that it names to every network, and needs no pairs to be compared."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import universality
+from universality import stimuli, zoo
+from universality.spec import StimuliSpec, read_job
+
+JOB = """
+name = "own_images"
+pairs = []
+
+[[models]]
+id = "pocket/vgg-focus-s0"
+taps = ["features.4"]
+
+[[models]]
+id = "pocket/vgg-focus-s1"
+taps = ["features.4"]
+
+[stimuli.natural]
+crops = 0
+shapes = 32
+
+[stimuli.high_low]
+orientations = 8
+phases = 1
+
+[stimuli.folder]
+manifest = "{manifest}"
+
+[extraction]
+reduction = "center"
+
+[comparison]
+families = ["high_low_frequency"]
+measures = ["cka_linear_debiased"]
+bootstraps = 100
+
+[nulls]
+calibration_crops = 32
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    root = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    for place in ("leaf/a.png", "leaf/b.png", "stone/c.png"):
+        (root / "photos" / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(root / "photos" / place)
+    manifest, _ = stimuli.write_manifest(root / "photos")
+    (root / "job.toml").write_text(JOB.format(manifest=manifest.as_posix()), encoding="utf-8")
+    return read_job(root / "job.toml"), universality.run(root / "job.toml", root / "run", store=root / "store"), root
+
+
+def test_activations_of_the_folder_are_those_of_a_plain_forward_pass(own):
+    job, run, _ = own
+    shown = run.activations("pocket/vgg-focus-s1", "features.4", "folder")
+    assert list(shown.file.values) == ["leaf/a.png", "leaf/b.png", "stone/c.png"]
+    assert list(shown.label.values) == ["leaf", "leaf", "stone"]
+    card = zoo.card("pocket/vgg-focus-s1")
+    images = zoo.normalise(stimuli.render("folder", job.stimuli, 64).values, card.preprocessing)
+    with torch.inference_mode():
+        maps = zoo.pretrained(card).features[:5](torch.from_numpy(images)).numpy()
+    middle = card.tap("features.4").center_index(64)
+    around = slice(middle - 1, middle + 2)
+    np.testing.assert_allclose(shown.values, maps[:, :, around, around].max(axis=(2, 3)), rtol=1e-5, atol=1e-5)
+
+
+def test_untrained_twins_see_the_folder_too(own):
+    _, run, _ = own
+    trained, twin = (run.activations("pocket/vgg-focus-s0", "features.4", "folder", seed=seed) for seed in (None, 0))
+    assert trained.shape == twin.shape == (3, 32) and not np.allclose(trained.values, twin.values)
+
+
+def test_the_folder_decides_no_match_and_no_other_number(own, tmp_path):
+    """The same job without the folder gives the same tables."""
+    job, run, root = own
+    without = job.model_copy(update={"stimuli": StimuliSpec(**{**dict(job.stimuli), "folder": StimuliSpec().folder})})
+    other = universality.run(without, tmp_path / "run", store=root / "store")
+    assert run.units.equals(other.units) and run.families.equals(other.families)
+    assert {entry["stimuli"] for entry in other.record["stores"]} == {"natural", "high_low"}
+
+
+def test_a_job_without_pairs_has_families_findings_and_a_report(own):
+    _, run, _ = own
+    assert len(run.families) == 2 and len(run.correspondence) == len(run.similarity) == len(run.pairs) == 0
+    assert (run.path / "report.html").stat().st_size > 10_000
+    assert {finding.topic for finding in universality.findings(run)} >= {"detectors"}
