@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -22,7 +20,7 @@ from universality.figures.style import (
     style,
     wrapped,
 )
-from universality.figures.units import closed_curve
+from universality.figures.units import closed_curve, trained_tuning
 
 _HUES = sns.husl_palette(360)
 
@@ -36,13 +34,8 @@ def atlas_data(atlas: pd.DataFrame, units: pd.DataFrame, period_deg: float = 360
         if cell["unit"] < 0:
             parts.append(pd.DataFrame([cell]))
             continue
-        chosen = units[
-            (units["model"] == cell["model"]) & (units["tap"] == cell["tap"]) & (units["unit"] == cell["unit"])
-            & (units["seed"] == -1)
-        ]  # fmt: skip
-        curve = closed_curve(chosen["tuning_sigma"].iloc[0], period_deg)
-        facts: dict[str, Any] = dict(cell)
-        parts.append(curve.assign(**facts)[[*facts, *curve.columns]])
+        curve = trained_tuning(units, cell["model"], cell["tap"], cell["unit"])
+        parts.append(closed_curve(curve, period_deg, **{str(name): value for name, value in cell.items()}))
     drawn = pd.concat(parts, ignore_index=True)
     return drawn.reindex(columns=[*cells.columns, "angle_deg", "response_sigma", "height"])
 
@@ -160,9 +153,7 @@ def _draw_images(ax: Axes, cell: pd.Series, images: dict[tuple[str, str, int], N
         return
     shown = images[str(cell["model"]), str(cell["tap"]), int(cell["unit"])]
     ax.imshow(np.moveaxis(np.concatenate(list(shown), axis=-1), 0, 2), vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xlabel(
-        f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=5
-    )
+    ax.set_xlabel(f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=5)
 
 
 def _draw_cell(ax: Axes, cell: pd.DataFrame, colour: tuple[float, float, float]) -> None:

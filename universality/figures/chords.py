@@ -20,6 +20,7 @@ from universality.figures.style import (
     canvas,
     columns_for,
     drawn_width,
+    legend_below,
     number,
     short,
     style,
@@ -48,8 +49,8 @@ def chord_data(pairs: pd.DataFrame, method: str = "hungarian") -> pd.DataFrame:
     """
     rows = pairs[pairs["method"] == method].reset_index(drop=True)
     # Of both shares the one of the wider layer counts: of the narrower layer's matches all are made.
-    expected = [rows["n_detectors_a"] * rows["share_b"], rows["n_detectors_b"] * rows["share_a"]]
-    rows = rows.assign(n_met_random=np.minimum(*expected), n_same_feature_random=np.nan)
+    of_a, of_b = rows["n_detectors_a"] * rows["share_b"], rows["n_detectors_b"] * rows["share_a"]
+    rows = rows.assign(n_met_random=np.minimum(of_a, of_b), n_same_feature_random=np.nan)
     counts = [f"{name}{ending}" for name in ("n_met", "n_same_feature") for ending in NETWORKS]
     return rows[[*_KEYS, *counts]]
 
@@ -106,7 +107,7 @@ def correspondence_chords(
     rows = len(NETWORKS) // columns
     key = wrapped(";  ".join(f"{number_of} {short(model)}" for number_of, model in enumerate(models, 1)), width, 5.5)
     with style():
-        sheet = canvas(figure, width_mm, rows * (width / columns + 9) + 20 + 2.5 * key.count("\n"))
+        sheet = canvas(figure, width_mm, rows * (width / columns + 11) + 15 + 2.5 * key.count("\n"))
         axes = sheet.subplots(rows, columns, squeeze=False)
         scale = _WIDEST_PT / max(float(np.nanmax(drawn.filter(like="n_met").to_numpy(), initial=0.0)), 1.0)
         for ax, (ending, title) in zip(axes.ravel(), NETWORKS.items(), strict=True):
@@ -114,8 +115,7 @@ def correspondence_chords(
             ax.set_title(f"{title}\n{_total(drawn, ending)}")
         title = f"{noun} matched between networks: pairs of detectors, summed over pairs of taps"
         sheet.suptitle(wrapped(title, width, 7), fontsize=7)
-        sheet.supxlabel(key, fontsize=5.5)
-        sheet.legend(handles=_samples(scale), loc="outside lower center", ncols=2, frameon=False)
+        legend_below(sheet, axes[0, 0], width, handles=_samples(scale), title=key)
     return axes
 
 
@@ -140,7 +140,7 @@ def _circle(ax: Axes, drawn: pd.DataFrame, ending: str, scale: float, names: dic
     trained = ending in ("", "_random")
     area = [1.0 + (0.6 * counts[node] if trained else 0.0) for node in where]
     points = np.array(list(where.values()), dtype=np.float64)
-    ax.scatter(*points.T, s=area, color=TRAINED if trained else UNTRAINED, linewidths=0, zorder=4)
+    ax.scatter(points[:, 0], points[:, 1], s=area, color=TRAINED if trained else UNTRAINED, linewidths=0, zorder=4)
     for model, name in names.items():
         x, y = np.mean([point for (owner, _), point in where.items() if owner == model], axis=0)
         away = 1.16 / np.hypot(x, y)
@@ -159,7 +159,7 @@ def _chord(
 
 
 def _samples(scale: float) -> list[Line2D]:
-    shown = max(1, round(_WIDEST_PT / scale))
+    shown = max(1, round(_WIDEST_PT / scale / 2))
     return [
         Line2D([], [], color="#9ecae1", linewidth=scale * shown, label=f"matched pairs of detectors ({shown})"),
         Line2D([], [], color=_SAME, linewidth=scale * shown, label=f"of these, same feature ({shown})"),

@@ -87,7 +87,17 @@ def detectors_against_depth(
 
 def _panel(ax: Axes, rows: pd.DataFrame, model: str) -> None:
     for column, (colour, marker, label) in STATES.items():
-        ax.plot(rows["depth"], rows[column], marker=marker, color=colour, markersize=2.5, label=label, zorder=3)
+        # Not clipped: half a marker of a share of 0 would hide behind the axis.
+        ax.plot(
+            rows["depth"],
+            rows[column],
+            marker=marker,
+            color=colour,
+            markersize=2.5,
+            label=label,
+            zorder=3,
+            clip_on=False,
+        )
     ax.fill_between(rows["depth"], rows["share_low"], rows["share_high"], color=TRAINED, alpha=0.15, linewidth=0)
     ax.set_title(short(model))
     ax.set_xlim(0, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import atlas, groups, schema, zoo
+from universality import groups, schema
 from universality.errors import RunError, did_you_mean
 from universality.figures.kinds import FIGURES, Drawing, drawings
 from universality.figures.style import WIDTHS_MM, save
@@ -24,8 +24,8 @@ class Tables(Mapping[str, pd.DataFrame]):
     def __init__(self, run: Run) -> None:
         own = {name: self._of_run(run, name) for name in schema.TABLES}
         self._sources: dict[str, Callable[[], pd.DataFrame]] = own | {
-            "atlas": lambda: atlas.atlas(run),
-            "similarity_pairs": lambda: groups.by_pair(self["similarity"], zoo.cards()),
+            "atlas": lambda: _atlas(run),
+            "similarity_pairs": lambda: _by_pair(self["similarity"]),
             "similarity_groups": lambda: groups.by_group(self["similarity_pairs"]),
         }
         for name in _OF_ATLAS:
@@ -52,6 +52,18 @@ class Tables(Mapping[str, pd.DataFrame]):
 
     def __len__(self) -> int:
         return len(self._sources)
+
+
+def _atlas(run: Run) -> pd.DataFrame:
+    from universality.atlas import atlas  # it knows how to load networks: nothing else that draws has to wait for that
+
+    return atlas(run)
+
+
+def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
+    from universality.zoo import cards
+
+    return groups.by_pair(similarity, cards())
 
 
 def available(run: Run) -> list[str]:
@@ -103,7 +115,9 @@ def export(
                 f"figures of kind '{name}' need tables that run '{run.path}' lacks; write them with: universality atlas {run.path}"
             )
     if folder.resolve() == (run.path / "figures").resolve():
-        raise RunError(f"'{folder}' holds the run's own figures, whose checksums its record keeps; choose another folder")
+        raise RunError(
+            f"'{folder}' holds the run's own figures, whose checksums its record keeps; choose another folder"
+        )
     return _write(run, folder, list(dict.fromkeys(formats)), WIDTHS_MM[width], kinds or possible)
 
 

@@ -79,7 +79,8 @@ def index_by_group(
         axes[0, 0].invert_yaxis()
         sheet.supylabel("what differs between the networks", fontsize=6)
         said = "index of universality: share of units that are shared, less that in random bases"
-        sheet.supxlabel(wrapped(said, width, 6), fontsize=6)
+        # In the middle of the lowest row; a label of the figure would lie under the legend.
+        axes[-1, columns // 2].set_xlabel(wrapped(said, 0.6 * width, 6))
         legend_below(sheet, axes[0, 0], width)
     return axes
 
@@ -170,8 +171,6 @@ def _bins(ax: Axes, drawn: pd.DataFrame) -> None:
     angles = rows["angle_deg"].to_numpy()
     _with_intervals(ax, rows, "index", angles, TRAINED, "mean over all pairs, 95 % interval", upright=True)
     for angle, units in zip(angles, rows["n_units"], strict=True):
-        ax.annotate(
-            str(units), (angle, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=5
-        )
+        ax.annotate(str(units), (angle, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=5)
     turn = angles.max()
     ax.set(xlabel="preferred orientation (degrees)", xticks=np.arange(0, turn + 1, 60), xlim=(-20, turn + 20))

@@ -120,9 +120,7 @@ class Drawing:
 class Subject:
     """What one figure is about: the tables, restricted to one family and one pair of models where it has them."""
 
-    def __init__(
-        self, tables: Mapping[str, pd.DataFrame], family: str | None = None, pair: Pair | None = None
-    ) -> None:
+    def __init__(self, tables: Mapping[str, pd.DataFrame], family: str | None = None, pair: Pair | None = None) -> None:
         self._tables, self.family, self.pair = tables, family, pair
 
     def __getitem__(self, name: str) -> Any:

@@ -28,7 +28,7 @@ def contact_sheet(
     height = drawn_width(figure, width_mm) / columns + 2.5 * max((la.count("\n") + 1 for la in labels), default=0)
     with style():
         sheet = canvas(figure, width_mm, rows * height)
-        if figure is None:
+        if isinstance(sheet, Figure) and figure is None:
             sheet.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
         axes = sheet.subplots(rows, columns, squeeze=False)
         for ax, image, label in itertools.zip_longest(axes.ravel(), images, labels):

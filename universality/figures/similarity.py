@@ -207,7 +207,13 @@ def _against_depth(ax: Axes, rows: pd.DataFrame) -> None:
                 pairs["depth_difference"], pairs[state], marker, color=colour, markersize=1.6, alpha=0.35,
                 markeredgewidth=0, label="_",
             )  # fmt: skip
-        ax.plot(means["depth_difference"], means[state], line, color=colour, marker=marker, markersize=2.5, label=label)
+        # A measure that does not depend on the basis has both on one place: the square is wider and open.
+        size, fill = (4.5, "none") if state == "value_haar" else (2.5, colour)
+        above = 4 if state == "value" else 3
+        ax.plot(
+            means["depth_difference"], means[state], line, color=colour, marker=marker, markersize=size,
+            markerfacecolor=fill, markeredgewidth=0.7, label=label, zorder=above,
+        )  # fmt: skip
     low, high = _limits(rows[list(STATES)].to_numpy())
     room = 0.03 * (high - low)
     ax.set(ylim=(low - room, high + room), ylabel=f"{rows['direction'].iloc[0]}")
@@ -222,7 +228,9 @@ _OF_GROUPS = {
 
 def group_data(pairs: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
     """Return what `group_comparison` draws: one row per measure and pair of models, then one per measure and group."""
-    columns = ["drawn", "measure", "group", "model_a", "model_b", *_OF_GROUPS, "low", "high", "pairs"]
+    columns = [
+        "drawn", "measure", "group", "model_a", "model_b", *_OF_GROUPS, "value_shuffled", "low", "high", "pairs",
+    ]  # fmt: skip
     parts = [table.assign(group=table["group"].astype(str)) for table in (pairs, groups)]
     both = pd.concat([parts[0].assign(drawn="pair"), parts[1].assign(drawn="mean of group")], ignore_index=True)
     return both.reindex(columns=columns)
@@ -259,7 +267,7 @@ def group_comparison(
         sheet = canvas(figure, width_mm, 70 if rows == 1 else 16 + 48 * rows)
         axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
         for ax, measure in zip(axes.ravel(), measures, strict=False):
-            _groups(ax, *(table[table["measure"] == measure] for table in (pairs, groups)), names)
+            _groups(ax, pairs[pairs["measure"] == measure], groups[groups["measure"] == measure], names)
             ax.set(title=_MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
         for ax in axes.ravel()[len(measures) :]:
             ax.set_axis_off()
@@ -274,8 +282,13 @@ def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str]
     for state, (colour, label, offset) in _OF_GROUPS.items():
         place = np.array([names.index(name) for name in pairs["group"]]) + offset
         ax.plot(pairs[state], place, "o", color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=label)
-    place = np.array([names.index(name) for name in means["group"]]) + _OF_GROUPS["value"][-1]
+    # Above the points, so that it hides none.
+    place = np.array([names.index(name) for name in means["group"]]) + _OF_GROUPS["value"][-1] - 0.14
     ax.errorbar(
         means["value"], place, xerr=[means["value"] - means["low"], means["high"] - means["value"]], fmt="|",
         color="black", markersize=6, elinewidth=0.7, label="mean of trained pairs, 95 % interval",
     )  # fmt: skip
+    chance = pairs["value_shuffled"].mean()
+    ax.axvline(
+        chance, color="black", linewidth=0.6, linestyle=":", label="stimuli shuffled (chance), mean of all pairs"
+    )

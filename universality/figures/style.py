@@ -10,8 +10,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from universality.origin import Facts, in_figure
@@ -27,7 +29,7 @@ Panels = NDArray[np.object_]
 TRAINED, UNTRAINED, HAAR = "#0173b2", "#949494", "#de8f05"
 _STYLE: dict[Any, Any] = {
     "font.size": 6, "axes.titlesize": 6.5, "axes.labelsize": 6, "xtick.labelsize": 5, "ytick.labelsize": 5,
-    "legend.fontsize": 5.5, "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "universality",
+    "legend.fontsize": 5.5, "legend.title_fontsize": 5.5, "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "universality",
     "axes.linewidth": 0.5, "lines.linewidth": 0.8, "xtick.major.width": 0.5, "ytick.major.width": 0.5,
     "xtick.major.size": 2, "ytick.major.size": 2, "axes.spines.top": False, "axes.spines.right": False,
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
@@ -67,8 +69,9 @@ def columns_for(width_mm: float, panels: int, *, double: int) -> int:
 
 def figure_of(axes: Axes | Panels) -> Figure:
     """Return the figure that axes, or a grid of them, lie in."""
-    first = axes if isinstance(axes, Axes) else axes.flat[0]
-    return first.figure.figure if isinstance(first.figure, SubFigure) else first.figure
+    first: Any = axes if isinstance(axes, Axes) else axes.flat[0]
+    figure: Figure = first.figure.figure  # of a SubFigure the one it lies in, of a Figure itself
+    return figure
 
 
 _CHARACTER = 0.56
@@ -81,15 +84,24 @@ def wrapped(text: str, width_mm: float, points: float = 6.5) -> str:
     return "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
 
 
-def legend_below(figure: Figure | SubFigure, ax: Axes, width_mm: float) -> None:
-    """Put the legend of `ax` below all panels, where it hides no data, in as few rows as the width allows."""
-    handles, labels = ax.get_legend_handles_labels()
-    widths = [len(label) * _CHARACTER * 5.5 / 72 / MM + 7 for label in labels]
-    for columns in range(max(len(labels), 1), 0, -1):
-        rows = -(-len(labels) // columns)
-        if sum(max(widths[k : k + rows]) for k in range(0, len(widths), rows)) <= width_mm or columns == 1:
-            figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-            return
+def legend_below(
+    figure: Figure | SubFigure, ax: Axes, width_mm: float, *, handles: Sequence[Artist] | None = None, title: str = ""
+) -> None:
+    """Put the legend of `ax` below all panels, where it hides no data, in as few rows as the width allows.
+
+    `handles` are drawn instead of the artists of `ax`; `title` stands above them.
+    """
+    shown = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    labels = [str(handle.get_label()) for handle in shown]
+    with mpl.rc_context(_STYLE):
+        size = mpl.rcParams["legend.fontsize"]
+        # A handle, its pad and the space between columns take 4.8 times the size of the text.
+        widths = [(TextPath((0, 0), label, size=size).get_extents().width + 4.8 * size) / 72 / MM for label in labels]
+    columns = next(
+        k for k in range(max(len(labels), 1), 0, -1)
+        if k == 1 or sum(max(part) for part in np.array_split(widths, k)) <= width_mm - 2
+    )  # fmt: skip
+    figure.legend(shown, labels, loc="outside lower center", ncols=columns, frameon=False, title=title or None)
 
 
 HAAR_NAME = "random basis (Haar)"

@@ -25,6 +25,7 @@ from universality.figures.style import (
 )
 
 _STEPS = 60
+_TICKS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 def curves_of(definition: Definition, units: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
@@ -102,4 +103,6 @@ def _panel(ax: Axes, curve: pd.DataFrame, chosen: float) -> None:
     ax.axhline(FALSE_POSITIVES, color="#d55e00", linewidth=0.4, label=tolerated)
     # Rates span decades; 0 has its place below the smallest that a few thousand units can show.
     ax.set_yscale("symlog", linthresh=1e-4)
-    ax.set(ylim=(0, 1))
+    # Written out: the exponents of powers of ten would be smaller than any text may be.
+    ax.set(ylim=(0, 1), yticks=_TICKS, yticklabels=[f"{100 * tick:g}%" for tick in _TICKS])
+    ax.minorticks_off()

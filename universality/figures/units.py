@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -23,6 +24,8 @@ from universality.figures.style import (
     canvas,
     columns_for,
     drawn_width,
+    figure_of,
+    legend_below,
     number,
     panel,
     short,
@@ -37,8 +40,8 @@ _OVERLAP = 2.2
 _COLUMNS = 7
 
 
-def closed_curve(tuning_sigma: Any, period_deg: float = 360.0) -> pd.DataFrame:
-    """Return a tuning curve as it is drawn: angle_deg from 0 to the period, response_sigma, and height.
+def closed_curve(tuning_sigma: Any, period_deg: float = 360.0, **facts: Any) -> pd.DataFrame:
+    """Return a tuning curve as it is drawn: the facts in every row, angle_deg from 0 to the period, response_sigma, height.
 
     The height is the response over its peak, 0 where the response is negative or nowhere positive. The first angle comes
     again at the end.
@@ -47,7 +50,7 @@ def closed_curve(tuning_sigma: Any, period_deg: float = 360.0) -> pd.DataFrame:
     positive = np.maximum(response, 0.0)
     height = positive / positive.max() if positive.max() > 0 else positive
     angles = np.linspace(0, period_deg, response.size)
-    return pd.DataFrame({"angle_deg": angles, "response_sigma": response, "height": height})
+    return pd.DataFrame({**facts, "angle_deg": angles, "response_sigma": response, "height": height})
 
 
 def family_data(units: pd.DataFrame, families: pd.DataFrame, period_deg: float = 360.0) -> pd.DataFrame:
@@ -72,18 +75,18 @@ _RIDGE_COLUMNS = (
 
 
 def _first_twin(units: pd.DataFrame) -> pd.DataFrame:
-    return units[units["seed"] == units.loc[units["seed"] >= 0, "seed"].min()]
+    first = units.loc[units["seed"] >= 0, "seed"].min()
+    twin: pd.DataFrame = units[units["seed"] == first]
+    return twin
 
 
 def _ridge_data(units: pd.DataFrame, network: str, selectivity: str, period_deg: float) -> list[pd.DataFrame]:
     chosen = units.nlargest(_MAX_LINES, selectivity).sort_values("preferred_deg")
+    keys = ["model", "tap", "seed", "unit", "preferred_deg"]
     return [
-        closed_curve(unit["tuning_sigma"], period_deg).assign(
-            model=unit["model"], tap=unit["tap"], network=network, seed=unit["seed"], unit=unit["unit"],
-            preferred_deg=unit["preferred_deg"], place=place,
-        )[list(_RIDGE_COLUMNS)]
+        closed_curve(unit["tuning_sigma"], period_deg, **unit[keys], network=network, place=place)[list(_RIDGE_COLUMNS)]
         for place, (_, unit) in enumerate(chosen.iterrows())
-    ]  # fmt: skip
+    ]
 
 
 def tuning_family(
@@ -206,18 +209,15 @@ def matched_data(
     parts = []
     for place, (_, pair) in enumerate(shown.iterrows()):
         for side in "ab":
-            curve = closed_curve(_tuning(units, pair, side), period_deg)
-            facts: dict[str, Any] = {"panel": place, **pair[_PAIR_COLUMNS].to_dict(), "side": side}
-            parts.append(curve.assign(**facts)[[*facts, *curve.columns]])
+            curve = trained_tuning(units, pair[f"model_{side}"], pair[f"tap_{side}"], pair[f"unit_{side}"])
+            parts.append(closed_curve(curve, period_deg, panel=place, **pair[_PAIR_COLUMNS], side=side))
     columns = ["panel", *_PAIR_COLUMNS, "side", "angle_deg", "response_sigma", "height"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _tuning(units: pd.DataFrame, pair: pd.Series, side: str) -> Any:
-    chosen = units[
-        (units["model"] == pair[f"model_{side}"]) & (units["tap"] == pair[f"tap_{side}"])
-        & (units["unit"] == pair[f"unit_{side}"]) & (units["seed"] == -1)
-    ]  # fmt: skip
+def trained_tuning(units: pd.DataFrame, model: str, tap: str, unit: int) -> Any:
+    """Return the tuning curve of one unit of a trained network, sigma."""
+    chosen = units[(units["model"] == model) & (units["tap"] == tap) & (units["unit"] == unit) & (units["seed"] == -1)]
     return chosen["tuning_sigma"].iloc[0]
 
 
@@ -317,6 +317,18 @@ def nulls_data(correspondence: pd.DataFrame) -> pd.DataFrame:
     return long.assign(partner=long["partner"].map(_OF_MATCHES))
 
 
+def _legend_of(ax: Axes) -> list[Artist]:
+    """Take the legend off axes, and return what it showed, under its names."""
+    legend = ax.get_legend()
+    if legend is None:
+        return []
+    handles = [handle for handle in legend.legend_handles if handle is not None]
+    for handle, text in zip(handles, legend.get_texts(), strict=True):
+        handle.set_label(text.get_text())
+    legend.remove()
+    return handles
+
+
 def matches_and_nulls(
     correspondence: pd.DataFrame,
     noun: str = "curve detectors",
@@ -330,9 +342,9 @@ def matches_and_nulls(
     """
     drawn = nulls_data(correspondence)
     order = list(dict.fromkeys(drawn["taps"]))
-    narrow = width_mm < DOUBLE_MM
+    narrow = ax is None and width_mm < DOUBLE_MM
     with style():
-        ax = panel(ax, width_mm, max(45.0, 12 + (12 if narrow else 0) + 5.5 * len(order)))
+        ax = panel(ax, width_mm, max(45.0, 12 + (10 if narrow else 0) + 5.5 * len(order)))
         if drawn.empty:
             ax.set_axis_off()
             ax.set_title(f"no pair of {noun} was matched")
@@ -343,10 +355,10 @@ def matches_and_nulls(
         )  # fmt: skip
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
         ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
-        ax.set_title(f"matched pairs of {noun}, each beside its nulls")
-        # Beside or below the points, never over them; the pad clears the labels of the axis.
-        where = {"loc": "upper right", "bbox_to_anchor": (1.0, 0.0), "borderaxespad": 4.5} if narrow else {
-            "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)
-        }  # fmt: skip
-        sns.move_legend(ax, title=None, frameon=False, ncols=3 if narrow else 1, **where)
+        ax.set_title(wrapped(f"matched pairs of {noun}, each beside its nulls", 0.6 * width_mm))
+        # Beside or below the points, never over them.
+        sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
+        if narrow:
+            handles = _legend_of(ax)
+            legend_below(figure_of(ax), ax, width_mm, handles=handles)
     return ax
