@@ -236,7 +236,7 @@ def test_group_comparison_draws_every_pair_and_its_nulls():
     )  # fmt: skip
     ax = figures.group_comparison(pairs, groups)[0, 0]
     points = {
-        line.get_label(): line.get_xdata().tolist() for line in ax.get_lines() if not line.get_label().startswith("_")
+        line.get_label(): list(line.get_xdata()) for line in ax.get_lines() if not line.get_label().startswith("_")
     }
     assert points["trained"] == [0.7, 0.4, 0.3]
     assert points["untrained twins"] == [0.1, 0.2, 0.3]

@@ -101,6 +101,8 @@ def export(
     RunError
         A name is unknown, a kind's tables are missing, or `folder` is the one that the run's own figures lie in.
     """
+    if not formats:
+        raise RunError(f"no format is given, expected some of {', '.join(FORMATS)}")
     for given, known, what in (
         (formats, FORMATS, "format"), ((width,), tuple(WIDTHS_MM), "width"), (kinds or (), tuple(FIGURES), "kind of figure"),
     ):  # fmt: skip

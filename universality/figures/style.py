@@ -99,7 +99,7 @@ def legend_below(
         widths = [(TextPath((0, 0), label, size=size).get_extents().width + 4.8 * size) / 72 / MM for label in labels]
     columns = next(
         k for k in range(max(len(labels), 1), 0, -1)
-        if k == 1 or sum(max(part) for part in np.array_split(widths, k)) <= width_mm - 2
+        if k == 1 or sum(max(part) for part in np.array_split(widths, k)) <= width_mm - 8
     )  # fmt: skip
     figure.legend(shown, labels, loc="outside lower center", ncols=columns, frameon=False, title=title or None)
 
@@ -133,9 +133,10 @@ def tap_label(tap: str, depth: float) -> str:
 
 
 def save(
-    figure: Figure, stem: Path, facts: Facts | None = None, suffixes: Sequence[str] = (".png", ".pdf")
+    figure: Figure, stem: str | Path, facts: Facts | None = None, suffixes: Sequence[str] = (".png", ".pdf")
 ) -> list[Path]:
     """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with its provenance inside; return the files."""
+    stem = Path(stem)
     with style():
         files = [stem.with_name(stem.name + suffix) for suffix in suffixes]
         for file, suffix in zip(files, suffixes, strict=True):

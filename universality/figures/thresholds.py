@@ -96,8 +96,12 @@ def threshold_curves(
 
 
 def _panel(ax: Axes, curve: pd.DataFrame, chosen: float) -> None:
-    ax.plot(curve["threshold"], curve["share"], color=TRAINED, label="trained networks")
-    ax.plot(curve["threshold"], curve["share_untrained"], color=UNTRAINED, label="untrained twins")
+    # Not clipped: half of a line at 0 would hide behind the axis.
+    for column, colour, label in (
+        ("share", TRAINED, "trained networks"),
+        ("share_untrained", UNTRAINED, "untrained twins"),
+    ):
+        ax.plot(curve["threshold"], curve[column], color=colour, label=label, clip_on=False, zorder=3)
     ax.axvline(chosen, color="black", linewidth=0.5, linestyle=":", label="threshold of the definition")
     tolerated = f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})"
     ax.axhline(FALSE_POSITIVES, color="#d55e00", linewidth=0.4, label=tolerated)
