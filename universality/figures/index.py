@@ -69,7 +69,8 @@ def index_by_group(
     columns = len(nouns) if width > SINGLE_MM else 1
     rows = -(-len(nouns) // columns)
     with style():
-        sheet = canvas(figure, width_mm, 24 + 9 * len(groups) if rows == 1 else 20 + rows * (8 + 7.5 * len(groups)))
+        height = 24 + 9 * len(groups) if rows == 1 else 20 + rows * (8 + 7.5 * len(groups))
+        sheet = canvas(figure, width_mm, max(48, height))
         axes = sheet.subplots(rows, columns, squeeze=False, sharey=True, sharex=rows > 1)
         for ax, (family, noun) in zip(axes.ravel(), nouns.items(), strict=True):
             _panel(ax, pairs[pairs["family"] == family], means[means["family"] == family], groups)
