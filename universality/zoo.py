@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import struct
+import threading
 import urllib.error
 import urllib.request
 import warnings
@@ -40,6 +41,9 @@ UNTRAINED_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
 
 StateDict = Mapping[str, Tensor]
+
+_DRAWING = threading.RLock()
+"""Torch's generator is the process's: threads that build networks at the same time would draw from one another's seed."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
     calibration : iterable of (batch, channel, y, x) float32 arrays, normalised for the network
         Natural images that set the running statistics of BatchNorm layers (plain means over the batches).
     """
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(digest([model_card.id, seed])[:15], 16))
         network = build(model_card)
     calibrate_batchnorm(network, calibration)
