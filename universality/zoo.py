@@ -96,12 +96,13 @@ def build(model_card: ModelCard) -> nn.Module:
     """
     kwargs: dict[str, Any] = dict(model_card.kwargs)
     try:
-        if model_card.library == "pocket":
-            network = pocket_networks.build(model_card.architecture, **kwargs)
-        elif model_card.library == "timm":
-            network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
-        else:
-            network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+        with _DRAWING:
+            if model_card.library == "pocket":
+                network = pocket_networks.build(model_card.architecture, **kwargs)
+            elif model_card.library == "timm":
+                network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
+            else:
+                network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
     except (LookupError, TypeError, ValueError, RuntimeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
