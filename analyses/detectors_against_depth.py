@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from universality import UniversalityError, open_run
 from universality.checks import checks
-from universality.detectors import FAMILIES, definition_of, threshold_curve
-from universality.figures import detectors_against_depth, short, style, threshold_curves
+from universality.detectors import FAMILIES, definition_of
+from universality.figures import curves_of, detectors_against_depth, figure_of, short, style, threshold_curves
 from universality.runs import Run
 from universality.tuning import best_shift_correlation
 
@@ -53,18 +53,9 @@ def against_depth(run: Run, family: str) -> pd.DataFrame:
 
 def draw_thresholds(run: Run, family: str) -> Figure:
     """Draw the rates against each threshold of the family's rule, trained and untrained units of all models."""
-    definition = definition_of(family)
-    units = run.units[run.units["family"] == family]
-    curves = {}
-    for criterion in definition.criteria:
-        values = units[criterion.column].replace(np.inf, np.nan).dropna()
-        low, high = np.quantile(values, (0.02, 0.98))
-        steps = np.linspace(min(low, criterion.threshold), max(high, criterion.threshold), STEPS)
-        curves[criterion.column] = threshold_curve(definition, units, criterion.column, steps.tolist())
-    chosen = {criterion.column: criterion.threshold for criterion in definition.criteria}
-    return threshold_curves(
-        curves, chosen, f"{FAMILIES[family].noun}: one threshold moved at a time, the others as dotted"
-    )
+    curves, chosen = curves_of(definition_of(family), run.units)
+    title = f"{FAMILIES[family].noun}: one threshold moved at a time, the others as dotted"
+    return figure_of(threshold_curves(curves, chosen, title))
 
 
 def write_family(run: Run, family: str, file: Path) -> None:
@@ -72,9 +63,8 @@ def write_family(run: Run, family: str, file: Path) -> None:
     table = against_depth(run, family)
     table.to_csv(file, index=False, float_format="%.4f")
     with style():
-        detectors_against_depth(run.families[run.families["family"] == family], FAMILIES[family].noun).savefig(
-            DOCS / f"{family}_depth.png", dpi=200, metadata={"Software": None}
-        )
+        depth = detectors_against_depth(run.families[run.families["family"] == family], FAMILIES[family].noun)
+        figure_of(depth).savefig(DOCS / f"{family}_depth.png", dpi=200, metadata={"Software": None})
         draw_thresholds(run, family).savefig(DOCS / f"{family}_thresholds.png", dpi=200, metadata={"Software": None})
     print(table.assign(model=table["model"].map(short)).to_string(index=False, float_format="%.3f"))
 

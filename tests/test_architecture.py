@@ -28,7 +28,7 @@ LEVELS = (
     ("report", "atlas_files"),
     ("jobs",),
     ("reproduction",),
-    ("cli_runs",),
+    ("cli_runs", "cli_figures"),
     ("cli",),
 )
 ONLY_IN = {
@@ -38,7 +38,7 @@ ONLY_IN = {
     "seaborn": {"figures"},
     "matplotlib": {"figures"},
     "distributed": {"jobs"},
-    "typer": {"cli", "cli_runs"},
+    "typer": {"cli", "cli_figures", "cli_runs"},
 }
 RANK = {module: rank for rank, level in enumerate(LEVELS) for module in level}
 

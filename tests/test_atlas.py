@@ -148,7 +148,7 @@ def test_order_of_rows_and_sides_does_not_matter():
 def test_picture_fills_linked_cells_and_states_their_counts():
     run = run_of(TRIANGLE)
     table = atlas(run)
-    figure = figures.atlas_figure(table, run.units, "curve detectors")
+    figure = figures.figure_of(figures.atlas_cells(table, run.units, "curve detectors"))
     axes = np.array(figure.axes).reshape(4, 12)
     assert axes[0, 0].get_xlabel() == "2 / 1"
     assert len(axes[0, 0].collections) == 1
@@ -243,7 +243,7 @@ def test_atlas_has_a_row_for_every_data_driven_clique_and_model(planted):
         key: np.zeros((2, 3, 4, 4), np.float32)
         for key in rows[["model", "tap", "unit"]].itertuples(index=False, name=None)
     }
-    figure = figures.data_driven_figure(rows, images)
+    figure = figures.figure_of(figures.clique_images(rows, images))
     assert len(figure.axes) == 6 * 4  # a model without any gets no column
 
 

@@ -173,7 +173,7 @@ def test_unknown_names_are_refused_with_the_nearest():
 
 def test_threshold_figure_draws_both_rates_and_the_chosen_threshold():
     curve = threshold_curve(definition_of("curve"), units(), "echo", [0.1, 0.3, 0.6])
-    ax = figures.threshold_curves({"echo": curve}, {"echo": 0.3}).axes[0]
+    ax = figures.threshold_curves({"echo": curve}, {"echo": 0.3})[0, 0]
     trained, untrained, line = ax.get_lines()[:3]
     assert trained.get_ydata().tolist() == curve["share"].tolist()
     assert untrained.get_ydata().tolist() == curve["share_untrained"].tolist()

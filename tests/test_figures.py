@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from universality import figures, schema
+from universality.figures import figure_of
 
 mpl.use("Agg")
 
@@ -79,7 +80,7 @@ def correspondence():
 
 
 def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
-    figure = figures.similarity_heatmaps(similarity)
+    figure = figure_of(figures.similarity_heatmaps(similarity))
     panels = figure.axes[:4]
     trained = panels[0].collections[0]
     np.testing.assert_allclose(trained.get_array().reshape(2, 3), [[0.3, 0.5, 0.7], [0.4, 0.6, 0.8]])
@@ -95,19 +96,19 @@ def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
 
 def test_heatmaps_show_missing_values(similarity):
     similarity.loc[similarity["tap_b"] == "b1", "value"] = np.nan
-    trained = figures.similarity_heatmaps(similarity).axes[0].collections[0].get_array()
+    trained = figure_of(figures.similarity_heatmaps(similarity)).axes[0].collections[0].get_array()
     assert np.ma.getmaskarray(trained).reshape(2, 3)[:, 1].all()
 
 
 def test_heatmaps_of_a_distance_reach_beyond_1(similarity):
     similarity["value"] += 0.7
-    panels = figures.similarity_heatmaps(similarity).axes[:4]
+    panels = figure_of(figures.similarity_heatmaps(similarity)).axes[:4]
     assert {panel.collections[0].get_clim() for panel in panels} == {(-0.01, 1.5)}
 
 
 def test_heatmaps_of_a_measure_without_any_value_are_empty(similarity):
     similarity[list(figures.similarity.STATES)] = np.nan
-    panels = figures.similarity_heatmaps(similarity).axes[:4]
+    panels = figure_of(figures.similarity_heatmaps(similarity)).axes[:4]
     assert {panel.collections[0].get_clim() for panel in panels} == {(0.0, 1.0)}
 
 
@@ -116,7 +117,7 @@ def test_best_taps_takes_the_most_detectors(families):
 
 
 def test_family_is_ordered_by_preferred_orientation(units, families):
-    figure = figures.tuning_family(units, families)
+    figure = figure_of(figures.tuning_family(units, families))
     lines = figure.axes[0].get_lines()
     peaks = [line.get_xdata()[np.argmax(line.get_ydata())] for line in lines]
     assert peaks == [20.0, 110.0, 200.0]
@@ -125,7 +126,7 @@ def test_family_is_ordered_by_preferred_orientation(units, families):
 
 
 def test_matched_pairs_draw_both_units_and_state_the_nulls(correspondence, units):
-    figure = figures.matched_pairs(correspondence, units)
+    figure = figure_of(figures.matched_pairs(correspondence, units))
     first = figure.axes[0]
     assert len(first.get_lines()) == 2
     drawn = [line.get_xdata()[np.argmax(line.get_ydata())] for line in first.get_lines()]
@@ -135,19 +136,19 @@ def test_matched_pairs_draw_both_units_and_state_the_nulls(correspondence, units
 
 
 def test_matched_pairs_without_a_pair_says_so(correspondence, units):
-    figure = figures.matched_pairs(correspondence[correspondence["method"] == "none"], units)
+    figure = figure_of(figures.matched_pairs(correspondence[correspondence["method"] == "none"], units))
     assert "no pair" in figure.get_suptitle()
 
 
 def test_nulls_are_drawn_beside_the_matches(correspondence):
-    ax = figures.matches_and_nulls(correspondence).axes[0]
+    ax = figures.matches_and_nulls(correspondence)
     points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), [0.12, 0.12, 0.31, 0.31, 0.55, 0.91])
 
 
 def test_depth_draws_every_share_and_its_nulls_on_one_scale(families):
     families.loc[families["model"] == "m/a", "share_haar"] = 0.4
-    figure = figures.detectors_against_depth(families, "curve detectors")
+    figure = figure_of(figures.detectors_against_depth(families, "curve detectors"))
     panels = [ax for ax in figure.axes if ax.get_lines()]
     assert [ax.get_title() for ax in panels] == ["a", "b"]
     np.testing.assert_allclose(panels[0].get_lines()[0].get_xydata(), [[0.2, 1.0], [0.4, 0.2]])
@@ -163,16 +164,16 @@ def test_depth_draws_every_share_and_its_nulls_on_one_scale(families):
 
 def test_depth_reaches_the_share_of_a_later_panel(families):
     families.loc[families["model"] == "m/a", "share"] = 0.1
-    panels = figures.detectors_against_depth(families, "curve detectors").axes
+    panels = figure_of(figures.detectors_against_depth(families, "curve detectors")).axes
     assert panels[0].get_ylim()[1] > 1.0
 
 
 def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, units):
-    shown = figures.matched_pairs(correspondence, units, taps=("a0", "b0"))
+    shown = figure_of(figures.matched_pairs(correspondence, units, taps=("a0", "b0")))
     assert "a a0 (blue) and b b0 (orange): 2 of 2" in shown.get_suptitle()
     assert (
         "no pair of curve detectors was matched at a1 and b0"
-        in figures.matched_pairs(correspondence, units, taps=("a1", "b0")).get_suptitle()
+        in figure_of(figures.matched_pairs(correspondence, units, taps=("a1", "b0"))).get_suptitle()
     )
 
 
@@ -183,19 +184,19 @@ def test_drawn_taps_start_from_the_most_detectors_and_look_at_depth(families, si
 
 def test_numbers_have_no_negative_zero(similarity):
     similarity["value_shuffled"] = -0.001
-    texts = [text.get_text() for text in figures.similarity_heatmaps(similarity).axes[3].texts]
+    texts = [text.get_text() for text in figure_of(figures.similarity_heatmaps(similarity)).axes[3].texts]
     assert set(texts) == {"0.00"}
 
 
 def test_threshold_curves_name_every_line():
     curve = pd.DataFrame({"threshold": [0.0, 1.0], "share": [0.5, 0.1], "share_untrained": [0.1, 0.0]})
-    figure = figures.threshold_curves({"r1": curve}, {"r1": 0.5})
+    figure = figure_of(figures.threshold_curves({"r1": curve}, {"r1": 0.5}))
     assert len(figure.legends[0].get_texts()) == len(figure.axes[0].get_lines()) == 4
     assert figure.axes[0].get_legend() is None  # a legend inside would lie over the lines
 
 
 def test_width_text_and_fonts_are_those_of_a_journal(similarity, tmp_path):
-    figure = figures.similarity_heatmaps(similarity)
+    figure = figure_of(figures.similarity_heatmaps(similarity))
     assert figure.get_size_inches()[0] * 25.4 == pytest.approx(183)
     sizes = {text.get_fontsize() for text in figure.findobj(mpl.text.Text) if text.get_text()}
     assert min(sizes) >= 5
@@ -214,7 +215,7 @@ def test_settings_of_the_user_stay_as_they_were(similarity):
 
 def test_contact_sheet_draws_every_image_under_its_label():
     images = np.random.default_rng(0).random((14, 3, 8, 8), dtype=np.float32)
-    figure = figures.contact_sheet(images, [f"image {k}" for k in range(14)])
+    figure = figure_of(figures.contact_sheet(images, [f"image {k}" for k in range(14)]))
     drawn = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in drawn] == [f"image {k}" for k in range(14)]
     np.testing.assert_allclose(drawn[13].images[0].get_array(), np.moveaxis(images[13], 0, 2))
@@ -233,10 +234,10 @@ def test_group_comparison_draws_every_pair_and_its_nulls():
         {"group": ["seed", "diet"], "measure": "cka_linear_debiased", "pairs": [1, 2], "value": [0.7, 0.35],
          "low": [np.nan, 0.3], "high": [np.nan, 0.4]}
     )  # fmt: skip
-    ax = figures.group_comparison(pairs, groups).axes[0]
+    ax = figures.group_comparison(pairs, groups)[0, 0]
     points = {
-        line.get_label(): line.get_xdata().tolist() for line in ax.get_lines() if not line.get_label().startswith("_")
+        line.get_label(): list(line.get_xdata()) for line in ax.get_lines() if not line.get_label().startswith("_")
     }
     assert points["trained"] == [0.7, 0.4, 0.3]
     assert points["untrained twins"] == [0.1, 0.2, 0.3]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["seed\n(1 pairs)", "diet\n(2 pairs)"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["seed\n(1 pair)", "diet\n(2 pairs)"]

@@ -164,7 +164,7 @@ class TestReruns:
             RunError, match=r"4 of \d+ tasks failed: 'package/efficientnet_lite0' with ValueError: planted"
         ):
             universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
-        assert not [path for path in (tmp_path / "store").iterdir() if len(path.name) == 32]
+        assert not (tmp_path / "store").exists()
         monkeypatch.undo()
         finished = universality.run(small.job, tmp_path / "run", store=tmp_path / "store")
         assert table_bytes(finished.path) == table_bytes(small.out)

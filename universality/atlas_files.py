@@ -60,19 +60,21 @@ def _draw(run: Run, tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]
     cells = tables["atlas"]
     nouns = {ANY_UNIT: "all units"} | {family: FAMILIES[family].noun for family in run.job.comparison.families}
     drawn = {
-        "index_by_group": figures.index_by_group_figure(tables["index_by_pair"], tables["index_by_group"], nouns),
-        "index_by_feature": figures.index_by_feature_figure(tables["index_by_feature"], nouns),
+        "index_by_group": figures.index_by_group(tables["index_by_pair"], tables["index_by_group"], nouns),
+        "index_by_feature": figures.index_by_feature(tables["index_by_feature"], nouns),
     }
     for family in run.job.comparison.families:
         units, kind = run.units[run.units["family"] == family], FAMILIES[family]
-        drawn[f"atlas__{family}"] = figures.atlas_figure(
+        drawn[f"atlas__{family}"] = figures.atlas_cells(
             cells[cells["family"] == family], units, kind.noun, period_deg=kind.period_deg, angle=kind.angle
         )
     free = cells[cells["family"] == atlas.DATA_DRIVEN]
     if len(free):
-        drawn["atlas__data_driven"] = figures.data_driven_figure(free, _examples(run, free))
+        drawn["atlas__data_driven"] = figures.clique_images(free, _examples(run, free))
     return [
-        file for name, figure in drawn.items() for file in figures.save(figure, folder / name, run.record["provenance"])
+        file
+        for name, axes in drawn.items()
+        for file in figures.save(figures.figure_of(axes), folder / name, run.record["provenance"])
     ]
 
 

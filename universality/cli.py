@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from universality.cli_figures import figures_command
 from universality.cli_runs import reproduce_command, runs_app
 from universality.console import stdout as _stdout
 from universality.errors import JobError, RunError, StimulusError, UniversalityError
@@ -37,6 +38,7 @@ stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(runs_app, name="runs")
 app.command("reproduce")(reproduce_command)
+app.command("figures")(figures_command)
 
 UNKNOWN = "unknown: fill in"
 cluster_app = typer.Typer(help="Scripts for clusters.", no_args_is_help=True, rich_markup_mode=None)
@@ -384,7 +386,7 @@ def stimuli_show(
 
     Example: universality stimuli show curves --out curves.png
     """
-    from universality.figures import contact_sheet
+    from universality.figures import contact_sheet, figure_of
     from universality.spec import FolderStimuli, StimuliSpec
     from universality.stimuli import STIMULI, sheet
 
@@ -394,7 +396,7 @@ def stimuli_show(
         raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"{name}, labelled by {', '.join(STIMULI[name].labels)}"
-    contact_sheet(drawn, labels, title=title).savefig(path, dpi=300, metadata={"Software": None})
+    figure_of(contact_sheet(drawn, labels, title=title)).savefig(path, dpi=300, metadata={"Software": None})
     _stdout().print(escape(str(path)), highlight=False, soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import pickle
 import struct
+import threading
 import urllib.error
 import urllib.request
 import warnings
@@ -45,6 +46,9 @@ UNTRAINED_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
 
 StateDict = Mapping[str, Tensor]
+
+_DRAWING = threading.RLock()
+"""Torch's generator is the process's: threads that build networks at the same time would draw from one another's seed."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,13 @@ def build(model_card: ModelCard) -> nn.Module:
     """
     kwargs: dict[str, Any] = dict(model_card.kwargs)
     try:
-        if model_card.library == "pocket":
-            network = pocket_networks.build(model_card.architecture, **kwargs)
-        elif model_card.library == "timm":
-            network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
-        else:
-            network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+        with _DRAWING:
+            if model_card.library == "pocket":
+                network = pocket_networks.build(model_card.architecture, **kwargs)
+            elif model_card.library == "timm":
+                network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
+            else:
+                network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
     except (LookupError, TypeError, ValueError, RuntimeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
@@ -177,7 +182,7 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
     calibration : iterable of (batch, channel, y, x) float32 arrays, normalised for the network
         Natural images that set the running statistics of BatchNorm layers (plain means over the batches).
     """
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(digest([model_card.id, seed])[:15], 16))
         network = build(model_card)
     calibrate_batchnorm(network, calibration)

@@ -56,7 +56,7 @@ columns = [
 run.families[columns].merge(naive, on="model").round(3)
 
 # %%
-figures.tuning_family(units, run.families)
+figures.figure_of(figures.tuning_family(units, run.families))
 
 # %% [markdown]
 # ## Second question: do they meet?
@@ -122,7 +122,7 @@ same[columns].round(2)
 # how many others do, and how many curve detectors the network has there.
 
 # %%
-figures.atlas_figure(atlas.atlas(run), units, "Curve detectors")
+figures.figure_of(figures.atlas_cells(atlas.atlas(run), units, "Curve detectors"))
 
 # %% [markdown]
 # A clique is a set of units, one each from three networks or more, that are all pairwise the same feature. The rule is applied to random bases

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from universality import open_run, stimuli, zoo
 from universality.detectors import FAMILIES
-from universality.figures import DOUBLE_MM, MM, contact_sheet, group_comparison, style
+from universality.figures import DOUBLE_MM, MM, contact_sheet, figure_of, group_comparison, style
 from universality.groups import by_group, by_pair
 from universality.pocket import shapes
 from universality.spec import ShapeStimuli, StimuliSpec
@@ -38,7 +38,7 @@ def examples() -> Figure:
         images.append(drawn.values)
         names = zip(drawn["shape"].values, drawn["texture"].values, strict=True)
         labels += [f"{diet}: {shape}\n{texture}" for shape, texture in names]
-    return contact_sheet(np.concatenate(images), labels)
+    return figure_of(contact_sheet(np.concatenate(images), labels))
 
 
 def training_curves(training: pd.DataFrame) -> Figure:
@@ -87,7 +87,7 @@ def main() -> None:
         "examples": examples(),
         "training": training_curves(pd.read_csv(HERE / "training.csv")),
         "emergence": emergence_curves(pd.read_csv(HERE / "emergence.csv")),
-        "groups": group_comparison(pairs, groups),
+        "groups": figure_of(group_comparison(pairs, groups)),
     }
     for name, figure in drawn.items():
         with style():

@@ -105,7 +105,7 @@ pair = both.nlargest(1, "excess_low").iloc[0]
 layers = ["model_a", "model_b", "tap_a", "tap_b"]
 best = both[(both[layers] == pair[layers]).all(axis=1)].nlargest(6, "excess_low")
 units = run.units[run.units["family"] == "high_low_frequency"]
-figures.matched_pairs(best, units, "high-low frequency detectors")
+figures.figure_of(figures.matched_pairs(best, units, "high-low frequency detectors"))
 
 # %% [markdown]
 # And the drawn images that each of the first pair answers most, among those that did not decide the match, drawn again from the job's
@@ -141,7 +141,7 @@ tops = {
 }
 for title, rows in tops.items():
     images = stimuli.render("natural", run.job.stimuli, 64, rows)
-    display(figures.contact_sheet(images.values, [""] * len(rows), columns=8, title=title))
+    display(figures.figure_of(figures.contact_sheet(images.values, [""] * len(rows), columns=8, title=title)))
 
 # %% [markdown]
 # How many of A's eight images are among the eight of each? By chance it is what two random choices of eight share.

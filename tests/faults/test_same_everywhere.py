@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction
+from universality import extraction, zoo
 from universality.errors import JobError, RunError
 from universality.jobs import shards
 from universality.jobs.planning import plan
@@ -82,6 +84,24 @@ class TestSchedulers:
         for entry in finished.record["stores"]:
             old, new = (folder / "store" / entry["key"] / "manifest.json" for folder in (done, tmp_path))
             assert old.read_bytes() == new.read_bytes()
+
+
+def test_twins_built_at_the_same_time_are_those_built_one_by_one():
+    """Torch's generator belongs to the process: a second thread must not draw from the first one's seed."""
+    cards = [zoo.card(name) for name in ("pocket/vgg-focus-s0", "pocket/alexnet-focus-s0", "pocket/resnet-focus-s0")]
+
+    def identity(card):
+        return zoo.state_dict_sha256(zoo.untrained(card, 0, []).state_dict())
+
+    alone = [identity(card) for card in cards] * 8
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(identity, cards * 8))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == alone
 
 
 class TestNothingTwice:

@@ -6,48 +6,100 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from universality.figures.style import DOUBLE_MM, MM, UNTRAINED, short, style
+from universality.figures.style import (
+    DOUBLE_MM,
+    SINGLE_MM,
+    UNTRAINED,
+    Panels,
+    canvas,
+    drawn_width,
+    short,
+    style,
+    wrapped,
+)
+from universality.figures.units import closed_curve, trained_tuning
+
+_HUES = sns.husl_palette(360)
 
 
-def atlas_figure(
-    atlas: pd.DataFrame, units: pd.DataFrame, noun: str, *, period_deg: float = 360.0, angle: str = "orientation"
-) -> Figure:
+def atlas_data(atlas: pd.DataFrame, units: pd.DataFrame, period_deg: float = 360.0) -> pd.DataFrame:
+    """Return what `atlas_cells` draws: one row per cell and angle of its curve; a cell without a unit has one row."""
+    columns = ["model", "tap", "angle_deg", "n_units", "n_untrained", "unit", "links"]
+    cells = atlas[columns].rename(columns={"angle_deg": "bin_deg"})
+    parts = []
+    for cell in cells.to_dict("records"):
+        if cell["unit"] < 0:
+            parts.append(pd.DataFrame([cell]))
+            continue
+        curve = trained_tuning(units, cell["model"], cell["tap"], cell["unit"])
+        parts.append(closed_curve(curve, period_deg, **{str(name): value for name, value in cell.items()}))
+    drawn = pd.concat(parts, ignore_index=True)
+    return drawn.reindex(columns=[*cells.columns, "angle_deg", "response_sigma", "height"])
+
+
+def atlas_cells(
+    atlas: pd.DataFrame,
+    units: pd.DataFrame,
+    noun: str,
+    *,
+    period_deg: float = 360.0,
+    angle: str = "orientation",
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw one family: rows are models, columns are bins of orientation, cells the tuning of the unit that stands for them.
 
     A cell states how many units the model has there; a filled curve has a partner of verdict ``same_feature`` in as many
-    other models as the number before the slash says.
+    other models as the number before the slash says. A figure of less than the width of two columns has the bins in two
+    blocks, one below the other.
+
+    Returns
+    -------
+    array of Axes
+        (model, bin).
     """
-    models = list(dict.fromkeys(atlas["model"]))
-    angles = sorted(atlas["angle_deg"].unique())
-    colours = sns.husl_palette(360)
+    drawn = atlas_data(atlas, units, period_deg)
+    models, bins = list(dict.fromkeys(atlas["model"])), sorted(atlas["angle_deg"].unique())
+    width = drawn_width(figure, width_mm)
+    blocks = 1 if width > SINGLE_MM or len(bins) % 2 else 2
+    across = len(bins) // blocks
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, (14 + 13 * len(models)) * MM), layout="constrained")
-        axes = figure.subplots(len(models), len(angles), squeeze=False, sharex=True, sharey=True)
-        for (row, model), (column, middle) in ((r, c) for r in enumerate(models) for c in enumerate(angles)):
-            ax = axes[row, column]
-            cell = atlas[(atlas["model"] == model) & (atlas["angle_deg"] == middle)].iloc[0]
-            _draw_cell(ax, cell, units, colours[int(middle * (360.0 / period_deg)) % 360])
+        sheet = canvas(figure, width_mm, 14 + min(13, 220 / (len(models) * blocks)) * len(models) * blocks)
+        axes = sheet.subplots(len(models) * blocks, across, squeeze=False, sharex=True, sharey=True)
+        # Row r of block b holds model r: seen as (model, bin), whatever the blocks.
+        axes = axes.reshape(blocks, len(models), across).swapaxes(0, 1).reshape(len(models), len(bins))
+        for (row, model), (column, middle) in ((r, c) for r in enumerate(models) for c in enumerate(bins)):
+            ax, cell = axes[row, column], drawn[(drawn["model"] == model) & (drawn["bin_deg"] == middle)]
+            _draw_cell(ax, cell, _HUES[int(middle * (360.0 / period_deg)) % 360])
             if row == 0:
                 ax.set_title(f"{middle:.0f}°")
-            if column == 0:
-                ax.set_ylabel(
-                    f"{short(model)}\n{cell['tap'].removesuffix('.bn2')}", rotation=0, ha="right", va="center"
-                )
-        figure.suptitle(
-            f"{noun} by preferred {angle}: tuning curve (0 to {period_deg:g}°, peak at full height) of one unit per cell;\n"
-            "below, other models with the same feature / units here. Filled: at least one other model has it. – : no unit.\n"
-            f"Units in all cells: {atlas['n_units'].sum()} in trained models, {atlas['n_untrained'].sum():.2g} in untrained twins.",
-            fontsize=6.5,
-        )
-    return figure
+            if column % across == 0:
+                tap = cell["tap"].iloc[0].removesuffix(".bn2")
+                ax.set_ylabel(f"{short(model)}\n{tap}", rotation=0, ha="right", va="center")
+        sheet.suptitle(_atlas_title(atlas, noun, period_deg, angle, width), fontsize=6.5)
+    return axes
 
 
-def data_driven_figure(
-    rows: pd.DataFrame, images: dict[tuple[str, str, int], NDArray[np.float32]], most: int = 12
-) -> Figure:
+def _atlas_title(atlas: pd.DataFrame, noun: str, period_deg: float, angle: str, width_mm: float) -> str:
+    said = (
+        f"{noun} by preferred {angle}: tuning curve (0 to {period_deg:g}°, peak at full height) of one unit per cell;\n"
+        "below, other models with the same feature / units here. Filled: at least one other model has it. – : no unit.\n"
+        f"Units in all cells: {atlas['n_units'].sum()} in trained models, {atlas['n_untrained'].sum():.2g} in untrained twins."
+    )
+    return wrapped(said, width_mm)
+
+
+def clique_images(
+    rows: pd.DataFrame,
+    images: dict[tuple[str, str, int], NDArray[np.float32]],
+    most: int = 12,
+    *,
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw cliques of no known family: rows are cliques, columns models, cells the images that excite the unit most.
 
     Parameters
@@ -58,6 +110,13 @@ def data_driven_figure(
         By (model, tap, unit): (image, channel, y, x) in [0, 1], the most exciting first.
     most : int
         So many cliques are drawn, in the order of the table.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (clique, model).
     """
     features, models = list(dict.fromkeys(rows["feature"]))[:most], list(dict.fromkeys(rows["model"]))
     held = [
@@ -66,8 +125,8 @@ def data_driven_figure(
         if (rows.loc[rows["feature"].isin(features) & (rows["model"] == name), "unit"] >= 0).any()
     ]
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, (12 + 17 * len(features)) * MM), layout="constrained")
-        axes = figure.subplots(len(features), len(held), squeeze=False)
+        sheet = canvas(figure, width_mm, 12 + 17 * len(features))
+        axes = sheet.subplots(len(features), len(held), squeeze=False)
         for (row, feature), (column, model) in ((r, c) for r in enumerate(features) for c in enumerate(held)):
             ax, cell = axes[row, column], rows[(rows["feature"] == feature) & (rows["model"] == model)].iloc[0]
             ax.set(xticks=[], yticks=[])
@@ -80,12 +139,12 @@ def data_driven_figure(
                     f"{feature}\nstability {of_feature['stability']:.0%}", rotation=0, ha="right", va="center"
                 )
             _draw_images(ax, cell, images)
-        figure.suptitle(
+        said = (
             "Units of several models that are mutual nearest neighbours round every cycle and belong to no known family: the "
-            "images that excite each most;\nbelow, layer and unit, and mean held-out r with the others. – : the model has none.",
-            fontsize=6.5,
+            "images that excite each most;\nbelow, layer and unit, and mean held-out r with the others. – : the model has none."
         )
-    return figure
+        sheet.suptitle(wrapped(said, drawn_width(figure, width_mm)), fontsize=6.5)
+    return axes
 
 
 def _draw_images(ax: Axes, cell: pd.Series, images: dict[tuple[str, str, int], NDArray[np.float32]]) -> None:
@@ -94,26 +153,19 @@ def _draw_images(ax: Axes, cell: pd.Series, images: dict[tuple[str, str, int], N
         return
     shown = images[str(cell["model"]), str(cell["tap"]), int(cell["unit"])]
     ax.imshow(np.moveaxis(np.concatenate(list(shown), axis=-1), 0, 2), vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xlabel(
-        f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=4.5
-    )
+    ax.set_xlabel(f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=5)
 
 
-def _draw_cell(ax: Axes, cell: pd.Series, units: pd.DataFrame, colour: tuple[float, float, float]) -> None:
+def _draw_cell(ax: Axes, cell: pd.DataFrame, colour: tuple[float, float, float]) -> None:
     ax.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1.1))
     for side in ax.spines.values():
         side.set_visible(False)
-    if cell["unit"] < 0:
+    facts = cell.iloc[0]
+    if facts["unit"] < 0:
         ax.text(0.5, 0.4, "–", transform=ax.transAxes, ha="center", color=UNTRAINED)
         return
-    chosen = units[
-        (units["model"] == cell["model"]) & (units["tap"] == cell["tap"]) & (units["unit"] == cell["unit"])
-        & (units["seed"] == -1)
-    ]  # fmt: skip
-    curve = np.maximum(chosen["tuning_sigma"].iloc[0], 0.0)
-    closed = np.append(curve, curve[0]) / curve.max()
-    place = np.linspace(0, 1, closed.size)
-    ax.plot(place, closed, color=colour, linewidth=0.7)
-    if cell["links"] > 0:
-        ax.fill_between(place, 0, closed, color=colour, alpha=0.35, linewidth=0)
-    ax.set_xlabel(f"{cell['links']} / {cell['n_units']}", labelpad=1, fontsize=5)
+    place = np.linspace(0, 1, len(cell))
+    ax.plot(place, cell["height"], color=colour, linewidth=0.7)
+    if facts["links"] > 0:
+        ax.fill_between(place, 0, cell["height"], color=colour, alpha=0.35, linewidth=0)
+    ax.set_xlabel(f"{facts['links']} / {facts['n_units']}", labelpad=1, fontsize=5)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from universality.figures.style import DOUBLE_MM, HAAR, HAAR_NAME, MM, TRAINED, UNTRAINED, short, style
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    HAAR_NAME,
+    TRAINED,
+    UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    legend_below,
+    short,
+    style,
+)
 
 STATES = {
     "share": (TRAINED, "o", "trained, with 95 % interval"),
@@ -15,9 +28,20 @@ STATES = {
     "share_untrained": (UNTRAINED, "^", "untrained twins"),
 }
 _COLUMNS = 4
+_KEYS = ["family", "model", "tap", "depth", "n_units", "n_detectors"]
 
 
-def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
+def depth_data(families: pd.DataFrame) -> pd.DataFrame:
+    """Return what `detectors_against_depth` draws: one row per model and tap, models in the table's order, taps by depth."""
+    order = {model: place for place, model in enumerate(dict.fromkeys(families["model"]))}
+    rows = families.assign(order=families["model"].map(order)).sort_values(["order", "depth"], kind="stable")
+    columns = [*_KEYS, "share", "share_low", "share_high", "share_haar", "share_untrained"]
+    return rows[columns].reset_index(drop=True)
+
+
+def detectors_against_depth(
+    families: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
     """Draw the share of one family's detectors against relative depth, one panel per model on one scale, beside its nulls.
 
     Parameters
@@ -26,15 +50,25 @@ def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
         Rows of the table ``families`` that belong to one family.
     noun : str
         What its units are called.
+    figure : Figure or SubFigure, optional
+        Where to draw; its width decides how many panels stand in a row.
+    width_mm : float
+        Width of the figure that is made where none is given, mm.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last model are switched off.
     """
-    models = list(dict.fromkeys(families["model"]))
-    columns = min(len(models), _COLUMNS)
+    drawn = depth_data(families)
+    models = list(dict.fromkeys(drawn["model"]))
+    columns = columns_for(drawn_width(figure, width_mm), len(models), double=_COLUMNS)
     rows = -(-len(models) // columns)
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, (16 + 34 * rows) * MM), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        sheet = canvas(figure, width_mm, 16 + 34 * rows)
+        axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, model in zip(axes.ravel(), models, strict=False):
-            _panel(ax, families[families["model"] == model].sort_values("depth"), model)
+            _panel(ax, drawn[drawn["model"] == model], model)
         for ax in axes.ravel()[len(models) :]:
             ax.set_axis_off()
         # All panels share one scale, so its lower end is set when everything is drawn: set earlier it would fix the upper end, too.
@@ -45,17 +79,25 @@ def detectors_against_depth(families: pd.DataFrame, noun: str) -> Figure:
             lowest = max(row for row in range(rows) if row * columns + column < len(models))
             axes[lowest, column].tick_params(labelbottom=True)
             axes[lowest, column].set_xlabel("relative depth")
-        figure.supylabel("share of the layer's units", fontsize=6)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-        figure.suptitle(f"share of {noun} against relative depth", fontsize=7)
-    return figure
+        sheet.supylabel("share of the layer's units", fontsize=6)
+        legend_below(sheet, axes[0, 0], drawn_width(figure, width_mm))
+        sheet.suptitle(f"share of {noun} against relative depth", fontsize=7)
+    return axes
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, model: str) -> None:
     for column, (colour, marker, label) in STATES.items():
-        ax.plot(rows["depth"], rows[column], marker=marker, color=colour, markersize=2.5, label=label, zorder=3)
-    if "share_low" in rows:
-        ax.fill_between(rows["depth"], rows["share_low"], rows["share_high"], color=TRAINED, alpha=0.15, linewidth=0)
+        # Not clipped: half a marker of a share of 0 would hide behind the axis.
+        ax.plot(
+            rows["depth"],
+            rows[column],
+            marker=marker,
+            color=colour,
+            markersize=2.5,
+            label=label,
+            zorder=3,
+            clip_on=False,
+        )
+    ax.fill_between(rows["depth"], rows["share_low"], rows["share_high"], color=TRAINED, alpha=0.15, linewidth=0)
     ax.set_title(short(model))
     ax.set_xlim(0, 1)

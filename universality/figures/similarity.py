@@ -1,4 +1,4 @@
-"""Layers: similarity of every pair of taps, and of groups of pairs of models."""
+"""Layers: similarity of every pair of taps, against the difference of their depths, and of groups of pairs of models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
     HAAR_NAME,
-    MM,
     TRAINED,
     UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    legend_below,
     number,
     short,
     style,
@@ -35,33 +39,70 @@ _MEASURE_TITLES = {
     "unit_match_hungarian": "unit matching\n(Hungarian r)",
     "unit_match_mutual_nearest": "unit matching\n(mutual nearest)",
 }
+_KEYS = ["model_a", "model_b", "measure", "direction", "tap_a", "tap_b", "depth_a", "depth_b"]
+_NUMBER_MM = 4.2
+"""A cell narrower than this has no room for its number."""
 
 
-def similarity_heatmaps(similarity: pd.DataFrame) -> Figure:
+def similarity_data(similarity: pd.DataFrame) -> pd.DataFrame:
+    """Return what `similarity_heatmaps` draws: one row per measure and pair of taps, by depth, values as they are coloured."""
+    order = {measure: place for place, measure in enumerate(dict.fromkeys(similarity["measure"]))}
+    rows = similarity.assign(order=similarity["measure"].map(order))
+    rows = rows.sort_values(["order", "depth_a", "depth_b"], kind="stable")
+    return rows[[*_KEYS, *STATES]].reset_index(drop=True)
+
+
+def similarity_heatmaps(
+    similarity: pd.DataFrame, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
     """Draw one pair of models: measures in rows; trained, untrained, random basis (Haar) and shuffled stimuli in columns.
 
-    A row of panels shares one colour scale, so that a value and its nulls can be compared by eye.
+    The panels of a measure share one colour scale, so that a value and its nulls can be compared by eye. A figure of less
+    than the width of two columns has two panels in a row.
+
+    Parameters
+    ----------
+    similarity : DataFrame
+        Rows of the table ``similarity`` of one pair of models.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (measure, state), states in the order of `STATES`.
     """
-    measures = list(dict.fromkeys(similarity["measure"]))
+    drawn = similarity_data(similarity)
+    measures = list(dict.fromkeys(drawn["measure"]))
+    columns = columns_for(drawn_width(figure, width_mm), len(STATES), double=len(STATES))
+    columns = columns if len(STATES) % columns == 0 else 2
+    rows = len(measures) * len(STATES) // columns
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, (12 + 34 * len(measures)) * MM), layout="constrained")
-        axes = figure.subplots(len(measures), len(STATES), squeeze=False)
-        for row, measure in enumerate(measures):
-            rows = similarity[similarity["measure"] == measure]
-            limits = _limits(rows[list(STATES)].to_numpy())
-            for column, state in enumerate(STATES):
-                ax = axes[row, column]
-                _heatmap(ax, rows, state, limits, colorbar=column == len(STATES) - 1)
-                ax.set_title(_STATE_TITLES[state] if row == 0 else "")
-                if column == 0:
-                    ax.set_ylabel(f"{_MEASURE_TITLES.get(measure, measure)}\n\n{short(rows['model_a'].iloc[0])}")
-                else:
-                    ax.set_yticklabels([])
-                if row < len(measures) - 1:
-                    ax.set_xticklabels([])
-                else:
-                    ax.set_xlabel(short(rows["model_b"].iloc[0]))
-    return figure
+        sheet = canvas(figure, width_mm, 12 + min(34, 220 / rows) * rows)
+        axes = sheet.subplots(rows, columns, squeeze=False)
+        for place, ax in enumerate(axes.ravel()):
+            measure, state = measures[place // len(STATES)], STATES[place % len(STATES)]
+            of_measure = drawn[drawn["measure"] == measure]
+            last = place % columns == columns - 1
+            room = (drawn_width(figure, width_mm) - 36) / columns / of_measure["tap_b"].nunique()
+            _heatmap(ax, of_measure, state, colorbar=last, numbers=room >= _NUMBER_MM)
+            _label(ax, of_measure, state, place, rows, columns)
+    return axes.reshape(len(measures), len(STATES))
+
+
+def _label(ax: Axes, rows: pd.DataFrame, state: str, place: int, n_rows: int, columns: int) -> None:
+    """Name states above the first measure (above each, where it takes several rows), taps at the edges only."""
+    row, column = divmod(place, columns)
+    ax.set_title(_STATE_TITLES[state] if place < len(STATES) or columns < len(STATES) else "")
+    if column == 0:
+        measure = rows["measure"].iloc[0]
+        ax.set_ylabel(f"{_MEASURE_TITLES.get(measure, measure)}\n\n{short(rows['model_a'].iloc[0])}")
+    else:
+        ax.set_yticklabels([])
+    if row < n_rows - 1:
+        ax.set_xticklabels([])
+    else:
+        ax.set_xlabel(short(rows["model_b"].iloc[0]))
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
@@ -70,14 +111,16 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(defined.min(initial=0.0)), float(defined.max(initial=1.0))
 
 
-def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, limits: tuple[float, float], *, colorbar: bool) -> None:
+def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, *, colorbar: bool, numbers: bool) -> None:
+    limits = _limits(rows[list(STATES)].to_numpy())
     taps_a = rows.drop_duplicates("tap_a").sort_values("depth_a")
     taps_b = rows.drop_duplicates("tap_b").sort_values("depth_b")
     grid = rows.pivot_table(index="tap_a", columns="tap_b", values=state, dropna=False)
     grid = grid.reindex(index=taps_a["tap_a"], columns=taps_b["tap_b"])
     said = grid.map(lambda value: "" if np.isnan(value) else number(value))
     sns.heatmap(
-        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=said, fmt="", annot_kws={"size": 5}, cbar=colorbar,
+        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=said if numbers else None, fmt="",
+        annot_kws={"size": 5}, cbar=colorbar,
         xticklabels=[tap_label(t, d) for t, d in zip(taps_b["tap_b"], taps_b["depth_b"], strict=True)],
         yticklabels=[tap_label(t, d) for t, d in zip(taps_a["tap_a"], taps_a["depth_a"], strict=True)],
     )  # fmt: skip
@@ -86,7 +129,120 @@ def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, limits: tuple[float, floa
     ax.tick_params(axis="y", rotation=0)
 
 
-def group_comparison(pairs: pd.DataFrame, groups: pd.DataFrame) -> Figure:
+_AGAINST_DEPTH = {
+    "value": (TRAINED, "o", "-", "trained"),
+    "value_untrained": (UNTRAINED, "^", "-", "untrained twins"),
+    "value_haar": (HAAR, "s", "--", f"B in a {HAAR_NAME}"),
+    "value_shuffled": ("black", "", ":", "stimuli shuffled (chance)"),
+}
+_BIN = 0.1
+PAIR, MEAN = "pair of taps", "mean of bin"
+
+
+def depth_difference_data(similarity: pd.DataFrame) -> pd.DataFrame:
+    """Return what `similarity_against_depth` draws: one row per measure and pair of taps, then one per measure and bin.
+
+    Bins of the absolute difference of relative depth are 0.1 wide and centred on 0, 0.1, ...: what is drawn of a bin are the
+    means of its differences and of its values, over `n` pairs of taps of which the value is defined.
+    """
+    pairs = similarity[[*_KEYS, *STATES]].copy()
+    # Which of two networks is called A is of no account, so the difference has no sign. Depths are sums of shares: rounded,
+    # lest 0.6 - 0.5 falls into another bin than 0.5 - 0.4.
+    pairs["depth_difference"] = (pairs["depth_b"] - pairs["depth_a"]).abs().round(9)
+    bins = (pairs["depth_difference"] / _BIN).round(6).round().astype(int)
+    defined = pairs[pairs["value"].notna()]
+    grouped = defined.groupby(["measure", "direction", bins.rename("bin")], sort=False)
+    means = grouped[["depth_difference", *STATES]].mean()
+    means["n"] = grouped.size()
+    means = means.reset_index().sort_values(["measure", "bin"], kind="stable").drop(columns="bin")
+    return pd.concat([pairs.assign(drawn=PAIR, n=1), means.assign(drawn=MEAN)], ignore_index=True)
+
+
+def similarity_against_depth(
+    similarity: pd.DataFrame, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
+    """Draw every pair of taps of all pairs of models against the difference of their relative depths, a panel per measure.
+
+    Points are pairs of taps, lines the means over bins of 0.1. Pairs that share a network are not independent, so the
+    means have no intervals here.
+
+    Parameters
+    ----------
+    similarity : DataFrame
+        Rows of the table ``similarity``.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last measure are switched off.
+    """
+    drawn = depth_difference_data(similarity)
+    measures, width = list(dict.fromkeys(drawn["measure"])), drawn_width(figure, width_mm)
+    columns = columns_for(width, len(measures), double=4)
+    rows = -(-len(measures) // columns)
+    with style():
+        sheet = canvas(figure, width_mm, 14 + 46 * rows)
+        axes = sheet.subplots(rows, columns, squeeze=False, sharex=True)
+        for ax, measure in zip(axes.ravel(), measures, strict=False):
+            _against_depth(ax, drawn[drawn["measure"] == measure])
+            ax.set_title(_MEASURE_TITLES.get(measure, measure))
+        for ax in axes.ravel()[len(measures) :]:
+            ax.set_axis_off()
+        for column in range(columns):
+            lowest = max(row for row in range(rows) if row * columns + column < len(measures))
+            axes[lowest, column].tick_params(labelbottom=True)
+            axes[lowest, column].set_xlabel("difference of relative depth")
+        axes[0, 0].set_xlim(left=-0.02)
+        legend_below(sheet, axes[0, 0], width)
+    return axes
+
+
+def _against_depth(ax: Axes, rows: pd.DataFrame) -> None:
+    pairs, means = (rows[rows["drawn"] == kind] for kind in (PAIR, MEAN))
+    for state, (colour, marker, line, label) in _AGAINST_DEPTH.items():
+        if marker:
+            ax.plot(
+                pairs["depth_difference"], pairs[state], marker, color=colour, markersize=1.6, alpha=0.35,
+                markeredgewidth=0, label="_",
+            )  # fmt: skip
+        # A measure that does not depend on the basis has both on one place: the square is wider and open.
+        size, fill = (4.5, "none") if state == "value_haar" else (2.5, colour)
+        above = 4 if state == "value" else 3
+        ax.plot(
+            means["depth_difference"], means[state], line, color=colour, marker=marker, markersize=size,
+            markerfacecolor=fill, markeredgewidth=0.7, label=label, zorder=above,
+        )  # fmt: skip
+    low, high = _limits(rows[list(STATES)].to_numpy())
+    room = 0.03 * (high - low)
+    ax.set(ylim=(low - room, high + room), ylabel=f"{rows['direction'].iloc[0]}")
+
+
+_OF_GROUPS = {
+    "value": (TRAINED, "trained", -0.22),
+    "value_untrained": (UNTRAINED, "untrained twins", 0.0),
+    "value_haar": (HAAR, HAAR_NAME, 0.22),
+}
+
+
+def group_data(pairs: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Return what `group_comparison` draws: one row per measure and pair of models, then one per measure and group."""
+    columns = [
+        "drawn", "measure", "group", "model_a", "model_b", *_OF_GROUPS, "value_shuffled", "low", "high", "pairs",
+    ]  # fmt: skip
+    parts = [table.assign(group=table["group"].astype(str)) for table in (pairs, groups)]
+    both = pd.concat([parts[0].assign(drawn="pair"), parts[1].assign(drawn="mean of group")], ignore_index=True)
+    return both.reindex(columns=columns)
+
+
+def group_comparison(
+    pairs: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw every pair of models by what differs between its networks, beside the pair's untrained twins.
 
     Parameters
@@ -94,31 +250,45 @@ def group_comparison(pairs: pd.DataFrame, groups: pd.DataFrame) -> Figure:
     pairs, groups : DataFrame
         As `groups.by_pair` and `groups.by_group` return them. Bars are 95 % intervals of the group's mean, from
         resampled networks.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last measure are switched off.
     """
-    measures = list(dict.fromkeys(pairs["measure"]))
+    measures, width = list(dict.fromkeys(pairs["measure"])), drawn_width(figure, width_mm)
     names = [name for name in pairs["group"].cat.categories if (pairs["group"] == name).any()]
-    states = {
-        "value": (TRAINED, "trained"),
-        "value_untrained": (UNTRAINED, "untrained twins"),
-        "value_haar": (HAAR, HAAR_NAME),
-    }
+    counts = groups.drop_duplicates("group").set_index("group")["pairs"]
+    columns = columns_for(width, len(measures), double=5)
+    rows = -(-len(measures) // columns)
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 70 * MM), layout="constrained")
-        axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-        for ax, measure in zip(axes, measures, strict=True):
-            here, summary = (table[table["measure"] == measure] for table in (pairs, groups))
-            for offset, (state, (colour, label)) in zip((-0.22, 0.0, 0.22), states.items(), strict=True):
-                place = np.array([names.index(name) for name in here["group"]]) + offset
-                ax.plot(here[state], place, "o", color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=label)
-            mean = np.array([names.index(name) for name in summary["group"]]) - 0.22
-            ax.errorbar(
-                summary["value"], mean, xerr=[summary["value"] - summary["low"], summary["high"] - summary["value"]],
-                fmt="|", color="black", markersize=6, elinewidth=0.7, label="mean of trained pairs, 95 % interval",
-            )  # fmt: skip
+        sheet = canvas(figure, width_mm, 70 if rows == 1 else 16 + 48 * rows)
+        axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
+        for ax, measure in zip(axes.ravel(), measures, strict=False):
+            _groups(ax, pairs[pairs["measure"] == measure], groups[groups["measure"] == measure], names)
             ax.set(title=_MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
-        counts = groups.drop_duplicates("group").set_index("group")["pairs"]
-        axes[0].set_yticklabels([f"{name}\n({counts[name]} pairs)" for name in names])
-        axes[0].set_ylabel("what differs between the networks")
-        axes[0].invert_yaxis()
-        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, markerscale=2)
-    return figure
+        for ax in axes.ravel()[len(measures) :]:
+            ax.set_axis_off()
+        axes[0, 0].set_yticklabels([f"{n}\n({counts[n]} {'pair' if counts[n] == 1 else 'pairs'})" for n in names])
+        sheet.supylabel("what differs between the networks", fontsize=6)
+        axes[0, 0].invert_yaxis()
+        legend_below(sheet, axes[0, 0], width)
+    return axes
+
+
+def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str]) -> None:
+    for state, (colour, label, offset) in _OF_GROUPS.items():
+        place = np.array([names.index(name) for name in pairs["group"]]) + offset
+        ax.plot(pairs[state], place, "o", color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=label)
+    # Above the points, so that it hides none.
+    place = np.array([names.index(name) for name in means["group"]]) + _OF_GROUPS["value"][-1] - 0.14
+    ax.errorbar(
+        means["value"], place, xerr=[means["value"] - means["low"], means["high"] - means["value"]], fmt="|",
+        color="black", markersize=6, elinewidth=0.7, label="mean of trained pairs, 95 % interval",
+    )  # fmt: skip
+    chance = pairs["value_shuffled"].mean()
+    ax.axvline(
+        chance, color="black", linewidth=0.6, linestyle=":", label="stimuli shuffled (chance), mean of all pairs"
+    )

@@ -4,14 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 from universality.checks import FALSE_POSITIVES
-from universality.figures.style import DOUBLE_MM, MM, TRAINED, UNTRAINED, style
+from universality.detectors import Definition, threshold_curve
+from universality.figures.style import (
+    DOUBLE_MM,
+    TRAINED,
+    UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    legend_below,
+    style,
+    wrapped,
+)
+
+_STEPS = 60
+_TICKS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
-def threshold_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, float], title: str = "") -> Figure:
+def curves_of(definition: Definition, units: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """Return the curves and the thresholds that `threshold_curves` takes, for every criterion of a definition.
+
+    Thresholds run from the 2nd to the 98th percentile of the units' values, and over the definition's own. Where two
+    criteria are of one column, the first is moved.
+    """
+    curves, chosen = {}, {}
+    of_family = units[units["family"] == definition.family]
+    for criterion in reversed(definition.criteria):
+        chosen[criterion.column] = criterion.threshold
+    for column in dict.fromkeys(criterion.column for criterion in definition.criteria):
+        values = of_family[column].replace(np.inf, np.nan).dropna()
+        low, high = np.quantile(values, (0.02, 0.98)) if len(values) else (chosen[column], chosen[column])
+        steps = np.linspace(min(low, chosen[column]), max(high, chosen[column]), _STEPS)
+        curves[column] = threshold_curve(definition, units, column, steps.tolist())
+    return curves, chosen
+
+
+def threshold_data(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, float]) -> pd.DataFrame:
+    """Return what `threshold_curves` draws: one row per criterion and threshold, with the definition's own threshold."""
+    parts = [curve.assign(criterion=name, chosen=chosen[name]) for name, curve in curves.items()]
+    columns = ["criterion", "threshold", "chosen", "share", "share_untrained"]
+    return pd.concat(parts, ignore_index=True)[columns].assign(tolerated=FALSE_POSITIVES)
+
+
+def threshold_curves(
+    curves: Mapping[str, pd.DataFrame],
+    chosen: Mapping[str, float],
+    title: str = "",
+    *,
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw the share of detectors, trained and untrained, against each threshold, the other criteria staying.
 
     Parameters
@@ -20,30 +69,44 @@ def threshold_curves(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, fl
         As `detectors.definition.threshold_curve` returns them.
     chosen : mapping of criterion to float
         The definition's own thresholds, drawn as dotted lines; the line across is the share tolerated in untrained twins.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last criterion are switched off.
     """
-    columns = min(len(curves), 4)
+    width = drawn_width(figure, width_mm)
+    columns = columns_for(width, len(curves), double=4)
     rows = -(-len(curves) // columns)
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, (10 + 42 * rows) * MM), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-        for ax, (name, curve) in zip(axes, curves.items(), strict=False):
-            ax.plot(curve["threshold"], curve["share"], color=TRAINED, label="trained networks")
-            ax.plot(curve["threshold"], curve["share_untrained"], color=UNTRAINED, label="untrained twins")
-            ax.axvline(chosen[name], color="black", linewidth=0.5, linestyle=":", label="threshold of the definition")
-            ax.axhline(
-                FALSE_POSITIVES,
-                color="#d55e00",
-                linewidth=0.4,
-                label=f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})",
-            )
-            # Rates span decades; 0 has its place below the smallest that a few thousand units can show.
-            ax.set_yscale("symlog", linthresh=1e-4)
-            ax.set(xlabel=name, ylim=(0, 1))
-        for ax in axes[len(curves) :]:
+        sheet = canvas(figure, width_mm, 10 + min(42, 200 / rows) * rows)
+        axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
+        for ax, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):
+            _panel(ax, curve, chosen[name])
+            ax.set_xlabel(name)
+        for ax in axes.ravel()[len(curves) :]:
             ax.set_axis_off()
-        for ax in axes[::columns]:
+        for ax in axes[:, 0]:
             ax.set_ylabel("share of units")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-        figure.suptitle(title, fontsize=6.5)
-    return figure
+        legend_below(sheet, axes[0, 0], width)
+        sheet.suptitle(wrapped(title, width), fontsize=6.5)
+    return axes
+
+
+def _panel(ax: Axes, curve: pd.DataFrame, chosen: float) -> None:
+    # Not clipped: half of a line at 0 would hide behind the axis.
+    for column, colour, label in (
+        ("share", TRAINED, "trained networks"),
+        ("share_untrained", UNTRAINED, "untrained twins"),
+    ):
+        ax.plot(curve["threshold"], curve[column], color=colour, label=label, clip_on=False, zorder=3)
+    ax.axvline(chosen, color="black", linewidth=0.5, linestyle=":", label="threshold of the definition")
+    tolerated = f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})"
+    ax.axhline(FALSE_POSITIVES, color="#d55e00", linewidth=0.4, label=tolerated)
+    # Rates span decades; 0 has its place below the smallest that a few thousand units can show.
+    ax.set_yscale("symlog", linthresh=1e-4)
+    # Written out: the exponents of powers of ten would be smaller than any text may be.
+    ax.set(ylim=(0, 1), yticks=_TICKS, yticklabels=[f"{100 * tick:g}%" for tick in _TICKS])
+    ax.minorticks_off()

@@ -3,26 +3,90 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from universality.detectors import best_taps
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
     HAAR_NAME,
-    MM,
+    PAGE_MM,
     TRAINED,
     UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    figure_of,
+    legend_below,
     number,
+    panel,
     short,
     style,
     tap_label,
+    wrapped,
 )
+
+_MAX_LINES = 60
+_OVERLAP = 2.2
+"""Height of a tuning curve's peak, in distances between two curves."""
+_COLUMNS = 7
+
+
+def closed_curve(tuning_sigma: Any, period_deg: float = 360.0, **facts: Any) -> pd.DataFrame:
+    """Return a tuning curve as it is drawn: the facts in every row, angle_deg from 0 to the period, response_sigma, height.
+
+    The height is the response over its peak, 0 where the response is negative or nowhere positive. The first angle comes
+    again at the end.
+    """
+    response = np.append(tuning_sigma, tuning_sigma[0]).astype(np.float64)
+    positive = np.maximum(response, 0.0)
+    height = positive / positive.max() if positive.max() > 0 else positive
+    angles = np.linspace(0, period_deg, response.size)
+    return pd.DataFrame({**facts, "angle_deg": angles, "response_sigma": response, "height": height})
+
+
+def family_data(units: pd.DataFrame, families: pd.DataFrame, period_deg: float = 360.0) -> pd.DataFrame:
+    """Return what `tuning_family` draws: one row per model, network (trained, untrained twin), unit and angle.
+
+    `place` is the unit's place from below, by preferred angle; of more than 60 units of a panel the most selective ones are
+    drawn.
+    """
+    parts = []
+    for row in best_taps(families).to_dict("records"):
+        here = units[(units["model"] == row["model"]) & (units["tap"] == row["tap"])]
+        trained = here[(here["seed"] == -1) & here["detector"]]
+        twin = _first_twin(here)
+        parts += _ridge_data(trained, "trained", "r1", period_deg)
+        parts += _ridge_data(twin[twin["naive_detector"]], "untrained twin, naive rule", "naive_r1", period_deg)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_RIDGE_COLUMNS)
+
+
+_RIDGE_COLUMNS = (
+    "model", "tap", "network", "seed", "unit", "preferred_deg", "place", "angle_deg", "response_sigma", "height",
+)  # fmt: skip
+
+
+def _first_twin(units: pd.DataFrame) -> pd.DataFrame:
+    first = units.loc[units["seed"] >= 0, "seed"].min()
+    twin: pd.DataFrame = units[units["seed"] == first]
+    return twin
+
+
+def _ridge_data(units: pd.DataFrame, network: str, selectivity: str, period_deg: float) -> list[pd.DataFrame]:
+    chosen = units.nlargest(_MAX_LINES, selectivity).sort_values("preferred_deg")
+    keys = ["model", "tap", "seed", "unit", "preferred_deg"]
+    return [
+        closed_curve(unit["tuning_sigma"], period_deg, **unit[keys], network=network, place=place)[list(_RIDGE_COLUMNS)]
+        for place, (_, unit) in enumerate(chosen.iterrows())
+    ]
 
 
 def tuning_family(
@@ -32,60 +96,129 @@ def tuning_family(
     *,
     period_deg: float = 360.0,
     angle: str = "orientation",
-) -> Figure:
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw each model's units of one family at its best tap: one line per unit, ordered by preferred orientation.
 
     The lower panels hold the layer's untrained twin: its tuned-looking units by the naive rule, which is what a
     careless test would have called detectors.
+
+    Parameters
+    ----------
+    units, families : DataFrame
+        Rows of the tables ``units`` and ``families`` of one family.
+    noun, angle : str
+        What the units, and the angles they prefer, are called.
+    period_deg : float
+        After so many degrees a stimulus is the same.
+    figure, width_mm
+        Where to draw, or how wide (mm) the figure is that is made.
+
+    Returns
+    -------
+    array of Axes
+        (row, column): rows in pairs, trained above its twin; panels beyond the last model are switched off.
     """
-    best = best_taps(families)
+    best, drawn = best_taps(families), family_data(units, families, period_deg)
+    columns = columns_for(drawn_width(figure, width_mm), len(best), double=_COLUMNS)
+    blocks = -(-len(best) // columns)
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 125 * MM), layout="constrained")
-        axes = figure.subplots(2, len(best), squeeze=False, height_ratios=[3, 1.1], sharex=True)
-        for column, (_, family) in enumerate(best.iterrows()):
-            here = units[(units["model"] == family["model"]) & (units["tap"] == family["tap"])]
-            trained = here[(here["seed"] == -1) & here["detector"]]
-            shown = f" ({_MAX_LINES} drawn)" if len(trained) > _MAX_LINES else ""
-            twin = here[(here["seed"] == here.loc[here["seed"] >= 0, "seed"].min())]
-            _ridge(axes[0, column], trained, "r1", period_deg)
-            axes[0, column].set_title(
-                f"{short(family['model'])}\n{tap_label(family['tap'], family['depth'])}\n"
-                f"{family['n_detectors']} of {family['n_units']} units\n"
-                f"{family['share']:.1%}{shown}\nuntrained {family['share_untrained']:.1%}"
-            )
-            _ridge(axes[1, column], twin[twin["naive_detector"]], "naive_r1", period_deg)
-            axes[1, column].set_title(
+        sheet = canvas(figure, width_mm, blocks * min(125.0, PAGE_MM / blocks))
+        axes = sheet.subplots(2 * blocks, columns, squeeze=False, height_ratios=[3, 1.1] * blocks, sharex=True)
+        for place, row in enumerate(best.to_dict("records")):
+            upper, lower = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
+            here = units[(units["model"] == row["model"]) & (units["tap"] == row["tap"])]
+            lines = drawn[(drawn["model"] == row["model"]) & (drawn["tap"] == row["tap"])]
+            _ridge(upper, lines[lines["network"] == "trained"], period_deg)
+            upper.set_title(_counts(row, int((here["detector"] & (here["seed"] == -1)).sum())))
+            _ridge(lower, lines[lines["network"] != "trained"], period_deg)
+            twin = _first_twin(here)
+            lower.set_title(
                 f"untrained twin: {int(twin['detector'].sum())}\nby the naive rule {int(twin['naive_detector'].sum())}"
             )
-        figure.suptitle(noun, fontsize=7)
-        figure.supxlabel(f"{angle} (degrees)", fontsize=6)
-        axes[0, 0].set_ylabel("units, by preferred orientation")
-        axes[1, 0].set_ylabel("units")
-    return figure
+        for ax in axes.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(best) :].ravel():
+            ax.set_axis_off()
+        sheet.suptitle(noun, fontsize=7)
+        sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
+        for upper, lower in zip(axes[::2, 0], axes[1::2, 0], strict=True):
+            upper.set_ylabel("units, by preferred orientation")
+            lower.set_ylabel("units")
+        _label_lowest(axes, len(best), columns)
+    return axes
 
 
-_MAX_LINES = 60
+def _label_lowest(axes: Panels, panels: int, columns: int) -> None:
+    # The last row may be short: angles stand below the lowest panel of each column.
+    for column in range(columns):
+        lowest = max(block for block in range(len(axes) // 2) if block * columns + column < panels)
+        axes[2 * lowest + 1, column].tick_params(labelbottom=True)
 
 
-def _ridge(ax: Axes, units: pd.DataFrame, selectivity: str, period_deg: float) -> None:
-    """Draw tuning curves scaled to their peaks, one above the other, the most selective ones if there are many."""
-    chosen = units.nlargest(_MAX_LINES, selectivity).sort_values("preferred_deg")
+def _counts(row: dict[Any, Any], detectors: int) -> str:
+    shown = f" ({_MAX_LINES} drawn)" if detectors > _MAX_LINES else ""
+    return (
+        f"{short(row['model'])}\n{tap_label(row['tap'], row['depth'])}\n{row['n_detectors']} of {row['n_units']} units\n"
+        f"{row['share']:.1%}{shown}\nuntrained {row['share_untrained']:.1%}"
+    )
+
+
+def _ridge(ax: Axes, lines: pd.DataFrame, period_deg: float) -> None:
+    """Draw tuning curves scaled to their peaks, one above the other."""
     colours = sns.husl_palette(360)
-    for place, (_, unit) in enumerate(chosen.iterrows()):
-        curve = np.maximum(np.append(unit["tuning_sigma"], unit["tuning_sigma"][0]), 0.0)
-        angles = np.linspace(0, period_deg, curve.size)
-        height = curve / curve.max() * 2.2 if curve.max() > 0 else curve
-        colour = (
-            colours[int(unit["preferred_deg"] * (360.0 / period_deg)) % 360]
-            if np.isfinite(unit["preferred_deg"])
-            else UNTRAINED
-        )
-        ax.fill_between(angles, place, place + height, color=colour, alpha=0.25, linewidth=0, zorder=-place)
-        ax.plot(angles, place + height, color=colour, linewidth=0.6, zorder=-place)
-    if chosen.empty:
+    for place, curve in lines.groupby("place", sort=True):
+        foot, preferred = int(str(place)), curve["preferred_deg"].iloc[0]
+        line = foot + _OVERLAP * curve["height"]
+        colour = colours[int(preferred * (360.0 / period_deg)) % 360] if np.isfinite(preferred) else UNTRAINED
+        ax.fill_between(curve["angle_deg"], foot, line, color=colour, alpha=0.25, linewidth=0, zorder=-foot)
+        ax.plot(curve["angle_deg"], line, color=colour, linewidth=0.6, zorder=-foot)
+    if lines.empty:
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=UNTRAINED)
     ax.set(xlim=(0, period_deg), xticks=np.linspace(0, period_deg, 5), yticks=[])
     ax.spines["left"].set_visible(False)
+
+
+def _both_detectors(correspondence: pd.DataFrame, method: str, taps: tuple[str, str] | None) -> pd.DataFrame:
+    """Return the matches of two detectors, at `taps` or at the pair of taps with the most of them."""
+    both = correspondence[
+        correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
+    ]
+    if taps is None and not both.empty:
+        taps = _commonest(both[["tap_a", "tap_b"]])
+    if taps is not None:
+        both = both[(both["tap_a"] == taps[0]) & (both["tap_b"] == taps[1])]
+    return both.sort_values("preferred_a_deg", kind="stable")
+
+
+_PAIR_COLUMNS = [
+    "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "r_natural", "r_natural_haar", "r_natural_untrained",
+]  # fmt: skip
+
+
+def matched_data(
+    correspondence: pd.DataFrame,
+    units: pd.DataFrame,
+    *,
+    method: str = "hungarian",
+    most: int = 24,
+    period_deg: float = 360.0,
+    taps: tuple[str, str] | None = None,
+) -> pd.DataFrame:
+    """Return what `matched_pairs` draws: one row per drawn match, side (a, b) and angle; `panel` counts the matches."""
+    shown = spread(_both_detectors(correspondence, method, taps), most)
+    parts = []
+    for place, (_, pair) in enumerate(shown.iterrows()):
+        for side in "ab":
+            curve = trained_tuning(units, pair[f"model_{side}"], pair[f"tap_{side}"], pair[f"unit_{side}"])
+            parts.append(closed_curve(curve, period_deg, panel=place, **pair[_PAIR_COLUMNS], side=side))
+    columns = ["panel", *_PAIR_COLUMNS, "side", "angle_deg", "response_sigma", "height"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def trained_tuning(units: pd.DataFrame, model: str, tap: str, unit: int) -> Any:
+    """Return the tuning curve of one unit of a trained network, sigma."""
+    chosen = units[(units["model"] == model) & (units["tap"] == tap) & (units["unit"] == unit) & (units["seed"] == -1)]
+    return chosen["tuning_sigma"].iloc[0]
 
 
 def matched_pairs(
@@ -98,44 +231,46 @@ def matched_pairs(
     period_deg: float = 360.0,
     angle: str = "orientation",
     taps: tuple[str, str] | None = None,
-) -> Figure:
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
     Shown are matches in which both units are detectors at the pair of `taps` (left out: the pair with the most of them);
     of these, `most` matches spread evenly over the preferred orientation (not the best ones). Each panel states r on held-out
     images, and in brackets the nulls: best partner in a random basis (Haar), in an untrained twin.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last match are switched off: all of them where there is no match.
     """
-    both = correspondence[
-        correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
-    ]
-    if taps is None and not both.empty:
-        taps = _commonest(both[["tap_a", "tap_b"]])
-    if taps is not None:
-        both = both[(both["tap_a"] == taps[0]) & (both["tap_b"] == taps[1])]
+    both = _both_detectors(correspondence, method, taps)
+    drawn = matched_data(correspondence, units, method=method, most=most, period_deg=period_deg, taps=taps)
+    panels, width = drawn["panel"].nunique(), drawn_width(figure, width_mm)
+    columns = columns_for(width, 6, double=6) if panels else 1
+    rows = max(-(-panels // columns), 1)
     with style():
-        if both.empty:
-            figure = Figure(figsize=(DOUBLE_MM * MM, 20 * MM), layout="constrained")
-            figure.suptitle(f"no pair of {noun} was matched" + (f" at {taps[0]} and {taps[1]}" if taps else ""))
-            return figure
-        here = both.sort_values("preferred_a_deg", kind="stable")
-        shown = spread(here, most)
-        rows = -(-len(shown) // 6)
-        figure = Figure(figsize=(DOUBLE_MM * MM, (16 + 26 * rows) * MM), layout="constrained")
-        axes = figure.subplots(rows, 6, sharex=True, sharey=True, squeeze=False).ravel()
-        for ax, (_, pair) in zip(axes, shown.iterrows(), strict=False):
-            _overlay(ax, pair, units, period_deg)
-        for ax in axes[len(shown) :]:
+        sheet = canvas(figure, width_mm, 16 + 26 * rows if panels else 20)
+        axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax, (_, curves) in zip(axes.ravel(), drawn.groupby("panel", sort=True), strict=False):
+            _overlay(ax, curves, period_deg)
+        for ax in axes.ravel()[panels:]:
             ax.set_axis_off()
-        first = here.iloc[0]
-        figure.suptitle(
-            f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {len(shown)} of "
-            f"{len(here)} matched pairs of {noun},\nspread evenly over "
-            f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)",
-            fontsize=6.5,
+        if not panels:
+            where = f" at {taps[0]} and {taps[1]}" if taps else ""
+            sheet.suptitle(wrapped(f"no pair of {noun} was matched{where}", width), fontsize=6.5)
+            return axes
+        first = both.iloc[0]
+        said = (
+            f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {panels} of "
+            f"{len(both)} matched pairs of {noun},\nspread evenly over "
+            f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)"
         )
-        figure.supxlabel(f"{angle} (degrees)", fontsize=6)
-        figure.supylabel("response / peak", fontsize=6)
-    return figure
+        sheet.suptitle(wrapped(said, width), fontsize=6.5)
+        sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
+        sheet.supylabel("response / peak", fontsize=6)
+    return axes
 
 
 def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -150,15 +285,11 @@ def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
     return str(first), str(second)
 
 
-def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame, period_deg: float) -> None:
+def _overlay(ax: Axes, curves: pd.DataFrame, period_deg: float) -> None:
     for side, colour in (("a", TRAINED), ("b", HAAR)):
-        chosen = units[
-            (units["model"] == pair[f"model_{side}"]) & (units["tap"] == pair[f"tap_{side}"])
-            & (units["unit"] == pair[f"unit_{side}"]) & (units["seed"] == -1)
-        ]  # fmt: skip
-        curve = np.maximum(chosen["tuning_sigma"].iloc[0], 0.0)
-        closed = np.append(curve, curve[0]) / curve.max()
-        ax.plot(np.linspace(0, period_deg, closed.size), closed, color=colour)
+        curve = curves[curves["side"] == side]
+        ax.plot(curve["angle_deg"], curve["height"], color=colour)
+    pair = curves.iloc[0]
     ax.set(xlim=(0, period_deg), ylim=(0, 1.05), xticks=(0, period_deg / 2, period_deg), yticks=(0, 1))
     ax.set_title(
         f"{pair['unit_a']} and {pair['unit_b']}\nr {number(pair['r_natural'])} ({number(pair['r_natural_haar'])}, "
@@ -167,33 +298,67 @@ def _overlay(ax: Axes, pair: pd.Series, units: pd.DataFrame, period_deg: float) 
     )
 
 
-def matches_and_nulls(correspondence: pd.DataFrame, noun: str = "curve detectors") -> Figure:
-    """Draw the held-out correlation of matched detectors of one family beside its nulls, for every pair of taps."""
+_OF_MATCHES = {
+    "r_natural": "matched unit",
+    "r_natural_haar": f"{HAAR_NAME} of B",
+    "r_natural_untrained": "untrained twin of B",
+}
+
+
+def nulls_data(correspondence: pd.DataFrame) -> pd.DataFrame:
+    """Return what `matches_and_nulls` draws: one row per match of two detectors and kind of partner, taps by depth."""
     both = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
     ]
-    names = {
-        "r_natural": "matched unit",
-        "r_natural_haar": f"{HAAR_NAME} of B",
-        "r_natural_untrained": "untrained twin of B",
-    }
     labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")
-    long = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
-    long = long.melt(id_vars="taps", value_vars=list(names), var_name="null", value_name="r")
-    long = long.assign(null=long["null"].map(names))
-    order = list(dict.fromkeys(long["taps"]))
+    ordered = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
+    keys = ["model_a", "model_b", "taps", "unit_a", "unit_b"]
+    long = ordered.melt(id_vars=keys, value_vars=list(_OF_MATCHES), var_name="partner", value_name="r")
+    return long.assign(partner=long["partner"].map(_OF_MATCHES))
+
+
+def _legend_of(ax: Axes) -> list[Artist]:
+    """Take the legend off axes, and return what it showed, under its names."""
+    legend = ax.get_legend()
+    if legend is None:
+        return []
+    handles = [handle for handle in legend.legend_handles if handle is not None]
+    for handle, text in zip(handles, legend.get_texts(), strict=True):
+        handle.set_label(text.get_text())
+    legend.remove()
+    return handles
+
+
+def matches_and_nulls(
+    correspondence: pd.DataFrame,
+    noun: str = "curve detectors",
+    *,
+    ax: Axes | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Axes:
+    """Draw the held-out correlation of matched detectors of one family beside its nulls, for every pair of taps.
+
+    Returns the axes: `ax`, or those of a new figure of `width_mm`.
+    """
+    drawn = nulls_data(correspondence)
+    order = list(dict.fromkeys(drawn["taps"]))
+    narrow = ax is None and width_mm < DOUBLE_MM
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, max(45.0, 12 + 5.5 * len(order)) * MM), layout="constrained")
-        ax = figure.subplots()
-        if long.empty:
+        ax = panel(ax, width_mm, max(45.0, 12 + (10 if narrow else 0) + 5.5 * len(order)))
+        if drawn.empty:
+            ax.set_axis_off()
             ax.set_title(f"no pair of {noun} was matched")
-            return figure
+            return ax
         sns.stripplot(
-            long, x="r", y="taps", hue="null", order=order, hue_order=list(names.values()), dodge=True, jitter=False,
-            palette=[TRAINED, HAAR, UNTRAINED], size=2, alpha=0.6, ax=ax, legend=True,
+            drawn, x="r", y="taps", hue="partner", order=order, hue_order=list(_OF_MATCHES.values()), dodge=True,
+            jitter=False, palette=[TRAINED, HAAR, UNTRAINED], size=2, alpha=0.6, ax=ax, legend=True,
         )  # fmt: skip
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
         ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
-        ax.set_title(f"matched pairs of {noun}, each beside its nulls")
+        ax.set_title(wrapped(f"matched pairs of {noun}, each beside its nulls", 0.6 * width_mm))
+        # Beside or below the points, never over them.
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
-    return figure
+        if narrow:
+            handles = _legend_of(ax)
+            legend_below(figure_of(ax), ax, width_mm, handles=handles)
+    return ax

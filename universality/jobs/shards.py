@@ -118,8 +118,8 @@ class Shards:
 
 
 def check_task(network: Network) -> None:
-    """Raise what loading a network would raise; keep nothing."""
-    network.load()
+    """Raise what loading a network, or asking it at its taps, would raise; keep nothing."""
+    extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
 
 
 def load_task(network: Network) -> Loaded:

@@ -1,0 +1,148 @@
+"""A run's figures as files for a paper: exact widths, editable text, and the drawn numbers beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from universality import groups, schema
+from universality.errors import RunError, did_you_mean
+from universality.figures.kinds import FIGURES, Drawing, drawings
+from universality.figures.style import WIDTHS_MM, save
+from universality.runs import Run, replace_file
+
+FORMATS = ("pdf", "svg", "png")
+CAPTIONS = "captions.md"
+_OF_ATLAS = ("index_by_pair", "index_by_group", "index_by_feature")
+
+
+class Tables(Mapping[str, pd.DataFrame]):
+    """Every table that a figure may need, read or computed when it is first asked for."""
+
+    def __init__(self, run: Run) -> None:
+        own = {name: self._of_run(run, name) for name in schema.TABLES}
+        self._sources: dict[str, Callable[[], pd.DataFrame]] = own | {
+            "atlas": lambda: _atlas(run),
+            "similarity_pairs": lambda: _by_pair(self["similarity"]),
+            "similarity_groups": lambda: groups.by_group(self["similarity_pairs"]),
+        }
+        for name in _OF_ATLAS:
+            file = run.path / "atlas" / f"{name}.parquet"
+            if file.is_file():
+                self._sources[name] = self._of_atlas(file, name)
+        self._read: dict[str, pd.DataFrame] = {}
+
+    @staticmethod
+    def _of_run(run: Run, name: str) -> Callable[[], pd.DataFrame]:
+        return lambda: getattr(run, name)
+
+    @staticmethod
+    def _of_atlas(file: Path, name: str) -> Callable[[], pd.DataFrame]:
+        return lambda: schema.as_table(schema.ATLAS_TABLES[name], pd.read_parquet(file))
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._read:
+            self._read[name] = self._sources[name]()
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def _atlas(run: Run) -> pd.DataFrame:
+    from universality.atlas import atlas  # it knows how to load networks: nothing else that draws has to wait for that
+
+    return atlas(run)
+
+
+def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
+    from universality.zoo import cards
+
+    return groups.by_pair(similarity, cards())
+
+
+def available(run: Run) -> list[str]:
+    """Return the kinds that a run can be drawn as now: those of the index need the tables of ``universality atlas``."""
+    tables = Tables(run)
+    return [name for name, kind in FIGURES.items() if all(n in tables for n in kind.needs if n in _OF_ATLAS)]
+
+
+def export(
+    run: Run,
+    folder: Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    width: str = "double",
+    kinds: Sequence[str] | None = None,
+) -> Iterator[list[Path]]:
+    """Draw a run's figures for a paper; yield the files of each figure as they are written, captions last.
+
+    A figure is one file per format, with its provenance inside, and a CSV with the numbers that are drawn, to the last
+    digit. The same run gives the same bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go; it is made.
+    formats : sequence of str
+        Of `FORMATS`. PDF has Type 42 fonts, SVG has text as text, PNG 300 dots per inch.
+    width : str
+        ``single`` (89 mm) or ``double`` (183 mm).
+    kinds : sequence of str, optional
+        Names in `FIGURES`; left out: all for which the run has tables.
+
+    Raises
+    ------
+    RunError
+        A name is unknown, a kind's tables are missing, or `folder` is the one that the run's own figures lie in.
+    """
+    if not formats:
+        raise RunError(f"no format is given, expected some of {', '.join(FORMATS)}")
+    for given, known, what in (
+        (formats, FORMATS, "format"), ((width,), tuple(WIDTHS_MM), "width"), (kinds or (), tuple(FIGURES), "kind of figure"),
+    ):  # fmt: skip
+        for name in given:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise RunError(f"unknown {what} '{name}', expected one of {', '.join(known)}{near}")
+    possible = available(run)
+    for name in kinds or ():
+        if name not in possible:
+            raise RunError(
+                f"figures of kind '{name}' need tables that run '{run.path}' lacks; write them with: universality atlas {run.path}"
+            )
+    if folder.resolve() == (run.path / "figures").resolve():
+        raise RunError(
+            f"'{folder}' holds the run's own figures, whose checksums its record keeps; choose another folder"
+        )
+    return _write(run, folder, list(dict.fromkeys(formats)), WIDTHS_MM[width], kinds or possible)
+
+
+def _write(
+    run: Run, folder: Path, formats: Sequence[str], width_mm: float, kinds: Sequence[str]
+) -> Iterator[list[Path]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    captions = []
+    wanted = [name for name in FIGURES if name in kinds]
+    for drawing in drawings(Tables(run), run.job.drawn(), wanted, width_mm):
+        yield _save(run, folder, drawing, formats)
+        captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")
+    file = folder / CAPTIONS
+    text = f"# Figures of run {run.job.name}, {width_mm:g} mm wide\n\n" + "\n".join(captions)
+    replace_file(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+    yield [file]
+
+
+def _save(run: Run, folder: Path, drawing: Drawing, formats: Sequence[str]) -> list[Path]:
+    suffixes = [f".{name}" for name in formats]
+    files = save(drawing.figure, folder / drawing.stem, run.record.get("provenance"), suffixes)
+    if drawing.data is not None:
+        data = drawing.data
+        files.append(folder / f"{drawing.stem}.csv")
+        replace_file(files[-1], lambda partial: data.to_csv(partial, index=False, lineterminator="\n"))
+    return files

@@ -1,0 +1,218 @@
+"""The kinds of figures: one table of what is drawn, from which tables, under which caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from universality.detectors import FAMILIES, best_taps, definition_of
+from universality.figures.atlas import atlas_cells, atlas_data
+from universality.figures.chords import chord_data, correspondence_chords
+from universality.figures.depth import depth_data, detectors_against_depth
+from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
+from universality.figures.similarity import (
+    depth_difference_data,
+    group_comparison,
+    group_data,
+    similarity_against_depth,
+    similarity_data,
+    similarity_heatmaps,
+)
+from universality.figures.style import DOUBLE_MM, HAAR_NAME, Panels, figure_of, short
+from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
+from universality.figures.units import (
+    family_data,
+    matched_data,
+    matched_pairs,
+    matches_and_nulls,
+    nulls_data,
+    tuning_family,
+)
+from universality.groups import nearest_taps
+
+Pair = tuple[str, str]
+Per = Literal["run", "family", "pair", "family and pair"]
+ALL_UNITS = "any_unit"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure.
+
+    Attributes
+    ----------
+    name : its files' stem, and what ``--kind`` takes
+    per : of what a run has one figure each
+    draw, data : plot function, and the function that returns what it draws as a table
+    needs : of a `Subject`, by name: tables and facts that both take, one after the other
+    labels : by name, what only `draw` takes, as keywords
+    caption : with the fields of `Subject.facts`
+    """
+
+    name: str
+    per: Per
+    draw: Callable[..., Any]
+    data: Callable[..., pd.DataFrame]
+    needs: tuple[str, ...]
+    labels: tuple[str, ...]
+    caption: str
+
+
+FIGURES: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("detectors_against_depth", "family", detectors_against_depth, depth_data, ("families",), ("noun",),
+             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each."),
+        Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
+             "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
+             "the untrained twin."),
+        Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
+             "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
+             "do not depend on the basis stay as they were in a random one; unit matching falls."),
+        Kind("matched_pairs", "family and pair", matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
+             ("noun", "angle"),
+             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones."),
+        Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
+             "Held-out correlation of matched {noun} of {a} and {b} beside that of the same units with their best partners in a "
+             "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
+        Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
+             "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
+             "are means over bins of 0.1, for trained networks, their untrained twins, B in a {haar}, and shuffled stimuli."),
+        Kind("correspondence_chords", "family", correspondence_chords, chord_data, ("pairs",), ("noun",),
+             "Matched {noun} between the taps of all compared networks, beside what a matching at random gives in the mean, "
+             "untrained twins, and one of both layers in a {haar}; one scale of widths."),
+        Kind("threshold_curves", "family", threshold_curves, threshold_data, ("curves", "chosen"), ("title",),
+             "Share of {noun} among all units of all networks as one threshold of the definition moves and the others stay, "
+             "trained and untrained."),
+        Kind("atlas", "family", atlas_cells, atlas_data, ("atlas", "units", "period_deg"), ("noun", "angle"),
+             "The {noun} of every network at its best tap, one per bin of preferred {angle}; filled: another network has the "
+             "same feature."),
+        Kind("group_comparison", "run", group_comparison, group_data, ("similarity_pairs", "similarity_groups"), (),
+             "Similarity of networks by what differs between them, over taps of like depth, with the 95 % interval of the mean "
+             "(networks resampled; none below three pairs), beside untrained twins and a {haar}."),
+        Kind("index_by_group", "run", index_by_group, index_data, ("index_by_pair", "index_by_group"), ("nouns",),
+             "Index of universality by what differs between the networks: share of units with a partner, less that in random "
+             "bases (Haar), with 95 % intervals, trained beside untrained."),
+        Kind("index_by_feature", "run", index_by_feature, feature_data, ("index_by_feature", "nouns"), (),
+             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals."),
+    )
+}  # fmt: skip
+"""Every kind of figure that ``universality figures`` exports."""
+
+OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_pairs", "matches_and_nulls")
+"""Kinds that a run draws itself, for its report."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure, its file's stem, its caption, and the table of what is drawn (None where nobody asked for it)."""
+
+    stem: str
+    caption: str
+    figure: Figure
+    data: pd.DataFrame | None = None
+
+
+class Subject:
+    """What one figure is about: the tables, restricted to one family and one pair of models where it has them."""
+
+    def __init__(self, tables: Mapping[str, pd.DataFrame], family: str | None = None, pair: Pair | None = None) -> None:
+        self._tables, self.family, self.pair = tables, family, pair
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a table, restricted, or a fact about it."""
+        return _FACTS[name](self) if name in _FACTS else self._restricted(self._tables[name])
+
+    def _restricted(self, table: pd.DataFrame) -> pd.DataFrame:
+        wanted = {"family": self.family} | dict(zip(("model_a", "model_b"), self.pair or (), strict=False))
+        for column, value in wanted.items():
+            if value is not None and column in table:
+                table = table[table[column] == value]
+        return table
+
+    @property
+    def stem(self) -> str:
+        """What a file's name says after the kind."""
+        return "".join(
+            f"__{part}" for part in (self.family, None if self.pair is None else _pair_stem(*self.pair)) if part
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Return what a caption may name."""
+        of_family = {} if self.family is None else {name: self[name] for name in ("noun", "angle")}
+        return {"haar": HAAR_NAME} | of_family | dict(zip("ab", map(short, self.pair or ()), strict=False))
+
+    def taps(self) -> Pair:
+        """Return the taps that a figure of matched units is about."""
+        if self.pair is None or self.family is None:
+            raise ValueError("taps are of one family and one pair of models")
+        return drawn_taps(self._tables["similarity"], self._tables["families"], self.family, *self.pair)
+
+
+_FACTS: dict[str, Callable[[Subject], Any]] = {
+    "noun": lambda subject: FAMILIES[subject.family or ""].noun,
+    "angle": lambda subject: FAMILIES[subject.family or ""].angle,
+    "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
+    "taps": Subject.taps,
+    "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject["units"])[0],
+    "chosen": lambda subject: curves_of(definition_of(subject.family or ""), subject["units"])[1],
+    "title": lambda subject: f"{subject['noun']}: one threshold moved at a time, the others as dotted",
+    "nouns": lambda subject: {
+        family: FAMILIES[family].noun if family in FAMILIES else "all units"
+        for family in (ALL_UNITS, *dict.fromkeys(subject["families"]["family"]))
+    },
+}
+
+
+def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: bool = True) -> Drawing:
+    """Draw one figure of a kind."""
+    needs = [subject[name] for name in kind.needs]
+    names = dict(zip(kind.needs, needs, strict=True))
+    keywords = {name: names.pop(name) for name in ("period_deg", "taps") if name in names}
+    axes: Panels = kind.draw(
+        *names.values(), **keywords, **{name: subject[name] for name in kind.labels}, width_mm=width_mm
+    )
+    return Drawing(
+        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes),
+        kind.data(*names.values(), **keywords) if data else None,
+    )  # fmt: skip
+
+
+def drawings(
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Sequence[Pair],
+    kinds: Sequence[str],
+    width_mm: float = DOUBLE_MM,
+    *,
+    data: bool = True,
+) -> Iterator[Drawing]:
+    """Yield the figures of some kinds: of the run, of each family, of each pair of models, of each family in each pair."""
+    families = list(dict.fromkeys(tables["families"]["family"]))
+    subjects: list[tuple[Per, Subject]] = [("run", Subject(tables))]
+    subjects += [("family", Subject(tables, family)) for family in families]
+    for pair in pairs:
+        subjects.append(("pair", Subject(tables, None, pair)))
+        subjects += [("family and pair", Subject(tables, family, pair)) for family in families]
+    for per, subject in subjects:
+        for name in kinds:
+            if FIGURES[name].per == per:
+                yield draw(FIGURES[name], subject, width_mm, data=data)
+
+
+def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> Pair:
+    """Return the pair of taps that figures and sentences about matched units of two models are about.
+
+    It is the tap of A with the most detectors of the family, and the tap of B nearest to it in depth.
+    """
+    best = best_taps(families[(families["family"] == family) & (families["model"] == a)])["tap"].iloc[0]
+    near = nearest_taps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)])
+    return str(best), str(near.loc[near["tap_a"] == best, "tap_b"].iloc[0])
+
+
+def _pair_stem(a: str, b: str) -> str:
+    """Return whose pair a file shows, with the models' sources: timm/vgg16 is not torchvision/vgg16."""
+    return "__".join(model.replace("/", ".", 1) for model in (a, b))
