@@ -97,4 +97,4 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     assert file.startswith(str(tmp_path / "installed"))
     assert counts == f"{len(zoo.cards())} 15"
     assert network == "ConvolutionalThenLinear"
-    assert missing == "84"
+    assert missing == "112"  # 7 networks and their twins, 2 taps each, 4 stimulus sets

@@ -118,7 +118,7 @@ class Plan:
             (
                 display.heading(self.job.name),
                 display.paragraph(self.job.question),
-                display.table([str(name) for name in table], table.itertuples(index=False)),
+                display.table([str(name) for name in table], table.itertuples(index=False, name=None)),
                 display.items(self.warnings),
                 display.paragraph(
                     f"{missing} of {len(self.stores)} activation stores to extract, {len(self.tasks)} comparisons ({self.kept()} kept); "
