@@ -10,12 +10,13 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
     ("errors", "resources", "locks", "console"),
-    ("schema",),
+    ("schema", "recipes"),
     ("spec", "places"),
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
     ("receptive_field", "nonlinearity", "extraction", "store", "detectors", "origin"),
+    ("kept",),
     ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
     ("checks", "evidence", "reading", "records"),

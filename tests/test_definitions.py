@@ -65,7 +65,8 @@ def units(seed=0):
         for twin, high in ((-1, 1.0), (0, 0.6), (1, 0.6)):
             part = pd.DataFrame(dict.fromkeys(schema.UNITS.names, np.nan), index=range(200))
             for criterion in FAMILIES["curve"].rule.criteria:
-                scale = 2 * criterion.threshold * (high if criterion.op == ">" else 1.0)
+                # Four in five pass each criterion, so that some pass all of a long rule.
+                scale = criterion.threshold * (5.0 * high if criterion.op == ">" else 1.25)
                 part[criterion.column] = rng.uniform(0, scale, 200)
             parts.append(part.assign(model=model, seed=twin, tap="t", unit=range(200), family="curve", live=True))
     return pd.concat(parts, ignore_index=True)

@@ -543,7 +543,9 @@ def test_a_set_with_a_gap_is_refused():
 
 
 def test_families_are_listed_by_their_own_names():
-    assert list(FAMILIES) == [family.name for family in FAMILIES.values()] == ["curve", "high_low_frequency"]
+    assert list(FAMILIES) == [family.name for family in FAMILIES.values()] == [
+        "curve", "high_low_frequency", "oriented_edge", "colour_contrast",
+    ]  # fmt: skip
     for family in FAMILIES.values():
         columns = [c.column for c in (*family.rule.tuned, *family.rule.specific)]
         assert len(set(columns)) == len(columns)

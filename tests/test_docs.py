@@ -25,6 +25,46 @@ def test_measures_are_documented():
     assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == comparators.measures_markdown()
 
 
+def test_job_keys_are_documented():
+    from universality.jobs.documentation import job_markdown
+
+    assert (ROOT / "docs" / "job.md").read_text(encoding="utf-8") == job_markdown()
+
+
+def test_every_key_of_a_job_has_a_description():
+    from universality.jobs.documentation import job_schema
+
+    schema = job_schema()
+    for name, part in {"Job": schema, **schema["$defs"]}.items():
+        for key, field in part["properties"].items():
+            is_table = "$ref" in field or "$ref" in field.get("items", {})
+            assert is_table or field.get("description"), f"{name}.{key}"
+
+
+def test_example_jobs_obey_the_schema():
+    """The keys of every shipped job are keys of the exported schema."""
+    import tomllib
+
+    from universality.jobs.documentation import job_schema
+
+    schema = job_schema()
+
+    def check(data, part, where):
+        assert data.keys() <= part["properties"].keys(), where
+        for key, value in data.items():
+            field = part["properties"][key]
+            reference = field.get("$ref") or field.get("items", {}).get("$ref")
+            if reference:
+                inner = schema["$defs"][reference.rsplit("/", 1)[-1]]
+                for entry in value if isinstance(value, list) else [value]:
+                    check(entry, inner, f"{where}.{key}")
+
+    jobs = sorted((ROOT / "analyses").glob("*/job*.toml"))
+    assert jobs
+    for path in jobs:
+        check(tomllib.loads(path.read_text(encoding="utf-8")), schema, path.parent.name)
+
+
 def test_readme_example_runs(small, monkeypatch):
     """The README's example on the small run: its paths are the only thing that is replaced."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,6 +93,7 @@ def command_lines():
         (text,) = block.values
         for line in text.replace("\\\n", " ").splitlines():
             if line.startswith("universality "):
+                line = line.partition(" > ")[0]  # where a shell would put what is printed
                 yield pytest.param(line, id=line[:70])
 
 

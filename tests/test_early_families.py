@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from universality import schema, stimuli
 from universality.comparison import NullPlan
-from universality.correspondence import MatchingPlan, correspondence_rows, family_rows
+from universality.correspondence import correspondence_rows, family_rows
 from universality.detectors import FAMILIES, definition_of, family_of
 from universality.errors import JobError, StimulusError
+from universality.partners import Contender, MatchingPlan
 from universality.spec import ContourStimuli, NaturalStimuli, StimuliSpec
 from universality.stimuli import colour_contrast, contours
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap, tuning_statistics
@@ -108,7 +109,7 @@ def test_correspondence_of_orientations_wraps_at_180_degrees():
         turned[np.roll(rows, 2, axis=-1)] = layer.drawn["oriented_edge"][rows]
     other = replace(layer, drawn={"oriented_edge": turned})
     plan = MatchingPlan(("hungarian",), 100, 19, NullPlan(1, 1, 0))
-    rows = correspondence_rows(other, layer, [layer], plan)
+    rows = correspondence_rows(Contender(other, [layer], plan), Contender(layer, [layer], plan))
     both = rows[rows["detector_a"] & rows["detector_b"]]
     assert len(both) == 12 and (both["unit_a"] == both["unit_b"]).all()
     np.testing.assert_allclose(both["delta_theta_deg"].abs(), 20.0, atol=1e-6)

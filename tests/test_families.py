@@ -12,6 +12,7 @@ from universality import schema, zoo
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, rotations
 from universality.correspondence import correspondence_rows, family_rows, unit_rows
 from universality.detectors import FAMILIES, within
+from universality.natural_tuning import natural_tuning
 from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, HighLowStimuli, Tap
 from universality.stimuli import curves, high_low
@@ -246,6 +247,20 @@ def test_job_gives_every_family_in_every_table(tmp_path):
     assert "high_low_frequency" in set(run.correspondence["family"])
     check_ranges(run)
     check_layers(run, trained)
+    check_natural_tuning(run)
+
+
+def check_natural_tuning(run):
+    """Every strong family has its rows, detectors prefer what they prefer among drawings, and other units do so less."""
+    table = natural_tuning(run)
+    pd.testing.assert_frame_equal(table, natural_tuning(run), check_exact=True)
+    units = run.units.set_index(["model", "seed", "tap", "family", "unit"])
+    keys = list(table[["model", "seed", "tap", "family", "unit"]].itertuples(index=False, name=None))
+    np.testing.assert_array_equal(units.loc[keys, "detector"], table["detector"])
+    np.testing.assert_allclose(units.loc[keys, "preferred_deg"], table["synthetic_deg"])
+    shares = table.groupby("detector")["agrees"].mean()
+    assert shares[True] > shares[False] + 0.2
+    assert (table["agrees"] == within(table["joint_deg"], table["synthetic_deg"], 20.0)).all()
 
 
 def check_ranges(run):

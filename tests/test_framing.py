@@ -9,6 +9,8 @@ from universality.errors import CardError, JobError, StimulusError, TapError
 from universality.extraction import misalignment_px, position_targets, refuse_places
 from universality.networks import networks_of
 from universality.spec import (
+    ColourContrastStimuli,
+    ContourStimuli,
     CurveControlStimuli,
     CurveStimuli,
     ExtractionSpec,
@@ -30,6 +32,8 @@ SPEC = StimuliSpec(
     high_low=HighLowStimuli(orientations=8, base_cpi=(10.0, 14.0), phases=1),
     curve_controls=CurveControlStimuli(orientations=8, curvatures=(4.0,)),
     gratings=GratingStimuli(orientations=4, frequencies_cpi=(3.0, 6.0)),
+    contours=ContourStimuli(orientations=8, frequencies_cpi=(3.0, 6.0)),
+    colour_contrast=ColourContrastStimuli(hues=8, orientations=4, frequencies_cpi=(3.0, 6.0)),
     natural=NaturalStimuli(crops=20, shapes=6),
     rotated=RotatedStimuli(crops=(0, 3), orientations=8),
 )
@@ -50,7 +54,7 @@ def tap(**facts):
     return Tap.model_validate({**stated, **facts})
 
 
-def shown(name, frame, rows=slice(None, None, 7)):
+def shown(name, frame, rows=slice(None, None, 5)):
     count = stimuli.parameters(name, SPEC).sizes["stimulus"]
     return stimuli.render(name, SPEC, frame.size_px, np.arange(count)[rows], frame=frame).values
 
@@ -66,7 +70,7 @@ def test_the_scene_is_what_fills_an_image_of_its_size(name, frame):
     """The same pixels as without a frame; a photograph's 8 bits may round the other way."""
     images = shown(name, frame)
     count = stimuli.parameters(name, SPEC).sizes["stimulus"]
-    alone = stimuli.render(name, SPEC, SIDE, np.arange(count)[::7]).values
+    alone = stimuli.render(name, SPEC, SIDE, np.arange(count)[::5]).values
     assert images.shape == (len(alone), 3, frame.size_px, frame.size_px)
     assert images.min() >= 0 and images.max() <= 1
     np.testing.assert_allclose(scene_of(images, frame), alone, atol=1.01 / 255 if name == "natural" else 2e-5)
@@ -75,7 +79,7 @@ def test_the_scene_is_what_fills_an_image_of_its_size(name, frame):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_scene_larger_than_the_image_is_cut(name):
     frame = Frame(32, -5, SIDE)
-    alone = stimuli.render(name, SPEC, SIDE).values[::7]
+    alone = stimuli.render(name, SPEC, SIDE).values[::5]
     np.testing.assert_array_equal(shown(name, frame), alone[:, :, 5:37, 5:37])
     assert frame.shown == 32 / 40
 

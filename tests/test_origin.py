@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 def test_every_exported_file_knows_the_same(small, tmp_path):
     expected = small.run.record["provenance"]
     files = [p for p in small.out.rglob("*") if p.suffix in (".parquet", ".png", ".pdf", ".html")]
-    assert len(files) == 4 + 2 * len(small.run.record["figures"]) + 1
+    assert len(files) == len(schema.TABLES) + 2 * len(small.run.record["figures"]) + 1
     for file in files:
         alone = shutil.copy(file, tmp_path / f"alone{file.suffix}")
         assert universality.provenance(alone) == expected, file.name
@@ -39,7 +39,7 @@ def test_it_names_everything_that_decides_numbers(small):
         assert known["card_digest"] == card.digest()
         assert known["weights"] == card.weights.state_dict_sha256
         assert set(known["untrained"]) == {"0"}
-    assert set(facts["stimuli"]) == {"natural", "curves"}
+    assert set(facts["stimuli"]) == {"natural", "curves", "curve_controls"}
     assert facts["seeds"] == {"job": 3, "untrained": [0]}
     assert [made["device"] for made in facts["extraction"]] == ["cpu"]
     assert facts["extraction"][0]["packages"] == facts["packages"]
@@ -88,7 +88,7 @@ class TestReproduction:
     def test_the_same_is_reproduced(self, small, tmp_path):
         found = compared(small.run, small.run)
         assert found.equal
-        assert found.verdict() == "reproduced: all 4 tables are equal to the byte"
+        assert found.verdict() == "reproduced: all 6 tables are equal to the byte"
         assert "in every value" in self.again(small, tmp_path, lambda run: None).verdict()
 
     @pytest.mark.parametrize(("step", "equal"), [(1e-9, True), (1e-3, False)])

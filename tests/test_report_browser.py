@@ -59,7 +59,7 @@ def test_tables_are_searched_and_filtered(opened, small):
     tab = opened()
     units = small.run.units[small.run.units["seed"] == -1]
     assert f"of {len(units)}." in counted(tab, "units")
-    tab.get_by_label("Filter detector").select_option("true")
+    tab.get_by_label("Filter detector", exact=True).select_option("true")
     assert f"of {units['detector'].sum()} that match, out of {len(units)}." in counted(tab, "units")
     tab.get_by_label("Filter r1", exact=True).fill("0.6..0.8")
     both = units[units["detector"] & units["r1"].map(lambda v: float(f"{v:.4g}")).between(0.6, 0.8)]

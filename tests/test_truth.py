@@ -36,8 +36,8 @@ def planted_layer(network, turned, natural_turned):
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     return Layer(
         LayerRef("b/net" if turned else "a/net", None, tap, "", {}), answers("natural", natural_turned),
-        table["fold"].values, photograph, {"curve": answers("curves", False)},
-        {"curve": FAMILIES["curve"].grid(parameters("curves", SPEC))},
+        table["fold"].values, photograph, {"curve": np.concatenate([answers(kind, False) for kind in FAMILIES["curve"].sets])},
+        {"curve": FAMILIES["curve"].grid(*(parameters(kind, SPEC) for kind in FAMILIES["curve"].sets))},
     )  # fmt: skip
 
 

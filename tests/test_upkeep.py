@@ -134,7 +134,7 @@ class TestClean:
             pass
         assert removable(place / "runs", store) == []
         shutil.rmtree(place / "elsewhere")
-        assert len(remove(place / "runs", store)) == 12
+        assert len(remove(place / "runs", store)) == 18
         assert store.runs() == {}
 
     def test_store_of_a_running_job_is_left_alone(self, place):
@@ -168,7 +168,7 @@ class TestClean:
         (place / "runs" / "small" / RECORD).write_text("{")
         with pytest.raises(RunError, match="is damaged"):
             remove(place / "runs", ActivationStore(place / "store"))
-        assert len(list((place / "store").glob("?" * 32))) == 12
+        assert len(list((place / "store").glob("?" * 32))) == 18
 
 
 def test_code_digest_is_recorded(small):

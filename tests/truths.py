@@ -56,13 +56,13 @@ def layer(network, family="curve", turned=False, natural_turned=False):
         )
         return found[tap.name].astype(np.float64)
 
-    kind = FAMILIES[family].stimuli
     table = stimuli.parameters("natural", spec)
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     assert table.sizes[STIMULUS] == len(photograph)
     return Layer(
         LayerRef(network.card.id, network.seed, tap, "", {}), answers("natural", natural_turned), table["fold"].values,
-        photograph, {family: answers(kind)}, {family: FAMILIES[family].grid(stimuli.parameters(kind, spec))},
+        photograph, {family: np.concatenate([answers(kind) for kind in FAMILIES[family].sets])},
+        {family: FAMILIES[family].grid(*(stimuli.parameters(kind, spec) for kind in FAMILIES[family].sets))},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from universality.cli_figures import figures_command
 from universality.cli_runs import reproduce_command, runs_app
 from universality.console import stdout as _stdout
-from universality.errors import RunError, StimulusError, UniversalityError
+from universality.errors import JobError, RunError, StimulusError, UniversalityError
 
 if TYPE_CHECKING:
     from universality.runs import Run
@@ -41,6 +41,9 @@ app.command("reproduce")(reproduce_command)
 app.command("figures")(figures_command)
 
 UNKNOWN = "unknown: fill in"
+cluster_app = typer.Typer(help="Scripts for clusters.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cluster_app, name="cluster")
+
 JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
@@ -103,6 +106,16 @@ def run_command(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler.", metavar="ADDRESS")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Local worker processes [default: threads of this one].", min=1)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads of each worker [default: the cores].", min=1)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory of each local process, such as 4GB.", metavar="SIZE")
+    ] = None,
+    retries: Annotated[int, typer.Option("--retries", help="How often a failed task is tried again.", min=0)] = 0,
     repair: Annotated[bool, typer.Option("--repair", help="Set damaged stores aside and extract them anew.")] = False,
 ) -> None:
     """Run a comparison job: tables, figures and a report.
@@ -113,7 +126,10 @@ def run_command(
 
     console = Console(stderr=True)
     with _progress(console) as progress:
-        finished = run(job, out, store=store, scheduler=scheduler, repair=repair, reporter=Bars(console, progress))
+        finished = run(
+            job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
+            repair=repair, reporter=Bars(console, progress),
+        )  # fmt: skip
     _print_run(finished)
 
 
@@ -156,12 +172,22 @@ def _print_run(finished: Run) -> None:
 
 
 @app.command("plan")
-def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = None) -> None:
-    """Say what a job would compute, what exists, and how much disk it needs. Writes nothing.
+def plan_command(
+    job: JobArgument,
+    out: OutOption = None,
+    store: StoreOption = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads that will compute [default: the cores].", min=1)
+    ] = None,
+    measure_time: Annotated[
+        bool, typer.Option("--time", help="Time a batch of every network and a comparison of each kind.")
+    ] = False,
+) -> None:
+    """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
 
-    Example: universality plan analyses/quickstart/job.toml
+    Example: universality plan analyses/quickstart/job.toml --time
     """
-    from universality.jobs import plan
+    from universality.jobs import estimates, plan
     from universality.stimuli import POLICIES
 
     planned = plan(job, out, store)
@@ -173,16 +199,20 @@ def plan_command(job: JobArgument, out: OutOption = None, store: StoreOption = N
         table.add_row(*(f"{v:.1f}" if isinstance(v, float) else escape(str(v)) for v in row))
     console.print(table)
     missing = planned.missing
-    size = sum(p.nbytes for p in missing) / 1e6
+    needed, kept = estimates.disk(planned), planned.kept()
     lines = (
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
-        f"at most {size:.1f} MB of disk (before compression) in {planned.store.location}",
-        f"comparisons: {len(planned.tasks)} Dask tasks, "
-        + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "to compute"),
+        f"in {planned.store.location}",
+        f"comparisons: {len(planned.tasks)} tasks, {kept} results are kept, "
+        + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "the others to compute"),
+        f"disk: {needed.expected / 1e6:.0f} MB expected, {needed.most / 1e6:.0f} MB at most"
+        + ("" if needed.free is None else f", {needed.free / 1e6:.0f} MB free"),
+        *estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time),
     )
     for line in (*lines, *planned.warnings):
         console.print(escape(line), highlight=False, soft_wrap=True)
+    estimates.refuse_disk(needed, planned.store.location)
 
 
 @zoo_app.command("list")
@@ -584,6 +614,44 @@ def doctor_command(
             )
     if any(finding.state == "fault" for finding in findings):
         raise typer.Exit(1)
+
+
+@cluster_app.command("slurm")
+def cluster_slurm(
+    job: JobArgument,
+    workers: Annotated[int, typer.Option("--workers", help="Dask workers.", min=1)] = 4,
+    cores: Annotated[int, typer.Option("--cores", help="Cores of each worker.", min=1)] = 4,
+    memory: Annotated[str, typer.Option("--memory", help="Memory of each worker.", metavar="SIZE")] = "16GB",
+    longest: Annotated[str, typer.Option("--time", help="Longest run, [days-]hours:minutes:seconds.")] = "12:00:00",
+    partition: Annotated[str, typer.Option("--partition", help="SLURM partition.")] = "",
+    account: Annotated[str, typer.Option("--account", help="SLURM account.")] = "",
+    gpus: Annotated[int, typer.Option("--gpus", help="GPUs of each worker.", min=0)] = 0,
+    store: Annotated[str, typer.Option("--store", help="Folder that all nodes see, or URL.")] = "data/store",
+    out: Annotated[str, typer.Option("--out", help="Run directory.")] = "data/runs/cluster",
+) -> None:
+    """Print a script for sbatch that runs a job on workers of a SLURM cluster.
+
+    Example: universality cluster slurm job.toml --workers 8 --cores 4 --memory 16GB > job.sbatch
+    """
+    from universality.recipes import Slurm, sbatch
+
+    asked = Slurm(workers, cores, memory, longest, partition, account, gpus)
+    typer.echo(sbatch(str(job), store, out, asked), nl=False)
+
+
+@app.command("schema")
+def schema_command(name: Annotated[str, typer.Argument(metavar="job")] = "job") -> None:
+    """Print the JSON schema of job files, for editors that check TOML; every key with its meaning, type and range.
+
+    Example: universality schema job > job.schema.json
+    """
+    import json
+
+    from universality.jobs.documentation import job_schema
+
+    if name != "job":
+        raise JobError(f"there is no schema '{name}', expected 'job'")
+    typer.echo(json.dumps(job_schema(), indent=1))
 
 
 @app.command("versions")

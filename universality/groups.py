@@ -70,8 +70,8 @@ def at_taps(table: pd.DataFrame, taps: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table of pairs (similarity, correspondence) whose taps are among `taps`, in the table's order."""
     keys = ["model_a", "model_b", "tap_a", "tap_b"]
     wanted = set(taps[keys].itertuples(index=False, name=None))
-    # An array, not a list: an empty list would choose no columns of an empty table.
-    return table[np.array([key in wanted for key in table[keys].itertuples(index=False, name=None)], dtype=np.bool_)]
+    chosen = np.array([key in wanted for key in table[keys].itertuples(index=False, name=None)], dtype=np.bool_)
+    return table[chosen]
 
 
 def by_pair(similarity: pd.DataFrame, cards: Mapping[str, ModelCard]) -> pd.DataFrame:

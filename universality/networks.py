@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ from universality.store import StoreKey
 def stimulus_sets(job: Job) -> tuple[str, ...]:
     """Return the names of the stimulus sets that a job shows: natural images, and those of its families, each once."""
     return tuple(dict.fromkeys(["natural", *(s for name in job.comparison.families for s in family_of(name).sets)]))
+
+
+@lru_cache(maxsize=64)
+def _count(stimulus_set: str, spec: StimuliSpec) -> int:
+    """Return how many stimuli a set has; every tap of every network of a job asks."""
+    return int(stimuli.parameters(stimulus_set, spec).sizes[STIMULUS])
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Network:
 
     def shape(self, stimulus_set: str, tap: Tap) -> tuple[int, ...]:
         """Return the shape of the stored activations: (stimulus, unit) or (stimulus, position, unit)."""
-        count = stimuli.parameters(stimulus_set, self.stimuli).sizes[STIMULUS]
+        count = _count(stimulus_set, self.stimuli)
         places = (self.extraction.positions**2,) if self.extraction.reduction == "positions" else ()
         return (count, *places, tap.channels)
 
@@ -104,18 +110,18 @@ class Network:
             return zoo.pretrained(self.card)
         return zoo.untrained(self.card, self.seed, self._batches("natural", self.calibration, zoo.CALIBRATION_BATCH))
 
-    def batches(self, stimulus_set: str, frame: Frame | None = None) -> Iterator[np.ndarray]:
-        """Yield the normalised images of a stimulus set, batch by batch, at this network's input size."""
-        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame)
+    def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
+        """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""
+        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame, rows)
 
     def _batches(
-        self, stimulus_set: str, spec: StimuliSpec, size: int, frame: Frame | None = None
+        self, stimulus_set: str, spec: StimuliSpec, size: int, frame: Frame | None = None, rows: range | None = None
     ) -> Iterator[np.ndarray]:
         preprocessing = self.card.preprocessing
-        count = stimuli.parameters(stimulus_set, spec).sizes[STIMULUS]
-        for start in range(0, count, size):
-            rows = slice(start, min(start + size, count))
-            images = stimuli.render(stimulus_set, spec, preprocessing.size_px, rows, preprocessing.interpolation, frame)
+        shown = range(_count(stimulus_set, spec)) if rows is None else rows
+        for start in range(shown.start, shown.stop, size):
+            some = slice(start, min(start + size, shown.stop))
+            images = stimuli.render(stimulus_set, spec, preprocessing.size_px, some, preprocessing.interpolation, frame)
             yield zoo.normalise(images.values, preprocessing)
 
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:

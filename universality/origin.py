@@ -42,7 +42,7 @@ def code_digest() -> str:
     """Return the digest of the package's own source files: results of other code are not up to date."""
     root = Path(__file__).parent
     sha = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".html", ".css", ".js")):
         sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()
 

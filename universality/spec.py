@@ -226,7 +226,8 @@ class CurveStimuli(Spec):
         tuple[Annotated[Float, Field(ge=0, le=100)], ...], Field(min_length=2), AfterValidator(_unique)
     ] = Field((0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line")
     variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
-        ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
+        ("thin_dark", "thin_bright", "filled_dark", "filled_bright"),
+        description="lines or filled shapes, darker or brighter than the grey",
     )
     stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
     contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
@@ -260,7 +261,7 @@ class HighLowStimuli(Spec):
     phases: Int = Field(2, ge=1, le=100, description="independent draws of the textures")
     contrast: Float = Field(0.14, gt=0, le=0.5, description="standard deviation of the textures, in [0, 1] units")
     colour: Colour = Field("grey", description=_COLOUR_MEANING)
-    seed: Int = Field(0, ge=0)
+    seed: Int = Field(0, ge=0, description="of the textures")
     scale: Scale = 1.0
 
     @model_validator(mode="after")
@@ -282,7 +283,7 @@ class CurveControlStimuli(Spec):
         tuple[Annotated[Float, Field(ge=0.01, le=100)], ...], Field(min_length=1), AfterValidator(_unique)
     ] = Field((3.0, 8.0), description="1 / radius of the arcs that are controlled, in 1 / image side")
     variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
-        ("thin_dark", "thin_bright")
+        ("thin_dark", "thin_bright"), description="lines or filled shapes, darker or brighter than the grey"
     )
     corner_deg: Float = Field(
         90.0, gt=0, le=150, description="turn of the corners, extent of the arc whose ends they touch"
@@ -370,9 +371,9 @@ class ColourContrastStimuli(Spec):
 class ShapeStimuli(Spec):
     """Images of the pocket zoo's world; see :mod:`universality.stimuli.shapes`."""
 
-    images: Int = Field(144, ge=1, le=1_000_000)
-    diet: Literal["focus", "sharp"] = "focus"
-    seed: Int = Field(0, ge=0)
+    images: Int = Field(144, ge=1, le=1_000_000, description="how many")
+    diet: Literal["focus", "sharp"] = Field("focus", description="backgrounds out of focus, or sharp as the shapes")
+    seed: Int = Field(0, ge=0, description="of the stream of images, which no training has seen")
 
 
 class NaturalStimuli(Spec):
@@ -386,7 +387,7 @@ class NaturalStimuli(Spec):
     min_side_px: Int = Field(
         96, ge=16, description="smallest side of a crop in the photograph, px; its shorter side if that is smaller"
     )
-    seed: Int = Field(0, ge=0)
+    seed: Int = Field(0, ge=0, description="of the places of the crops, and of the stream of shapes")
 
 
 class RotatedStimuli(Spec):
@@ -440,8 +441,10 @@ class ModelEntry(Spec):
     ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
     """
 
-    id: str
-    taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(None, min_length=1)
+    id: str = Field(description="id of a model card, as `universality zoo list` shows it")
+    taps: Annotated[tuple[str, ...], AfterValidator(_unique)] | None = Field(
+        None, min_length=1, description="names of taps of the card; all of them when left out"
+    )
     scene_px: dict[str, Annotated[Int, Field(ge=1, le=4096)]] = Field(
         default_factory=dict,
         description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
@@ -476,8 +479,8 @@ class ExtractionSpec(Spec):
     reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
     center_radius: Int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
     positions: Int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image; odd")
-    batch_size: Int = Field(16, ge=1, le=4096)
-    dtype: Literal["float32", "float64"] = "float32"
+    batch_size: Int = Field(16, ge=1, le=4096, description="images in one forward pass")
+    dtype: Literal["float32", "float64"] = Field("float32", description="of the stored activations")
 
     @model_validator(mode="after")
     def _middle_exists(self) -> ExtractionSpec:
@@ -496,19 +499,21 @@ class ExtractionSpec(Spec):
 class ComparisonSpec(Spec):
     """Which measures and matchings to compute."""
 
-    measures: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = (
-        "cka_linear_debiased",
-        "cka_linear_biased",
-        "svcca_variance99",
-        "unit_match_hungarian",
-        "unit_match_mutual_nearest",
+    measures: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        (
+            "cka_linear_debiased",
+            "cka_linear_biased",
+            "svcca_variance99",
+            "unit_match_hungarian",
+            "unit_match_mutual_nearest",
+        ),
+        description="measures between pairs of taps, as `universality measures` lists them",
     )
-    matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(_unique)] = (
-        "hungarian",
-        "mutual_nearest",
+    matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
+        ("hungarian", "mutual_nearest"), description="how units are paired: one to one, or each other's nearest"
     )
     families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = Field(
-        ("curve",), description="names in detectors.FAMILIES"
+        ("curve",), description="families of detectors (detectors.FAMILIES); each brings its stimuli"
     )
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
@@ -521,17 +526,19 @@ class NullSpec(Spec):
 
     untrained_seeds: Annotated[
         tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(_unique)
-    ] = (0,)
+    ] = Field((0,), description="one untrained twin of every network for each seed")
     calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
-    haar_rotations: Int = Field(3, ge=1, le=1000)
-    shuffles: Int = Field(3, ge=1, le=1000)
+    haar_rotations: Int = Field(3, ge=1, le=1000, description="random orthonormal bases of each layer")
+    shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")
 
 
 class Job(Spec):
     """A comparison job: networks, stimuli, extraction, comparison, nulls."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")
-    question: str = ""
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$", description="names the run's folder, data/runs/NAME by default"
+    )
+    question: str = Field("", description="what the job is to answer; it heads the report")
     seed: Int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
     models: Annotated[tuple[ModelEntry, ...], Field(min_length=2), AfterValidator(_unique_models)]
     stimuli: StimuliSpec = Field(default_factory=StimuliSpec)

@@ -166,7 +166,7 @@ JOBS = [
     ("unknown tap", job("features.4", "features.7x"), PLAN, ["no tap 'features.7x'"]),
     ("unknown measure", job_with('[comparison]\nmeasures = ["cka_linaer_debiased"]'), PLAN, ["did you mean"]),
     ("unknown matching", job_with('[comparison]\nmatching = ["best"]'), PLAN, ["comparison.matching"]),
-    ("unknown family", job_with('[comparison]\nfamilies = ["cat"]'), PLAN, ["comparison.families"]),
+    ("unknown family", job_with('[comparison]\nfamilies = ["cat"]'), PLAN, ["unknown family 'cat'"]),
     ("a model twice", job("focus-s1", "focus-s0"), PLAN, ["values appear twice"]),
     ("a tap twice", job('["features.4"]', '["features.4", "features.4"]'), PLAN, ["values appear twice"]),
     ("no taps", job('["features.4"]', "[]"), PLAN, ["taps"]),
@@ -282,7 +282,7 @@ IMAGES = [
 RUNS = [
     ("definition that is missing", {}, DEFINE, ["definition 'd.toml' does not exist"]),
     ("definition of an unknown column", {"d.toml": changed(DEFINITION, "fwhm_deg", "fwhm")}, DEFINE, ["fwhm"]),
-    ("definition of an unknown family", {"d.toml": changed(DEFINITION, '"curve"', '"cat"')}, DEFINE, ["key 'base'"]),
+    ("definition of an unknown family", {"d.toml": changed(DEFINITION, '"curve"', '"cat"')}, DEFINE, ["unknown family 'cat'"]),
     ("definition with NaN", {"d.toml": changed(DEFINITION, "90", "nan")}, DEFINE, ["threshold"]),
     ("definition without criteria", {"d.toml": 'name = "mine"\nbase = "curve"\ncriteria = []\n'}, DEFINE, ["criteria"]),
     ("definition of an unknown sign", {"d.toml": changed(DEFINITION, '"<"', '"!"')}, DEFINE, ["op"]),

@@ -1,8 +1,8 @@
 """Oriented edge and line detectors: units that answer to any contour of one orientation (Gabor-like units of early layers).
 
-Random filters are oriented too, but each image of the same orientation finds another preference: over gratings, dark
-and bright lines and edges of either polarity the preferred orientation of an untrained early unit moves by about 40 degrees,
-that of a trained one of an ImageNet network by about 6. So, as for curves, the rule asks for one preference over all of them.
+Random filters are oriented too, but every kind of contour finds another preference: between a thin line and the best
+grating the preferred orientation of untrained units differs by 17 to 62 degrees (median of a tap), that of units in the
+early blocks of EfficientNet-Lite0 and Lite1 by 6 to 17. So, as for curves, the rule asks for one preference over all.
 
 Orientations are those at right angles to the contour and have a period of 180 degrees: r1 is here the usual orientation
 selectivity |sum r exp(2 i theta)| / sum r, echo the response to contours at right angles.

@@ -80,6 +80,7 @@ class StimulusKind:
     framed : spec, chosen parameters, place of the scene, interpolation -> the same, the scene in a part of the image
     refuse : spec, size in px of the image or of the scene in it; raises `StimulusError` if that cannot show the set
     places : fields of the spec that say where files lie and do not decide the pixels
+    counts : fields that say how many stimuli there are; the first ones of a longer set are those of the shorter
     """
 
     name: str
@@ -90,6 +91,7 @@ class StimulusKind:
     framed: Callable[[Any, xr.Dataset, Frame, str], NDArray[np.float32]]
     refuse: Callable[[Any, int], None] = lambda spec, size_px: None
     places: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
 
 
 def _drawing(name: str, module: Any, *labels: str) -> StimulusKind:
@@ -130,7 +132,7 @@ STIMULI: dict[str, StimulusKind] = {
         ),
         StimulusKind(
             "natural", natural.parameters, natural.render, lambda _: natural.content(), ("photograph",),
-            natural.render_framed,
+            natural.render_framed, counts=("crops", "shapes"),
         ),
         StimulusKind(
             "rotated", rotated.parameters, rotated.render, rotated.content, ("photograph", "crop", "angle_deg"),
@@ -230,9 +232,32 @@ def _brief(value: Any) -> str:
     return str(value)[:LABEL_WIDTH]
 
 
+def _causes(name: str, spec: StimuliSpec, frame: Frame | None, left_out: tuple[str, ...] = ()) -> list[Any]:
+    """Return what decides the pixels of the set `name` at a given size, less some fields of its spec."""
+    kind, chosen = _kind(name), _spec_of(name, spec)
+    values = {key: value for key, value in chosen.plain().items() if key not in (*kind.places, *left_out)}
+    placed = [] if frame is None else [framing.FRAMING_VERSION, frame.size_px, frame.start_px, frame.side_px]
+    return [name, kind.content(chosen), spec.policy, values, *placed]
+
+
 def stimulus_digest(name: str, spec: StimuliSpec, frame: Frame | None = None) -> str:
     """Return what decides the pixels of the set `name` at a given size: kind, version, parameters, photographs, frame."""
-    kind, chosen = _kind(name), _spec_of(name, spec)
-    values = {key: value for key, value in chosen.plain().items() if key not in kind.places}
-    placed = [] if frame is None else [framing.FRAMING_VERSION, frame.size_px, frame.start_px, frame.side_px]
-    return digest([name, kind.content(chosen), spec.policy, values, *placed])
+    return digest(_causes(name, spec, frame))
+
+
+def rows_digest(name: str, spec: StimuliSpec, rows: range, frame: Frame | None = None) -> str:
+    """Return what decides the pixels of a stretch of the set `name` at a given size.
+
+    Where a longer set begins with the shorter one, how long it is has no part in it: the stimuli's own parameters have.
+    """
+    counts = _kind(name).counts
+    if not counts:
+        return digest([stimulus_digest(name, spec, frame), rows.start, rows.stop])
+    chosen = parameters(name, spec).isel({STIMULUS: slice(rows.start, rows.stop)})
+    labels = {str(label): [str(value) for value in chosen[label].values.tolist()] for label in chosen.coords}
+    return digest([*_causes(name, spec, frame, counts), labels])
+
+
+def extendable(name: str) -> bool:
+    """Return whether a longer set of this kind begins with the stimuli of a shorter one."""
+    return bool(_kind(name).counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from universality.spec import StimuliSpec, Tap
 
-SCALED = ("curves", "curve_controls", "high_low", "gratings", "colours")
+SCALED = ("curves", "curve_controls", "high_low", "gratings", "colours", "contours", "colour_contrast")
 """Sets with a field `scale`."""
 
 

@@ -1,0 +1,146 @@
+"""The same job gives the same tables, to the byte, whoever computes it; and nothing is computed twice."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+from distributed import Client, LocalCluster
+
+import universality
+from universality import extraction
+from universality.errors import JobError, RunError
+from universality.jobs import shards
+from universality.jobs.planning import plan
+from universality.jobs.shards import Shards
+
+
+class Lines:
+    def __init__(self):
+        self.said, self.tracked, self.done = [], {}, {}
+
+    def say(self, text):
+        self.said.append(text)
+
+    def track(self, description, total):
+        self.tracked[description] = total
+
+        def advance(steps):
+            self.done[description] = self.done.get(description, 0) + steps
+
+        return advance
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The undisturbed run: folder with job, run and store."""
+    folder = tmp_path_factory.mktemp("tiny")
+    universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=1)
+    return folder
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Numbers of images that networks are shown (calibration of twins aside)."""
+    counts, real = [], extraction.extract
+
+    def counting(network, taps, batches, *others):
+        for reduced in real(network, taps, batches, *others):
+            counts.append(len(next(iter(reduced.values()))))
+            yield reduced
+
+    monkeypatch.setattr(extraction, "extract", counting)
+    return counts
+
+
+class TestSchedulers:
+    def same(self, done, tmp_path, **how):
+        finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", **how)
+        assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
+
+    def test_two_threads(self, done, tmp_path):
+        self.same(done, tmp_path, threads=2)
+
+    @pytest.mark.slow
+    def test_two_processes(self, done, tmp_path):
+        self.same(done, tmp_path, workers=2, threads=1)
+
+    @pytest.mark.slow
+    def test_scheduler_by_address_and_client_stays_open(self, done, tmp_path):
+        with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
+            self.same(done, tmp_path / "a", scheduler=cluster.scheduler_address)
+            with Client(cluster) as client:
+                self.same(done, tmp_path / "b", client=client)
+                assert client.status == "running"
+
+    @pytest.mark.parametrize("size", [16, 48])
+    def test_other_shards_give_the_same_stores(self, done, tmp_path, monkeypatch, size):
+        monkeypatch.setattr(shards, "SHARD_STIMULI", size)
+        finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=2)
+        assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
+        for entry in finished.record["stores"]:
+            old, new = (folder / "store" / entry["key"] / "manifest.json" for folder in (done, tmp_path))
+            assert old.read_bytes() == new.read_bytes()
+
+
+class TestNothingTwice:
+    @pytest.fixture
+    def copied(self, done, tmp_path):
+        shutil.copytree(done / "store", tmp_path / "store")
+        return tmp_path / "store"
+
+    def test_added_model_computes_its_own_pairs_only(self, done, copied, tmp_path):
+        lines = Lines()
+        job = tiny.write_job(tmp_path, tiny.JOB.replace("[stimuli.natural]", tiny.THIRD + "\n[stimuli.natural]"))
+        finished = universality.run(job, tmp_path / "run", store=copied, reporter=lines)
+        # One layer's families, and two pairs of one similarity and one correspondence each.
+        assert lines.tracked["comparisons (tasks)"] == 1 + 2 * 2
+        fresh = universality.run(job, tmp_path / "fresh", store=tmp_path / "fresh_store")
+        assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
+
+    def test_added_crops_show_only_the_new_ones(self, done, tmp_path, monkeypatch, shown):
+        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        job = done / "job.toml"
+        universality.run(job, tmp_path / "run", store=tmp_path / "store")
+        before = sum(shown)
+        shown.clear()
+        longer = tiny.write_job(tmp_path, tiny.JOB.replace("crops = 64", "crops = 96"))
+        finished = universality.run(longer, tmp_path / "longer", store=tmp_path / "store")
+        assert sum(shown) == 4 * 32  # two models and their twins, one new shard each
+        assert before == 4 * (64 + 32)
+        fresh = universality.run(longer, tmp_path / "fresh", store=tmp_path / "fresh_store")
+        assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
+
+    def test_crash_between_shards_loses_only_those_under_way(self, done, tmp_path, monkeypatch, shown):
+        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        real = Shards.write
+
+        def breaks_at_third(self, key, rows):
+            real(self, key, rows)
+            if len(list((tmp_path / "store" / "shards").glob("*/*"))) >= 3:
+                raise ValueError("planted")
+
+        monkeypatch.setattr(Shards, "write", breaks_at_third)
+        with pytest.raises(RunError, match="ValueError: planted"):
+            universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1)
+        monkeypatch.setattr(Shards, "write", real)
+        shown.clear()
+        kept = len(list((tmp_path / "store" / "shards").glob("*/*")))
+        finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1)
+        assert sum(shown) == 4 * (64 + 32) - 32 * kept
+        assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
+
+    def test_damaged_shard_is_shown_again(self, done, tmp_path):
+        store = plan(done / "job.toml", tmp_path / "run", tmp_path / "store").store
+        kept = Shards(store)
+        kept.write("ab" * 16, np.arange(6.0).reshape(3, 2))
+        assert kept.has("ab" * 16)
+        path = tmp_path / "store" / "shards" / "ab" / ("ab" * 16)
+        path.write_bytes(path.read_bytes()[:-1])
+        assert not kept.has("ab" * 16)
+
+
+def test_memory_store_is_refused_where_others_compute(done, tmp_path):
+    with pytest.raises(JobError, match="is seen by this process only"):
+        universality.run(done / "job.toml", tmp_path / "run", store=f"memory://{os.getpid()}", workers=2)

@@ -1,0 +1,153 @@
+"""Workers that die, tasks that break, a scheduler that goes: one sentence, and what is finished is kept."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import dask
+import pytest
+import tiny
+from distributed import Client, LocalCluster
+
+from universality.errors import RunError
+from universality.jobs import Quiet, Task, comparing, scheduling
+from universality.jobs.results import Results
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="1500MB", dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+def task(function, *arguments, key="") -> Task:
+    label = f"{function.__name__}{arguments}"
+    return Task((key or label).encode().hex()[:60], label, function, arguments)
+
+
+def good(count: int) -> list[Task]:
+    return [task(tiny.rows, number) for number in range(count)]
+
+
+def compute(tasks, store, client, retries=0):
+    return comparing.compute(tasks, str(store), lambda: client, retries, Quiet())
+
+
+class TestOneTaskGoesWrong:
+    @pytest.mark.parametrize(
+        ("bad", "cause"),
+        [
+            (tiny.breaks, "ValueError: planted in 7"),
+            (tiny.kills_its_worker, "the worker died every time"),
+            (tiny.takes_memory, "the worker died every time"),
+        ],
+    )
+    def test_others_finish_and_it_is_named(self, cluster, tmp_path, bad, cause):
+        tasks = [*good(3), task(bad, 7), *(task(tiny.rows, n) for n in range(3, 6))]
+        failures = compute(tasks, tmp_path, cluster)
+        assert [failure.label for failure in failures] == [f"{bad.__name__}(7,)"]
+        assert cause in failures[0].cause
+        results = Results(str(tmp_path))
+        assert {t.key for t in tasks if results.read(t.key) is not None} == {t.key for t in tasks if t.function != bad}
+
+    def test_failures_become_one_sentence(self):
+        failures = [scheduling.Failure.of(name, ValueError("planted")) for name in ("first", "second")]
+        with pytest.raises(
+            RunError, match=r"2 of 9 tasks failed: 'first' with ValueError: planted \(and 1 more\); mend"
+        ):
+            scheduling.raise_failures(failures, 9)
+
+
+class TestItGoesWrongOnce:
+    def test_killed_worker_costs_nothing(self, cluster, tmp_path):
+        tasks = [*good(4), task(tiny.kills_its_worker_once, str(tmp_path / "marker"))]
+        assert compute(tasks, tmp_path, cluster) == []
+        assert len(Results(str(tmp_path)).listed()) == 5
+
+    @pytest.mark.parametrize(("retries", "failed"), [(0, 1), (1, 0)])
+    def test_retries_are_counted(self, cluster, tmp_path, retries, failed):
+        tasks = [task(tiny.breaks_once, str(tmp_path / "marker"))]
+        assert len(compute(tasks, tmp_path, cluster, retries)) == failed
+
+    def test_finished_tasks_are_not_done_again(self, cluster, tmp_path):
+        compute(good(2), tmp_path, cluster)
+        # Tasks of these keys that would fail, were they done.
+        again = [task(tiny.breaks, n, key=t.label) for n, t in enumerate(good(2))]
+        assert compute(again, tmp_path, cluster) == []
+
+    def test_damaged_result_is_found_and_done_again(self, cluster, tmp_path):
+        tasks = good(2)
+        compute(tasks, tmp_path, cluster)
+        path = next(path for path in (tmp_path / "results").rglob("*") if path.name == tasks[0].key)
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+        _, damaged = comparing.gather(tasks, str(tmp_path))
+        assert [t.key for t in damaged] == [tasks[0].key]
+        assert compute(tasks, tmp_path, cluster) == []
+        assert Results(str(tmp_path)).read(tasks[0].key) is not None
+
+
+def ends_in_one_sentence(tmp_path, client, interfere, match):
+    """Compute three good tasks and one that waits for ever; once it runs, `interfere`."""
+    started, go = tmp_path / "started", tmp_path / "go"
+    tasks = [*good(3), task(tiny.waits_for, str(started), str(go))]
+    results = Results(str(tmp_path / "store"))
+    with ThreadPoolExecutor(1) as pool:
+        computed = pool.submit(compute, tasks, tmp_path / "store", client)
+        tiny.wait_until(lambda: started.exists() and len(results.listed()) == 3)
+        interfere()
+        with pytest.raises(RunError, match=match) as caught:
+            computed.result(timeout=tiny.PATIENCE_S)
+        go.touch()
+    assert "\n" not in str(caught.value)
+    assert "what is finished is kept" in str(caught.value)
+    assert len(results.listed()) == 3
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
+WORKER = ["worker", "--nthreads", "2", "--no-nanny", "--no-dashboard"]
+
+
+def dask_process(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "dask", *arguments], **QUIET)
+
+
+def test_all_workers_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduling, "WORKER_TIMEOUT_S", 1.0)
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        worker = dask_process(*WORKER, cluster.scheduler_address)
+        try:
+            client.wait_for_workers(1, timeout=tiny.PATIENCE_S)
+            ends_in_one_sentence(tmp_path, client, worker.kill, "has had no worker for 1 s")
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+def test_scheduler_gone(tmp_path):
+    file = tmp_path / "scheduler.json"
+    scheduler = dask_process("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    worker = dask_process(*WORKER, "--scheduler-file", str(file))
+    try:
+        tiny.wait_until(file.exists)
+        with Client(scheduler_file=str(file), timeout="5s") as client:
+            client.wait_for_workers(1, timeout=tiny.PATIENCE_S)
+            ends_in_one_sentence(tmp_path, client, scheduler.kill, "the Dask scheduler was lost")
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()

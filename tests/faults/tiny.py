@@ -1,0 +1,115 @@
+"""A job of seconds, and tasks that go wrong."""
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+JOB = """
+name = "tiny"
+seed = 3
+
+[[models]]
+id = "pocket/vgg-focus-s0"
+taps = ["features.4"]
+
+[[models]]
+id = "pocket/alexnet-focus-s0"
+taps = ["features.4"]
+
+[stimuli.natural]
+crops = 64
+
+[stimuli.curves]
+orientations = 8
+curvatures = [0.0, 5.0]
+variants = ["thin_dark", "filled_dark"]
+
+[extraction]
+reduction = "center"
+
+[comparison]
+measures = ["cka_linear_debiased"]
+matching = ["mutual_nearest"]
+bootstraps = 100
+permutations = 19
+
+[nulls]
+calibration_crops = 32
+haar_rotations = 1
+shuffles = 1
+"""
+THIRD = """
+[[models]]
+id = "pocket/resnet-focus-s0"
+taps = ["layer1.0"]
+"""
+TABLES = ("similarity", "correspondence", "families", "units")
+PATIENCE_S = 120
+
+
+def write_job(folder: Path, text: str = JOB) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "job.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def table_hashes(out: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((out / f"{name}.parquet").read_bytes()).hexdigest() for name in TABLES}
+
+
+def rows(number: int) -> dict[str, pd.DataFrame]:
+    """What a task that goes well finds."""
+    return {"similarity": pd.DataFrame({"value": [float(number)]})}
+
+
+def breaks(number: int) -> dict[str, pd.DataFrame]:
+    raise ValueError(f"planted in {number}")
+
+
+def kills_its_worker(number: int) -> dict[str, pd.DataFrame]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return rows(number)
+
+
+def kills_its_worker_once(marker: str) -> dict[str, pd.DataFrame]:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows(0)
+
+
+def breaks_once(marker: str) -> dict[str, pd.DataFrame]:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        raise ValueError("planted once")
+    return rows(0)
+
+
+def takes_memory(number: int) -> dict[str, pd.DataFrame]:
+    """Take 4 GB, 32 MB at a time; whoever watches the memory stops it long before."""
+    held = []
+    for _ in range(128):
+        held.append(np.ones(1 << 22))
+        time.sleep(0.02)  # the watcher looks ten times a second
+    return rows(len(held))
+
+
+def waits_for(started: str, go: str) -> dict[str, pd.DataFrame]:
+    """Say that it runs, then wait until it may end."""
+    Path(started).touch()
+    wait_until(Path(go).exists)
+    return rows(0)
+
+
+def wait_until(condition, patience_s: float = PATIENCE_S) -> None:
+    end = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.05)

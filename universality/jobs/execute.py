@@ -1,0 +1,162 @@
+"""From a job to tables, figures and a report: plan, extract what is missing, compare what is missing, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from distributed import Client
+
+from universality import pairs, records, runs
+from universality.errors import JobError, StoreError
+from universality.jobs import comparing, extracting
+from universality.jobs.comparisons import Possible
+from universality.jobs.estimates import disk, refuse_disk
+from universality.jobs.planning import Plan, plan
+from universality.jobs.progress import Quiet, Reporter
+from universality.jobs.scheduling import Failure, Workers, opener, raise_failures
+from universality.jobs.writing import write
+from universality.runs import Run
+from universality.spec import Job
+
+
+def run(
+    job_path: str | Path | Job,
+    out: str | Path | None = None,
+    *,
+    store: str | Path | None = None,
+    client: Client | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory: str | None = None,
+    retries: int = 0,
+    repair: bool = False,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Run a comparison job to its tables, figures and report, computing only what does not exist yet.
+
+    Parameters
+    ----------
+    job_path : path or Job
+        The job's TOML file, or the job itself.
+    out : path, optional
+        Run directory, by default ``data/runs/NAME``.
+    store : path or URL, optional
+        Folder of the activation stores, by default ``data/store``; jobs may share it. Or a URL that fsspec knows, such
+        as ``s3://bucket/folder``; ``memory://`` is seen by this process only.
+    client : distributed.Client, optional
+        Extracts and compares; it is not closed. Without it: `scheduler`, else the active client, else local threads.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers can read and write the stores' folder.
+    workers, threads : int, optional
+        Local worker processes instead of threads of this process, and threads of each; the cores by default. The tables
+        do not depend on them.
+    memory : str, optional
+        Memory of each local process, such as ``"4GB"``; above it the worker is restarted.
+    retries : int
+        How often a task that failed is tried again.
+    repair : bool
+        Set damaged stores aside and extract them anew, instead of refusing to go on.
+
+    Returns
+    -------
+    Run
+        The finished run, as `open_run` gives it.
+
+    Raises
+    ------
+    UniversalityError
+        In one sentence, for everything that a user can mend. Tasks that fail are reported when all others have ended.
+    """
+    reporter = reporter or Quiet()
+    started = time.time()
+    team = Workers(client, scheduler, workers, threads, memory, retries)
+    planned = plan(job_path, out, store)
+    _refuse_place(planned, team)
+    for warning in planned.warnings:
+        reporter.say(warning)
+    with records.claimed(planned.out, planned.job, planned.store), opener(team) as opened:
+        removed = planned.store.remove_partial()
+        if removed:
+            reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
+        planned = _verified(planned, job_path, out, store, repair, reporter)
+        refuse_disk(disk(planned), planned.store.location)
+        missing = frozenset(p.key for p in planned.missing)
+        if not missing:
+            reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
+            if planned.tables_exist:
+                reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
+                return runs.open_run(planned.out)
+        if missing:
+            raise_failures(extracting.check(planned.passes, opened), len(planned.networks))
+        failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
+        tables = _compared(planned, missing, failures, opened, retries, reporter)
+        # From here on until the end, what lies in the directory belongs to no finished run.
+        records.mark_started(planned.out, planned.job)
+        with records.cannot_be_written(planned.out):
+            return write(planned, tables, len(missing), started, reporter)
+
+
+def _refuse_place(planned: Plan, team: Workers) -> None:
+    """Refuse a store in the memory of this process where other processes compute."""
+    if planned.store.location.startswith("memory://") and (team.client or team.scheduler or team.processes):
+        raise JobError(
+            f"store '{planned.store.location}' is seen by this process only, expected one that all workers reach; give a "
+            "folder or another URL with --store"
+        )
+
+
+def _compared(
+    planned: Plan,
+    missing: frozenset[str],
+    failures: list[Failure],
+    opened: Callable[[], Client],
+    retries: int,
+    reporter: Reporter,
+) -> dict[str, pd.DataFrame]:
+    """Compare what is not kept yet and return the tables; raise for all that failed, when everything else is kept."""
+    location = planned.store.location
+    lost = frozenset(key for key in missing if failures and not planned.store.has(key))
+    tasks = Possible(planned.tasks, lost)
+    for _ in range(2):
+        failures = failures + comparing.compute(tasks, location, opened, retries, reporter)
+        for failure in failures if len(failures) > 1 else ():
+            reporter.say(f"failed: {failure.label}: {failure.cause}")
+        raise_failures(failures, len(planned.passes) + len(planned.tasks))
+        tables, damaged = comparing.gather(tasks, location)
+        if not damaged:
+            break
+        reporter.say(f"{len(damaged)} kept result(s) were damaged: computing them again")
+    return tables | {
+        "pairs": pairs.pair_rows(
+            tables["families"], tables["correspondence"], tables["correspondence_nulls"], tables["similarity"],
+            planned.job.comparison.matching,
+        )
+    }  # fmt: skip
+
+
+def _verified(
+    planned: Plan,
+    job_path: str | Path | Job,
+    out: str | Path | None,
+    store: str | Path | None,
+    repair: bool,
+    reporter: Reporter,
+) -> Plan:
+    """Compare the existing stores with their checksums; set damaged ones aside if asked to, else raise."""
+    damaged = 0
+    for entry in planned.stores:
+        if not planned.store.exists(entry.key):
+            continue
+        try:
+            planned.store.verify(entry.key)
+        except StoreError as error:
+            if not repair:
+                raise
+            aside = planned.store.set_aside(entry.key)
+            reporter.say(f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside}': {error}")
+            damaged += 1
+    return plan(job_path, out, store) if damaged else planned

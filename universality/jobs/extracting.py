@@ -1,0 +1,120 @@
+"""Extraction on a cluster: a network is loaded once, shown its stimuli shard by shard, and its shards are joined.
+
+Dask moves a loaded network to another worker where that is quicker than waiting, and loads it again where a worker died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from distributed import Client, Future
+
+from universality.errors import UniversalityError
+from universality.jobs.progress import Reporter
+from universality.jobs.scheduling import Failure, Watch, run_single_threaded, watching
+from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_task, store_task
+from universality.store import ActivationStore
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A future of one network's extraction: what it is for people, and how many images it shows."""
+
+    label: str
+    images: int
+
+
+def extract(
+    passes: Sequence[Pass], store: ActivationStore, opened: Callable[[], Client], retries: int, reporter: Reporter
+) -> list[Failure]:
+    """Extract what the passes miss; return the failures, one for each network and cause, once all others have ended."""
+    advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
+    networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
+    found: dict[tuple[str, str], Failure] = {}
+    with watching(opened()) as watch:
+        submitter, waiting = _Submitter(watch, store, retries, advance), iter(networks)
+        steps: dict[Future[Any], _Step] = {}
+        while True:
+            # A few networks ahead of the threads: many more would only fill the scheduler.
+            while len(watch.pending) < 8 * watch.threads() and (network := next(waiting, None)):
+                new = dict(submitter.submit(network))
+                steps |= new
+                watch.pending |= new.keys()
+            if not watch.pending:
+                return list(found.values())
+            for future in watch.ended():
+                if future.status not in ("finished", "error"):
+                    watch.pending.add(future)  # its worker died: it is under way again
+                    continue
+                step = steps.pop(future)
+                advance(step.images)
+                if future.status == "error":
+                    failure = Failure.of(step.label, future.exception())
+                    found.setdefault((step.label, failure.cause), failure)
+
+
+def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]:
+    """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
+
+    The workers look, not this process: it is their weights folder that counts.
+    """
+    networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
+    with watching(opened()) as watch:
+        labels = {
+            watch.client.submit(run_single_threaded, check_task, network, key=watch.new_key("check"), pure=False): label
+            for label, network in networks.items()
+        }
+        watch.pending |= labels.keys()
+        failed = {}
+        while watch.pending:
+            for future in watch.ended():
+                cause = watch.outcome(future) if future.status == "error" else None
+                if isinstance(cause, UniversalityError):
+                    failed[labels[future]] = Failure.of(labels[future], cause)
+        return [failed[label] for label in networks if label in failed]
+
+
+class _Submitter:
+    """Submits networks one after another, earlier ones first."""
+
+    def __init__(self, watch: Watch, store: ActivationStore, retries: int, advance: Callable[[int], None]) -> None:
+        self._watch = watch
+        self._store = store
+        self._retries = retries
+        self._advance = advance
+        self._networks = 0
+
+    def submit(self, passes: Sequence[Pass]) -> Iterator[tuple[Future[Any], _Step]]:
+        """Submit what one network misses: loading, shards, joining."""
+        label, kept = passes[0].network.label, Shards(self._store)
+        self._networks += 1
+        loaded: Future[Any] | None = None
+        for number, shown in enumerate(passes):
+            shards = []
+            for rows in shown.shards:
+                if all(kept.has(shown.key(tap, rows)) for tap in shown.taps):
+                    self._advance(len(rows))
+                    continue
+                if loaded is None:
+                    loaded = self._one("load", load_task, shown.network, soon=0)
+                    yield loaded, _Step(label, 0)
+                name = f"shard-{number}-{rows.start}"
+                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded))
+                yield shards[-1], _Step(label, len(rows))
+            for place, tap in enumerate(shown.taps):
+                name = f"store-{number}-{place}"
+                yield self._one(name, store_task, shown, tap, self._store.location, shards), _Step(label, 0)
+
+    def _one(self, name: str, *call: Any, soon: int = 1) -> Future[Any]:
+        # Shards come before the next network is loaded: as few networks as possible are in memory.
+        return self._watch.client.submit(
+            run_single_threaded,
+            *call,
+            key=self._watch.new_key(name),
+            pure=False,
+            retries=self._retries,
+            priority=soon - 2 * self._networks,
+        )

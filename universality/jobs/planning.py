@@ -1,0 +1,168 @@
+"""What a job would compute, and what exists already."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from universality import comparators, origin, runs
+from universality.comparison import LayerRef
+from universality.jobs.comparisons import Comparisons
+from universality.jobs.results import Results
+from universality.jobs.shards import Pass
+from universality.networks import Network, networks_of, stimulus_sets
+from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
+from universality.spec import Job, Tap, digest, read_job
+from universality.stimuli import Frame
+from universality.store import ActivationStore, store_at
+
+
+@dataclass(frozen=True)
+class PlannedStore:
+    """One store a job needs: whose, for which stimuli, at which tap, and whether it exists."""
+
+    network: Network
+    stimulus_set: str
+    tap: Tap
+    key: str
+    exists: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Size before compression, bytes."""
+        return self.network.nbytes(self.stimulus_set, self.tap)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would compute, and what exists."""
+
+    job: Job
+    out: Path
+    store: ActivationStore
+    networks: tuple[Network, ...]
+    stores: tuple[PlannedStore, ...]
+    tasks: Comparisons
+    inputs_digest: str
+
+    @property
+    def missing(self) -> list[PlannedStore]:
+        """Stores that have to be extracted."""
+        return [planned for planned in self.stores if not planned.exists]
+
+    @property
+    def passes(self) -> list[Pass]:
+        """What each network has still to be shown, network by network."""
+        grouped: dict[tuple[int, str, Frame | None], list[PlannedStore]] = {}
+        for planned in self.missing:
+            frame = planned.network.frame(planned.tap)
+            grouped.setdefault((id(planned.network), planned.stimulus_set, frame), []).append(planned)
+        return [
+            Pass(some[0].network, name, frame, tuple(p.tap for p in some)) for (_, name, frame), some in grouped.items()
+        ]
+
+    def kept(self) -> int:
+        """Return of how many comparisons the results are kept."""
+        listed = Results(self.store.location).listed()
+        return sum(1 for task in self.tasks if task.key in listed) if listed else 0
+
+    @property
+    def tables_exist(self) -> bool:
+        """Whether the run directory holds undamaged tables, figures and report of exactly these inputs."""
+        record = runs.read_record(self.out)
+        if record is None or record["status"] != "complete" or record["inputs_digest"] != self.inputs_digest:
+            return False
+        return next(runs.problems(self.out, record), None) is None
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB.
+
+        `images` is how many are shown: taps with receptive fields of their own are each shown the whole set.
+        """
+        rows = [
+            {
+                "network": p.network.label, "stimuli": p.stimulus_set, "shown": p.network.shape(p.stimulus_set, p.tap)[0],
+                "frame": p.network.frame(p.tap), "taps": 1, "exist": int(p.exists), "to_extract": int(not p.exists),
+                "disk_mb": 0.0 if p.exists else p.nbytes / 1e6,
+            }
+            for p in self.stores
+        ]  # fmt: skip
+        grouped = pd.DataFrame(rows).groupby(["network", "stimuli"], sort=False, as_index=False)
+        table = grouped.agg(
+            images=("shown", "first"), frames=("frame", lambda frames: len(set(frames))), taps=("taps", "sum"),
+            exist=("exist", "sum"), to_extract=("to_extract", "sum"), disk_mb=("disk_mb", "sum"),
+        )  # fmt: skip
+        return table.assign(images=table["images"] * table.pop("frames"))
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for every tap that is shown a part of its scenes only."""
+        found = [
+            (n, t, n.scene(t).shown) for n in self.networks for t in n.taps if n.seed is None and n.scene(t).shown < 1
+        ]
+        return [
+            f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
+            f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
+            for network, tap, shown in found
+        ]
+
+
+def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
+    """Return what a job would compute and what exists already. Nothing is written.
+
+    Parameters
+    ----------
+    job_path : path or Job
+        The job's TOML file, or the job itself.
+    out, store : path, optional
+        Run directory (default ``data/runs/NAME``) and folder or URL of the activation stores (default ``data/store``).
+    """
+    job = job_path if isinstance(job_path, Job) else read_job(Path(job_path))
+    for measure in job.comparison.measures:
+        comparators.require(measure)
+    networks = tuple(networks_of(job))
+    for network in networks:
+        for name, tap in itertools.product(stimulus_sets(job), network.taps):
+            network.refuse(name, tap)
+    stores = store_at(store, DEFAULT_STORE)
+    planned = tuple(
+        PlannedStore(network, name, tap, key, stores.has(key))
+        for network in networks
+        for name in stimulus_sets(job)
+        for tap in network.taps
+        for key in [network.key(name, tap).name]
+    )
+    directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
+    inputs = digest([job.plain(), [p.key for p in planned], [n.card.digest() for n in networks], origin.code_digest()])
+    return Plan(
+        job,
+        directory,
+        stores,
+        networks,
+        planned,
+        Comparisons(job, _layers(planned, stores, job.comparison.families)),
+        inputs,
+    )
+
+
+def _layers(
+    planned: Sequence[PlannedStore], store: ActivationStore, families: tuple[str, ...]
+) -> dict[tuple[str, int | None], list[LayerRef]]:
+    """Return every network's layers: where each tap's activations for all sets lie."""
+    stores: dict[tuple[int, str], dict[str, str]] = {}
+    found: dict[tuple[str, int | None], list[LayerRef]] = {}
+    for p in planned:
+        network, tap = p.network, p.tap
+        if (id(network), tap.name) not in stores:
+            stores[id(network), tap.name] = {}
+            layer = LayerRef(
+                network.card.id, network.seed, tap, store.location, stores[id(network), tap.name], network.scene(tap),
+                families,
+            )  # fmt: skip
+            found.setdefault((network.card.id, network.seed), []).append(layer)
+        stores[id(network), tap.name][p.stimulus_set] = p.key
+    return found

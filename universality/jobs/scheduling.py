@@ -1,0 +1,251 @@
+"""Which workers compute, with how many threads, and what happens when a task, a worker or the scheduler is lost.
+
+Threads are decided here for every stage: one thread of Torch and of the linear algebra in each task, as many tasks at a
+time as the workers have threads. So nothing depends on how many threads a machine has, to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from distributed import Client, Future, LocalCluster, get_client, wait
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+from threadpoolctl import threadpool_limits
+
+from universality.errors import JobError, RunError, UniversalityError
+
+WORKER_TIMEOUT_S = 30.0
+SCHEDULER_TIMEOUT_S = 10.0
+_LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who computes.
+
+    Attributes
+    ----------
+    client : used and left open; without it `scheduler`, else the active client, else a local cluster
+    scheduler : address of a Dask scheduler
+    processes : local worker processes; None for threads of this process
+    threads : threads of each worker; None for the machine's cores divided among the processes
+    memory : limit of each local process, such as ``"4GB"``; a worker above it is restarted
+    retries : how often a task that failed is tried again
+    """
+
+    client: Client | None = None
+    scheduler: str | None = None
+    processes: int | None = None
+    threads: int | None = None
+    memory: str | None = None
+    retries: int = 0
+
+
+def single_threaded() -> None:
+    """Give this thread's task one thread of the linear algebra and of Torch: the other cores have tasks of their own."""
+    threadpool_limits(limits=1)
+    torch.set_num_threads(1)
+
+
+def run_single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function with one thread."""
+    single_threaded()
+    return function(*arguments)
+
+
+@contextmanager
+def opener(workers: Workers) -> Iterator[Callable[[], Client]]:
+    """Yield a function that returns the workers' client, opened when first asked for; close only what was opened here."""
+    with ExitStack() as stack:
+        opened: list[Client] = []
+
+        def client() -> Client:
+            if not opened:
+                opened.append(stack.enter_context(comparison_client(workers)))
+            return opened[0]
+
+        yield client
+
+
+@contextmanager
+def comparison_client(workers: Workers) -> Iterator[Client]:
+    """Yield the given client, one for the scheduler, the active one, or a local one; close only what was opened here."""
+    if workers.client is not None:
+        yield workers.client
+    elif workers.scheduler is not None:
+        with _remote(workers.scheduler) as client:
+            yield client
+    elif workers.processes is None and workers.threads is None and (active := _active()) is not None:
+        yield active
+    else:
+        with _local(workers) as client:
+            yield client
+
+
+def _active() -> Client | None:
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _remote(address: str) -> Iterator[Client]:
+    try:
+        opened = Client(address, timeout=f"{SCHEDULER_TIMEOUT_S:g}s")
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as cause:
+        raise JobError(
+            f"no Dask scheduler answers at '{address}' ({type(cause).__name__}); start it, or leave out --scheduler"
+        ) from None
+    with opened:
+        try:
+            opened.wait_for_workers(1, timeout=WORKER_TIMEOUT_S)
+        except TimeoutError:
+            raise JobError(
+                f"the Dask scheduler at '{address}' has no worker after {WORKER_TIMEOUT_S:g} s; start one with "
+                f"`dask worker {address}`"
+            ) from None
+        yield opened
+
+
+@contextmanager
+def _local(workers: Workers) -> Iterator[Client]:
+    cores = os.cpu_count() or 1
+    settings: dict[str, Any] = {
+        "n_workers": workers.processes or 1,
+        "threads_per_worker": workers.threads or max(cores // (workers.processes or 1), 1),
+        "dashboard_address": "127.0.0.1:0",
+        "worker_dashboard_address": "127.0.0.1:0",
+        "silence_logs": 50,
+    }
+    if workers.processes is None:
+        settings |= {"processes": False, "memory_limit": 0}
+    else:
+        # Threads of one arena reuse one another's freed memory; see extraction.keep_freed_memory.
+        settings |= {"processes": True, "memory_limit": workers.memory or "auto", "env": {"MALLOC_ARENA_MAX": "1"}}
+    of_torch = torch.get_num_threads()
+    try:
+        with threadpool_limits(limits=1), LocalCluster(**settings) as cluster, Client(cluster) as opened:
+            yield opened
+    finally:
+        torch.set_num_threads(of_torch)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed: what it was for, and why; `error` where a user's mistake is the cause."""
+
+    label: str
+    cause: str
+    error: UniversalityError | None = None
+
+    @classmethod
+    def of(cls, label: str, cause: BaseException | None) -> Failure:
+        """Return the failure of the task `label` with its exception."""
+        if isinstance(cause, UniversalityError):
+            return cls(label, str(cause), cause)
+        if isinstance(cause, KilledWorker):
+            return cls(label, "the worker died every time (killed, or out of memory)")
+        return cls(label, f"{type(cause).__name__}: {cause}")
+
+
+def raise_failures(failures: Sequence[Failure], total: int) -> None:
+    """Raise one sentence for all failures among `total` tasks; a single user's mistake speaks for itself."""
+    if not failures:
+        return
+    first = failures[0]
+    if first.error is not None and all(failure.cause == first.cause for failure in failures):
+        raise first.error
+    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    raise RunError(
+        f"{len(failures)} of {total} tasks failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
+        "job again, what is finished is kept"
+    )
+
+
+class Watch:
+    """Futures under way on a client, and a look at the cluster while none of them ends."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.pending: set[Future[Any]] = set()
+        self._alone_since: float | None = None
+        self._name, self._keys = uuid.uuid4().hex, 0
+
+    def new_key(self, name: str) -> str:
+        """Return a key that Dask has not seen: under an old one it might return what it remembers."""
+        self._keys += 1
+        return f"{name}-{self._name}-{self._keys}"
+
+    def threads(self) -> int:
+        """Return how many tasks the cluster computes at a time (at least 1)."""
+        workers = self.client.scheduler_info()["workers"]
+        return max(sum(int(worker["nthreads"]) for worker in workers.values()), 1)
+
+    def ended(self) -> set[Future[Any]]:
+        """Wait for futures that have ended, take them from those under way and return them.
+
+        Raises
+        ------
+        RunError
+            If the scheduler is gone, or has had no worker for `WORKER_TIMEOUT_S`.
+        """
+        while True:
+            try:
+                done = wait(self.pending, timeout=_LOOK_EVERY_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                self._look()
+                continue
+            self._alone_since = None
+            self.pending -= done
+            return set(done)
+
+    def outcome(self, future: Future[Any]) -> Any:
+        """Return the result or the exception of a future that has ended; None if it was lost and is under way again."""
+        try:
+            if future.status == "error":
+                return future.exception(timeout=_LOOK_EVERY_S)
+            if future.status == "finished":
+                return future.result(timeout=_LOOK_EVERY_S)
+        except TimeoutError:
+            pass
+        # The worker that held the result died: the scheduler has it computed again, or notes that nobody can.
+        self.pending.add(future)
+        return None
+
+    def _look(self) -> None:
+        alone = self.client.status != "running" or not self.client.scheduler_info()["workers"]
+        if not alone:
+            self._alone_since = None
+            return
+        self._alone_since = self._alone_since or time.monotonic()
+        if time.monotonic() - self._alone_since > WORKER_TIMEOUT_S:
+            raise RunError(
+                f"the Dask scheduler has had no worker for {WORKER_TIMEOUT_S:g} s; start workers and run the job again: "
+                "what is finished is kept"
+            )
+
+
+@contextmanager
+def watching(client: Client) -> Iterator[Watch]:
+    """Yield a watch; what is still under way on leaving is cancelled, a lost scheduler becomes one sentence."""
+    watch = Watch(client)
+    try:
+        yield watch
+    except (CancelledError, CommClosedError, FutureCancelledError) as cause:
+        raise RunError(
+            f"the Dask scheduler was lost ({type(cause).__name__}); start it and run the job again: what is finished is kept"
+        ) from None
+    finally:
+        if watch.pending and client.status == "running":
+            client.cancel(list(watch.pending))

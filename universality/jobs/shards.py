@@ -1,0 +1,175 @@
+"""Extraction in shards: a network shown a stretch of a stimulus set, each tap's rows kept under a key of their own.
+
+A shard's key is the digest of everything that decides its rows, so a shard is computed once whoever asks, a crash loses
+only the shards under way, and a longer set of the same stimuli begins with the shards of the shorter one. Every forward
+pass has the shape and the images that it would have without shards, so the values do not depend on who computed which.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from universality import extraction, kept, origin, stimuli
+from universality.errors import StoreError
+from universality.networks import Network
+from universality.schema import ACTIVATION
+from universality.spec import Tap, digest
+from universality.stimuli import Frame
+from universality.store import ActivationStore
+
+FOLDER = "shards"
+SHARD_STIMULI = 256
+SHARD_BYTES = 64 << 20
+"""Largest shard of a tap, unless one batch is larger."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A stimulus set shown to a network for all taps that see it in the same frame and whose stores are missing."""
+
+    network: Network
+    stimulus_set: str
+    frame: Frame | None
+    taps: tuple[Tap, ...]
+
+    @property
+    def label(self) -> str:
+        """Name for people: network, set, and the side of the scene where it is not the image's."""
+        scene = "" if self.frame is None else f" in {self.frame.side_px} px"
+        return f"{self.network.label}: {self.stimulus_set}{scene}"
+
+    @cached_property
+    def shards(self) -> tuple[range, ...]:
+        """Stretches of the set: whole batches, so that no image changes its place in a batch."""
+        count, batch = self.network.shape(self.stimulus_set, self.taps[0])[0], self.network.extraction.batch_size
+        row = max(self.network.nbytes(self.stimulus_set, tap) // count for tap in self.taps)
+        size = max(min(SHARD_STIMULI, SHARD_BYTES // row) // batch, 1) * batch
+        return tuple(range(start, min(start + size, count)) for start in range(0, count, size))
+
+    def key(self, tap: Tap, rows: range) -> str:
+        """Return the key of a tap's shard: the digest of what decides its values."""
+        key = self.network.key(self.stimulus_set, tap)
+        part = stimuli.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
+        return digest(["shard", key.weights, key.preprocessing, part, key.tap, key.reduction])[:32]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in memory; its size tells Dask what moving it to another worker would cost."""
+
+    module: nn.Module
+
+    def __sizeof__(self) -> int:
+        return sum(t.nbytes for t in (*self.module.parameters(), *self.module.buffers()))
+
+    def shared(self) -> nn.Module:
+        """Return a module of its own hooks on the same weights, so that two threads can watch one network."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return copy.deepcopy(self.module, {id(tensor): tensor for tensor in tensors})
+
+
+class Shards:
+    """The shards beside the stores of a place."""
+
+    def __init__(self, store: ActivationStore) -> None:
+        self._store = store
+
+    def write(self, key: str, rows: NDArray[Any]) -> None:
+        """Commit the rows (stimulus, ...) of a shard."""
+        sink = io.BytesIO()
+        np.save(sink, rows, allow_pickle=False)
+        kept.write(self._store.place, kept.name_of(FOLDER, key), sink.getvalue())
+
+    def read(self, key: str) -> NDArray[Any] | None:
+        """Return the rows of a shard, or None if it is absent or damaged."""
+        content = kept.read(self._store.place, kept.name_of(FOLDER, key))
+        if content is None or not content.startswith(b"{"):
+            return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+        at = json.loads(content)
+        try:
+            # Verified, unlike the layers of a comparison: no plan has looked at this store.
+            dataset = self._store.open(at["store"])
+        except StoreError:
+            return None
+        return np.asarray(dataset[ACTIVATION][at["start"] : at["stop"]].values)
+
+    def has(self, key: str) -> bool:
+        """Return whether a shard's rows can be read."""
+        return self.read(key) is not None
+
+    def release(self, key: str, store_key: str, rows: range, *, keep_place: bool) -> None:
+        """Free the room of a shard whose rows a store holds now; with `keep_place` remember where they are."""
+        name = kept.name_of(FOLDER, key)
+        if keep_place:
+            at = {"start": rows.start, "stop": rows.stop, "store": store_key}
+            kept.write(self._store.place, name, json.dumps(at).encode())
+        else:
+            self._store.place.remove(name)
+
+
+def check_task(network: Network) -> None:
+    """Raise what loading a network would raise; keep nothing."""
+    network.load()
+
+
+def load_task(network: Network) -> Loaded:
+    """Load a network, checked and (for a twin) calibrated."""
+    return Loaded(network.load())
+
+
+def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
+    """Show one stretch of a set to a network and keep what every tap answers."""
+    shards = Shards(ActivationStore(location))
+    taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
+    if not taps:
+        return
+    network = shown.network
+    count = network.shape(shown.stimulus_set, taps[0])[0]
+    # A batch is padded to its full size, so it should not be larger than the set.
+    spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
+    batches = network.batches(shown.stimulus_set, shown.frame, rows)
+    size_px = network.card.preprocessing.size_px
+    answers = extraction.collect(extraction.extract(loaded.shared(), taps, batches, spec, size_px, shown.frame))
+    for tap in taps:
+        shards.write(shown.key(tap, rows), answers[tap.name])
+
+
+def store_task(shown: Pass, tap: Tap, location: str, _: Sequence[None]) -> None:
+    """Join a tap's shards into its store, and free their room."""
+    network, store = shown.network, ActivationStore(location)
+    shards, key = Shards(store), network.key(shown.stimulus_set, tap)
+    if store.has(key.name):
+        return
+    attributes = {**network.provenance(shown.stimulus_set, tap), **origin.extraction_environment()}
+    shape = network.shape(shown.stimulus_set, tap)
+    parameters = stimuli.parameters(shown.stimulus_set, network.stimuli)
+    try:
+        with store.writing(key, parameters, shape, network.extraction.dtype, attributes) as writer:
+            for rows in shown.shards:
+                writer.append(_shard(shards, shown, tap, rows))
+    except StoreError:
+        # Another job may have joined and freed the same shards in between.
+        if not store.has(key.name):
+            raise
+    keep_place = stimuli.extendable(shown.stimulus_set)
+    for rows in shown.shards:
+        shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
+
+
+def _shard(shards: Shards, shown: Pass, tap: Tap, rows: range) -> NDArray[Any]:
+    values = shards.read(shown.key(tap, rows))
+    if values is None:
+        raise StoreError(
+            f"a shard of '{shown.network.label}', {tap.name} vanished while it was joined; run the job again"
+        )
+    return values

@@ -1,0 +1,51 @@
+"""Tables, figures, report and the record of a run, written in the order in which a reader may believe them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import pandas as pd
+
+from universality import figures, records, report, runs, schema
+from universality.jobs.planning import Plan
+from universality.jobs.progress import Reporter
+from universality.runs import Run
+
+
+def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter) -> Run:
+    """Write tables, figures and report, then the record that says the run is complete."""
+    keys = [p.key for p in planned.stores]
+    facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
+    record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
+    for name, table in schema.TABLES.items():
+        file = runs.write_table(planned.out, table, tables[name], facts)
+        record["tables"][file.name] = runs.file_sha256(file)
+    finished = Run(planned.out, record)
+    folder = planned.out / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    drawn = figures.all_figures(
+        finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
+    )
+    advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
+    for stem, caption, figure in drawn:
+        files = figures.save(figure, folder / stem, facts)
+        hashes = {file.relative_to(planned.out).as_posix(): runs.file_sha256(file) for file in files}
+        record["figures"][stem] = {"caption": caption, "files": hashes}
+        advance(1)
+    page = report.write(finished)
+    record["seconds"] = round(time.time() - started, 1)
+    records.finish(planned.out, record | {"report": runs.file_sha256(page)})
+    return runs.open_run(planned.out)
+
+
+def _entries(planned: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": p.network.card.id, "seed": p.network.seed, "stimuli": p.stimulus_set, "tap": p.tap.name,
+            "key": p.key, "weights": p.network.weights, "card_digest": p.network.card.digest(),
+        }
+        for p in planned.stores
+    ]  # fmt: skip
