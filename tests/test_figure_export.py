@@ -175,6 +175,17 @@ def test_means_against_depth_are_those_of_the_bins(tables):
     assert means["n"].tolist() == [1, 2, 2, 1]
 
 
+def test_bins_are_centred_and_their_means_are_means(tables):
+    rows = tables["similarity"].iloc[[0] * 5].assign(depth_a=0.5, value=[0.0, 0.1, 0.8, 0.6, np.nan])
+    rows = rows.assign(depth_b=[0.5, 0.54, 0.46, 0.56, 0.5])
+    data = figures.similarity.depth_difference_data(rows)
+    means = data[data["drawn"] == "mean of bin"]
+    # 0.00, 0.04 and 0.04 lie in the bin of 0, 0.06 in that of 0.1; what is not defined is in none.
+    np.testing.assert_allclose(means["value"], [0.3, 0.6])
+    np.testing.assert_allclose(means["depth_difference"], [0.08 / 3, 0.06])
+    assert means["n"].tolist() == [3, 1]
+
+
 def test_csv_of_a_family_is_what_is_drawn(tables):
     figure, data = drawn(tables, "tuning_family")
     for ax, (model, network) in zip(

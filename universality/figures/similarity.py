@@ -145,7 +145,7 @@ def depth_difference_data(similarity: pd.DataFrame) -> pd.DataFrame:
     Bins of the absolute difference of relative depth are 0.1 wide and centred on 0, 0.1, ...: what is drawn of a bin are the
     means of its differences and of its values, over `n` pairs of taps of which the value is defined.
     """
-    pairs = similarity[[*_KEYS, *STATES]].copy()
+    pairs = similarity[[*_KEYS, *STATES]].reset_index(drop=True)
     # Which of two networks is called A is of no account, so the difference has no sign. Depths are sums of shares: rounded,
     # lest 0.6 - 0.5 falls into another bin than 0.5 - 0.4.
     pairs["depth_difference"] = (pairs["depth_b"] - pairs["depth_a"]).abs().round(9)
