@@ -127,6 +127,17 @@ class TestClean:
         assert (place / "store" / "my-folder").is_dir()
         assert removable(place / "runs", store) == []
 
+    def test_kept_pieces_go_only_when_asked_for(self, place):
+        store = ActivationStore(place / "store")
+        assert (place / "store" / "results").is_dir()
+        assert not {item.name for item in removable(place / "runs", store)} & {"results", "shards"}
+        told = removable(place / "runs", store, kept=True)
+        assert "results" in {item.name for item in told} <= {"results", "shards"}
+        assert all(item.nbytes > 0 for item in told)
+        assert remove(place / "runs", store, kept=True) == told
+        assert not (place / "store" / "results").exists()
+        assert list(problems(place / "runs" / "small", place / "store")) == []
+
     def test_run_elsewhere_keeps_its_stores_by_the_register(self, place):
         store = ActivationStore(place / "store")
         shutil.move(place / "runs" / "small", place / "elsewhere")

@@ -119,6 +119,9 @@ def runs_clean(
     folder: RunsOption = Path(DEFAULT_RUNS),
     store: StoreOption = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Also results of comparisons and shards: jobs compute them again.")
+    ] = False,
 ) -> None:
     """Say what no run refers to: stores, left-overs of interrupted writers, damaged stores, unfinished runs. --yes removes it.
 
@@ -130,7 +133,7 @@ def runs_clean(
     from universality.upkeep import removable, remove
 
     console, place = stdout(), store_at(store, DEFAULT_STORE)
-    found = remove(folder, place) if yes else removable(folder, place)
+    found = (remove if yes else removable)(folder, place, kept=kept)
     for item in found:
         line(console, f"{item.where}: {item.why}, {item.nbytes / 1e6:.2f} MB")
     total = sum(item.nbytes for item in found) / 1e6

@@ -111,6 +111,10 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
             yield from stores.problems(key)
 
 
+PIECES = {"results": "kept results of comparisons", "shards": "kept shards of stimuli"}
+"""Folders of a store in which jobs keep pieces of work, and what lies there."""
+
+
 @dataclass(frozen=True)
 class Removable:
     """Something that no run refers to.
@@ -125,10 +129,11 @@ class Removable:
     run: Path | None = None
 
 
-def removable(folder: Path, store: ActivationStore) -> list[Removable]:
+def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> list[Removable]:
     """Return what `remove` would delete: stores that no finished run refers to, left-overs, unfinished runs.
 
-    A run counts if it lies in or below `folder`, or if the store's own register names it.
+    With `kept` also the results of comparisons and the shards of stimuli that jobs keep in the store: no run refers to them,
+    and a job that needs them computes them again. They grow with every change of the package's code. A run counts if it lies in or below `folder`, or if the store's own register names it.
 
     Raises
     ------
@@ -136,8 +141,15 @@ def removable(folder: Path, store: ActivationStore) -> list[Removable]:
         A run's record is damaged: nobody can tell what it refers to.
     """
     store.check()
-    kept, unfinished = _references(folder, store)
-    return [*_of_store(store, kept), *unfinished]
+    referred, unfinished = _references(folder, store)
+    return [*_of_store(store, referred), *(_pieces(store) if kept else ()), *unfinished]
+
+
+def _pieces(store: ActivationStore) -> Iterator[Removable]:
+    for name, why in PIECES.items():
+        sizes = store.place.sizes(name) if name in store.place.names() else {}
+        if sizes:
+            yield Removable(name, store.place.join(name), f"{len(sizes)} {why}", sum(sizes.values()))
 
 
 def _references(folder: Path, store: ActivationStore) -> tuple[set[str], list[Removable]]:
@@ -193,7 +205,7 @@ def _unnamed(store: ActivationStore, key: str) -> Iterator[Removable]:
         yield Removable(f"{key}/{part}", store.place.join(f"{key}/{part}"), "written by another writer of it", size)
 
 
-def remove(folder: Path, store: ActivationStore) -> list[Removable]:
+def remove(folder: Path, store: ActivationStore, *, kept: bool = False) -> list[Removable]:
     """Delete what `removable` returns and return it; entries of the register whose run is gone go too.
 
     Raises
@@ -205,7 +217,7 @@ def remove(folder: Path, store: ActivationStore) -> list[Removable]:
     """
     store.check()
     with store.place.alone():
-        found = removable(folder, store)
+        found = removable(folder, store, kept=kept)
         for item in found:
             if item.run is None:
                 store.place.remove(item.name)
