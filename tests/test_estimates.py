@@ -47,9 +47,9 @@ def test_memory_grows_with_what_is_compared(fresh):
 
 def test_time_is_that_of_every_image(fresh):
     trained = [network for network in fresh.networks if network.seed is None]
-    image_s = {"natural": 1.0, "curves": 0.5}
+    image_s = {"natural": 1.0, "curves": 0.5, "curve_controls": 0.25}
     made_up = [estimates.Timed(network, load_s=10.0, twin_s=30.0, image_s=image_s, nbytes=0) for network in trained]
-    shown = 60 * 1.0 + 64 * 0.5
+    shown = 60 * 1.0 + 64 * 0.5 + 240 * 0.25
     assert estimates.extraction_s(fresh, made_up) == 2 * (10 + shown) + 2 * (30 + shown)
 
 

@@ -162,11 +162,14 @@ def finished(tmp_path_factory):
 
 class TestRun:
     def test_taps_of_one_field_share_a_pass_and_the_plan_counts_it(self, finished):
-        folder, _, said = finished
-        assert [text for text in said if text.startswith("pocket/vgg-focus-s0: curves")] == [
-            "pocket/vgg-focus-s0: curves in 26 px: 64",
-            "pocket/vgg-focus-s0: curves in 62 px: 64",
+        folder, _, _ = finished
+        passes = universality.plan(folder / "job.toml", folder / "run", folder / "elsewhere").passes
+        sides = [
+            (shown.frame.side_px, len(shown.taps))
+            for shown in passes
+            if (shown.network.label, shown.stimulus_set) == ("pocket/vgg-focus-s0", "curves")
         ]
+        assert sides == [(26, 2), (62, 1)]
         planned = universality.plan(folder / "job.toml", folder / "run", folder / "store")
         assert not planned.missing
         table = planned.table().set_index(["network", "stimuli"])

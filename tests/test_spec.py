@@ -154,7 +154,8 @@ def test_quickstart_holds_four_pocket_architectures_a_second_seed_and_two_imagen
 @pytest.mark.parametrize("path", sorted((ROOT / "analyses").rglob("job*.toml")), ids=lambda path: path.parent.name)
 def test_every_analysis_is_a_valid_job_of_known_networks(path):
     job = read_job(path)
-    assert {entry.id for entry in job.models} <= set(zoo.cards())
+    # Cards of the source own are made by the notebook that uses them.
+    assert {entry.id for entry in job.models if not entry.id.startswith("own/")} <= set(zoo.cards())
 
 
 def job_of(models, head=""):
