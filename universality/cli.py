@@ -136,6 +136,7 @@ def run_command(
 def _print_run(finished: Run) -> None:
     from universality.figures import short
     from universality.report import findings
+    from universality.schema import TABLES
 
     console = _stdout()
     families = finished.families
@@ -165,8 +166,8 @@ def _print_run(finished: Run) -> None:
     for sentence in findings(finished):
         if not sentence.detail:
             console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not console.is_terminal)
-    for name in ("similarity.parquet", "correspondence.parquet", "families.parquet", "units.parquet"):
-        console.print(escape(str(finished.path / name)), highlight=False, soft_wrap=True)
+    for name in TABLES:
+        console.print(escape(str(finished.path / f"{name}.parquet")), highlight=False, soft_wrap=True)
     console.print(escape(str(finished.path / "figures")), highlight=False, soft_wrap=True)
     console.print(escape(str(finished.path / "report.html")), highlight=False, soft_wrap=True)
 
