@@ -21,6 +21,7 @@ from universality.cli_figures import figures_command
 from universality.cli_runs import reproduce_command, runs_app
 from universality.console import stdout as _stdout
 from universality.errors import JobError, RunError, StimulusError, UniversalityError
+from universality.resources import UNKNOWN
 
 if TYPE_CHECKING:
     from universality.runs import Run
@@ -40,7 +41,6 @@ app.add_typer(runs_app, name="runs")
 app.command("reproduce")(reproduce_command)
 app.command("figures")(figures_command)
 
-UNKNOWN = "unknown: fill in"
 cluster_app = typer.Typer(help="Scripts for clusters.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cluster_app, name="cluster")
 
@@ -646,8 +646,6 @@ def schema_command(name: Annotated[str, typer.Argument(metavar="job")] = "job") 
 
     Example: universality schema job > job.schema.json
     """
-    import json
-
     from universality.jobs.documentation import job_schema
 
     if name != "job":

@@ -21,12 +21,12 @@ from universality import zoo
 from universality.errors import CardError, TapError, WeightsError
 from universality.hooks import weight_calls
 from universality.receptive_field import describe_tap
+from universality.resources import UNKNOWN
 from universality.spec import ModelCard, Preprocessing, Tap, Weights, validate
 
 Side = Literal["pre", "post"]
 LEAST_MAP = 3
 """Smallest side of a map that is offered as a tap: below it there is no middle position with neighbours."""
-UNKNOWN = "unknown: fill in"
 OPENED = "Residual branches are open from the start (zero_init_last = false), or an untrained twin would be its shortcuts alone."
 SHUT = "Some normalisations start at 0: an untrained twin lacks the branches behind them and is a weak null."
 

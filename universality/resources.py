@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+UNKNOWN = "unknown: fill in"
+"""What a drafted card says of licence, citation and training set until somebody does."""
 DEFAULT_RUNS, DEFAULT_STORE = "data/runs", "data/store"
 """Where runs and activations go, from the current folder, unless a command says otherwise."""
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from universality.detectors.grids import frame_of, full_grid
 from universality.detectors.rules import (
+    LIVELY,
     Criterion,
     Rule,
     Sigma,
@@ -42,13 +43,7 @@ EQUAL_LUMINANCE = Rule(
             "invariance", ">", 0.8, "the same tuning against grey and against the opposite hue, at each saturation"
         ),
         Criterion("deviation_deg", "<", 15.0, "the same preferred axis for each of them"),
-        Criterion(
-            "relative_sigma",
-            ">",
-            0.25,
-            "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
-        ),
-        Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+        *LIVELY,
     ),
     specific=(
         Criterion(

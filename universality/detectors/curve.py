@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from universality.detectors.rules import (
+    LIVELY,
     Criterion,
     Rule,
     Sigma,
@@ -48,13 +49,7 @@ INVARIANT = Rule(
         Criterion("invariance", ">", 0.7, "the same tuning whether thin or filled, dark or bright"),
         Criterion("deviation_deg", "<", 15.0, "the same preferred direction for each of them"),
         Criterion("weakest_variant", ">", 0.3, "an answer to each of them"),
-        Criterion(
-            "relative_sigma",
-            ">",
-            0.25,
-            "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
-        ),
-        Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+        *LIVELY,
     ),
     specific=(
         Criterion("curve_over_line", ">", 1.2, "prefers a curve to the straight line of the same tangent"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from universality.detectors.grids import frame_of, full_grid
 from universality.detectors.rules import (
+    LIVELY,
     Criterion,
     Rule,
     Sigma,
@@ -34,13 +35,7 @@ BOUNDARY = Rule(
         Criterion("invariance", ">", 0.9, "the same tuning at every base frequency"),
         Criterion("deviation_deg", "<", 10.0, "the same preferred direction at each of them"),
         Criterion("weakest_variant", ">", 0.3, "an answer at each of them"),
-        Criterion(
-            "relative_sigma",
-            ">",
-            0.25,
-            "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
-        ),
-        Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+        *LIVELY,
     ),
     specific=(
         Criterion("echo", "<", 0.3, "does not answer to the boundary the other way round"),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from universality.detectors.grids import frame_of, full_grid
 from universality.detectors.rules import (
+    LIVELY,
     Criterion,
     Rule,
     Sigma,
@@ -41,13 +42,7 @@ ANY_CONTOUR = Rule(
         ),
         Criterion("deviation_deg", "<", 15.0, "the same preferred orientation for each of them"),
         Criterion("weakest_variant", ">", 0.2, "an answer to each of them"),
-        Criterion(
-            "relative_sigma",
-            ">",
-            0.25,
-            "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
-        ),
-        Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+        *LIVELY,
     ),
     specific=(
         Criterion("echo", "<", 0.5, "at most half the answer to contours at right angles, as corners and blobs have"),

@@ -38,6 +38,16 @@ class Criterion:
 _OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
+LIVELY = (
+    Criterion(
+        "relative_sigma",
+        ">",
+        0.25,
+        "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
+    ),
+    Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+)
+"""Criteria of every family: the unit is alive, and its answer to the drawings is no trifle."""
 LEVELS = ("strict", "standard", "early")
 """Of a definition: published families, what this package counts, and forms that still answer to the opposite."""
 
