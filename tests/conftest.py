@@ -1,5 +1,6 @@
 """A small job on the real networks, run once per worker: one shallow tap, few stimuli."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 import universality
 from universality.runs import Run
+from universality.store import ActivationStore
 
 SMALL_JOB = """
 name = "small"
@@ -79,9 +81,13 @@ def hostile(small) -> HostileRun:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory) -> SmallRun:
+def small(tmp_path_factory) -> Iterator[SmallRun]:
+    """A finished run for all tests of a worker: those that run or damage anything copy its folders first."""
     folder = tmp_path_factory.mktemp("small")
     job = folder / "job.toml"
     job.write_text(SMALL_JOB, encoding="utf-8")
     finished = universality.run(job, folder / "run", store=folder / "store")
-    return SmallRun(job, folder / "run", folder / "store", finished)
+    yield SmallRun(job, folder / "run", folder / "store", finished)
+    assert set(ActivationStore(folder / "store").runs().values()) == {str(folder / "run")}, (
+        "a test used the small store"
+    )

@@ -134,19 +134,19 @@ class TestReruns:
         assert any("computed nothing" in text for text in lines.said)
         assert table_bytes(small.out) == before
 
-    def test_other_scheduler_and_fresh_directory_give_identical_tables(self, small, tmp_path):
+    def test_other_scheduler_and_fresh_directory_give_identical_tables(self, small, bare_store, tmp_path):
         with (
             LocalCluster(
                 n_workers=1, threads_per_worker=3, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
             ) as cluster,
             Client(cluster) as client,
         ):
-            again = universality.run(small.job, tmp_path / "again", store=small.store, client=client)
+            again = universality.run(small.job, tmp_path / "again", store=bare_store, client=client)
             assert client.status == "running"  # a client that was given is not closed
         assert table_bytes(again.path) == table_bytes(small.out)
 
-    def test_figures_are_reproducible_to_the_byte(self, small, tmp_path):
-        universality.run(small.job, tmp_path / "again", store=small.store)
+    def test_figures_are_reproducible_to_the_byte(self, small, copied_store, tmp_path):
+        universality.run(small.job, tmp_path / "again", store=copied_store)
         for path in sorted((small.out / "figures").iterdir()):
             assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -304,7 +304,7 @@ class TestMending:
     @pytest.mark.parametrize(
         "damage", ["changed table", "no table", "no report", "no figures", "no tables in the record"]
     )
-    def test_damaged_run_is_made_again(self, small, copied, damage):
+    def test_damaged_run_is_made_again(self, small, copied, copied_store, damage):
         if damage == "changed table":
             with (copied / "units.parquet").open("ab") as file:
                 file.write(b"x")
@@ -317,16 +317,16 @@ class TestMending:
         else:
             record = json.loads((copied / "run.json").read_text()) | {"tables": {}}
             (copied / "run.json").write_text(json.dumps(record))
-        universality.run(small.job, copied, store=small.store)
+        universality.run(small.job, copied, store=copied_store)
         assert table_bytes(copied) == table_bytes(small.out)
         assert (copied / "report.html").is_file()
         assert {p.name for p in (copied / "figures").iterdir()} == {p.name for p in (small.out / "figures").iterdir()}
 
-    def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, monkeypatch):
+    def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, copied_store, monkeypatch):
         (copied / "report.html").unlink()
         monkeypatch.setattr(report, "write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            universality.run(small.job, copied, store=small.store)
+            universality.run(small.job, copied, store=copied_store)
         with pytest.raises(RunError, match="was not finished"):
             universality.open_run(copied)
 

@@ -9,6 +9,7 @@ import dask
 import pytest
 import tiny
 from distributed import Client, LocalCluster
+from distributed.scheduler import KilledWorker, WorkerState
 
 from universality.errors import RunError
 from universality.jobs import Quiet, Task, comparing, scheduling
@@ -58,6 +59,20 @@ class TestOneTaskGoesWrong:
         assert cause in failures[0].cause
         results = Results(str(tmp_path))
         assert {t.key for t in tasks if results.read(t.key) is not None} == {t.key for t in tasks if t.function != bad}
+
+    def test_who_only_waited_beside_it_is_not_blamed(self):
+        """Dask names every task of a dead worker: each is tried once more while nothing else is under way."""
+        tasks = good(3)
+        queue, lost = comparing._Queue(iter(tasks), 3, retries=0), KilledWorker("", WorkerState.__new__(WorkerState), 1)
+        batches = [queue.take(1, alone=False) for _ in tasks]
+        assert [queue.settle(batch, lost) for batch in batches] == [0, 0, 0]
+        assert queue.take(1, alone=False) == []
+        for suspect, outcome in zip(tasks, ([(0.1, None)], lost, [(0.1, None)]), strict=True):
+            assert queue.take(1, alone=True) == [suspect]
+            assert queue.take(1, alone=False) == []  # nothing beside it
+            assert queue.settle([suspect], outcome) == 1
+        assert queue.take(1, alone=True) == []
+        assert [failure.label for failure in queue.failures] == [tasks[1].label]
 
     def test_failures_become_one_sentence(self):
         failures = [scheduling.Failure.of(name, ValueError("planted")) for name in ("first", "second")]

@@ -50,14 +50,17 @@ def compute(
 
 def _submit(queue: _Queue, watch: Watch, batches: dict[Future[Any], Sequence[Task]], location: str) -> None:
     threads = watch.threads()
-    while len(watch.pending) < _AHEAD * threads and (batch := queue.take(threads)):
+    while len(watch.pending) < _AHEAD * threads and (batch := queue.take(threads, alone=not watch.pending)):
         future = watch.client.submit(batch_task, location, batch, key=watch.new_key("compare"), pure=False)
         watch.pending.add(future)
         batches[future] = batch
 
 
 class _Queue:
-    """Tasks still to be done: new ones by the batch, those that failed one by one until they have had their tries."""
+    """Tasks still to be done: new ones by the batch, those that failed one by one until they have had their tries.
+
+    What was lost with a worker in company runs once more when nothing else does: see `Failure`.
+    """
 
     def __init__(self, tasks: Iterator[Task], total: int, retries: int) -> None:
         self.failures: list[Failure] = []
@@ -65,16 +68,27 @@ class _Queue:
         self._left = total
         self._retries = retries
         self._again: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._alone = False
         self._tries: Counter[str] = Counter()
         self._mean_s = BATCH_S
 
-    def take(self, threads: int) -> list[Task]:
-        """Return the next batch: about `BATCH_S` of work, less towards the end so that all threads end together."""
+    def take(self, threads: int, alone: bool) -> list[Task]:
+        """Return the next batch: about `BATCH_S` of work, less towards the end so that all threads end together.
+
+        `alone` says that nothing is under way: a suspect can be tried.
+        """
+        if self._alone and not alone:
+            return []
+        self._alone = False
         if self._again:
             return [self._again.popleft()]
         size = min(int(BATCH_S / self._mean_s), MOST_IN_BATCH, self._left // (2 * threads))
         batch = list(islice(self._tasks, max(size, 1)))
         self._left -= len(batch)
+        if not batch and alone and self._suspects:
+            self._alone = True
+            return [self._suspects.popleft()]
         return batch
 
     def settle(self, batch: Sequence[Task], outcomes: Outcomes | BaseException) -> int:
@@ -86,16 +100,16 @@ class _Queue:
         return sum(self._ended(task, failure) for task, (_, failure) in zip(batch, outcomes, strict=True))
 
     def _lost(self, batch: Sequence[Task], cause: BaseException) -> int:
-        """Deal with a batch whose worker died: which of its tasks is to blame shows when each runs alone."""
-        if len(batch) > 1:
-            self._again.extend(batch)
+        """Deal with a batch whose worker died."""
+        if not self._alone:
+            self._suspects.extend(batch)
             return 0
         return self._ended(batch[0], Failure.of(batch[0].label, cause))
 
     def _ended(self, task: Task, failure: Failure | None) -> int:
         if failure is not None and self._tries[task.key] < self._retries:
             self._tries[task.key] += 1
-            self._again.append(task)
+            (self._suspects if self._alone else self._again).append(task)
             return 0
         if failure is not None:
             self.failures.append(failure)

@@ -33,27 +33,39 @@ def extract(
     """Extract what the passes miss; return the failures, one for each network and cause, once all others have ended."""
     advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
     networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
-    found: dict[tuple[str, str], Failure] = {}
     with watching(opened()) as watch:
-        submitter, waiting = _Submitter(watch, store, retries, advance), iter(networks)
-        steps: dict[Future[Any], _Step] = {}
-        while True:
-            # A few networks ahead of the threads: many more would only fill the scheduler.
-            while len(watch.pending) < 8 * watch.threads() and (network := next(waiting, None)):
-                new = dict(submitter.submit(network))
-                steps |= new
-                watch.pending |= new.keys()
-            if not watch.pending:
-                return list(found.values())
-            for future in watch.ended():
-                if future.status not in ("finished", "error"):
-                    watch.pending.add(future)  # its worker died: it is under way again
-                    continue
-                step = steps.pop(future)
-                advance(step.images)
-                if future.status == "error":
-                    failure = Failure.of(step.label, future.exception())
-                    found.setdefault((step.label, failure.cause), failure)
+        failures = _together(networks, _Submitter(watch, store, retries, advance), watch)
+        lost = {failure.label for failure in failures if failure.lost}
+        failures = [failure for failure in failures if failure.label not in lost]
+        for network in networks:
+            if network[0].network.label in lost:
+                # See `Failure`: its shards that are there are kept, so this costs little.
+                failures += _together([network], _Submitter(watch, store, retries, lambda _: None), watch)
+    return failures
+
+
+def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: Watch) -> list[Failure]:
+    """Extract what the networks miss, a few ahead of the threads; return the failures."""
+    found: dict[tuple[str, str], Failure] = {}
+    steps: dict[Future[Any], _Step] = {}
+    waiting = iter(networks)
+    while True:
+        # A few networks ahead of the threads: many more would only fill the scheduler.
+        while len(watch.pending) < 8 * watch.threads() and (network := next(waiting, None)):
+            new = dict(submitter.submit(network))
+            steps |= new
+            watch.pending |= new.keys()
+        if not watch.pending:
+            return list(found.values())
+        for future in watch.ended():
+            if future.status not in ("finished", "error"):
+                watch.pending.add(future)  # its worker died: it is under way again
+                continue
+            step = steps.pop(future)
+            submitter.advance(step.images)
+            if future.status == "error":
+                failure = Failure.of(step.label, future.exception())
+                found.setdefault((step.label, failure.cause), failure)
 
 
 def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]:
@@ -84,7 +96,7 @@ class _Submitter:
         self._watch = watch
         self._store = store
         self._retries = retries
-        self._advance = advance
+        self.advance = advance
         self._networks = 0
 
     def submit(self, passes: Sequence[Pass]) -> Iterator[tuple[Future[Any], _Step]]:
@@ -96,7 +108,7 @@ class _Submitter:
             shards = []
             for rows in shown.shards:
                 if all(kept.has(shown.key(tap, rows)) for tap in shown.taps):
-                    self._advance(len(rows))
+                    self.advance(len(rows))
                     continue
                 if loaded is None:
                     loaded = self._one("load", load_task, shown.network, soon=0)

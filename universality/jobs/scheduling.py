@@ -143,11 +143,16 @@ def _local(workers: Workers) -> Iterator[Client]:
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed: what it was for, and why; `error` where a user's mistake is the cause."""
+    """A task that failed: what it was for, and why; `error` where a user's mistake is the cause.
+
+    `lost` says that workers died with it. Dask blames every task that waited on a worker for the worker's death, so who
+    is lost in company is a suspect only: it has to be tried once more alone.
+    """
 
     label: str
     cause: str
     error: UniversalityError | None = None
+    lost: bool = False
 
     @classmethod
     def of(cls, label: str, cause: BaseException | None) -> Failure:
@@ -155,7 +160,7 @@ class Failure:
         if isinstance(cause, UniversalityError):
             return cls(label, str(cause), cause)
         if isinstance(cause, KilledWorker):
-            return cls(label, "the worker died every time (killed, or out of memory)")
+            return cls(label, "the worker died every time (killed, or out of memory)", lost=True)
         return cls(label, f"{type(cause).__name__}: {cause}")
 
 
