@@ -82,6 +82,6 @@ def test_lists_are_json_on_request(words):
 
 
 def test_json_has_no_nan():
-    from universality.cli import _finite
+    from universality.cli.output import finite
 
-    assert _finite({"a": [1.0, float("nan"), np.inf], "b": "x"}) == {"a": [1.0, None, None], "b": "x"}
+    assert finite({"a": [1.0, float("nan"), np.inf], "b": "x"}) == {"a": [1.0, None, None], "b": "x"}

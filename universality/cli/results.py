@@ -1,4 +1,4 @@
-"""The command ``universality figures``."""
+"""The commands that show a finished run: ``universality report`` and ``universality figures``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,38 @@ from typing import Annotated
 
 import typer
 
-from universality.console import line, stdout
+from universality.cli.options import RunArgument
+from universality.cli.output import line, stdout
+from universality.errors import RunError
+
+
+def report_command(
+    run_path: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
+
+    Example: universality report data/runs/quickstart --out report.html
+    """
+    from universality.records import finish
+    from universality.report import write
+    from universality.runs import file_sha256, open_run
+
+    if out is not None and out.is_dir():
+        raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
+    run = open_run(run_path)
+    page = write(run, out)
+    if out is None:
+        # The record holds the page's hash, by which `runs verify` knows it.
+        kept = {key: value for key, value in run.record.items() if key != "digest"}
+        finish(run.path, kept | {"report": file_sha256(page)})
+    line(stdout(), str(page))
 
 
 def figures_command(
-    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    run_path: RunArgument,
     formats: Annotated[
         str, typer.Option("--format", help="Of pdf, svg, png, with commas.", metavar="LIST")
     ] = "pdf,svg,png",

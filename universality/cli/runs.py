@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from universality.console import line, stdout
+from universality.cli.options import RunArgument
+from universality.cli.output import line, stdout
 from universality.errors import RunError
 from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 
@@ -147,7 +148,7 @@ def _how(any_found: bool, yes: bool) -> str:
 
 
 def reproduce_command(
-    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    run_path: RunArgument,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder [default: data/reproduced/NAME].", metavar="DIR")
     ] = None,
