@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
-from rich.console import Console
 
 from universality.cli import about, analyses, jobs, results, runs
 from universality.cli.cluster import cluster_app
-from universality.cli.leaving import leave_quietly, refuse
+from universality.cli.leaving import leave
 from universality.cli.stimuli import stimuli_app
 from universality.cli.zoo import zoo_app
-from universality.errors import UniversalityError
 
 __all__ = ["app", "main"]
 
@@ -40,16 +36,8 @@ app.add_typer(cluster_app, name="cluster")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake becomes one sentence on standard error and exit status 1."""
+    """Run the command line; whatever ends it becomes an exit status (`leaving.Status`) and at most one sentence."""
     try:
         app()
-    except UniversalityError as error:
-        refuse(str(error))
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            leave_quietly()
-        where = f": '{error.filename}'" if error.filename else ""
-        refuse(f"{error.strerror or error}{where}; check the path")
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: nothing half-written is kept; run the job again to go on")
-        sys.exit(130)
+    except BaseException as cause:
+        leave(cause)

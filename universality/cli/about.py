@@ -10,13 +10,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from universality.cli.completion import measures
+from universality.cli.leaving import Status
 from universality.cli.options import JsonOption, StoreOption
-from universality.cli.output import line, print_json, stdout
+from universality.cli.output import line, print_json, rows, stdout
 from universality.errors import JobError
 
 
 def measures_command(
-    name: Annotated[str | None, typer.Argument(help="One measure, in full.", metavar="NAME")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One measure, in full.", metavar="NAME", autocompletion=measures)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the measures between two layers, or print all that is declared of one.
@@ -28,12 +32,11 @@ def measures_command(
     if as_json:
         frame = describe.measures()
         chosen = frame[frame["name"] == comparator(name).name] if name is not None else frame
-        print_json(json.loads(chosen.to_json(orient="records")))
+        print_json(rows(chosen))
         return
-    console = stdout()
     if name is not None:
         for key, value in describe.record(comparator(name)).items():
-            console.print(f"{key}: {escape(describe.shown(value))}", highlight=False, soft_wrap=True)
+            line(f"{key}: {describe.shown(value)}")
         return
     columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
     table = Table()
@@ -41,7 +44,7 @@ def measures_command(
         table.add_column(title, justify="right" if title in ("low", "high", "min_n") else "left", overflow="fold")
     for row in describe.measures()[list(columns)].itertuples(index=False):
         table.add_row(*(escape(describe.shown(value)) for value in row))
-    console.print(table)
+    stdout().print(table)
 
 
 def doctor_command(
@@ -50,7 +53,7 @@ def doctor_command(
     verify: Annotated[bool, typer.Option("--verify", help="Compare every stored file with its checksum.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what works on this machine: packages, device, weights, stores. Exit status 1 where something keeps jobs from running.
+    """Say what works on this machine: packages, device, weights, stores. Exit status 3 where something keeps jobs from running.
 
     Example: universality doctor --verify
     """
@@ -64,12 +67,14 @@ def doctor_command(
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            line(stdout(), f"{finding.state:5} {finding.subject}: {finding.detail}")
+            line(f"{finding.state:5} {finding.subject}: {finding.detail}")
     if any(finding.state == "fault" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(Status.UNSOUND)
 
 
-def schema_command(name: Annotated[str, typer.Argument(metavar="job")] = "job") -> None:
+def schema_command(
+    name: Annotated[str, typer.Argument(help="What the schema is of.", metavar="job")] = "job",
+) -> None:
     """Print the JSON schema of job files, for editors that check TOML; every key with its meaning, type and range.
 
     Example: universality schema job > job.schema.json
@@ -82,13 +87,15 @@ def schema_command(name: Annotated[str, typer.Argument(metavar="job")] = "job") 
 
 
 def versions_command(as_json: JsonOption = False) -> None:
-    """Print the versions that decide numbers."""
+    """Print the versions that decide numbers.
+
+    Example: universality versions --json
+    """
     from universality.origin import package_version, package_versions
 
-    console = stdout()
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
     if as_json:
         print_json(facts)
         return
     for name, version in facts.items():
-        console.print(f"{name} {version}", highlight=False)
+        line(f"{name} {version}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from universality.cli.options import JobArgument, OutOption, StoreOption
-from universality.cli.output import line, stdout
+from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption
+from universality.cli.output import line, print_json, rows, stdout
 from universality.cli.progress import Bars, progress_on
 
 if TYPE_CHECKING:
+    from universality.jobs import Plan
+    from universality.jobs.estimates import Disk
     from universality.runs import Run
 
 
@@ -36,6 +38,7 @@ def run_command(
     ] = None,
     retries: Annotated[int, typer.Option("--retries", help="How often a failed task is tried again.", min=0)] = 0,
     repair: Annotated[bool, typer.Option("--repair", help="Set damaged stores aside and extract them anew.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a comparison job: tables, figures and a report.
 
@@ -49,7 +52,25 @@ def run_command(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
             repair=repair, reporter=Bars(console, progress),
         )  # fmt: skip
-    _print_run(finished)
+    if as_json:
+        print_json(_facts(finished))
+    else:
+        _print_run(finished)
+
+
+def _facts(finished: Run) -> dict[str, Any]:
+    from universality.report import findings
+    from universality.schema import TABLES
+
+    return {
+        "run": finished.path,
+        "name": finished.job.name,
+        "tables": {name: finished.path / f"{name}.parquet" for name in TABLES},
+        "figures": [finished.path / "figures" / name for name in finished.record["figures"]],
+        "report": finished.path / "report.html",
+        "findings": [{"text": found.text, "detail": found.detail} for found in findings(finished)],
+        "families": rows(finished.families),
+    }
 
 
 def _print_run(finished: Run) -> None:
@@ -86,9 +107,9 @@ def _print_run(finished: Run) -> None:
         if not sentence.detail:
             console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not console.is_terminal)
     for name in TABLES:
-        line(console, str(finished.path / f"{name}.parquet"))
-    line(console, str(finished.path / "figures"))
-    line(console, str(finished.path / "report.html"))
+        line(str(finished.path / f"{name}.parquet"))
+    line(str(finished.path / "figures"))
+    line(str(finished.path / "report.html"))
 
 
 def plan_command(
@@ -101,34 +122,58 @@ def plan_command(
     measure_time: Annotated[
         bool, typer.Option("--time", help="Time a batch of every network and a comparison of each kind.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
 
     Example: universality plan analyses/quickstart/job.toml --time
     """
     from universality.jobs import estimates, plan
-    from universality.stimuli import POLICIES
 
     planned = plan(job, out, store)
-    console = stdout()
+    needed = estimates.disk(planned)
+    sentences = estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time)
+    if as_json:
+        print_json(_planned(planned, needed, sentences))
+    else:
+        _print_plan(planned, needed, sentences)
+    estimates.refuse_disk(needed, planned.store.location)
+
+
+def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any]:
+    return {
+        "name": planned.job.name,
+        "out": planned.out,
+        "store": planned.store.location,
+        "policy": planned.job.stimuli.policy,
+        "networks": rows(planned.table()),
+        "stores": {"all": len(planned.stores), "missing": len(planned.missing)},
+        "comparisons": {"all": len(planned.tasks), "kept": planned.kept()},
+        "tables_exist": planned.tables_exist,
+        "disk_bytes": needed,
+        "estimates": sentences,
+        "warnings": planned.warnings,
+    }
+
+
+def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
+    from universality.stimuli import POLICIES
+
     table = Table(title=f"job '{planned.job.name}' in {planned.out}", title_justify="left")
     for name in ("network", "stimuli", "images", "taps", "exist", "to extract", "disk (MB, at most)"):
         table.add_column(name, justify="left" if name in ("network", "stimuli") else "right")
     for row in planned.table().itertuples(index=False):
         table.add_row(*(f"{v:.1f}" if isinstance(v, float) else escape(str(v)) for v in row))
-    console.print(table)
+    stdout().print(table)
     missing = planned.missing
-    needed, kept = estimates.disk(planned), planned.kept()
     lines = (
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
         f"in {planned.store.location}",
-        f"comparisons: {len(planned.tasks)} tasks, {kept} results are kept, "
+        f"comparisons: {len(planned.tasks)} tasks, {planned.kept()} results are kept, "
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "the others to compute"),
         f"disk: {needed.expected / 1e6:.0f} MB expected, {needed.most / 1e6:.0f} MB at most"
         + ("" if needed.free is None else f", {needed.free / 1e6:.0f} MB free"),
-        *estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time),
     )
-    for text in (*lines, *planned.warnings):
-        line(console, text)
-    estimates.refuse_disk(needed, planned.store.location)
+    for text in (*lines, *sentences, *planned.warnings):
+        line(text)

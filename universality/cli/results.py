@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from universality.cli.options import RunArgument
-from universality.cli.output import line, stdout
+from universality.cli.options import JsonOption, RunArgument
+from universality.cli.output import line, print_json
 from universality.errors import RunError
 
 
@@ -17,6 +17,7 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
 
@@ -34,7 +35,10 @@ def report_command(
         # The record holds the page's hash, by which `runs verify` knows it.
         kept = {key: value for key, value in run.record.items() if key != "digest"}
         finish(run.path, kept | {"report": file_sha256(page)})
-    line(stdout(), str(page))
+    if as_json:
+        print_json({"report": page})
+    else:
+        line(str(page))
 
 
 def figures_command(
@@ -51,6 +55,7 @@ def figures_command(
         Path | None, typer.Option("--out", help="Folder [default: RUN/figures_WIDTH].", metavar="DIR")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the kinds, and draw nothing.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a run's figures for a paper: exact widths, editable text, and beside each a CSV of what is drawn.
 
@@ -60,17 +65,30 @@ def figures_command(
     from universality.figures.export import available
     from universality.runs import open_run
 
-    run, console = open_run(run_path), stdout()
+    run = open_run(run_path)
     possible = available(run)
+    left_out = [name for name in FIGURES if name not in possible]
     if listed:
-        for name, known in FIGURES.items():
-            lacking = "" if name in possible else "; needs the tables of: universality atlas RUN"
-            line(console, f"{name}: one per {known.per}{lacking}")
+        kinds = [{"name": name, "per": known.per, "available": name in possible} for name, known in FIGURES.items()]
+        _print_kinds(kinds, as_json)
         return
     names = [name.strip() for name in formats.split(",") if name.strip()]
-    for files in export(run, out or run_path / f"figures_{width}", formats=names, width=width, kinds=kind):
+    drawn = export(run, out or run_path / f"figures_{width}", formats=names, width=width, kinds=kind)
+    if as_json:
+        files = [file for files in drawn for file in files]
+        print_json({"files": files, "left_out": left_out if kind is None else []})
+        return
+    for files in drawn:
         for file in files:
-            line(console, str(file))
-    left_out = [name for name in FIGURES if name not in possible]
+            line(str(file))
     if kind is None and left_out:
-        line(console, f"left out: {', '.join(left_out)}; they need the tables of: universality atlas {run_path}")
+        line(f"left out: {', '.join(left_out)}; they need the tables of: universality atlas {run_path}")
+
+
+def _print_kinds(kinds: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(kinds)
+        return
+    for kind in kinds:
+        lacking = "" if kind["available"] else "; needs the tables of: universality atlas RUN"
+        line(f"{kind['name']}: one per {kind['per']}{lacking}")

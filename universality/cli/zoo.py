@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from universality.cli.options import JsonOption
+from universality.cli.options import JsonOption, ModelArgument
 from universality.cli.output import line, print_json, stdout
 from universality.resources import UNKNOWN
+
+if TYPE_CHECKING:
+    from universality.spec import ModelCard
 
 zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -39,7 +41,7 @@ def zoo_list(as_json: JsonOption = False) -> None:
 
 
 @zoo_app.command("show")
-def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+def zoo_show(model_id: ModelArgument, as_json: JsonOption = False) -> None:
     """Show one model card with its taps.
 
     Example: universality zoo show torchvision/alexnet
@@ -49,17 +51,20 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
     shown = card(model_id)
     if as_json:
         print_json(shown.plain())
-        return
-    console = stdout()
+    else:
+        _print_card(shown)
+
+
+def _print_card(shown: ModelCard) -> None:
     for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
-        console.print(f"{name}: {escape(getattr(shown, name))}", highlight=False, soft_wrap=True)
+        line(f"{name}: {getattr(shown, name)}")
     for title, part in (
         ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
     ):  # fmt: skip
         if part is None:
             continue
         facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
-        console.print(f"{title}: {escape(facts)}", highlight=False, soft_wrap=True)
+        line(f"{title}: {facts}")
     table = Table()
     columns = (
         "name",
@@ -77,7 +82,7 @@ def zoo_show(model_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
         table.add_column(name, justify="left" if name in ("name", "activation") else "right")
     for tap in shown.taps:
         table.add_row(*(str(getattr(tap, name)) for name in columns))
-    console.print(table)
+    stdout().print(table)
 
 
 @zoo_app.command("new")
@@ -102,6 +107,7 @@ def zoo_new(
     licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = UNKNOWN,
     training_set: Annotated[str, typer.Option("--training-set", help="What they were trained on.")] = UNKNOWN,
     citation: Annotated[str, typer.Option("--citation", help="Paper of the network.")] = UNKNOWN,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a model card for any timm or torchvision network, or for a checkpoint of your own; its taps are measured.
 
@@ -118,14 +124,18 @@ def zoo_new(
     )  # fmt: skip
     card = drafting.draft(asked)
     path = drafting.write(card, weights)
-    zoo_show(model_id)
-    line(stdout(), str(path))
+    if as_json:
+        print_json({"file": path, "card": card.plain()})
+        return
+    _print_card(card)
+    line(str(path))
 
 
 @zoo_app.command("fields")
 def zoo_fields(
-    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    model_id: ModelArgument,
     share: Annotated[float, typer.Option("--share", help="Share of the squared gradient.", min=0.01, max=0.99)] = 0.9,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a trained network's effective receptive fields, which a job may state as scene_px.
 
@@ -135,19 +145,25 @@ def zoo_fields(
     from universality.zoo import card
 
     shown = card(model_id)
+    sides = effective_sides_px(shown, share)
+    if as_json:
+        found = [{"tap": tap, "rf_px": shown.tap(tap).rf_px, "effective_px": side} for tap, side in sides.items()]
+        print_json({"model": shown.id, "share": share, "taps": found})
+        return
     table = Table()
     for name in ("tap", "receptive field (px)", f"effective, {share:.0%} (px)"):
         table.add_column(name, justify="left" if name == "tap" else "right")
-    for name, side in effective_sides_px(shown, share).items():
+    for name, side in sides.items():
         table.add_row(name, str(shown.tap(name).rf_px), str(side))
     stdout().print(table)
 
 
 @zoo_app.command("train")
 def zoo_train(
-    model_id: Annotated[str, typer.Argument(metavar="ID")],
+    model_id: ModelArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Folder [default: data/pocket_training/NAME].")] = None,
     threads: Annotated[int, typer.Option("--threads", help="Torch threads; the weights depend on it.", min=1)] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a network of the pocket zoo again, or one with another seed.
 
@@ -157,4 +173,7 @@ def zoo_train(
 
     folder = out or Path("data/pocket_training") / model_id.removeprefix("pocket/")
     path = train_named(model_id, folder, Path("data/pocket_training/images"), threads=threads)
-    line(stdout(), str(path))
+    if as_json:
+        print_json({"file": path})
+    else:
+        line(str(path))
