@@ -79,10 +79,10 @@ def schema_command(
 
     Example: universality schema job > job.schema.json
     """
-    from universality.jobs.documentation import job_schema
-
     if name != "job":
         raise JobError(f"there is no schema '{name}', expected 'job'")
+    from universality.jobs.documentation import job_schema
+
     typer.echo(json.dumps(job_schema(), indent=1))
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption
-from universality.cli.output import line, print_json, rows, stdout
+from universality.cli.output import line, on_terminal, print_json, rows, stdout
 from universality.cli.progress import Bars, progress_on
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _print_run(finished: Run) -> None:
     console.print(table)
     for sentence in findings(finished):
         if not sentence.detail:
-            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not console.is_terminal)
+            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not on_terminal(console))
     for name in TABLES:
         line(str(finished.path / f"{name}.parquet"))
     line(str(finished.path / "figures"))

@@ -19,7 +19,12 @@ def stdout() -> Console:
     """Return the console of standard output."""
     console = Console()
     # Without a terminal nothing wraps a table's columns away: a pipe or a log has no width.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
+    return console if on_terminal(console) else Console(width=max(console.width, 160))
+
+
+def on_terminal(console: Console) -> bool:
+    """Return whether somebody looks at the console; FORCE_COLOR, which Rich takes for a terminal, makes a log no screen."""
+    return console.file.isatty()
 
 
 def line(text: str) -> None:

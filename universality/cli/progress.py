@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from universality.cli.output import on_terminal
+
 
 class Bars:
     """A reporter that prints lines and draws progress bars on a terminal, and plain lines elsewhere."""
@@ -22,7 +24,7 @@ class Bars:
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
         """Begin a bar; without a terminal, announce the work in a line."""
-        if not self._console.is_terminal:
+        if not on_terminal(self._console):
             self.say(f"{description}: {total}")
         task = self._progress.add_task(escape(description), total=total)
         return lambda steps: self._progress.advance(task, steps)
@@ -36,5 +38,5 @@ def progress_on(console: Console) -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not on_terminal(console),
     )
