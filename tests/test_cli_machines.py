@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
@@ -246,12 +247,13 @@ def on_a_terminal(*words, **environment):
 
 
 def test_colours_on_a_terminal_only():
-    plain = on_a_terminal("zoo", "list", NO_COLOR="1")
-    coloured = on_a_terminal("zoo", "list")
-    assert "pocket/vgg-focus-s0" in plain
+    plain = on_a_terminal("stimuli", "list", NO_COLOR="1")
+    coloured = on_a_terminal("stimuli", "list")
+    assert "curves" in plain
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", plain)
     assert "\x1b[1m" in coloured
-    process = started("zoo", "list", stdout=subprocess.PIPE)
+    assert "curves" in coloured
+    process = started("stimuli", "list", stdout=subprocess.PIPE)
     out, _ = process.communicate()
     assert "\x1b" not in out
 
@@ -312,14 +314,10 @@ class TestCompletion:
         shutil.copytree(small.out, tmp_path / "data" / "runs" / "mine")
         assert completion.run_folders("data/ru") == [str(Path("data/runs/mine"))]
 
-        class Context:
-            params = {"run_path": "data/runs/mine"}
-
-        assert completion.units(Context(), "package/efficientnet_lite1") == [
-            "package/efficientnet_lite1:blocks.2.1.bn2:"
-        ]
-        Context.params = {"run_path": "data/runs/none"}
-        assert completion.units(Context(), "") == []
+        context = SimpleNamespace(params={"run_path": "data/runs/mine"})
+        assert completion.units(context, "package/efficientnet_lite1") == ["package/efficientnet_lite1:blocks.2.1.bn2:"]
+        context.params["run_path"] = "data/runs/none"
+        assert completion.units(context, "") == []
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_the_shell_is_answered_without_heavy_packages(self, shell):
@@ -350,7 +348,7 @@ def test_help_imports_no_library_of_numbers(words):
     code = (
         "import sys\nfrom universality.cli import app\n"
         f"app({words!r}, standalone_mode=False)\n"
-        "print([n for n in ('numpy', 'pandas', 'scipy', 'torch', 'pydantic', 'dask', 'matplotlib') if n in sys.modules])"
+        "print([n for n in ('numpy', 'pandas', 'scipy', 'torch', 'xarray', 'dask', 'matplotlib') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

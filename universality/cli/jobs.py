@@ -66,7 +66,7 @@ def _facts(finished: Run) -> dict[str, Any]:
         "run": finished.path,
         "name": finished.job.name,
         "tables": {name: finished.path / f"{name}.parquet" for name in TABLES},
-        "figures": [finished.path / "figures" / name for name in finished.record["figures"]],
+        "figures": sorted((finished.path / "figures").iterdir()),
         "report": finished.path / "report.html",
         "findings": [{"text": found.text, "detail": found.detail} for found in findings(finished)],
         "families": rows(finished.families),
