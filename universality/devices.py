@@ -90,7 +90,7 @@ class _Settings:
         return cls(
             torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic,
             torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
-            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
         )  # fmt: skip
 
     def apply(self) -> None:
@@ -99,7 +99,7 @@ class _Settings:
         torch.backends.cudnn.benchmark = self.searching
         torch.backends.cudnn.deterministic = self.repeatable_convolution
         torch.use_deterministic_algorithms(self.repeatable, warn_only=self.warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = self.filling
+        torch.utils.deterministic.fill_uninitialized_memory = self.filling  # type: ignore[attr-defined]
 
 
 # No TF32 (10 bits of mantissa), no choice of algorithms by a stopwatch, and an error where Torch knows no repeatable one.
@@ -173,5 +173,3 @@ def copied(module: nn.Module, device: torch.device) -> nn.Module:
         if device not in copies:
             copies[device] = copy.deepcopy(module).to(device)
         return copies[device]
-
-

@@ -115,7 +115,7 @@ class _Submitter:
                     loaded = self._one("load", load_task, shown.network, soon=0)
                     yield loaded, _Step(label, 0)
                 name = f"shard-{number}-{rows.start}"
-                place = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
+                place: dict[str, Any] = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
                 shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **place))
                 yield shards[-1], _Step(label, len(rows))
             for position, tap in enumerate(shown.taps):

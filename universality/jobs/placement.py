@@ -58,9 +58,10 @@ def require_gpus(client: Client) -> None:
     """
     known, found = workers_of(client), gpu_workers(client)
     if not found:
+        address = "" if client.scheduler is None else client.scheduler.address
         raise DeviceError(
             f"extraction.device = 'cuda' needs a worker that declares the resource {GPU}, came {len(known)} worker(s) without; "
-            f"start some with `dask worker {client.scheduler.address} --resources {GPU}=1` or dask-cuda, or set "
+            f"start some with `dask worker {address} --resources {GPU}=1` or dask-cuda, or set "
             "extraction.device = 'cpu'"
         )
     for address, usable in client.run(devices.count, workers=found, on_error="return").items():

@@ -118,7 +118,9 @@ def dashboard(client: Client) -> str | None:
         if port is None or not client.run_on_scheduler(lambda: importlib.util.find_spec("bokeh") is not None):
             return None
         if isinstance(client.cluster, LocalCluster):
-            return f"http://{_HERE}:{port}/status"  # where `_local` has it listen; Dask would name the machine's address
+            return (
+                f"http://{_HERE}:{port}/status"  # where `_local` has it listen; Dask would name the machine's address
+            )
         return str(client.dashboard_link)
     except Exception:  # what only shows a run must not end it
         return None
@@ -181,17 +183,17 @@ def _local(workers: Workers) -> Iterator[Client]:
         torch.set_num_threads(of_torch)
 
 
-class _OneGpuEach(LocalCluster):  # type: ignore[misc]
+class _OneGpuEach(LocalCluster):
     """Local processes, of which the first ones are given one GPU each and declare it; the others see none."""
 
     def __init__(self, n_workers: int, gpus: Sequence[str], **settings: Any) -> None:
         self._gpus = gpus
-        super().__init__(n_workers=0, **settings)
-        self.scale(n_workers)
+        super().__init__(n_workers=0, **settings)  # type: ignore[no-untyped-call]
+        self.scale(n_workers)  # type: ignore[no-untyped-call]
 
     def new_worker_spec(self) -> dict[Any, Any]:
         """Return name and settings of the next process."""
-        ((name, spec),) = super().new_worker_spec().items()
+        ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
         options, own = spec["options"], self._gpus[name] if name < len(self._gpus) else None
         options = options | {
             "env": options.get("env", {}) | {"CUDA_VISIBLE_DEVICES": own or ""},

@@ -139,7 +139,7 @@ def _on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[
         with devices.lent() as gpu, devices.repeatable(), devices.enough_memory(gpu, images):
             yield Loaded(devices.copied(loaded.module, gpu)).shared(), devices.name_of(gpu)
     except DeviceError as error:
-        raise DeviceError(f"'{network.label}' on worker '{get_worker().address}': {error}") from None
+        raise DeviceError(f"worker '{get_worker().address}', showing images to '{network.label}': {error}") from None
 
 
 def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
