@@ -28,7 +28,7 @@ LEVELS = (
     ("report", "atlas_files"),
     ("jobs",),
     ("reproduction",),
-    ("cli_runs", "cli_figures"),
+    ("cli_runs", "cli_figures", "cli_progress"),
     ("cli",),
 )
 ONLY_IN = {

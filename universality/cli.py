@@ -7,17 +7,16 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from universality.cli_figures import figures_command
+from universality.cli_progress import reporting
 from universality.cli_runs import reproduce_command, runs_app
 from universality.console import stdout as _stdout
 from universality.errors import JobError, RunError, StimulusError, UniversalityError
@@ -68,36 +67,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Bars:
-    """A reporter that prints lines and draws progress bars on a terminal, and plain lines elsewhere."""
-
-    def __init__(self, console: Console, progress: Progress) -> None:
-        self._console = console
-        self._progress = progress
-
-    def say(self, text: str) -> None:
-        """Print one line above the bars."""
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
-
-    def track(self, description: str, total: int) -> Callable[[int], None]:
-        """Begin a bar; without a terminal, announce the work in a line."""
-        if not self._console.is_terminal:
-            self.say(f"{description}: {total}")
-        task = self._progress.add_task(escape(description), total=total)
-        return lambda steps: self._progress.advance(task, steps)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 @app.command("run")
 def run_command(
     job: JobArgument,
@@ -124,11 +93,10 @@ def run_command(
     """
     from universality.jobs import run
 
-    console = Console(stderr=True)
-    with _progress(console) as progress:
+    with reporting() as reporter:
         finished = run(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
-            repair=repair, reporter=Bars(console, progress),
+            repair=repair, reporter=reporter,
         )  # fmt: skip
     _print_run(finished)
 
