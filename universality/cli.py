@@ -170,6 +170,7 @@ def plan_command(
     missing = planned.missing
     needed, kept = estimates.disk(planned), planned.kept()
     lines = (
+        f"device: images are shown on {planned.job.extraction.device}",
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
         f"in {planned.store.location}",

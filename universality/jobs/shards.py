@@ -130,7 +130,7 @@ def load_task(network: Network) -> Loaded:
 
 
 @contextmanager
-def _on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[nn.Module, str]]:
+def on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[nn.Module, str]]:
     """Yield the network where its job wants it, with hooks of its own, and the name of that GPU ("" on the CPU)."""
     if network.extraction.device == "cpu":
         yield loaded.shared(), ""
@@ -139,7 +139,15 @@ def _on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[
         with devices.lent() as gpu, devices.repeatable(), devices.enough_memory(gpu, images):
             yield Loaded(devices.copied(loaded.module, gpu)).shared(), devices.name_of(gpu)
     except DeviceError as error:
-        raise DeviceError(f"worker '{get_worker().address}', showing images to '{network.label}': {error}") from None
+        raise DeviceError(f"{_here()}, showing images to '{network.label}': {error}") from None
+
+
+def _here() -> str:
+    """Return the name of the worker that computes this, for people."""
+    try:
+        return f"worker '{get_worker().address}'"
+    except ValueError:
+        return "this process"
 
 
 def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
@@ -158,7 +166,7 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
     spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
     batches = network.batches(shown.stimulus_set, shown.frame, rows)
     size_px = network.card.preprocessing.size_px
-    with _on_device(network, loaded, spec.batch_size) as (module, gpu):
+    with on_device(network, loaded, spec.batch_size) as (module, gpu):
         answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
     for tap in taps:
         shards.write(shown.key(tap, rows), answers[tap.name])
