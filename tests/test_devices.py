@@ -53,9 +53,12 @@ class TestLending:
 
     def test_none_is_a_sentence(self, monkeypatch):
         monkeypatch.setattr(devices, "count", lambda: 0)
-        with pytest.raises(
-            DeviceError, match=r"expected a GPU that Torch can use, came none; .* extraction.device = 'cpu'"
-        ), devices.lent():
+        with (
+            pytest.raises(
+                DeviceError, match=r"expected a GPU that Torch can use, came none; .* extraction.device = 'cpu'"
+            ),
+            devices.lent(),
+        ):
             raise AssertionError("there is none to lend")
 
     @pytest.mark.parametrize(
@@ -103,9 +106,12 @@ class TestRepeatable:
         assert settings() == before
 
     def test_an_operation_that_does_not_repeat_itself_is_named(self):
-        with pytest.raises(
-            DeviceError, match=r"^cumsum_cuda_kernel gives other last digits .* extraction.device = 'cpu'$"
-        ), devices.repeatable():
+        with (
+            pytest.raises(
+                DeviceError, match=r"^cumsum_cuda_kernel gives other last digits .* extraction.device = 'cpu'$"
+            ),
+            devices.repeatable(),
+        ):
             raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set ...")
 
     def test_other_errors_pass(self):

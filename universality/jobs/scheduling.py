@@ -81,8 +81,9 @@ def opener(workers: Workers, say: Callable[[str], None] = lambda _: None) -> Ite
 
         def client() -> Client:
             if not opened:
+                own = not (workers.client or workers.scheduler or active(workers))
                 opened.append(stack.enter_context(comparison_client(workers)))
-                if address := dashboard(opened[0]):
+                if address := dashboard(opened[0], own):
                     say(f"dashboard: {address}")
             return opened[0]
 
@@ -110,8 +111,11 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
     return dict(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def dashboard(client: Client) -> str | None:
-    """Return the address of the scheduler's dashboard; None where it has none, or nothing to draw one with."""
+def dashboard(client: Client, own: bool = False) -> str | None:
+    """Return the address of the scheduler's dashboard; None where it has none, or nothing to draw one with.
+
+    `own` says that the scheduler was started here: it listens at `_HERE` only, and Dask would name the machine's address.
+    """
     try:
         port = client.scheduler_info()["services"].get("dashboard")
         # A lambda travels by value: the scheduler need not have this package.
