@@ -41,19 +41,26 @@ def test_nothing_to_draw_with_is_nothing_to_tell(bare):
     assert said == []
 
 
-def test_a_scheduler_without_dashboard(drawn):
+def test_a_given_cluster_is_named_by_its_own_link(drawn):
     with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
-        ) as made,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as made,
         Client(made) as client,
     ):
-        assert scheduling.dashboard(client) is None
+        assert scheduling.dashboard(client) == made.dashboard_link
 
 
-def test_a_client_that_does_not_answer_is_no_error():
-    class Gone:
-        def scheduler_info(self):
+class Known:
+    """A client of a scheduler with these services."""
+
+    def __init__(self, services):
+        self.services = services
+
+    def scheduler_info(self):
+        if self.services is None:
             raise OSError("gone")
+        return {"services": self.services}
 
-    assert scheduling.dashboard(Gone()) is None
+
+@pytest.mark.parametrize("services", [{}, None])
+def test_no_dashboard_or_no_answer_is_no_error(services):
+    assert scheduling.dashboard(Known(services)) is None

@@ -121,11 +121,7 @@ def dashboard(client: Client, own: bool = False) -> str | None:
         # A lambda travels by value: the scheduler need not have this package.
         if port is None or not client.run_on_scheduler(lambda: importlib.util.find_spec("bokeh") is not None):
             return None
-        if isinstance(client.cluster, LocalCluster):
-            return (
-                f"http://{_HERE}:{port}/status"  # where `_local` has it listen; Dask would name the machine's address
-            )
-        return str(client.dashboard_link)
+        return f"http://{_HERE}:{port}/status" if own else str(client.dashboard_link)
     except Exception:  # what only shows a run must not end it
         return None
 
