@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
     ("errors", "resources", "locks", "display"),
-    ("schema", "recipes"),
+    ("schema", "recipes", "devices"),
     ("spec", "places"),
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),

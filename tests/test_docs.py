@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import shlex
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from distributed import Client
 from typer.main import get_command
 
 import universality
@@ -107,7 +109,7 @@ def command_lines():
         (text,) = block.values
         for line in text.replace("\\\n", " ").splitlines():
             if line.startswith("universality "):
-                line = line.partition(" > ")[0]  # where a shell would put what is printed
+                line = re.split(" [>|] ", line)[0]  # where a shell would put what is printed
                 yield pytest.param(line, id=line[:70])
 
 
@@ -183,6 +185,49 @@ def test_the_page_of_commands_names_every_command_and_option():
 
     check(get_command(app), [])
     assert len(sections) > 20
+
+
+# Arguments as the documentation of these packages states them; they are not installed here.
+DOCUMENTED = {
+    "SLURMCluster": {
+        "cores", "processes", "memory", "walltime", "queue", "account", "job_script_prologue", "job_extra_directives",
+        "worker_extra_args",
+    },
+    "KubeCluster": {"name", "namespace", "image", "n_workers", "resources", "env", "worker_command"},
+    "LocalCUDACluster": {"CUDA_VISIBLE_DEVICES", "n_workers", "threads_per_worker", "memory_limit", "resources"},
+    "cluster.add_worker_group": {"name", "n_workers", "image", "resources", "worker_command", "env"},
+    "cluster.adapt": {"minimum", "maximum"},
+}  # fmt: skip
+MODULES = {"SLURMCluster": "dask_jobqueue", "KubeCluster": "dask_kubernetes.operator", "LocalCUDACluster": "dask_cuda"}
+INSTALLED = {"universality.run": universality.run, "Client": Client, "client.wait_for_workers": Client.wait_for_workers}
+
+
+def cluster_snippets():
+    return [block for block in blocks("python") if "Cluster" in block.values[0] or "Client(" in block.values[0]]
+
+
+def test_every_cluster_has_a_snippet():
+    text = "".join(block.values[0] for block in cluster_snippets())
+    assert all(f"from {module} import {name}\n" in text for name, module in MODULES.items())
+
+
+@pytest.mark.parametrize("text", cluster_snippets())
+def test_arguments_in_cluster_snippets_are_documented(text):
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert all(MODULES.get(alias.name, node.module) == node.module for alias in node.names)
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+        if name in DOCUMENTED:
+            assert given <= DOCUMENTED[name], name
+        elif name in INSTALLED:
+            inspect.signature(INSTALLED[name]).bind(
+                *node.args, *([None] if "client." in name else []), **dict.fromkeys(given)
+            )
+        else:
+            assert not given, f"{name} is called with arguments that nothing checks"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -38,6 +38,10 @@ class StoreError(UniversalityError):
     """Stored activations are incomplete, damaged, or of another format."""
 
 
+class DeviceError(UniversalityError):
+    """A device is asked for that is not there, is too small, or cannot compute repeatably."""
+
+
 class JobError(UniversalityError):
     """A job file is malformed or asks for something that does not exist."""
 

@@ -70,15 +70,15 @@ def code() -> Facts:
     return {"version": package_version(), "source_digest": code_digest()}
 
 
-def extraction_environment() -> Facts:
+def extraction_environment(device: str = "cpu") -> Facts:
     """Return what besides a store's key may touch the last digits of its values: packages, device, threads."""
-    return {"packages": package_versions(), "device": "cpu", "threads": torch.get_num_threads()}
+    return {"packages": package_versions(), "device": device, "threads": torch.get_num_threads()}
 
 
 def machine() -> Facts:
     """Return the machine, for a run's record."""
     return {
-        "python": platform.python_version(), "system": platform.platform(), "device": "cpu",
+        "python": platform.python_version(), "system": platform.platform(),
         "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(),
     }  # fmt: skip
 
@@ -123,7 +123,8 @@ def provenance(path: str | Path) -> Facts:
     dict
         ``job`` (as written, validated) and its digest, ``code`` (version, source digest), ``packages``, ``models`` (by id:
         card digest, hash of the weights, identities of the untrained twins), ``stimuli`` (digests), ``seeds``,
-        ``extraction`` (every device, number of threads and set of packages that the activations were made with),
+        ``extraction`` (every device, number of threads and set of packages that the activations were made with, and on
+        GPUs their names and the batch size),
         ``comparison`` (threads), ``command``.
 
     Raises

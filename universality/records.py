@@ -132,8 +132,14 @@ def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> list[Facts]:
     for key in dict.fromkeys(keys):
         attributes = store.attributes(key)
         made = {name: attributes.get(name) for name in ("device", "packages", "threads")}
+        made |= {name: attributes[name] for name in ("gpus", "batch_size") if name in attributes}
         found[origin.as_text(made)] = made
     return [found[text] for text in sorted(found)]
+
+
+def _devices(facts: Facts | list[Facts]) -> list[str]:
+    """Return the devices of a stage, each once."""
+    return sorted({str(made["device"]) for made in (facts if isinstance(facts, list) else [facts])})
 
 
 def complete_record(
@@ -150,6 +156,7 @@ def complete_record(
         "tables": {},
         "figures": {},
         "machine": origin.machine(),
+        "devices": {stage: _devices(facts[stage]) for stage in ("extraction", "comparison")},
         "command": origin.command(),
         "started_unix": round(started, 1),
     }

@@ -502,6 +502,9 @@ class ExtractionSpec(Spec):
     positions: Int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image; odd")
     batch_size: Int = Field(16, ge=1, le=4096, description="images in one forward pass")
     dtype: Literal["float32", "float64"] = Field("float32", description="of the stored activations")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="where networks are shown images; auto is cuda where a GPU is at hand when the run starts"
+    )
 
     @model_validator(mode="after")
     def _middle_exists(self) -> ExtractionSpec:
@@ -512,9 +515,21 @@ class ExtractionSpec(Spec):
         return self
 
     def key(self) -> dict[str, Any]:
-        """Return what of this decides the stored values (the batch size does not)."""
+        """Return what of this decides the stored values (the batch size does not).
+
+        CPU and GPU differ in the last bits, so a GPU's values have keys of their own; those of the CPU say nothing of the
+        device, as before there was a choice.
+
+        Raises
+        ------
+        JobError
+            The device is ``auto``: which it is has to be decided before anything is looked up.
+        """
+        if self.device == "auto":
+            raise JobError("extraction.device = 'auto' has no stores of its own; settle it on cpu or cuda first")
         extra = {"center": {"radius": self.center_radius}, "positions": {"grid": self.positions}}
-        return {"reduction": self.reduction, "dtype": self.dtype, **extra.get(self.reduction, {})}
+        where = {} if self.device == "cpu" else {"device": self.device}
+        return {"reduction": self.reduction, "dtype": self.dtype, **extra.get(self.reduction, {}), **where}
 
 
 class ComparisonSpec(Spec):

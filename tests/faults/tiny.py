@@ -107,6 +107,10 @@ def waits_for(started: str, go: str) -> dict[str, pd.DataFrame]:
     return rows(0)
 
 
+def visible_gpus() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def wait_until(condition, patience_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + patience_s
     while not condition():

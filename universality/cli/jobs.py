@@ -6,13 +6,12 @@ import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption
 from universality.cli.output import line, on_terminal, print_json, rows, stdout
-from universality.cli.progress import Bars, progress_on
+from universality.cli.progress import reporting
 
 if TYPE_CHECKING:
     from universality.jobs import Plan
@@ -46,11 +45,10 @@ def run_command(
     """
     from universality.jobs import run
 
-    console = Console(stderr=True)
-    with progress_on(console) as progress:
+    with reporting() as reporter:
         finished = run(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
-            repair=repair, reporter=Bars(console, progress),
+            repair=repair, reporter=reporter,
         )  # fmt: skip
     if as_json:
         print_json(_facts(finished))
@@ -145,6 +143,7 @@ def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any
         "name": planned.job.name,
         "out": planned.out,
         "store": planned.store.location,
+        "device": planned.job.extraction.device,
         "policy": planned.job.stimuli.policy,
         "networks": rows(planned.table()),
         "stores": {"all": len(planned.stores), "missing": len(planned.missing)},
@@ -167,6 +166,7 @@ def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
     stdout().print(table)
     missing = planned.missing
     lines = (
+        f"device: images are shown on {planned.job.extraction.device}",
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
         f"in {planned.store.location}",

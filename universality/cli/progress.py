@@ -1,42 +1,152 @@
-"""Progress: bars on a terminal, plain lines elsewhere."""
+"""Progress on standard error: bars with the time left on a terminal, one line of JSON when a stage begins and ends elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from universality.cli.output import on_terminal
 
+Clock = Callable[[], float]
+
+SHARE = 0.5
+"""Share of the time since a stage began that its pace is taken from."""
+MOST_SAMPLES = 256
+
+
+@dataclass
+class Pace:
+    """How fast a stage has gone lately, and so how long it will take.
+
+    Rich takes the pace from the last 30 s, which never hold two steps where a step takes longer, and from a burst at the
+    beginning, when a job passes over what is kept. Here it is the later half of the time so far: a burst is forgotten in as
+    much time again as it took, slow steps are seen, and a stage that slows down between its models follows.
+    """
+
+    total: int
+    clock: Clock = time.monotonic
+    done: int = 0
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+        self._seen.append((self.began, 0))
+
+    def step(self, steps: int) -> None:
+        """Note that so many steps are done."""
+        self.done += steps
+        self._seen.append((self.clock(), self.done))
+        if len(self._seen) > MOST_SAMPLES:
+            # Every other one: the window's beginning is known within a share of its length.
+            self._seen = deque(list(self._seen)[::-2][::-1])
+
+    def seconds(self) -> float:
+        """Return the time since the stage began, s."""
+        return self.clock() - self.began
+
+    def left(self) -> float | None:
+        """Return the time left, s; None while nothing can be said."""
+        if self.done >= self.total:
+            return 0.0
+        now = self.clock()
+        since = now - SHARE * (now - self.began)
+        # The last sample before the window; where the window holds no step, the step before as well.
+        before = [sample for sample in self._seen if sample[0] <= since] or [self._seen[0]]
+        start = next((sample for sample in reversed(before) if sample[1] < self.done), None)
+        if start is None or now <= start[0]:
+            return None
+        return (self.total - self.done) * (now - start[0]) / (self.done - start[1])
+
+
+class TimeLeft(ProgressColumn):
+    """The time left as hours, minutes, seconds, by the stage's own pace."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Return the text for a bar."""
+        left = task.fields["pace"].left()
+        return Text("-:--:--" if left is None else clock_time(left), style="progress.remaining")
+
+
+def clock_time(seconds: float) -> str:
+    """Return a length of time as hours, minutes and seconds.
+
+    Examples
+    --------
+    >>> clock_time(3725.9)
+    '1:02:05'
+    """
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
 
 class Bars:
-    """A reporter that prints lines and draws progress bars on a terminal, and plain lines elsewhere."""
+    """A reporter that prints lines, and draws a bar for each stage on a terminal.
 
-    def __init__(self, console: Console, progress: Progress) -> None:
+    Elsewhere (a log, a pipe) a stage is one line of JSON when it begins and one when it ends or another one begins, with the
+    keys ``stage``, ``done``, ``total`` and ``seconds``.
+    """
+
+    def __init__(self, console: Console, progress: Progress, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._progress = progress
+        self._clock = clock
+        self._stage: tuple[str, Pace] | None = None
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
-        """Begin a bar; without a terminal, announce the work in a line."""
+        """Begin a stage of `total` steps and return the function that advances it."""
+        self.end()
+        pace = Pace(total, self._clock)
+        self._stage = (description, pace)
         if not on_terminal(self._console):
-            self.say(f"{description}: {total}")
-        task = self._progress.add_task(escape(description), total=total)
-        return lambda steps: self._progress.advance(task, steps)
+            self._log(description, pace)
+        task = self._progress.add_task(escape(description), total=total, pace=pace)
+
+        def advance(steps: int) -> None:
+            pace.step(steps)
+            self._progress.advance(task, steps)
+
+        return advance
+
+    def end(self) -> None:
+        """Say how far the stage came, whether or not it was finished."""
+        if self._stage is not None and not on_terminal(self._console):
+            self._log(*self._stage)
+        self._stage = None
+
+    def _log(self, stage: str, pace: Pace) -> None:
+        self.say(
+            json.dumps({"stage": stage, "done": pace.done, "total": pace.total, "seconds": round(pace.seconds(), 1)})
+        )
 
 
 def progress_on(console: Console) -> Progress:
     """Return the bars of a console; where it is no terminal, none are drawn."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not on_terminal(console),
-    )
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft()
+    return Progress(*columns, console=console, disable=not on_terminal(console))
+
+
+@contextmanager
+def reporting() -> Iterator[Bars]:
+    """Yield the reporter of a command, on standard error."""
+    console = Console(stderr=True)
+    with progress_on(console) as progress:
+        bars = Bars(console, progress)
+        try:
+            yield bars
+        finally:
+            bars.end()

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from universality import extraction
+from universality import devices, extraction
 from universality.errors import StoreError
 from universality.jobs import rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
+from universality.jobs.shards import Loaded, on_device
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
 
@@ -124,13 +125,14 @@ def _image_s(network: Network, module: nn.Module, name: str) -> float:
     count = network.shape(name, network.taps[0])[0]
     spec = spec.model_copy(update={"batch_size": min(spec.batch_size, max(count // 2, 1))})
     begin = count // 2 // spec.batch_size * spec.batch_size  # photographs are read once: later images are the rule
-    ended = [time.perf_counter()]
-    for batch in range(2):
-        rows = range(begin - batch * spec.batch_size, begin - batch * spec.batch_size + spec.batch_size)
-        images = network.batches(name, frame, rows if rows.start >= 0 else range(spec.batch_size))
-        for _ in extraction.extract(module, network.taps, images, spec, network.card.preprocessing.size_px, frame):
-            pass
-        ended.append(time.perf_counter())
+    with on_device(network, Loaded(module), spec.batch_size) as (placed, _):
+        ended = [time.perf_counter()]
+        for batch in range(2):
+            rows = range(begin - batch * spec.batch_size, begin - batch * spec.batch_size + spec.batch_size)
+            images = network.batches(name, frame, rows if rows.start >= 0 else range(spec.batch_size))
+            for _ in extraction.extract(placed, network.taps, images, spec, network.card.preprocessing.size_px, frame):
+                pass
+            ended.append(time.perf_counter())
     return (ended[-1] - ended[-2]) / spec.batch_size
 
 
@@ -150,18 +152,22 @@ def extraction_s(plan: Plan, networks: Sequence[Timed]) -> float:
 def sentences(plan: Plan, threads: int, measure_time: bool) -> list[str]:
     """Return memory and (if it is to be measured) time of a plan, one sentence each."""
     compared = comparison_bytes(plan)
-    if not measure_time:
+    on_gpus = plan.job.extraction.device == "cuda"
+    if not measure_time or (on_gpus and not devices.count()):
+        why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"
         need = (resident_bytes() + threads * compared) / 1e6
-        return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; --time measures extraction too"]  # fmt: skip
+        return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]  # fmt: skip
     missing = {p.network.card.id for p in plan.missing}
     networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
     shown = max((t.nbytes for t in networks), default=0)
     need = (resident_bytes() + threads * max(compared, shown)) / 1e6
-    images, pairs = extraction_s(plan, networks), rehearsal.comparisons_s(plan) * (1 - plan.kept() / len(plan.tasks))
+    # A GPU shows the images of one task at a time.
+    images = extraction_s(plan, networks) / (devices.count() if on_gpus else threads)
+    pairs = rehearsal.comparisons_s(plan) * (1 - plan.kept() / len(plan.tasks)) / threads
     return [
         f"memory: about {need:.0f} MB for {threads} thread(s) of one worker",
-        f"time: about {(images + pairs) / threads:.0f} s with {threads} thread(s): extraction {images / threads:.0f} s, "
-        f"comparisons {pairs / threads:.0f} s; figures and report come on top",
+        f"time: about {images + pairs:.0f} s with {threads} thread(s): extraction {images:.0f} s, "
+        f"comparisons {pairs:.0f} s; figures and report come on top",
     ]
 
 

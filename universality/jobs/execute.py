@@ -11,7 +11,7 @@ from distributed import Client
 
 from universality import pairs, records, runs
 from universality.errors import JobError, StoreError
-from universality.jobs import comparing, extracting
+from universality.jobs import comparing, extracting, placement
 from universality.jobs.comparisons import Possible
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
@@ -82,15 +82,17 @@ def run(
     reporter = reporter or Quiet()
     started = time.time()
     team = Workers(client, scheduler, workers, threads, memory, retries)
-    planned = plan(job_path, out, store)
+    job = placement.for_workers(job_path, team)
+    team = placement.with_gpus(team, job)
+    planned = plan(job, out, store)
     _refuse_place(planned, team)
     for warning in planned.warnings:
         reporter.say(warning)
-    with records.claimed(planned.out, planned.job, planned.store), opener(team) as opened:
+    with records.claimed(planned.out, planned.job, planned.store), opener(team, reporter.say) as opened:
         removed = planned.store.remove_partial()
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
-        planned = _verified(planned, job_path, out, store, repair, reporter)
+        planned = _verified(planned, out, store, repair, reporter)
         refuse_disk(disk(planned), planned.store.location)
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
@@ -99,6 +101,9 @@ def run(
                 reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
                 return runs.open_run(planned.out)
         if missing:
+            if planned.job.extraction.device == "cuda":
+                placement.refuse_here(team)
+                placement.require_gpus(opened())
             raise_failures(extracting.check(planned.passes, opened), len(planned.networks))
         failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, retries, reporter)
@@ -148,7 +153,6 @@ def _compared(
 
 def _verified(
     planned: Plan,
-    job_path: str | Path | Job,
     out: str | Path | None,
     store: str | Path | None,
     repair: bool,
@@ -167,4 +171,4 @@ def _verified(
             aside = planned.store.set_aside(entry.key)
             reporter.say(f"set a damaged store of {entry.network.label}, {entry.tap.name} aside as '{aside}': {error}")
             damaged += 1
-    return plan(job_path, out, store) if damaged else planned
+    return plan(planned.job, out, store) if damaged else planned

@@ -14,7 +14,7 @@ from distributed import Client, Future
 
 from universality.errors import UniversalityError
 from universality.jobs.progress import Reporter
-from universality.jobs.scheduling import Failure, Watch, run_single_threaded, watching
+from universality.jobs.scheduling import GPU, Failure, Watch, run_single_threaded, watching
 from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_task, store_task
 from universality.store import ActivationStore
 
@@ -33,7 +33,8 @@ def extract(
     """Extract what the passes miss; return the failures, one for each network and cause, once all others have ended."""
     advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
     networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
-    with watching(opened()) as watch:
+    on_gpus = any(shown.network.extraction.device == "cuda" for shown in passes)
+    with watching(opened(), GPU if on_gpus else None) as watch:
         failures = _together(networks, _Submitter(watch, store, retries, advance), watch)
         lost = {failure.label for failure in failures if failure.lost}
         failures = [failure for failure in failures if failure.label not in lost]
@@ -114,13 +115,14 @@ class _Submitter:
                     loaded = self._one("load", load_task, shown.network, soon=0)
                     yield loaded, _Step(label, 0)
                 name = f"shard-{number}-{rows.start}"
-                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded))
+                place: dict[str, Any] = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
+                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **place))
                 yield shards[-1], _Step(label, len(rows))
-            for place, tap in enumerate(shown.taps):
-                name = f"store-{number}-{place}"
+            for position, tap in enumerate(shown.taps):
+                name = f"store-{number}-{position}"
                 yield self._one(name, store_task, shown, tap, self._store.location, shards), _Step(label, 0)
 
-    def _one(self, name: str, *call: Any, soon: int = 1) -> Future[Any]:
+    def _one(self, name: str, *call: Any, soon: int = 1, **placed: Any) -> Future[Any]:
         # Shards come before the next network is loaded: as few networks as possible are in memory.
         return self._watch.client.submit(
             run_single_threaded,
@@ -129,4 +131,5 @@ class _Submitter:
             pure=False,
             retries=self._retries,
             priority=soon - 2 * self._networks,
+            **placed,
         )

@@ -12,6 +12,7 @@ import pandas as pd
 from universality import comparators, display, origin, runs
 from universality.comparison import LayerRef
 from universality.jobs.comparisons import Comparisons
+from universality.jobs.placement import settled
 from universality.jobs.results import Results
 from universality.jobs.shards import Pass
 from universality.networks import Network, networks_of, stimulus_sets
@@ -131,6 +132,8 @@ class Plan:
 def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
     """Return what a job would compute and what exists already. Nothing is written.
 
+    The device ``auto`` is settled on what this process has; `run` asks the workers.
+
     Parameters
     ----------
     job_path : path or Job
@@ -150,7 +153,7 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
     >>> len(planned.networks), len(planned.missing) == len(planned.stores)
     (4, True)
     """
-    job = job_path if isinstance(job_path, Job) else read_job(Path(job_path))
+    job = settled(job_path if isinstance(job_path, Job) else read_job(Path(job_path)))
     for measure in job.comparison.measures:
         comparators.require(measure)
     networks = tuple(networks_of(job))

@@ -6,6 +6,7 @@ time as the workers have threads. So nothing depends on how many threads a machi
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 import uuid
@@ -22,11 +23,15 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
+from universality import devices
 from universality.errors import JobError, RunError, TasksFailedError, UniversalityError
 
+GPU = "GPU"
+"""The resource of which a worker declares one for each of its GPUs, and a task that shows images on a GPU takes one."""
 WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.5
+_HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Workers:
     threads : threads of each worker; None for the machine's cores divided among the processes
     memory : limit of each local process, such as ``"4GB"``; a worker above it is restarted
     retries : how often a task that failed is tried again
+    gpus : GPUs that local workers declare and use, one task at a time on each
     """
 
     client: Client | None = None
@@ -49,6 +55,7 @@ class Workers:
     threads: int | None = None
     memory: str | None = None
     retries: int = 0
+    gpus: int = 0
 
 
 def single_threaded() -> None:
@@ -64,14 +71,20 @@ def run_single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextmanager
-def opener(workers: Workers) -> Iterator[Callable[[], Client]]:
-    """Yield a function that returns the workers' client, opened when first asked for; close only what was opened here."""
+def opener(workers: Workers, say: Callable[[str], None] = lambda _: None) -> Iterator[Callable[[], Client]]:
+    """Yield a function that returns the workers' client, opened when first asked for; close only what was opened here.
+
+    Where the scheduler has a dashboard, `say` is told its address.
+    """
     with ExitStack() as stack:
         opened: list[Client] = []
 
         def client() -> Client:
             if not opened:
+                own = not (workers.client or workers.scheduler or active(workers))
                 opened.append(stack.enter_context(comparison_client(workers)))
+                if address := dashboard(opened[0], own):
+                    say(f"dashboard: {address}")
             return opened[0]
 
         yield client
@@ -85,14 +98,38 @@ def comparison_client(workers: Workers) -> Iterator[Client]:
     elif workers.scheduler is not None:
         with _remote(workers.scheduler) as client:
             yield client
-    elif workers.processes is None and workers.threads is None and (active := _active()) is not None:
-        yield active
+    elif (found := active(workers)) is not None:
+        yield found
     else:
         with _local(workers) as client:
             yield client
 
 
-def _active() -> Client | None:
+def workers_of(client: Client) -> dict[str, dict[str, Any]]:
+    """Return what the scheduler knows of each worker, by address."""
+    # Some releases tell of five workers only, unless they are asked for all.
+    return dict(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def dashboard(client: Client, own: bool = False) -> str | None:
+    """Return the address of the scheduler's dashboard; None where it has none, or nothing to draw one with.
+
+    `own` says that the scheduler was started here: it listens at `_HERE` only, and Dask would name the machine's address.
+    """
+    try:
+        port = client.scheduler_info()["services"].get("dashboard")
+        # A lambda travels by value: the scheduler need not have this package.
+        if port is None or not client.run_on_scheduler(lambda: importlib.util.find_spec("bokeh") is not None):
+            return None
+        return f"http://{_HERE}:{port}/status" if own else str(client.dashboard_link)
+    except Exception:  # what only shows a run must not end it
+        return None
+
+
+def active(workers: Workers) -> Client | None:
+    """Return the client that is active in this thread, unless local workers are asked for."""
+    if workers.processes is not None or workers.threads is not None:
+        return None
     try:
         return get_client()
     except ValueError:
@@ -124,21 +161,45 @@ def _local(workers: Workers) -> Iterator[Client]:
     settings: dict[str, Any] = {
         "n_workers": workers.processes or 1,
         "threads_per_worker": workers.threads or max(cores // (workers.processes or 1), 1),
-        "dashboard_address": "127.0.0.1:0",
-        "worker_dashboard_address": "127.0.0.1:0",
+        "dashboard_address": f"{_HERE}:0",
+        "worker_dashboard_address": f"{_HERE}:0",
         "silence_logs": 50,
     }
+    kind: type[LocalCluster] = LocalCluster
     if workers.processes is None:
-        settings |= {"processes": False, "memory_limit": 0}
+        settings |= {"processes": False, "memory_limit": 0, "resources": {GPU: workers.gpus} if workers.gpus else None}
     else:
         # Threads of one arena reuse one another's freed memory; see extraction.keep_freed_memory.
         settings |= {"processes": True, "memory_limit": workers.memory or "auto", "env": {"MALLOC_ARENA_MAX": "1"}}
+        if workers.gpus:
+            kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
     of_torch = torch.get_num_threads()
     try:
-        with threadpool_limits(limits=1), LocalCluster(**settings) as cluster, Client(cluster) as opened:
+        with threadpool_limits(limits=1), kind(**settings) as cluster, Client(cluster) as opened:
+            if workers.gpus and workers.processes:
+                opened.wait_for_workers(workers.processes, timeout=4 * WORKER_TIMEOUT_S)
             yield opened
     finally:
         torch.set_num_threads(of_torch)
+
+
+class _OneGpuEach(LocalCluster):
+    """Local processes, of which the first ones are given one GPU each and declare it; the others see none."""
+
+    def __init__(self, n_workers: int, gpus: Sequence[str], **settings: Any) -> None:
+        self._gpus = gpus
+        super().__init__(n_workers=0, **settings)  # type: ignore[no-untyped-call]
+        self.scale(n_workers)  # type: ignore[no-untyped-call]
+
+    def new_worker_spec(self) -> dict[Any, Any]:
+        """Return name and settings of the next process."""
+        ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
+        options, own = spec["options"], self._gpus[name] if name < len(self._gpus) else None
+        options = options | {
+            "env": options.get("env", {}) | {"CUDA_VISIBLE_DEVICES": own or ""},
+            "resources": {GPU: 1} if own else None,
+        }
+        return {name: spec | {"options": options}}
 
 
 @dataclass(frozen=True)
@@ -179,10 +240,14 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
 
 
 class Watch:
-    """Futures under way on a client, and a look at the cluster while none of them ends."""
+    """Futures under way on a client, and a look at the cluster while none of them ends.
 
-    def __init__(self, client: Client) -> None:
+    `needed` is a resource without which they could only wait.
+    """
+
+    def __init__(self, client: Client, needed: str | None = None) -> None:
         self.client = client
+        self._needed = needed
         self.pending: set[Future[Any]] = set()
         self._alone_since: float | None = None
         self._name, self._keys = uuid.uuid4().hex, 0
@@ -194,8 +259,7 @@ class Watch:
 
     def threads(self) -> int:
         """Return how many tasks the cluster computes at a time (at least 1)."""
-        workers = self.client.scheduler_info()["workers"]
-        return max(sum(int(worker["nthreads"]) for worker in workers.values()), 1)
+        return max(sum(int(worker["nthreads"]) for worker in workers_of(self.client).values()), 1)
 
     def ended(self) -> set[Future[Any]]:
         """Wait for futures that have ended, take them from those under way and return them.
@@ -203,7 +267,7 @@ class Watch:
         Raises
         ------
         RunError
-            If the scheduler is gone, or has had no worker for `WORKER_TIMEOUT_S`.
+            If the scheduler is gone, or has had no worker (none with the resource that is needed) for `WORKER_TIMEOUT_S`.
         """
         while True:
             try:
@@ -229,22 +293,26 @@ class Watch:
         return None
 
     def _look(self) -> None:
-        alone = self.client.status != "running" or not self.client.scheduler_info()["workers"]
-        if not alone:
+        if self.client.status == "running" and self._someone():
             self._alone_since = None
             return
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > WORKER_TIMEOUT_S:
+            kind = f"worker with the resource {self._needed}" if self._needed else "worker"
             raise RunError(
-                f"the Dask scheduler has had no worker for {WORKER_TIMEOUT_S:g} s; start workers and run the job again: "
+                f"the Dask scheduler has had no {kind} for {WORKER_TIMEOUT_S:g} s; start workers and run the job again: "
                 "what is finished is kept"
             )
 
+    def _someone(self) -> bool:
+        workers = workers_of(self.client).values()
+        return any(self._needed is None or worker["resources"].get(self._needed) for worker in workers)
+
 
 @contextmanager
-def watching(client: Client) -> Iterator[Watch]:
+def watching(client: Client, needed: str | None = None) -> Iterator[Watch]:
     """Yield a watch; what is still under way on leaving is cancelled, a lost scheduler becomes one sentence."""
-    watch = Watch(client)
+    watch = Watch(client, needed)
     try:
         yield watch
     except (CancelledError, CommClosedError, FutureCancelledError) as cause:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from distributed import get_worker
 from numpy.typing import NDArray
 from torch import nn
 
-from universality import extraction, kept, origin, stimuli
-from universality.errors import StoreError
+from universality import devices, extraction, kept, origin, stimuli
+from universality.errors import DeviceError, StoreError
 from universality.networks import Network
 from universality.schema import ACTIVATION
 from universality.spec import Tap, digest
@@ -127,30 +129,57 @@ def load_task(network: Network) -> Loaded:
     return Loaded(network.load())
 
 
-def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
-    """Show one stretch of a set to a network and keep what every tap answers."""
+@contextmanager
+def on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[nn.Module, str]]:
+    """Yield the network where its job wants it, with hooks of its own, and the name of that GPU ("" on the CPU)."""
+    if network.extraction.device == "cpu":
+        yield loaded.shared(), ""
+        return
+    try:
+        with devices.lent() as gpu, devices.repeatable(), devices.enough_memory(gpu, images):
+            yield Loaded(devices.copied(loaded.module, gpu)).shared(), devices.name_of(gpu)
+    except DeviceError as error:
+        raise DeviceError(f"{_here()}, showing images to '{network.label}': {error}") from None
+
+
+def _here() -> str:
+    """Return the name of the worker that computes this, for people."""
+    try:
+        return f"worker '{get_worker().address}'"
+    except ValueError:
+        return "this process"
+
+
+def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
+    """Show one stretch of a set to a network and keep what every tap answers; return the GPU's name ("" on the CPU).
+
+    The only task that computes on the job's device. Loading stays on the CPU, so that an untrained twin, whose BatchNorm is
+    calibrated there, is the same network whatever shows it images.
+    """
     shards = Shards(ActivationStore(location))
     taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
     if not taps:
-        return
+        return ""
     network = shown.network
     count = network.shape(shown.stimulus_set, taps[0])[0]
     # A batch is padded to its full size, so it should not be larger than the set.
     spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
     batches = network.batches(shown.stimulus_set, shown.frame, rows)
     size_px = network.card.preprocessing.size_px
-    answers = extraction.collect(extraction.extract(loaded.shared(), taps, batches, spec, size_px, shown.frame))
+    with on_device(network, loaded, spec.batch_size) as (module, gpu):
+        answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
     for tap in taps:
         shards.write(shown.key(tap, rows), answers[tap.name])
+    return gpu
 
 
-def store_task(shown: Pass, tap: Tap, location: str, _: Sequence[None]) -> None:
-    """Join a tap's shards into its store, and free their room."""
+def store_task(shown: Pass, tap: Tap, location: str, gpus: Sequence[str]) -> None:
+    """Join a tap's shards into its store, and free their room; `gpus` are the names of those that showed the images now."""
     network, store = shown.network, ActivationStore(location)
     shards, key = Shards(store), network.key(shown.stimulus_set, tap)
     if store.has(key.name):
         return
-    attributes = {**network.provenance(shown.stimulus_set, tap), **origin.extraction_environment()}
+    attributes = {**network.provenance(shown.stimulus_set, tap), **_environment(shown, gpus)}
     shape = network.shape(shown.stimulus_set, tap)
     parameters = stimuli.parameters(shown.stimulus_set, network.stimuli)
     try:
@@ -164,6 +193,17 @@ def store_task(shown: Pass, tap: Tap, location: str, _: Sequence[None]) -> None:
     keep_place = stimuli.extendable(shown.stimulus_set)
     for rows in shown.shards:
         shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
+
+
+def _environment(shown: Pass, gpus: Sequence[str]) -> dict[str, Any]:
+    """Return the attributes that say what computed: on GPUs their names and the batch size, which cuDNN's sums depend on."""
+    spec = shown.network.extraction
+    if spec.device == "cpu":
+        return origin.extraction_environment()
+    # An earlier run that was cut off may have left shards, and a shard does not know its GPU.
+    unknown = len(shown.shards) > len(gpus) or "" in gpus
+    names = sorted({name for name in gpus if name} | ({"not recorded"} if unknown else set()))
+    return {**origin.extraction_environment(spec.device), "gpus": names, "batch_size": spec.batch_size}
 
 
 def _shard(shards: Shards, shown: Pass, tap: Tap, rows: range) -> NDArray[Any]:
