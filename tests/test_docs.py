@@ -109,7 +109,7 @@ def command_lines():
         (text,) = block.values
         for line in text.replace("\\\n", " ").splitlines():
             if line.startswith("universality "):
-                line = re.split(" [>|] ", line)[0]  # where a shell would put what is printed
+                line = re.split(r" [>|] ", line)[0]  # where a shell would put what is printed
                 yield pytest.param(line, id=line[:70])
 
 

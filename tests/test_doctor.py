@@ -71,7 +71,7 @@ def test_the_command_prints_json_and_its_status(tmp_path):
     assert {"subject", "state", "detail"} == json.loads(good.stdout)[0].keys()
     (tmp_path / "file").write_text("x")
     bad = runner.invoke(app, ["doctor", "--store", str(tmp_path / "file")])
-    assert bad.exit_code == 1
+    assert bad.exit_code == 3
     assert "fault store" in bad.stdout
 
 
