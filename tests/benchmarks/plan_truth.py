@@ -1,0 +1,126 @@
+"""What a plan says that a job needs, beside what the job needed: disk, memory, processor seconds.
+
+    python tests/benchmarks/plan_truth.py [JOB ...] [--threads N] [--markdown FILE]
+
+Each job is planned and then run with an empty store, in processes of their own. Work is counted in processor seconds of the
+whole process: waiting for a busy machine is no property of a job. The second table says in which functions the work was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import universality
+from universality.jobs import comparing, estimates, extracting
+
+ROOT = Path(__file__).parents[2]
+JOBS = (ROOT / "analyses" / "quickstart" / "job.toml",)
+STAGES = {"extraction (images)": "extraction", "comparisons (tasks)": "comparisons", "figures and report": "writing"}
+
+
+class Stages:
+    """A reporter that counts the processor seconds of each stage; before the first is the start."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[str, float]] = [("start", time.process_time())]
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def track(self, description: str, total: int) -> Callable[[int], None]:
+        """Note the beginning of a stage."""
+        self.began.append((STAGES[description], time.process_time()))
+        return lambda steps: None
+
+    def seconds(self) -> dict[str, float]:
+        """Return the processor seconds of each stage, the last one ending now."""
+        ends = [moment for _, moment in self.began[1:]] + [time.process_time()]
+        return {stage: end - began for (stage, began), end in zip(self.began, ends, strict=True)}
+
+
+def planned(job: Path, threads: int, folder: Path) -> dict[str, float]:
+    """Return what the plan says."""
+    plan = universality.plan(job, folder / "run", folder / "store")
+    needs = estimates.needs(plan, threads)
+    return {
+        "disk": estimates.disk(plan).expected, "memory": needs.memory, "extraction": needs.extraction_s,
+        "comparisons": needs.comparisons_s, "writing": needs.writing_s,
+    }  # fmt: skip
+
+
+def needed(job: Path, threads: int, folder: Path) -> dict[str, Any]:
+    """Return what a run from nothing needs."""
+    of_function, lock = Counter[str](), threading.Lock()
+
+    def counted(call: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
+        def inner(*arguments: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return call(*arguments)
+            finally:
+                with lock:
+                    of_function[name_of(*arguments)] += time.thread_time() - started
+
+        return inner
+
+    extracting.run_single_threaded = counted(extracting.run_single_threaded, lambda task, *_: task.__name__)
+    comparing._one = counted(comparing._one, lambda _, task: task.function.__name__)
+    stages = Stages()
+    universality.run(job, folder / "run", store=folder / "store", threads=threads, reporter=stages)
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {"disk": written, "memory": estimates.peak_bytes(), **stages.seconds(), "of_function": dict(of_function)}
+
+
+def both(job: Path, threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the plan says and what was needed, each from a process of its own."""
+    answers = []
+    for of in ("planned", "needed"):
+        command = [sys.executable, __file__, str(job), "--threads", str(threads), "--of", of]
+        answers.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return answers[0], answers[1]
+
+
+def table(name: str, plan: dict[str, Any], truth: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows of one job: plan, needed, ratio."""
+    rows = [("disk, MB", "disk", 1e6), ("memory, MB", "memory", 1e6)]
+    rows += [(f"{stage}, processor s", stage, 1.0) for stage in ("extraction", "comparisons", "writing")]
+    found = [(label, plan[key] / unit, truth[key] / unit) for label, key, unit in rows]
+    stages = [key for _, key, unit in rows if unit == 1.0]
+    found.append(("all three, processor s", sum(plan[key] for key in stages), sum(truth[key] for key in stages)))
+    return pd.DataFrame(
+        [(name, label, round(said), round(was), round(said / was, 2)) for label, said, was in found],
+        columns=["job", "", "plan", "needed", "ratio"],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jobs", type=Path, nargs="*", default=JOBS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--of", choices=("planned", "needed"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.of:
+        with tempfile.TemporaryDirectory() as folder:
+            answer = {"planned": planned, "needed": needed}[chosen.of](chosen.jobs[0], chosen.threads, Path(folder))
+        print(json.dumps(answer))
+        return
+    for job in chosen.jobs:
+        plan, truth = both(job, chosen.threads)
+        print(table(str(job), plan, truth).to_string(index=False), flush=True)
+        print({name: round(seconds, 1) for name, seconds in truth["of_function"].items()}, f"start {truth['start']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
