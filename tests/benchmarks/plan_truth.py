@@ -50,6 +50,27 @@ class Stages:
         return {stage: end - began for (stage, began), end in zip(self.began, ends, strict=True)}
 
 
+_SPENT, _LOCK = Counter[str](), threading.Lock()
+_STEP, _COMPARISON = extracting.run_single_threaded, comparing._one
+
+
+def _counted_step(task: Callable[..., Any], *arguments: Any) -> Any:
+    return _counted(task.__name__, _STEP, task, *arguments)
+
+
+def _counted_comparison(results: Any, task: Any) -> Any:
+    return _counted(task.function.__name__, _COMPARISON, results, task)
+
+
+def _counted(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    started = time.thread_time()
+    try:
+        return call(*arguments)
+    finally:
+        with _LOCK:
+            _SPENT[name] += time.thread_time() - started
+
+
 def planned(job: Path, threads: int, folder: Path) -> dict[str, float]:
     """Return what the plan says."""
     plan = universality.plan(job, folder / "run", folder / "store")
@@ -62,25 +83,13 @@ def planned(job: Path, threads: int, folder: Path) -> dict[str, float]:
 
 def needed(job: Path, threads: int, folder: Path) -> dict[str, Any]:
     """Return what a run from nothing needs."""
-    of_function, lock = Counter[str](), threading.Lock()
+    import plan_truth as here  # functions of __main__ would be sent by value, with a lock that cannot be sent
 
-    def counted(call: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
-        def inner(*arguments: Any) -> Any:
-            started = time.thread_time()
-            try:
-                return call(*arguments)
-            finally:
-                with lock:
-                    of_function[name_of(*arguments)] += time.thread_time() - started
-
-        return inner
-
-    extracting.run_single_threaded = counted(extracting.run_single_threaded, lambda task, *_: task.__name__)
-    comparing._one = counted(comparing._one, lambda _, task: task.function.__name__)
+    extracting.run_single_threaded, comparing._one = here._counted_step, here._counted_comparison
     stages = Stages()
     universality.run(job, folder / "run", store=folder / "store", threads=threads, reporter=stages)
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"disk": written, "memory": estimates.peak_bytes(), **stages.seconds(), "of_function": dict(of_function)}
+    return {"disk": written, "memory": estimates.peak_bytes(), **stages.seconds(), "of_function": dict(here._SPENT)}
 
 
 def both(job: Path, threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,7 +128,9 @@ def main() -> None:
     for job in chosen.jobs:
         plan, truth = both(job, chosen.threads)
         print(table(str(job), plan, truth).to_string(index=False), flush=True)
-        print({name: round(seconds, 1) for name, seconds in truth["of_function"].items()}, f"start {truth['start']:.1f}")
+        print(
+            {name: round(seconds, 1) for name, seconds in truth["of_function"].items()}, f"start {truth['start']:.1f}"
+        )
 
 
 if __name__ == "__main__":

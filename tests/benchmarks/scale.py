@@ -1,11 +1,15 @@
 """A simulated zoo: what planning, scheduling, a whole run and all pairs of layers take as the number of models grows.
 
-    python tests/benchmarks/scale.py [--models N ...] [--workers N] [--all-pairs LAYERS] [--scheduling] [--folder DIR]
+    python tests/benchmarks/scale.py [--models N ...] [--ring N] [--drawn N] [--workers N] [--folder DIR]
+    python tests/benchmarks/scale.py [--planning MODELS] [--scheduling] [--all-pairs LAYERS]
 
-``--models``: so many made-up models of 20 taps, each with an untrained twin, every model compared with the next one. Their
-activations are drawn at random (8 units, 64 images, 96 contours) and written by the real writer; everything from the plan to
-the report is `universality.run` itself, on worker processes of one thread. The answer is known: models 2k and 2k + 1 hold the
-same units in another order, all others are independent. Every size runs in a process of its own.
+``--models``: so many made-up models of 20 taps, each with an untrained twin, in rings within which every model is compared with
+the next one. Their activations are drawn at random (8 units, 64 images, 96 contours) and written by the real writer;
+everything from the plan to the report is `universality.run` itself, on worker processes of one thread. The answer is known:
+models 2k and 2k + 1 hold the same units in another order, all others are independent. Every size runs in a process of its own.
+``--drawn N``: only the first N models (whole rings) are drawn and compared; the stores of the others are links to theirs, and the
+results of the others' comparisons are theirs under other names. So a zoo of any size can be planned, verified, gathered,
+written and drawn within the time that a few models' comparisons take.
 
 ``--all-pairs``: `compare_all` on so many layers, a sample of its values computed again by brute force.
 """
@@ -16,6 +20,7 @@ import argparse
 import functools
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,13 +36,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 import numpy as np
+import pandas as pd
 import psutil
 import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import compare_all, comparators, origin, pairs, runs, stimuli, zoo
-from universality.jobs import Quiet, Task, comparing, estimates, execute, plan, writing
+from universality import comparators, compare_all, origin, pairs, runs, stimuli, zoo
+from universality.jobs import Plan, PlannedStore, Quiet, Task, Workers, comparing, estimates, execute, plan, writing
+from universality.jobs.results import Results
+from universality.jobs.scheduling import opener
 from universality.networks import Network, stimulus_sets
 from universality.spec import Job
 from universality.store import ActivationStore
@@ -66,9 +74,10 @@ def made_up_zoo(models: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def job_of(cards: dict[str, Any], ring: bool = True) -> Job:
-    """Return the job that compares every model with the next one, or all pairs."""
+def job_of(cards: dict[str, Any], ring: int | None = None) -> Job:
+    """Return the job that compares every model with the next one of its ring, or (without rings) all pairs."""
     names = list(cards)
+    rings = [names[start : start + ring] for start in range(0, len(names), ring)] if ring else []
     return Job.model_validate(
         {
             "name": "zoo", "models": [{"id": name} for name in names], "extraction": {"reduction": "center"},
@@ -81,7 +90,7 @@ def job_of(cards: dict[str, Any], ring: bool = True) -> Job:
                 "matching": ["hungarian"], "bootstraps": 100, "permutations": 19,
             },
             "nulls": {"haar_rotations": 1, "shuffles": 1},
-            "pairs": list(zip(names, [*names[1:], names[0]], strict=True)) if ring and len(names) > 2 else None,
+            "pairs": [pair for of in rings for pair in zip(of, [*of[1:], of[0]], strict=True)] if ring else None,
         }
     )  # fmt: skip
 
@@ -176,29 +185,90 @@ class Clock:
             print(f"{name:28}{seconds:10.1f}{main / 1e6:10.0f}{others / 1e6:12.0f}")
 
 
-def whole_run(models: int, workers: int, folder: Path) -> None:
+def write_stores(planned: Plan, drawn: int, workers: int) -> int:
+    """Write the stores of the first models as extraction would, let those of the others be links; return how many were written."""
+    missing = {id(p.network): p.network for p in planned.missing if number_of(p.network.card.id) < drawn}
+    location = planned.store.location
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        written = sum(pool.map(plant, missing.values(), itertools.repeat(planned.job), itertools.repeat(location)))
+
+    def place(p: PlannedStore) -> tuple[Any, ...]:
+        return number_of(p.network.card.id) % drawn, p.network.seed, p.stimulus_set, p.tap.name
+
+    first = {place(p): p.key for p in planned.stores if number_of(p.network.card.id) < drawn}
+    for p in planned.missing:
+        if number_of(p.network.card.id) >= drawn and not planned.store.path(p.key).is_symlink():
+            planned.store.path(p.key).symlink_to(planned.store.path(first[place(p)]), target_is_directory=True)
+    return written
+
+
+def copy_results(planned: Plan, drawn: int) -> int:
+    """Keep the results of the first models' comparisons as those of the others, under their names; return how many."""
+    results, copied, by_name = Results(planned.store.location), 0, {}
+    for task in planned.tasks:
+        if all(number < drawn for number in numbers_of(task)):
+            by_name[place_of(task, drawn)] = results.read(task.key)
+        elif not results.has(task.key):
+            names = {f"pocket/made-up-{n % drawn:05}": f"pocket/made-up-{n:05}" for n in numbers_of(task)}
+            tables = by_name[place_of(task, drawn)]
+            results.write(task.key, {name: renamed(table, names) for name, table in tables.items()})
+            copied += 1
+    return copied
+
+
+def numbers_of(task: Task) -> list[int]:
+    """Return the numbers of the models that a task is about."""
+    return [int(number) for number in re.findall(r"made-up-(\d{5})", task.label)]
+
+
+def place_of(task: Task, drawn: int) -> str:
+    """Return the label of the task of the first models that a task is like."""
+    return re.sub(r"made-up-(\d{5})", lambda found: f"{int(found[1]) % drawn}", task.label)
+
+
+def renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Return a table with other names of its models."""
+    columns = [name for name in ("model", "model_a", "model_b") if name in table]
+    return table.assign(**{name: table[name].map(names).astype(table[name].dtype) for name in columns})
+
+
+def whole_run(models: int, ring: int, drawn: int, workers: int, folder: Path) -> None:
     """Print what a run of so many models takes, and whether its tables hold the answer that was planted."""
     cards = made_up_zoo(models)
     zoo.card = cards.__getitem__  # networks_of asks here
-    job, store = job_of(cards), folder / "store"
-    clock = Clock()
+    job, clock = job_of(cards, ring), Clock()
     with clock.stage("plan"):
-        planned = plan(job, folder / "run", store)
-    missing = {id(p.network): p.network for p in planned.missing}
-    with clock.stage("writing made-up stores"), ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        written = sum(pool.map(plant, missing.values(), itertools.repeat(job), itertools.repeat(str(store))))
-    print(f"{models} models: {len(planned.stores)} stores ({written} written), {len(planned.tasks)} tasks", flush=True)
+        planned = plan(job, folder / "run", folder / "store")
     print(*estimates.sentences(planned, 1, False), sep="\n", flush=True)
+    with clock.stage("writing made-up stores"):
+        written = write_stores(planned, drawn, workers)
+    print(
+        f"{models} models: {len(planned.stores)} stores ({written} written now), {len(planned.tasks)} tasks", flush=True
+    )
+    if drawn < models:
+        first = job_of(made_up_zoo(drawn), ring)
+        settings = Workers(processes=workers, threads=1)
+        with clock.stage("comparing the first models"), opener(settings) as opened:
+            tasks = plan(first, folder / "first", folder / "store").tasks
+            assert not comparing.compute(tasks, planned.store.location, opened, 0, Quiet())
+        with clock.stage("copying their results"):
+            print(f"{copy_results(planned, drawn)} results copied", flush=True)
+    watch_stages(clock)
+    with clock.stage("run, all stages"):
+        found = universality.run(job, folder / "run", store=folder / "store", workers=workers, threads=1)
+    clock.show()
+    check(found, models)
+
+
+def watch_stages(clock: Clock) -> None:
+    """Let the clock tell the stages of a run apart."""
     for module, function, stage in (
         (execute, "plan", "plan"), (execute, "_verified", "verifying stores"), (comparing, "compute", "comparing"),
         (comparing, "gather", "gathering"), (pairs, "pair_rows", "table of pairs"), (runs, "write_table", "writing tables"),
-        (writing.records, "facts_of", "provenance"), (writing.report, "write", "report"), (execute, "write", "figures and the rest"),
+        (writing.records, "facts_of", "provenance"), (writing.figures, "save", "saving figures"),
+        (writing.report, "write", "report"), (execute, "write", "drawing and the rest"),
     ):  # fmt: skip
         clock.watch(module, function, stage)
-    with clock.stage("run, all stages"):
-        found = universality.run(job, folder / "run", store=store, workers=workers, threads=1)
-    clock.show()
-    check(found, models)
 
 
 def check(found: universality.Run, models: int) -> None:
@@ -218,8 +288,12 @@ def check(found: universality.Run, models: int) -> None:
         order_of(x)[i] == order_of(y)[j]
         for x, y, i, j in zip(a[copies], b[copies], inside["unit_a"], inside["unit_b"], strict=True)
     ]
-    print(f"matched units of copies: {sum(right)} of {len(right)} the planted one; expected {models // 2 * TAPS * TUNED}")
-    verdicts = {name: of["verdict"].value_counts().to_dict() for name, of in (("copies", inside), ("others", matched[~copies]))}
+    print(
+        f"matched units of copies: {sum(right)} of {len(right)} the planted one; expected {models // 2 * TAPS * TUNED}"
+    )
+    verdicts = {
+        name: of["verdict"].value_counts().to_dict() for name, of in (("copies", inside), ("others", matched[~copies]))
+    }
     print("verdicts:", verdicts)
     assert all(right) and len(right) == models // 2 * TAPS * TUNED
 
@@ -242,7 +316,9 @@ def all_pairs(layers: int) -> None:
     some[: CHECKED // 4] = 2 * rng.integers(0, layers // 2, CHECKED // 4)[:, None] + np.arange(2)
     brute = [comparators.score("cka_linear_debiased", named[names[i]], named[names[j]])[0] for i, j in some]
     apart = np.abs(values[some[:, 0], some[:, 1]] - brute).max()
-    print(f"{layers} layers, {layers * (layers - 1) // 2} pairs: {worked:.0f} processor s, {before / 1e6:.0f} MB before")
+    print(
+        f"{layers} layers, {layers * (layers - 1) // 2} pairs: {worked:.0f} processor s, {before / 1e6:.0f} MB before"
+    )
     print(f"largest difference from brute force in {CHECKED} pairs: {apart:.1e}")
 
 
@@ -251,7 +327,7 @@ def planning(models: int, folder: Path) -> None:
     cards = made_up_zoo(models)
     zoo.card = cards.__getitem__
     started = time.process_time()
-    planned = plan(job_of(cards, ring=False), folder / "run", folder / "store")
+    planned = plan(job_of(cards), folder / "run", folder / "store")
     seconds, count = time.process_time() - started, len(planned.tasks)
     print(f"{models} models x {TAPS} taps: planned in {seconds:.1f} s, {len(planned.stores)} stores, {count} tasks")
     started = time.process_time()
@@ -290,6 +366,8 @@ def _within(given: Path | None) -> Iterator[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, nargs="*", default=[])
+    parser.add_argument("--ring", type=int, default=10)
+    parser.add_argument("--drawn", type=int, help="models drawn and compared, a multiple of --ring; all by default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--all-pairs", type=int, metavar="LAYERS")
     parser.add_argument("--planning", type=int, metavar="MODELS")
@@ -299,10 +377,16 @@ def main() -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     with _within(chosen.folder) as folder:
         if len(chosen.models) == 1:
-            whole_run(chosen.models[0], chosen.workers, folder)
+            whole_run(chosen.models[0], chosen.ring, chosen.drawn or chosen.models[0], chosen.workers, folder)
         for models in chosen.models if len(chosen.models) > 1 else ():
-            command = [sys.executable, __file__, "--models", str(models), "--workers", str(chosen.workers)]
-            subprocess.run(command, check=True)
+            each = {
+                "models": models,
+                "ring": chosen.ring,
+                "drawn": min(chosen.drawn or models, models),
+                "workers": chosen.workers,
+            }
+            options = [text for name, value in each.items() for text in (f"--{name}", str(value))]
+            subprocess.run([sys.executable, __file__, *options], check=True)
         if chosen.planning:
             planning(chosen.planning, folder)
         if chosen.all_pairs:
