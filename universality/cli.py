@@ -177,11 +177,14 @@ def plan_command(
     job: JobArgument,
     out: OutOption = None,
     store: StoreOption = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Local worker processes [default: threads of one].", min=1)
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads that will compute [default: the cores].", min=1)
+        int | None, typer.Option("--threads", help="Threads of each that will compute [default: the cores].", min=1)
     ] = None,
     measure_time: Annotated[
-        bool, typer.Option("--time", help="Time a batch of every network and a comparison of each kind.")
+        bool, typer.Option("--time", help="Time a few batches of every network and a few comparisons of each kind.")
     ] = False,
 ) -> None:
     """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
@@ -209,7 +212,9 @@ def plan_command(
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "the others to compute"),
         f"disk: {needed.expected / 1e6:.0f} MB expected, {needed.most / 1e6:.0f} MB at most"
         + ("" if needed.free is None else f", {needed.free / 1e6:.0f} MB free"),
-        *estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time),
+        *estimates.sentences(
+            planned, threads or max((os.cpu_count() or 1) // (workers or 1), 1), measure_time, workers
+        ),
     )
     for line in (*lines, *planned.warnings):
         console.print(escape(line), highlight=False, soft_wrap=True)
