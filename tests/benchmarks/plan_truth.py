@@ -88,8 +88,20 @@ def needed(job: Path, threads: int, folder: Path) -> dict[str, Any]:
     extracting.run_single_threaded, comparing._one = here._counted_step, here._counted_comparison
     stages = Stages()
     universality.run(job, folder / "run", store=folder / "store", threads=threads, reporter=stages)
-    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"disk": written, "memory": estimates.peak_bytes(), **stages.seconds(), "of_function": dict(here._SPENT)}
+    sizes = Counter[str]()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sizes["/".join(path.relative_to(folder).parts[:2]) if path.is_relative_to(folder / "run") else "store"] += (
+                path.stat().st_size
+            )
+    return {
+        "disk": sum(sizes.values()),
+        "sizes": dict(sizes),
+        "figures": len(list((folder / "run" / "figures").glob("*.png"))),
+        "memory": estimates.peak_bytes(),
+        **stages.seconds(),
+        "of_function": dict(here._SPENT),
+    }
 
 
 def both(job: Path, threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
