@@ -55,6 +55,8 @@ def kernels(views: Sequence[View], plan: Plan, space: Space) -> Kernels:
     defined = np.flatnonzero(np.isfinite(off_sums))
     chosen = [views[int(i)] for i in defined]
     products = np.full(diagonals.shape, np.nan)
+    if not chosen:
+        return Kernels(plan.n, products, off_sums, diagonals)
     if space == "gram":
         products[np.ix_(defined, defined)] = _gram_products(chosen, plan, means[defined])
     else:

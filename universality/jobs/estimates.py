@@ -37,10 +37,14 @@ UNIT_BYTES = 1_000
 """A unit's rows of all tables, in the kept results and in the run's directory."""
 STORE_S = 0.03
 """Joining the shards of one store, processor s."""
-FIGURE_S = 0.6
+FIGURE_S = 0.5
 """Drawing one figure and writing its files, processor s."""
-REPORT_S = 6.0
-"""Writing the tables and the report, processor s."""
+LAYER_S = 0.5
+"""What the tables, the report and its pictures take for one family at one layer, processor s."""
+FIGURE_BYTES = 130_000
+"""Files of one figure."""
+REPORT_BYTES = 1_000_000
+"""The report and the record of a run."""
 _FLOAT = 8
 
 
@@ -54,9 +58,9 @@ class Disk:
 
 
 def disk(plan: Plan) -> Disk:
-    """Return what the missing stores, their shards and the results will take."""
+    """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
-    fixed = STORE_BYTES * len(plan.missing) + UNIT_BYTES * _units(plan)
+    fixed = STORE_BYTES * len(plan.missing) + UNIT_BYTES * _units(plan) + FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
     # The shards of a network lie beside its stores until these are joined.
     shards = max((sum(p.nbytes for p in of) for of in _by_network(plan.missing)), default=0)
     return Disk(int(COMPRESSED * raw) + fixed, raw + shards + fixed, _free(plan))
@@ -146,8 +150,13 @@ def needs(plan: Plan, threads: int) -> Needs:
     memory = resident_bytes() + threads * max(comparison_bytes(plan), shown)
     left = 1 - plan.kept() / len(plan.tasks)
     compared = left * rehearsal.comparisons_s(plan) if left else 0.0
-    drawn = figures.count(plan.job.drawn(), plan.job.comparison.families)
-    return Needs(memory, start_s, extraction_s(plan, networks), compared, REPORT_S + FIGURE_S * drawn)
+    layers = sum(len(network.taps) for network in plan.networks if network.seed is None)
+    written = FIGURE_S * _drawn(plan) + LAYER_S * layers * len(plan.job.comparison.families)
+    return Needs(memory, start_s, extraction_s(plan, networks), compared, written)
+
+
+def _drawn(plan: Plan) -> int:
+    return figures.count(plan.job.drawn(), plan.job.comparison.families)
 
 
 def timed(plan: Plan, network: Network) -> Timed:
