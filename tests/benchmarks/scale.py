@@ -52,13 +52,14 @@ from universality.store import ActivationStore
 
 TAPS, UNITS, TUNED, EMPTY = 20, 8, 2, 2000
 PEAK_SIGMA, NARROW = 6.0, 2.0
+_CARD = zoo.card  # made-up cards take its place
 CHECKED = 200
 """Pairs of layers that brute force computes again."""
 
 
 def made_up_zoo(models: int) -> dict[str, Any]:
     """Return so many cards, each with 20 taps of 8 units."""
-    card = zoo.card("pocket/vgg-focus-s0")
+    card = _CARD("pocket/vgg-focus-s0")
     taps = tuple(
         tap.model_copy(update={"name": f"tap{n:02}", "path": f"{tap.path}.{n}", "channels": UNITS, "relative_depth": n / TAPS})
         for n, tap in zip(range(TAPS), itertools.cycle(card.taps), strict=False)
@@ -314,7 +315,7 @@ def all_pairs(layers: int) -> None:
     values, names = found.values["cka_linear_debiased"], list(named)
     some = rng.integers(0, layers, (CHECKED, 2))
     some[: CHECKED // 4] = 2 * rng.integers(0, layers // 2, CHECKED // 4)[:, None] + np.arange(2)
-    brute = [comparators.score("cka_linear_debiased", named[names[i]], named[names[j]])[0] for i, j in some]
+    brute = [comparators.score("cka_linear_debiased", named[names[i]], named[names[j]]).value for i, j in some]
     apart = np.abs(values[some[:, 0], some[:, 1]] - brute).max()
     print(
         f"{layers} layers, {layers * (layers - 1) // 2} pairs: {worked:.0f} processor s, {before / 1e6:.0f} MB before"

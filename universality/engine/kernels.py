@@ -98,7 +98,9 @@ def _gram_products(views: Sequence[View], plan: Plan, means: Array) -> Array:
     def work(tile: tuple[tuple[int, int], tuple[int, int]]) -> Array:
         rows, columns = tile
         stack = _gram_tile(views, rows, columns, means)
-        return _own_product(stack) * (1.0 if rows == columns else 2.0)
+        product = _own_product(stack)
+        product *= 1.0 if rows == columns else 2.0
+        return product
 
     products = np.zeros((len(views), len(views)))
     for product in ordered_map(work, tiles, plan.workers):
