@@ -8,7 +8,8 @@ made from the same descriptions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -776,6 +777,12 @@ _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool
 
 def empty_table(table: Table) -> pd.DataFrame:
     """Return a frame with the table's columns and kinds and no rows."""
+    # Layers are compared by the ten thousand, and columns are made one by one: the frame is made once.
+    return _empty(table).copy()
+
+
+@cache
+def _empty(table: Table) -> pd.DataFrame:
     return pd.DataFrame({c.name: pd.Series(dtype=_DTYPES[c.kind]) for c in table.columns})
 
 
@@ -794,7 +801,15 @@ def as_table(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
             f"table '{table.name}' does not fit its schema: missing columns {missing}, unknown columns {unknown}; "
             "rerun the job with this version of the package"
         )
-    return rows[table.names].astype({c.name: _DTYPES[c.kind] for c in table.columns})
+    # Not astype of all columns at once, which joins them again whether they change or not: tables are made by the ten thousand.
+    kinds = _kinds(table)
+    changed = {n: rows[n].astype(kind) for n, kind in kinds.items() if rows[n].dtype != kind}
+    return rows[table.names].assign(**changed)
+
+
+@cache
+def _kinds(table: Table) -> dict[str, Any]:
+    return dict(_empty(table).dtypes)
 
 
 def tables_markdown() -> str:

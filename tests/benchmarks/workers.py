@@ -5,6 +5,10 @@
 One and two Dask workers, processes of one thread each, in turn, every time with an empty store. The clusters stand and have
 imported everything before the time begins; stages are told apart by the progress that `universality.run` reports. Tables,
 figures and report are written by the calling process alone, so they are left out of the efficiency and shown beside it.
+
+Two cores that share memory and clock give less than twice one core. How much less is measured in the same rounds: the forward
+passes of the job's trained networks in one and in two bare processes, without Dask, stores or tasks, the images already in
+memory, half of each network's batches in either process. `idle` is the time that the workers' threads had no task.
 """
 
 from __future__ import annotations
@@ -13,13 +17,19 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from distributed import Client, LocalCluster
 
 import universality
-from universality.jobs.scheduling import run_single_threaded
+from universality import extraction
+from universality.jobs.scheduling import run_single_threaded, single_threaded
+from universality.networks import networks_of
+from universality.spec import read_job
 
 ROOT = Path(__file__).parents[2]
 STAGES = {"extraction (images)": "extraction", "comparisons (tasks)": "comparisons", "figures and report": "writing"}
@@ -29,24 +39,74 @@ class Stages:
     """A reporter that notes when each stage begins."""
 
     def __init__(self) -> None:
-        self.began: list[tuple[str, float]] = [("start", time.perf_counter())]
+        self.began: list[tuple[str, float]] = [("start", time.time())]  # the clock of the scheduler's record
 
     def say(self, text: str) -> None:
         """Drop the line."""
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
         """Note the beginning of a stage."""
-        self.began.append((STAGES[description], time.perf_counter()))
+        self.began.append((STAGES[description], time.time()))
         return lambda steps: None
 
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, the last one ending now."""
-        ends = [moment for _, moment in self.began[1:]] + [time.perf_counter()]
-        return {stage: end - began for (stage, began), end in zip(self.began, ends, strict=True)}
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """Return the begin and end of each stage, the last one ending now."""
+        ends = [moment for _, moment in self.began[1:]] + [time.time()]
+        return {stage: (begin, end) for (stage, begin), end in zip(self.began, ends, strict=True)}
+
+
+BARE_BATCHES = 24
+"""Batches of each network in the bare passes, over all processes."""
+_NETWORKS: list[tuple[Any, Any, Any]] = []
+
+
+def prepare(job: Path) -> None:
+    """Load the trained networks of a job and draw a batch for each, in this process."""
+    single_threaded()
+    extraction.keep_freed_memory()
+    for network in networks_of(read_job(job)):
+        if network.seed is None:
+            batch = next(network.batches("natural"))
+            _NETWORKS.append((network, network.load(), batch))
+    forward(1)
+
+
+def forward(batches: int) -> None:
+    """Show each network its batch so many times, reduced as the job says."""
+    single_threaded()
+    for network, module, batch in _NETWORKS:
+        shown = (batch for _ in range(batches))
+        for _ in extraction.extract(
+            module, network.taps, shown, network.extraction, network.card.preprocessing.size_px
+        ):
+            pass
+
+
+def bare(pools: list[Pool], batches: int) -> float:
+    """Return the seconds of so many batches of each network, divided among bare processes: a pool of one for each."""
+    started = time.perf_counter()
+    waiting = [pool.apply_async(forward, (batches // len(pools),)) for pool in pools]
+    for result in waiting:
+        result.get()
+    return time.perf_counter() - started
+
+
+def busy_s(client: Client, stages: Stages) -> dict[str, float]:
+    """Return the seconds that the workers' threads computed tasks in each stage, from the scheduler's own record."""
+    spans = [
+        (part["start"], part["stop"])
+        for task in client.get_task_stream()
+        for part in task["startstops"]
+        if part["action"] == "compute"
+    ]
+    found: dict[str, float] = {}
+    for stage, (begin, end) in stages.spans().items():
+        found[stage] = sum(max(min(stop, end) - max(start, begin), 0.0) for start, stop in spans)
+    return found
 
 
 def timed(job: Path, workers: int) -> dict[str, float]:
-    """Return the seconds of each stage of a run from nothing on so many workers of one thread."""
+    """Return the seconds of each stage of a run from nothing on so many workers of one thread, and their idle share."""
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalCluster(
@@ -55,9 +115,15 @@ def timed(job: Path, workers: int) -> dict[str, float]:
         Client(cluster) as client,
     ):
         client.run(run_single_threaded, universality.plan, job, Path(folder) / "run", Path(folder) / "store")
+        client.get_task_stream()  # the scheduler records from the first question on
         stages = Stages()
         universality.run(job, Path(folder) / "run", store=Path(folder) / "store", client=client, reporter=stages)
-        return stages.seconds()
+        spans, busy = stages.spans(), busy_s(client, stages)
+        seconds = {stage: end - begin for stage, (begin, end) in spans.items()}
+        idle = {
+            f"idle in {stage}": 1 - busy[stage] / (workers * seconds[stage]) for stage in ("extraction", "comparisons")
+        }
+        return seconds | idle
 
 
 def main() -> None:
@@ -66,13 +132,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
-    for _ in range(options.repeats):
-        for workers, rows in found.items():
-            rows.append(timed(options.job, workers))
-            print(workers, {stage: round(seconds, 1) for stage, seconds in rows[-1].items()}, flush=True)
+    limit: dict[int, list[float]] = {1: [], 2: []}
+    context = get_context("spawn")
+    # Pools of one: a pool of two could give both halves to one process.
+    with context.Pool(1, prepare, (options.job,)) as one, context.Pool(1, prepare, (options.job,)) as other:
+        for _ in range(options.repeats):
+            limit[1].append(bare([one], BARE_BATCHES))
+            limit[2].append(bare([one, other], BARE_BATCHES))
+            for workers, rows in found.items():
+                rows.append(timed(options.job, workers))
+                print(workers, {name: round(value, 2) for name, value in rows[-1].items()}, flush=True)
+    show(found, limit)
+
+
+def show(found: dict[int, list[dict[str, float]]], limit: dict[int, list[float]]) -> None:
+    """Print the efficiency of every stage, and the machine's limit beside it."""
     for stage in ("extraction", "comparisons", "extraction and comparisons", "writing"):
         one, two = (median(sum(row[part] for part in stage.split(" and ")) for row in rows) for rows in found.values())
         print(f"{stage}: {one:.1f} s with 1 worker, {two:.1f} s with 2, efficiency {one / (2 * two):.2f}")
+    one, two = (median(seconds) for seconds in limit.values())
+    print(
+        f"bare forward passes: {one:.1f} s in 1 process, {two:.1f} s in 2, efficiency {one / (2 * two):.2f}: the limit"
+    )
 
 
 if __name__ == "__main__":

@@ -114,11 +114,14 @@ def plan_command(
     job: JobArgument,
     out: OutOption = None,
     store: StoreOption = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Local worker processes [default: threads of one].", min=1)
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads that will compute [default: the cores].", min=1)
+        int | None, typer.Option("--threads", help="Threads of each that will compute [default: the cores].", min=1)
     ] = None,
     measure_time: Annotated[
-        bool, typer.Option("--time", help="Time a batch of every network and a comparison of each kind.")
+        bool, typer.Option("--time", help="Time a few batches of every network and a few comparisons of each kind.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,7 +133,8 @@ def plan_command(
 
     planned = plan(job, out, store)
     needed = estimates.disk(planned)
-    sentences = estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time)
+    threads = threads or max((os.cpu_count() or 1) // (workers or 1), 1)
+    sentences = estimates.sentences(planned, threads, measure_time, workers)
     if as_json:
         print_json(_planned(planned, needed, sentences))
     else:

@@ -6,7 +6,7 @@ kernels follow the array API standard: layers may be NumPy arrays, memory maps, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ class AllPairs:
     units: NDArray[np.int64]
     dead: NDArray[np.int64]
     values: dict[str, Array]
-    reasons: dict[str, NDArray[np.object_]]
+    reasons: Mapping[str, NDArray[np.object_]]
 
     def matrix(self, measure: str) -> pd.DataFrame:
         """Return one measure as a table with the layers' names on both sides."""
@@ -184,8 +184,27 @@ def _labelled(
     n = next(iter(sources.values())).n
     units = np.array([found.live.size for found in ranges], dtype=np.int64)
     dead = np.array([found.dead for found in ranges], dtype=np.int64)
-    reasons = {entry.name: _reasons(entry, values[entry.name], names, units, n) for entry in chosen}
-    return AllPairs(names, n, units, dead, values, reasons)
+    return AllPairs(names, n, units, dead, values, Reasons(values, names, units, n))
+
+
+@dataclass(frozen=True)
+class Reasons(Mapping[str, NDArray[np.object_]]):
+    """Why values are NaN, measure by measure; made when asked for: of thousands of layers the texts would fill the memory."""
+
+    values_of: Mapping[str, Array]
+    names: Sequence[str]
+    units: NDArray[np.int64]
+    n: int
+
+    def __getitem__(self, measure: str) -> NDArray[np.object_]:
+        """Return the texts (L, L) of one measure, empty where there is a value."""
+        return _reasons(PAIR_MEASURES[measure], self.values_of[measure], self.names, self.units, self.n)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_of)
+
+    def __len__(self) -> int:
+        return len(self.values_of)
 
 
 def _reasons(

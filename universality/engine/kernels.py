@@ -55,6 +55,8 @@ def kernels(views: Sequence[View], plan: Plan, space: Space) -> Kernels:
     defined = np.flatnonzero(np.isfinite(off_sums))
     chosen = [views[int(i)] for i in defined]
     products = np.full(diagonals.shape, np.nan)
+    if not chosen:
+        return Kernels(plan.n, products, off_sums, diagonals)
     if space == "gram":
         products[np.ix_(defined, defined)] = _gram_products(chosen, plan, means[defined])
     else:
@@ -96,7 +98,9 @@ def _gram_products(views: Sequence[View], plan: Plan, means: Array) -> Array:
     def work(tile: tuple[tuple[int, int], tuple[int, int]]) -> Array:
         rows, columns = tile
         stack = _gram_tile(views, rows, columns, means)
-        return _own_product(stack) * (1.0 if rows == columns else 2.0)
+        product = _own_product(stack)
+        product *= 1.0 if rows == columns else 2.0
+        return product
 
     products = np.zeros((len(views), len(views)))
     for product in ordered_map(work, tiles, plan.workers):
@@ -132,12 +136,15 @@ def _product_into(stack: Any, i: int, a: Any, b: Any, xp: Any) -> None:
 def _own_product(stack: Any) -> Array:
     """Return ``stack @ stack.T`` in float64, from products over `_CHUNK` columns in the stack's precision."""
     xp = array_api_compat.array_namespace(stack)
-    layers, columns = stack.shape
+    columns = stack.shape[1]
     whole = columns - columns % _CHUNK
-    parts = xp.permute_dims(xp.reshape(stack[:, :whole], (layers, -1, _CHUNK)), (1, 0, 2))
     rest = stack[:, whole:]
-    products = xp.sum(xp.astype(parts @ xp.matrix_transpose(parts), xp.float64, copy=False), axis=0)
-    return np.asarray(to_host(products + xp.astype(rest @ rest.T, xp.float64, copy=False)))
+    # One chunk after another: of thousands of layers a single (L, L) product is large.
+    products = xp.astype(rest @ rest.T, xp.float64, copy=False)
+    for start in range(0, whole, _CHUNK):
+        part = stack[:, start : start + _CHUNK]
+        products += part @ part.T
+    return np.asarray(to_host(products))
 
 
 def _feature_products(views: Sequence[View], plan: Plan) -> Array:

@@ -1,4 +1,4 @@
-"""What a plan will need: disk and memory from the shapes, time from batches and comparisons that are timed.
+"""What a plan will need: disk and memory from the shapes, time from shards and comparisons that are timed.
 
 The constants were measured on the demo; `docs/scale.md` holds the estimates beside the truth.
 """
@@ -10,20 +10,24 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-from torch import nn
 
-from universality import devices, extraction
+from universality import devices, figures
 from universality.errors import StoreError
 from universality.jobs import rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
-from universality.jobs.shards import Loaded, on_device
+from universality.jobs.shards import Loaded, Pass, load_task, shard_task
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
+from universality.store import ActivationStore
+
+Answer = TypeVar("Answer")
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -31,6 +35,16 @@ STORE_BYTES = 20_000
 """Labels, metadata and manifest of a store."""
 UNIT_BYTES = 1_000
 """A unit's rows of all tables, in the kept results and in the run's directory."""
+STORE_S = 0.03
+"""Joining the shards of one store, processor s."""
+FIGURE_S = 0.5
+"""Drawing one figure and writing its files, processor s."""
+LAYER_S = 0.5
+"""What the tables, the report and its pictures take for one family at one layer, processor s."""
+FIGURE_BYTES = 130_000
+"""Files of one figure."""
+REPORT_BYTES = 1_000_000
+"""The report and the record of a run."""
 _FLOAT = 8
 
 
@@ -44,9 +58,9 @@ class Disk:
 
 
 def disk(plan: Plan) -> Disk:
-    """Return what the missing stores, their shards and the results will take."""
+    """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
-    fixed = STORE_BYTES * len(plan.missing) + UNIT_BYTES * _units(plan)
+    fixed = STORE_BYTES * len(plan.missing) + UNIT_BYTES * _units(plan) + FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
     # The shards of a network lie beside its stores until these are joined.
     shards = max((sum(p.nbytes for p in of) for of in _by_network(plan.missing)), default=0)
     return Disk(int(COMPRESSED * raw) + fixed, raw + shards + fixed, _free(plan))
@@ -98,7 +112,7 @@ def comparison_bytes(plan: Plan) -> int:
 
 @dataclass(frozen=True)
 class Timed:
-    """One model, timed in one thread: loading the network and a twin (s), an image of each set (s), memory (bytes)."""
+    """One model, timed in one thread, processor s: loading the network and a twin, an image of each set; memory (bytes)."""
 
     network: Network
     load_s: float
@@ -107,67 +121,125 @@ class Timed:
     nbytes: int
 
 
-def timed(plan: Plan, network: Network) -> Timed:
-    """Load a trained network and its first twin, and show it two batches of each set; the second one is timed."""
+@dataclass(frozen=True)
+class Needs:
+    """What a plan needs: memory of a process that computes (bytes), start of a process and work of the stages (processor s)."""
+
+    memory: int
+    start_s: float
+    extraction_s: float
+    comparisons_s: float
+    writing_s: float
+
+    def wall_s(self, threads: int, processes: int | None, showing: int) -> float:
+        """Return the time on idle cores: comparisons divided among all threads, extraction among the tasks that show images
+        at a time, start and writing by one process alone.
+        """
+        starts = 1 if processes is None else 2
+        return starts * self.start_s + self.extraction_s / showing + self.comparisons_s / threads + self.writing_s
+
+
+def needs(plan: Plan, threads: int) -> Needs:
+    """Time a shard of every network, a few comparisons of each kind, and return what the whole plan needs.
+
+    `threads` are those of one process. The process that asks should have done nothing but plan: its own start counts.
+    """
+    start_s = time.process_time()
     single_threaded()
-    before, start = resident_bytes(), time.perf_counter()
-    module = network.load()
-    load_s = time.perf_counter() - start
-    image_s = {name: _image_s(network, module, name) for name in stimulus_sets(plan.job)}
-    start = time.perf_counter()
-    next(n for n in plan.networks if n.card.id == network.card.id and n.seed is not None).load()
-    return Timed(network, load_s, time.perf_counter() - start, image_s, max(peak_bytes() - before, 0))
+    missing = {p.network.card.id for p in plan.missing}
+    networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
+    shown = max((t.nbytes for t in networks), default=0)
+    memory = resident_bytes() + threads * max(comparison_bytes(plan), shown)
+    left = 1 - plan.kept() / len(plan.tasks)
+    compared = left * rehearsal.comparisons_s(plan) if left else 0.0
+    layers = sum(len(network.taps) for network in plan.networks if network.seed is None)
+    written = FIGURE_S * _drawn(plan) + LAYER_S * layers * len(plan.job.comparison.families)
+    return Needs(memory, start_s, extraction_s(plan, networks), compared, written)
 
 
-def _image_s(network: Network, module: nn.Module, name: str) -> float:
-    """Return the time of drawing and showing one image of a set, of a whole batch after one that warms up."""
-    spec, frame = network.extraction, network.frame(network.taps[0])
-    count = network.shape(name, network.taps[0])[0]
-    spec = spec.model_copy(update={"batch_size": min(spec.batch_size, max(count // 2, 1))})
-    begin = count // 2 // spec.batch_size * spec.batch_size  # photographs are read once: later images are the rule
-    with on_device(network, Loaded(module), spec.batch_size) as (placed, _):
-        ended = [time.perf_counter()]
-        for batch in range(2):
-            rows = range(begin - batch * spec.batch_size, begin - batch * spec.batch_size + spec.batch_size)
-            images = network.batches(name, frame, rows if rows.start >= 0 else range(spec.batch_size))
-            for _ in extraction.extract(placed, network.taps, images, spec, network.card.preprocessing.size_px, frame):
-                pass
-            ended.append(time.perf_counter())
-    return (ended[-1] - ended[-2]) / spec.batch_size
+def _drawn(plan: Plan) -> int:
+    return figures.count(plan.job.drawn(), plan.job.comparison.families)
+
+
+def timed(plan: Plan, network: Network) -> Timed:
+    """Load a trained network and its first twin, and have two batches of each set extracted after one that warms up."""
+    before = resident_bytes()
+    loaded, load_s = _spent(load_task, network)
+    image_s = {name: _image_s(network, loaded, name) for name in stimulus_sets(plan.job)}
+    twin = next(n for n in plan.networks if n.card.id == network.card.id and n.seed is not None)
+    _, twin_s = _spent(load_task, twin)
+    return Timed(network, load_s, twin_s, image_s, max(peak_bytes() - before, 0))
+
+
+def _spent(task: Callable[..., Answer], *arguments: Any) -> tuple[Answer, float]:
+    """Return what a task gives, and the processor s it took."""
+    return _clocked(time.process_time, task, *arguments)
+
+
+def _clocked(clock: Callable[[], float], task: Callable[..., Answer], *arguments: Any) -> tuple[Answer, float]:
+    started = clock()
+    answer = task(*arguments)
+    return answer, clock() - started
+
+
+def _image_s(network: Network, loaded: Loaded, name: str) -> float:
+    """Return the time of one image of a set, drawn, shown and kept as a shard: that of two batches after one that warms up.
+
+    The batches lie in the middle of the set: photographs are read once, so that the first images are no rule.
+    """
+    shown = Pass(network, name, network.frame(network.taps[0]), network.taps)
+    batch, count = network.extraction.batch_size, network.shape(name, network.taps[0])[0]
+    location = f"memory://rehearsal-{uuid.uuid4().hex}"
+    begin = max(count // 2 // batch - 1, 0) * batch
+    warm, rows = (range(start, min(start + size, count)) for start, size in ((0, batch), (begin, 2 * batch)))
+    try:
+        if begin:
+            shard_task(shown, warm, location, loaded)
+        # A GPU's work is none of the processor's.
+        clock = time.perf_counter if network.extraction.device == "cuda" else time.process_time
+        return _clocked(clock, shard_task, shown, rows, location, loaded)[1] / len(rows)
+    finally:
+        place = ActivationStore(location).place
+        for folder in place.names():
+            place.remove(folder)
 
 
 def extraction_s(plan: Plan, networks: Sequence[Timed]) -> float:
-    """Return the work of extracting what is missing, s of one thread."""
+    """Return the work of extracting what is missing, processor s.
+
+    A trained network is loaded twice: its weights are looked at before anything is computed.
+    """
     by_card = {t.network.card.id: t for t in networks}
-    total = 0.0
+    total = STORE_S * len(plan.missing)
     for of in _by_network(plan.missing):
         network = of[0].network
         found = by_card[network.card.id]
         seen = {(p.stimulus_set, network.frame(p.tap)): network.shape(p.stimulus_set, p.tap)[0] for p in of}
-        total += found.load_s if network.seed is None else found.twin_s
+        total += 2 * found.load_s if network.seed is None else found.twin_s
         total += sum(count * found.image_s[name] for (name, _), count in seen.items())
     return total
 
 
-def sentences(plan: Plan, threads: int, measure_time: bool) -> list[str]:
-    """Return memory and (if it is to be measured) time of a plan, one sentence each."""
-    compared = comparison_bytes(plan)
+def sentences(plan: Plan, threads: int, measure_time: bool, workers: int | None = None) -> list[str]:
+    """Return memory and (if it is to be measured) time of a plan, one sentence each.
+
+    `threads` are those of each of the local processes `workers`, or of this process without them.
+    """
     on_gpus = plan.job.extraction.device == "cuda"
     if not measure_time or (on_gpus and not devices.count()):
         why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"
-        need = (resident_bytes() + threads * compared) / 1e6
-        return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]  # fmt: skip
-    missing = {p.network.card.id for p in plan.missing}
-    networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
-    shown = max((t.nbytes for t in networks), default=0)
-    need = (resident_bytes() + threads * max(compared, shown)) / 1e6
+        need = (resident_bytes() + threads * comparison_bytes(plan)) / 1e6
+        return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]
+    found, every = needs(plan, threads), threads * (workers or 1)
     # A GPU shows the images of one task at a time.
-    images = extraction_s(plan, networks) / (devices.count() if on_gpus else threads)
-    pairs = rehearsal.comparisons_s(plan) * (1 - plan.kept() / len(plan.tasks)) / threads
+    showing = devices.count() if on_gpus else every
+    who = f"{threads} thread(s)" if workers is None else f"{workers} worker(s) of {threads} thread(s)"
     return [
-        f"memory: about {need:.0f} MB for {threads} thread(s) of one worker",
-        f"time: about {images + pairs:.0f} s with {threads} thread(s): extraction {images:.0f} s, "
-        f"comparisons {pairs:.0f} s; figures and report come on top",
+        f"memory: about {found.memory / 1e6:.0f} MB for {threads} thread(s) of one worker",
+        f"time: about {found.wall_s(every, workers, showing):.0f} s on idle cores with {who}: start {found.start_s:.0f} s, extraction "
+        f"{found.extraction_s / showing:.0f} s, comparisons {found.comparisons_s / every:.0f} s, figures and report "
+        f"{found.writing_s:.0f} s",
+        f"work: {found.extraction_s + found.comparisons_s:.0f} s of one core for extraction and comparisons",
     ]
 
 

@@ -34,6 +34,7 @@ def extract(
     advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
     networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
     on_gpus = any(shown.network.extraction.device == "cuda" for shown in passes)
+    networks.sort(key=_pixels, reverse=True)
     with watching(opened(), GPU if on_gpus else None) as watch:
         failures = _together(networks, _Submitter(watch, store, retries, advance), watch)
         lost = {failure.label for failure in failures if failure.lost}
@@ -43,6 +44,12 @@ def extract(
                 # See `Failure`: its shards that are there are kept, so this costs little.
                 failures += _together([network], _Submitter(watch, store, retries, lambda _: None), watch)
     return failures
+
+
+def _pixels(passes: Sequence[Pass]) -> int:
+    """Return how much a network is shown, px: the most comes first, so that no worker begins it when the others have ended."""
+    images = sum(len(rows) for shown in passes for rows in shown.shards)
+    return images * passes[0].network.card.preprocessing.size_px ** 2
 
 
 def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: Watch) -> list[Failure]:

@@ -1,48 +1,126 @@
-"""How long the comparisons of a plan will take, from one of each kind on made-up activations of the job's own shapes."""
+"""How long the comparisons of a plan will take, from a few of each kind on made-up activations of the job's own shapes."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from typing import Any
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 
 from universality import correspondence, stimuli
-from universality.comparison import Layer, LayerRef, similarity_rows
+from universality.comparison import Layer, LayerRef, load_layer, similarity_rows
 from universality.detectors import FAMILIES
 from universality.jobs.planning import Plan
 from universality.jobs.scheduling import single_threaded
 from universality.partners import Contender
 from universality.spec import Job, Tap
+from universality.store import ActivationStore
 
+Item = TypeVar("Item")
+
+STRATA = 3
+"""Sizes at which comparisons are timed."""
 ONE_IN = 8
 """Units per detector: the demo's layers hold 2 to 55 % of detectors."""
 
 
 def comparisons_s(plan: Plan) -> float:
-    """Return the work of all comparisons, s of one thread: each kind once at a typical size, times how many there are.
+    """Return the work of all comparisons, processor s: a few of each kind, timed, for all that are like them in size.
+
+    Layers (for families) and pairs of layers (for the others) are put in the order of their size and divided into
+    `STRATA` of equal number; the middle one of each stands for its stratum. Reading the layers is timed apart. What a
+    process does only the first time is not counted.
 
     Made-up units are hardly ever detectors, and the evidence is made for matched detectors only: every `ONE_IN`-th unit is
     taken for one.
     """
-    job, tasks = plan.job, plan.tasks
-    taps = {entry.id: [ref.tap for ref in tasks.layers[entry.id, None]] for entry in job.models}
+    taps = {entry.id: [ref.tap for ref in plan.tasks.layers[entry.id, None]] for entry in plan.job.models}
     every = [tap for of in taps.values() for tap in of]
-    # The work grows with the square of the units.
-    typical = math.sqrt(sum(tap.channels**2 for tap in every) / len(every))
-    tap = min(every, key=lambda tap: abs(tap.channels - typical))
     single_threaded()
-    a, b = (_made_up(job, tap, number) for number in (0, 1))
-    twins = [_made_up(job, tap, 2 + number) for number, _ in enumerate(job.nulls.untrained_seeds)]
-    family_s = _seconds(lambda: (correspondence.family_rows(a, twins, tasks.nulls), correspondence.unit_rows(a)))
-    alike = [[twin] for twin in twins]
-    similarity_s = _seconds(lambda: similarity_rows([a], [b], alike, alike, job.comparison.measures, tasks.nulls))
-    x, y = (_with_detectors(Contender(layer, twins, tasks.matching)) for layer in (a, b))
-    match_s = _seconds(lambda: (correspondence.correspondence_rows(x, y), correspondence.null_rows(x, y)))
-    pairs = sum(len(taps[x]) * len(taps[y]) for x, y in job.compared())
-    return len(every) * family_s + pairs * (similarity_s + match_s)
+    rehearsed = _Rehearsed(plan)
+    smallest = min(every, key=lambda tap: tap.channels)
+    rehearsed.family(smallest)
+    rehearsed.pair(smallest, smallest)
+    families = sum(many * rehearsed.family(tap) for tap, many in _strata(every, lambda tap: tap.channels))
+    pairs = [(x, y) for a, b in plan.job.compared() for x in taps[a] for y in taps[b]]
+    # Some of the work grows with the units of both layers, some with their product.
+    typical = _strata(pairs, lambda pair: (pair[0].channels + pair[1].channels, pair[0].channels * pair[1].channels))
+    return families + sum(many * rehearsed.pair(*pair) for pair, many in typical) + _loads(plan) * rehearsed.load()
+
+
+def _strata(items: Sequence[Item], size: Callable[[Item], Any]) -> list[tuple[Item, int]]:
+    """Return the middle item of each stratum by size, and how many items the stratum has."""
+    ordered = sorted(items, key=size)
+    count = min(STRATA, len(ordered))
+    edges = [len(ordered) * k // count for k in range(count + 1)] if count else [0]
+    return [(ordered[(start + stop) // 2], stop - start) for start, stop in pairwise(edges)]
+
+
+def _loads(plan: Plan) -> int:
+    """Return how many layers the tasks read: each with all its stores."""
+    taps = {entry.id: len(plan.tasks.layers[entry.id, None]) for entry in plan.job.models}
+    of_families = sum(taps.values())
+    of_pairs = sum(taps[a] + taps[b] + taps[a] * (1 + taps[b]) for a, b in plan.job.compared())
+    return (of_families + of_pairs) * (1 + len(plan.job.nulls.untrained_seeds))
+
+
+@dataclass(frozen=True)
+class _Rehearsed:
+    """Comparisons of made-up layers, timed, processor s."""
+
+    plan: Plan
+
+    def _layers(self, tap: Tap, first: int) -> tuple[Layer, list[Layer]]:
+        """Return a layer and its twins."""
+        job = self.plan.job
+        return _made_up(job, tap, first), [
+            _made_up(job, tap, first + k) for k, _ in enumerate(job.nulls.untrained_seeds, 1)
+        ]
+
+    def family(self, tap: Tap) -> float:
+        """Return the time of the rows of one layer."""
+        layer, twins = self._layers(tap, 0)
+        nulls = self.plan.tasks.nulls
+        return _seconds(
+            lambda: (correspondence.family_rows(layer, twins, nulls), *map(correspondence.unit_rows, (layer, *twins)))
+        )
+
+    def pair(self, x: Tap, y: Tap) -> float:
+        """Return the time of similarity and correspondence of one pair of layers."""
+        job, tasks = self.plan.job, self.plan.tasks
+        (a, twins_a), (b, twins_b) = self._layers(x, 0), self._layers(y, 1000)
+        of_a, of_b = [[twin] for twin in twins_a], [[twin] for twin in twins_b]
+        measured = _seconds(lambda: similarity_rows([a], [b], of_a, of_b, job.comparison.measures, tasks.nulls))
+        left, right = (
+            _with_detectors(Contender(of, twins, tasks.matching)) for of, twins in ((a, twins_a), (b, twins_b))
+        )
+        return measured + _seconds(
+            lambda: (correspondence.correspondence_rows(left, right), correspondence.null_rows(left, right))
+        )
+
+    def load(self) -> float:
+        """Return the time of reading one layer from stores: the mean over one small layer of each model."""
+        refs = [refs[0] for (_, seed), refs in self.plan.tasks.layers.items() if seed is None]
+        ref = min(refs, key=lambda ref: ref.tap.channels)
+        location = f"memory://rehearsal-{uuid.uuid4().hex}"
+        store = ActivationStore(location)
+        network = next(n for n in self.plan.networks if n.card.id == ref.model and n.seed is None)
+        try:
+            for name in ref.stores:
+                shown = stimuli.parameters(name, self.plan.job.stimuli)
+                shape, dtype = network.shape(name, ref.tap), network.extraction.dtype
+                with store.writing(network.key(name, ref.tap), shown, shape, dtype, {}) as writer:
+                    writer.append(np.zeros(shape, dtype))
+            there = replace(ref, store_root=location)
+            load_layer(there)
+            return _seconds(lambda: load_layer(there))
+        finally:
+            for name in store.place.names():
+                store.place.remove(name)
 
 
 def _with_detectors(contender: Contender) -> Contender:
@@ -53,9 +131,9 @@ def _with_detectors(contender: Contender) -> Contender:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _made_up(job: Job, tap: Tap, seed: int) -> Layer:
