@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from universality import schema
+
 JOB = """
 name = "tiny"
 seed = 3
@@ -48,7 +50,7 @@ THIRD = """
 id = "pocket/resnet-focus-s0"
 taps = ["layer1.0"]
 """
-TABLES = ("similarity", "correspondence", "families", "units")
+TABLES = tuple(schema.TABLES)
 PATIENCE_S = 120
 
 
