@@ -95,7 +95,7 @@ def cannot_be_written(out: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         raise RunError(
-            f"run directory '{out}' cannot be written: {cause.strerror or cause}; give another with --out"
+            f"run directory '{out}' cannot be written: {cause.strerror or cause}; free space or give another folder with --out"
         ) from None
 
 

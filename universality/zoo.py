@@ -406,8 +406,8 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
         return path
     if not _reachable(url):
         raise missing_weights(model_card, f"{url} cannot be reached and '{path}' does not exist")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), model_card.weights.file_sha256_prefix or None, progress=True)
     except (OSError, RuntimeError) as cause:
         raise missing_weights(model_card, f"the download of {url} failed: {cause}") from None

@@ -130,6 +130,11 @@ def _compared(
         if not damaged:
             break
         reporter.say(f"{len(damaged)} kept result(s) were damaged: computing them again")
+    else:
+        raise StoreError(
+            f"{len(damaged)} results in store '{location}' were gone or damaged again as soon as they were written; see who "
+            "else deletes there, and run the job again"
+        )
     return tables | {
         "pairs": pairs.pair_rows(
             tables["families"], tables["correspondence"], tables["correspondence_nulls"], tables["similarity"],

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import torch
 from distributed import Client, Future, LocalCluster, get_client, wait
 from distributed.client import FutureCancelledError
@@ -135,10 +136,27 @@ def _local(workers: Workers) -> Iterator[Client]:
         settings |= {"processes": True, "memory_limit": workers.memory or "auto", "env": {"MALLOC_ARENA_MAX": "1"}}
     of_torch = torch.get_num_threads()
     try:
-        with threadpool_limits(limits=1), LocalCluster(**settings) as cluster, Client(cluster) as opened:
+        with threadpool_limits(limits=1), _started(settings) as cluster, Client(cluster) as opened:
             yield opened
     finally:
         torch.set_num_threads(of_torch)
+
+
+def _started(settings: dict[str, Any]) -> LocalCluster:
+    """Start a local cluster; a worker process that dies before it has begun is one sentence.
+
+    Nobody looks whether workers are silent: a clock that jumps ahead, or a computer that slept, would make all of them so.
+    One that dies closes its connection.
+    """
+    try:
+        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
+            return LocalCluster(**settings)
+    except (RuntimeError, OSError, TimeoutError) as cause:
+        root = cause.__cause__ or cause
+        raise RunError(
+            f"the local worker processes did not start ({type(root).__name__}: {str(root).splitlines()[0] if str(root) else 'no reason'}); "
+            "run the job again, with fewer --workers if memory is short"
+        ) from None
 
 
 @dataclass(frozen=True)
