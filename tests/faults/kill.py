@@ -150,7 +150,7 @@ class Life:
         return int(self._child.exitcode or 0)
 
 
-def _kept(folder: Path, job: Path) -> tuple[int, int, int]:
+def kept(folder: Path, job: Path) -> tuple[int, int, int]:
     """Return how many shards, stores and results are there; every one that can be asked for is whole."""
     planned = plan(job, folder / "run", folder / "store")
     for entry in planned.stores:
@@ -185,7 +185,7 @@ def trial(
 ) -> Trial:
     """Kill one job, life after life, then let it end."""
     folder.mkdir(parents=True)
-    moments, stages, refused, kept = [], [], True, (0, 0, 0)
+    moments, stages, refused, found = [], [], True, (0, 0, 0)
     for when in (blow() for _ in range(each)):
         life = Life(folder, job)
         life.wait(when)
@@ -193,10 +193,10 @@ def trial(
         moments.append(when[1])
         stages.append(life.stage)
         refused = refused and _unfinished_is_refused(folder, life.stage)
-        kept = _kept(folder, job)
-        print(f"killed in {stages[-1]} after {moments[-1]:.1f} s; shards, stores, results: {kept}", flush=True)
+        found = kept(folder, job)
+        print(f"killed in {stages[-1]} after {moments[-1]:.1f} s; shards, stores, results: {found}", flush=True)
     same = Life(folder, job).ended() == 0 and _same(folder / "run", whole)
-    return Trial(tuple(moments), tuple(stages), *kept, same, refused)
+    return Trial(tuple(moments), tuple(stages), *found, same, refused)
 
 
 def worker_trial(
@@ -216,7 +216,7 @@ def worker_trial(
         said = (folder / "said").read_text(encoding="utf-8") if (folder / "said").exists() else ""
         same = bool(said) and "\n" not in said and Life(folder, job, workers=2).ended() == 0
     same = same and _same(folder / "run", whole)
-    return Trial(tuple(moments), tuple(stages), *_kept(folder, job), same, refused, said)
+    return Trial(tuple(moments), tuple(stages), *kept(folder, job), same, refused, said)
 
 
 TRIALS = {JOB_ITSELF: trial, WORKER: worker_trial}
