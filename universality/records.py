@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from universality.spec import Job, digest
 from universality.store import ActivationStore
 
 LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Started:
+    """When a run began: by the clock on the wall, and by one that never jumps (s), from which its duration is taken."""
+
+    unix_s: float
+    monotonic_s: float
 
 
 @contextmanager
@@ -137,7 +146,7 @@ def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> list[Facts]:
 
 
 def complete_record(
-    facts: Facts, store: ActivationStore, entries: Sequence[dict[str, Any]], extracted: int, started: float
+    facts: Facts, store: ActivationStore, entries: Sequence[dict[str, Any]], extracted: int, started: Started
 ) -> dict[str, Any]:
     """Return the record of a run whose comparisons are done; tables, figures and report are added as they are written."""
     return {
@@ -151,7 +160,7 @@ def complete_record(
         "figures": {},
         "machine": origin.machine(),
         "command": origin.command(),
-        "started_unix": round(started, 1),
+        "started_unix": round(started.unix_s, 1),
     }
 
 

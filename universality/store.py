@@ -374,7 +374,6 @@ class StoreWriter:
         text = json.dumps({"format": FORMAT_VERSION, "files": files}, indent=1, sort_keys=True)
         self._draft.commit(MANIFEST, text)
 
-
     def _refuse_gaps(self, files: Mapping[str, Any]) -> None:
         """Refuse to commit what was deleted meanwhile: a file that no manifest names would be read as NaN for ever."""
         for name, chunks in self._chunks.items():

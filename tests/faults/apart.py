@@ -43,7 +43,9 @@ class End:
 def is_sentence(end: End, *named: str) -> bool:
     """Return whether a command ended with status 1 and one sentence that holds all these texts."""
     told = [line for line in end.said.splitlines() if line.startswith("error: ")]
-    return end.status == 1 and "Traceback" not in end.said and told == [end.sentence] and all(n in told[0] for n in named)
+    return (
+        end.status == 1 and "Traceback" not in end.said and told == [end.sentence] and all(n in told[0] for n in named)
+    )
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -67,7 +69,9 @@ def command(*arguments: str | Path, before: Callable[[], object] = lambda: None)
 def _command(writing: int, arguments: list[str], before: Callable[[], object]) -> None:
     for stream in (1, 2):
         os.dup2(writing, stream)
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(writing), "w", encoding="utf-8", errors="backslashreplace") for _ in "oe")
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.dup(writing), "w", encoding="utf-8", errors="backslashreplace") for _ in "oe"
+    )
     from universality import cli
 
     sys.argv = ["universality", *arguments]

@@ -97,7 +97,12 @@ def _job(folder: Path, job: Path, workers: int | None) -> None:
     threads = 1 if workers else 2
     try:
         universality.run(
-            job, folder / "run", store=folder / "store", reporter=Stage(folder / "stages"), workers=workers, threads=threads
+            job,
+            folder / "run",
+            store=folder / "store",
+            reporter=Stage(folder / "stages"),
+            workers=workers,
+            threads=threads,
         )
     except universality.errors.UniversalityError as error:
         (folder / "said").write_text(str(error), encoding="utf-8")
@@ -180,9 +185,7 @@ def _same(out: Path, whole: Path) -> bool:
     return tiny.table_hashes(out) == tiny.table_hashes(whole)
 
 
-def trial(
-    folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, _: random.Random
-) -> Trial:
+def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, _: random.Random) -> Trial:
     """Kill one job, life after life, then let it end."""
     folder.mkdir(parents=True)
     moments, stages, refused, found = [], [], True, (0, 0, 0)
@@ -294,7 +297,9 @@ def main() -> int:
     parser.add_argument("--job", type=Path, help="a job file instead of a job of seconds")
     parser.add_argument("--each", type=int, help="kills of each job")
     parser.add_argument("--after", type=float, nargs=2, metavar=("LOW", "HIGH"), help="s since the job began")
-    parser.add_argument("--whole", type=Path, help="with --after: an undisturbed run of the job, instead of running it first")
+    parser.add_argument(
+        "--whole", type=Path, help="with --after: an undisturbed run of the job, instead of running it first"
+    )
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
     after = tuple(chosen.after) if chosen.after else None

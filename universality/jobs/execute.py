@@ -72,7 +72,7 @@ def run(
         In one sentence, for everything that a user can mend. Tasks that fail are reported when all others have ended.
     """
     reporter = reporter or Quiet()
-    started = time.time()
+    started = records.Started(time.time(), time.monotonic())
     team = Workers(client, scheduler, workers, threads, memory, retries)
     planned = plan(job_path, out, store)
     _refuse_place(planned, team)
