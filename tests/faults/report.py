@@ -50,7 +50,10 @@ def read(files: Iterable[Path]) -> dict[str, Kind]:
         name = next((n for n in KINDS if n in case.get("classname", "").split(".")), None)
         if name is None:
             continue
-        kind, count = found[name], sum(int(p.get("value", 1)) for p in case.iter("property") if p.get("name") == "cases")
+        kind, count = (
+            found[name],
+            sum(int(p.get("value", 1)) for p in case.iter("property") if p.get("name") == "cases"),
+        )
         count = count or 1
         kind.cases += count
         skipped = case.find("skipped")
@@ -70,7 +73,9 @@ def markdown(found: dict[str, Kind]) -> str:
     for name, kind in found.items():
         if kind.cases:
             skipped = "; ".join(f"{count}: {why}" for why, count in kind.skipped.items()) or "none"
-            lines.append(f"| {KINDS[name]} | {kind.cases} | {kind.survived} | {skipped} | {', '.join(kind.failed) or 'none'} |")
+            lines.append(
+                f"| {KINDS[name]} | {kind.cases} | {kind.survived} | {skipped} | {', '.join(kind.failed) or 'none'} |"
+            )
     kinds = [kind for kind in found.values() if kind.cases]
     skipped = sum(sum(kind.skipped.values()) for kind in kinds)
     lines.append(f"| all | {sum(k.cases for k in kinds)} | {sum(k.survived for k in kinds)} | {skipped} | {sum(len(k.failed) for k in kinds)} |")  # fmt: skip
@@ -87,7 +92,9 @@ def run(folder: Path) -> Path:
 def main() -> int:
     """Write the table; the exit status says whether everything survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--from", dest="files", type=Path, nargs="+", metavar="XML", help="results of pytest --junitxml")
+    parser.add_argument(
+        "--from", dest="files", type=Path, nargs="+", metavar="XML", help="results of pytest --junitxml"
+    )
     parser.add_argument("--out", type=Path, help="a page whose table is replaced, or a new file")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

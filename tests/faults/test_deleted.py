@@ -135,7 +135,7 @@ class TestDuringComparison:
             return real(*args)
 
         monkeypatch.setattr(comparing, "gather", gather)
-        with pytest.raises(StoreError, match="4 results in store .* were gone or damaged again"):
+        with pytest.raises(StoreError, match=r"4 results in store .* were gone or damaged again"):
             run()
 
 

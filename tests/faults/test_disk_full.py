@@ -1,5 +1,6 @@
 """The disk is full at every stage of a job: one sentence with the place and the remedy, and with room the job goes on."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_one_sentence_names_the_place_and_the_remedy(full, stage, how):
 
 def test_what_is_finished_is_kept(full):
     states = [state for state in full.values() if isinstance(state, Full)]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in itertools.pairwise(states):
         assert after.results >= before.results
         assert after.stores >= min(before.stores, 12)  # shards give way to the stores that they are joined to
     assert states[0].stores == 0
