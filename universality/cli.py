@@ -44,7 +44,7 @@ app.command("figures")(figures_command)
 cluster_app = typer.Typer(help="Scripts for clusters.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cluster_app, name="cluster")
 
-JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
+JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB", readable=False)]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
 ]

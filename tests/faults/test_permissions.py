@@ -9,25 +9,23 @@ import pytest
 JOB, RUN, STORE = "job.toml", "run", "store"
 OUT, AT = ("--out", "made/run"), ("--store", "made/store")
 READ, NOTHING = 0o555, 0o000
-TORCHVISION = "torchvision/vgg19"
 
 CASES = {
-    "store that is new": (["made"], READ, ["run", JOB, *OUT, *AT], ["made/run", "cannot be written", "--out"]),
-    "store folder": (["empty"], READ, ["run", JOB, *OUT, "--store", "empty"], ["'empty'", "cannot be written", "--store"]),
+    "store below a folder": (["made"], READ, ["run", JOB, *OUT, *AT], ["made/run", "cannot be written", "--out"]),
+    "store folder": (["empty"], READ, ["run", JOB, *OUT, "--store", "empty"], ["'empty'", "cannot be written", "lacks 12 stores and 4 results", "--store"]),
     "store that may not be read": ([STORE], NOTHING, ["run", JOB, *OUT, "--store", STORE], [STORE, "Permission denied"]),
     "shards": (["part", "part/shards"], READ, ["run", JOB, *OUT, "--store", "part"], ["part", "cannot be written", "--store"]),
     "results": (["bare/results"], READ, ["run", JOB, *OUT, "--store", "bare"], ["bare/results", "cannot be written", "--store"]),
     "run directory": (["empty"], READ, ["run", JOB, "--out", "empty", "--store", STORE], ["'empty'", "cannot be written", "--out"]),
     "figures of a run": (["old/figures", "old"], READ, ["run", JOB, "--out", "old", "--store", STORE], ["'old'", "cannot be written", "--out"]),
-    "record that may not be read": (["old/run.json"], NOTHING, ["runs", "verify", "old"], ["run.json"]),
+    "record that may not be read": (["old/run.json"], NOTHING, ["runs", "show", "old"], ["old/run.json", "cannot be read", "permissions"]),
     "report of a run": ([RUN], READ, ["report", RUN], [RUN, "Permission denied"]),
-    "atlas of a run": ([RUN], READ, ["atlas", RUN, "--store", STORE], [RUN, "Permission denied"]),
+    "atlas of a run": ([RUN], READ, ["atlas", RUN], [RUN, "Permission denied"]),
     "reproduction": (["made"], READ, ["reproduce", RUN, "--out", "made/again"], ["made/again", "cannot be written", "--out"]),
-    "store to be cleaned": ([STORE], READ, ["runs", "clean", "--runs", "none", "--store", STORE, "--yes"], [STORE, "permission"]),
     "job": ([JOB], NOTHING, ["run", JOB, *OUT, *AT], [JOB, "cannot be read"]),
-    "weights folder": (["weights"], NOTHING, ["run", JOB, *OUT, *AT], ["weights", "ermission"]),
-    "weights file": (["weights/pocket/vgg-focus-s0.safetensors"], NOTHING, ["run", JOB, *OUT, *AT], ["vgg-focus-s0.safetensors", "ermission"]),
-    "cache of downloads": (["made"], READ, ["zoo", "verify", TORCHVISION], ["download", "ermission"]),
+    "weights folder": (["weights"], NOTHING, ["run", JOB, *OUT, *AT], ["weights folder 'weights'", "may not be read"]),
+    "weights file": (["weights/pocket/vgg-focus-s0.safetensors"], NOTHING, ["run", JOB, *OUT, *AT], ["vgg-focus-s0.safetensors", "cannot be read", "permissions"]),
+    "cache of downloads": (["made"], READ, ["run", "far.toml", *OUT, "--store", "empty"], ["download", "ermission"]),
 }  # fmt: skip
 """What may not be written or read: the folders, their mode, the command, and texts of its sentence."""
 
@@ -37,6 +35,11 @@ def lay(folder: Path, done: Path) -> None:
     from universality.resources import resource
 
     shutil.copy(done / JOB, folder)
+    near, far = (
+        'id = "pocket/alexnet-focus-s0"\ntaps = ["features.4"]',
+        'id = "torchvision/vgg19"\ntaps = ["features.3"]',
+    )
+    (folder / "far.toml").write_text((done / JOB).read_text(encoding="utf-8").replace(near, far), encoding="utf-8")
     for name in (RUN, STORE):
         shutil.copytree(done / name, folder / name)
     shutil.copytree(done / STORE, folder / "bare")

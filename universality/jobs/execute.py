@@ -83,6 +83,7 @@ def run(
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
         planned = _verified(planned, job_path, out, store, repair, reporter)
+        _refuse_unwritable(planned)
         refuse_disk(disk(planned), planned.store.location)
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
@@ -106,6 +107,18 @@ def _refuse_place(planned: Plan, team: Workers) -> None:
         raise JobError(
             f"store '{planned.store.location}' is seen by this process only, expected one that all workers reach; give a "
             "folder or another URL with --store"
+        )
+
+
+def _refuse_unwritable(planned: Plan) -> None:
+    """Refuse a folder that may only be read, unless all is there: else the work would be done and then lost."""
+    if planned.store.place.writable():
+        return
+    missing, left = len(planned.missing), len(planned.tasks) - planned.kept()
+    if missing or left:
+        raise StoreError(
+            f"store '{planned.store.location}' cannot be written: it may only be read, and lacks {missing} stores and {left} "
+            "results; choose another folder with --store, or have its owner run the job"
         )
 
 

@@ -35,6 +35,10 @@ class Folder:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"store '{self.root}' is a file, expected a folder; give another with --store")
 
+    def writable(self) -> bool:
+        """Return whether the system lets this process write into the folder."""
+        return not self.root.is_dir() or os.access(self.root, os.W_OK | os.X_OK)
+
     def join(self, name: str) -> str:
         """Return the whole path."""
         return str(self.root / name)
