@@ -12,7 +12,7 @@ READ, NOTHING = 0o555, 0o000
 
 CASES = {
     "store below a folder": (["made"], READ, ["run", JOB, *OUT, *AT], ["made/run", "cannot be written", "--out"]),
-    "store folder": (["empty"], READ, ["run", JOB, *OUT, "--store", "empty"], ["'empty'", "cannot be written", "lacks 12 stores and 4 results", "--store"]),
+    "store folder": (["empty"], READ, ["run", JOB, *OUT, "--store", "empty"], ["/empty'", "cannot be written", "lacks 12 stores and 4 results", "--store"]),
     "store that may not be read": ([STORE], NOTHING, ["run", JOB, *OUT, "--store", STORE], [STORE, "Permission denied"]),
     "shards": (["part", "part/shards"], READ, ["run", JOB, *OUT, "--store", "part"], ["part", "cannot be written", "--store"]),
     "results": (["bare/results"], READ, ["run", JOB, *OUT, "--store", "bare"], ["bare/results", "cannot be written", "--store"]),
