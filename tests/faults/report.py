@@ -3,7 +3,7 @@
     python tests/faults/report.py --out docs/faults.md
     python tests/faults/report.py --from results.xml --out docs/faults.md
 
-With `--from` nothing is run: the results are read from files that ``pytest --junitxml`` wrote.
+With `--from` nothing is run: the results are read from files that ``pytest -o junit_family=xunit1 --junitxml`` wrote.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def markdown(found: dict[str, Kind]) -> str:
 def run(folder: Path) -> Path:
     """Run the suite; return the file of its results."""
     written = folder / "results.xml"
-    subprocess.run([sys.executable, "-m", "pytest", "-q", HERE, f"--junitxml={written}"], check=False)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", HERE, "-o", "junit_family=xunit1", f"--junitxml={written}"], check=False
+    )
     return written
 
 
