@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from universality.spec import Job, digest
 from universality.store import ActivationStore
 
 LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Started:
+    """When a run began: by the clock on the wall, and by one that never jumps (s), from which its duration is taken."""
+
+    unix_s: float
+    monotonic_s: float
 
 
 @contextmanager
@@ -95,7 +104,7 @@ def cannot_be_written(out: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         raise RunError(
-            f"run directory '{out}' cannot be written: {cause.strerror or cause}; give another with --out"
+            f"run directory '{out}' cannot be written: {cause.strerror or cause}; free space or give another folder with --out"
         ) from None
 
 
@@ -143,7 +152,7 @@ def _devices(facts: Facts | list[Facts]) -> list[str]:
 
 
 def complete_record(
-    facts: Facts, store: ActivationStore, entries: Sequence[dict[str, Any]], extracted: int, started: float
+    facts: Facts, store: ActivationStore, entries: Sequence[dict[str, Any]], extracted: int, started: Started
 ) -> dict[str, Any]:
     """Return the record of a run whose comparisons are done; tables, figures and report are added as they are written."""
     return {
@@ -158,7 +167,7 @@ def complete_record(
         "machine": origin.machine(),
         "devices": {stage: _devices(facts[stage]) for stage in ("extraction", "comparison")},
         "command": origin.command(),
-        "started_unix": round(started, 1),
+        "started_unix": round(started.unix_s, 1),
     }
 
 

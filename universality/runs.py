@@ -177,7 +177,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except OSError as cause:
+        raise RunError(f"record '{file}' cannot be read: {cause.strerror or cause}; check its permissions") from None
+    except (ValueError, RecursionError):
         record = None
     if not _sound(record):
         raise RunError(f"record '{file}' is damaged, expected JSON; delete the folder and run the job again")

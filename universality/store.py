@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +145,27 @@ class ActivationStore:
             raise StoreError(f"store '{self.place.join(key_name)}' does not exist; run the job to extract it")
         if verify:
             self.verify(key_name)
-        chunks: dict[str, int] | None = {} if lazy else None
-        data = self.place.zarr(f"{key_name}/{_data_folder(self.files(key_name))}")
-        dataset: xr.Dataset = xr.open_zarr(data, consolidated=False, chunks=chunks)
+        files = self.files(key_name)
+        try:
+            dataset = self._read(f"{key_name}/{_data_folder(files)}", lazy)
+        except (OSError, LookupError, ValueError, RuntimeError):
+            self._refuse_lost(key_name, files)
+            raise
+        # Zarr reads a chunk that is not there as NaN, and a label as 0: what was deleted while it was read must not count.
+        self._refuse_lost(key_name, files)
+        return dataset
+
+    def _refuse_lost(self, key_name: str, files: dict[str, dict[str, Any]]) -> None:
+        came = self.place.sizes(key_name)
+        for name, expected in files.items():
+            if came.get(name) != expected["bytes"]:
+                raise StoreError(
+                    f"store '{self.place.join(key_name)}' lost its file '{name}' while it was read; run the job again, with "
+                    "--repair if the rest of the store is still there"
+                )
+
+    def _read(self, data: str, lazy: bool) -> xr.Dataset:
+        dataset: xr.Dataset = xr.open_zarr(self.place.zarr(data), consolidated=False, chunks={} if lazy else None)
         if not lazy:
             dataset = dataset.load()
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
@@ -309,6 +327,7 @@ class StoreWriter:
         )
         _write_coordinates(group, parameters)
         _write_array(group, UNIT, np.arange(shape[-1]), (UNIT,), {})
+        self._chunks = {ACTIVATION: self._array.nchunks, UNIT: 1, **{str(name): 1 for name in parameters.coords}}
 
     def append(self, values: np.ndarray) -> None:
         """Append rows (stimulus, ...) in the order of the stimuli."""
@@ -351,8 +370,20 @@ class StoreWriter:
         files = {
             name: {"bytes": size, "sha256": self._draft.sha256(name)} for name, size in self._draft.sizes().items()
         }
+        self._refuse_gaps(files)
         text = json.dumps({"format": FORMAT_VERSION, "files": files}, indent=1, sort_keys=True)
         self._draft.commit(MANIFEST, text)
+
+    def _refuse_gaps(self, files: Mapping[str, Any]) -> None:
+        """Refuse to commit what was deleted meanwhile: a file that no manifest names would be read as NaN for ever."""
+        for name, chunks in self._chunks.items():
+            folder = f"{self._draft.name}/{name}/"
+            there = sum(1 for file in files if file.startswith(f"{folder}c/"))
+            if there != chunks or f"{folder}zarr.json" not in files:
+                raise StoreError(
+                    f"store '{self._where}' lost files of '{name}' while it was written; see who else deletes there, and "
+                    "run the job again"
+                )
 
 
 def _write_coordinates(group: zarr.Group, parameters: xr.Dataset) -> None:

@@ -244,6 +244,13 @@ _UNREADABLE = (
 def read_checkpoint(path: Path) -> StateDict:
     """Read a state dict from a safetensors file, or any other file with ``weights_only=True``."""
     try:
+        with path.open("rb"):
+            pass  # of a file that may not be read the libraries say that it is none
+    except OSError as cause:
+        raise WeightsError(
+            f"weights file '{path}' cannot be read: {cause.strerror or cause}; change its permissions"
+        ) from None
+    try:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
@@ -316,6 +323,11 @@ def local_weights(model_card: ModelCard) -> Path | None:
     if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - os.path never raises here
         raise WeightsError(
             f"weights folder '{folder}' is a file; set {WEIGHTS_FOLDER_VARIABLE} to the folder that holds the weights"
+        )
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):  # noqa: PTH112
+        raise WeightsError(
+            f"weights folder '{folder}' may not be read: permission denied; change that, or set {WEIGHTS_FOLDER_VARIABLE} to "
+            "another folder"
         )
     stem = folder / model_card.id
     candidates = [stem.with_name(stem.name + suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")]
@@ -399,8 +411,8 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
         return path
     if not _reachable(url):
         raise missing_weights(model_card, f"{url} cannot be reached and '{path}' does not exist")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), model_card.weights.file_sha256_prefix or None, progress=True)
     except (OSError, RuntimeError) as cause:
         raise missing_weights(model_card, f"the download of {url} failed: {cause}") from None

@@ -1,11 +1,16 @@
-"""Kill a small job again and again at random moments, run it to the end, and compare its tables with an undisturbed run's.
+"""Kill a job again and again at random moments, run it to the end, and compare its tables with an undisturbed run's.
 
     python tests/faults/kill.py --kills 50 --report kills.md
+    python tests/faults/kill.py --kills 50 --job analyses/quickstart/job.toml --each 13 --after 2 40 --report demo.md
+    python tests/faults/kill.py --kills 30 --whom worker --each 3 --report workers.md
 
 Each trial starts with an empty store, is killed with SIGKILL at a random moment of a stage drawn at random (by what the stage
 took undisturbed: figures would take most blows if moments were drawn over the whole run), and is run again (killed again
-with probability 1/2) until it ends. Children are forked from a process that has imported everything,
-so that the moments fall into the job and not into its start.
+with probability 1/2) until it ends. In a job of minutes a late stage is reached once in a trial at best: `--after` draws the
+moment over the whole life instead, in s since it began, and `--each` lives of a trial are cut short, each of which goes on
+where the last was killed. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
+the one life that the job has. Children are forked from a process that has imported everything, so that the moments fall into
+the job and not into its start.
 """
 
 from __future__ import annotations
@@ -19,8 +24,11 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -34,11 +42,18 @@ from universality.runs import open_run
 
 FORK = multiprocessing.get_context("fork")
 STAGES = ("start", "extraction", "comparisons", "figures", "end")
+JOB_ITSELF, WORKER = "job", "worker"
+
+Blow = tuple[str, float]
+"""When to kill: so many s after a stage began."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One job that was killed: when (s), in which stages, what lay there afterwards, and how it ended."""
+    """One job that was killed: when (s), in which stages, what lay there afterwards, and how it ended.
+
+    `said` is the sentence with which a job that lost workers ended before its time, if it did.
+    """
 
     moments: tuple[float, ...]
     stages: tuple[str, ...]
@@ -47,6 +62,7 @@ class Trial:
     results: int
     same: bool
     unfinished_refused: bool
+    said: str = ""
 
 
 def note(path: Path, stage: str) -> None:
@@ -75,28 +91,71 @@ class Stage:
         return lambda steps: None
 
 
-def _job(folder: Path, job: Path) -> None:
+def _job(folder: Path, job: Path, workers: int | None) -> None:
     # Whatever goes wrong ends the child with a status other than 0: the parent looks at that.
     note(folder / "stages", "start")
-    universality.run(job, folder / "run", store=folder / "store", reporter=Stage(folder / "stages"), threads=2)
+    threads = 1 if workers else 2
+    try:
+        universality.run(
+            job,
+            folder / "run",
+            store=folder / "store",
+            reporter=Stage(folder / "stages"),
+            workers=workers,
+            threads=threads,
+        )
+    except universality.errors.UniversalityError as error:
+        (folder / "said").write_text(str(error), encoding="utf-8")
+        sys.exit(1)
     note(folder / "stages", "end")
 
 
-def _run(folder: Path, job: Path, stage: str = "", after_s: float = 0.0) -> int:
-    """Run the job in a forked child, killed so many seconds after a stage began; return its exit status."""
-    (folder / "stages").write_text("")
-    child = FORK.Process(target=_job, args=(folder, job))
-    child.start()
-    while stage and child.is_alive() and not any(name == stage for name, _ in noted(folder / "stages")):
-        child.join(0.01)
-    child.join(after_s if stage else None)
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
-    return int(child.exitcode or 0)
+class Life:
+    """The job in a forked child, until it ends or is killed."""
+
+    def __init__(self, folder: Path, job: Path, workers: int | None = None) -> None:
+        self._stages = folder / "stages"
+        self._stages.write_text("")
+        (folder / "said").unlink(missing_ok=True)
+        self._child = FORK.Process(target=_job, args=(folder, job, workers))
+        self._child.start()
+
+    @property
+    def stage(self) -> str:
+        """The stage that began last."""
+        return ([name for name, _ in noted(self._stages)] or ["start"])[-1]
+
+    def wait(self, blow: Blow) -> str:
+        """Wait for the moment of a blow, or the end; return the stage."""
+        stage, after_s = blow
+        while self._child.is_alive() and not any(name == stage for name, _ in noted(self._stages)):
+            self._child.join(0.01)
+        self._child.join(after_s)
+        return self.stage
+
+    def kill(self) -> None:
+        """Kill the job."""
+        if self._child.is_alive():
+            os.kill(self._child.pid, signal.SIGKILL)
+        self._child.join()
+
+    def kill_worker(self, rng: random.Random) -> None:
+        """Kill one of its worker processes, if there are any now."""
+        try:
+            below = psutil.Process(self._child.pid).children(recursive=True)
+            workers = sorted(p.pid for p in below if "spawn_main" in " ".join(p.cmdline()))
+            if workers:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            pass  # it ended by itself in between
+
+    def ended(self) -> int:
+        """Let it end; return its exit status."""
+        self._child.join()
+        return int(self._child.exitcode or 0)
 
 
-def _kept(folder: Path, job: Path) -> tuple[int, int, int]:
+def kept(folder: Path, job: Path) -> tuple[int, int, int]:
     """Return how many shards, stores and results are there; every one that can be asked for is whole."""
     planned = plan(job, folder / "run", folder / "store")
     for entry in planned.stores:
@@ -112,44 +171,108 @@ def _kept(folder: Path, job: Path) -> tuple[int, int, int]:
     )
 
 
-def _unfinished_is_refused(folder: Path) -> bool:
+def _unfinished_is_refused(folder: Path, stage: str) -> bool:
     """Return whether a run that has not ended cannot be opened."""
     try:
         open_run(folder / "run")
     except universality.errors.RunError:
         return True
-    return noted(folder / "stages")[-1][0] == "end"
+    return stage == "end"
 
 
-def trial(folder: Path, job: Path, lasts: dict[str, float], wanted: dict[str, str], rng: random.Random) -> Trial:
-    """Kill one job at random moments, then let it end."""
+def _same(out: Path, whole: Path) -> bool:
+    """Return whether two runs have the same tables, to the byte."""
+    return tiny.table_hashes(out) == tiny.table_hashes(whole)
+
+
+def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, _: random.Random) -> Trial:
+    """Kill one job, life after life, then let it end."""
     folder.mkdir(parents=True)
-    moments, stages, refused, kept = [], [], True, (0, 0, 0)
-    while not moments or rng.random() < 0.5:
-        stage = rng.choice(sorted(lasts))
-        moments.append(rng.uniform(0.0, lasts[stage]))
-        _run(folder, job, stage, moments[-1])
-        stages.append(noted(folder / "stages")[-1][0])
-        refused = refused and _unfinished_is_refused(folder)
-        kept = _kept(folder, job)
-    ended = _run(folder, job) == 0
-    same = ended and tiny.table_hashes(folder / "run") == wanted
-    return Trial(tuple(moments), tuple(stages), *kept, same, refused)
+    moments, stages, refused, found = [], [], True, (0, 0, 0)
+    for when in (blow() for _ in range(each)):
+        life = Life(folder, job)
+        life.wait(when)
+        life.kill()
+        moments.append(when[1])
+        stages.append(life.stage)
+        refused = refused and _unfinished_is_refused(folder, life.stage)
+        found = kept(folder, job)
+        print(f"killed in {stages[-1]} after {moments[-1]:.1f} s; shards, stores, results: {found}", flush=True)
+    same = Life(folder, job).ended() == 0 and _same(folder / "run", whole)
+    return Trial(tuple(moments), tuple(stages), *found, same, refused)
 
 
-def trials(kills: int, folder: Path, seed: int = 0) -> list[Trial]:
-    """Make trials until so many kills were dealt."""
-    job, whole = tiny.write_job(folder), folder / "whole"
-    whole.mkdir()
-    if _run(whole, job):
+def worker_trial(
+    folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, rng: random.Random
+) -> Trial:
+    """Kill workers of one job on two processes; where it gives up in one sentence, run it again."""
+    folder.mkdir(parents=True)
+    life, moments, stages, said = Life(folder, job, workers=2), [], [], ""
+    # In the order in which the job comes to them.
+    for when in sorted((blow() for _ in range(each)), key=lambda when: (STAGES.index(when[0]), when[1])):
+        stages.append(life.wait(when))
+        moments.append(when[1])
+        life.kill_worker(rng)
+    same = life.ended() == 0
+    refused = same or _unfinished_is_refused(folder, life.stage)
+    if not same:
+        said = (folder / "said").read_text(encoding="utf-8") if (folder / "said").exists() else ""
+        same = bool(said) and "\n" not in said and Life(folder, job, workers=2).ended() == 0
+    same = same and _same(folder / "run", whole)
+    return Trial(tuple(moments), tuple(stages), *kept(folder, job), same, refused, said)
+
+
+TRIALS = {JOB_ITSELF: trial, WORKER: worker_trial}
+
+
+def undisturbed(folder: Path, job: Path) -> dict[str, float]:
+    """Run the job as nobody disturbs it; return how long each stage took, s."""
+    folder.mkdir(parents=True)
+    if Life(folder, job).ended():
         raise RuntimeError("the undisturbed run failed")
-    begun = noted(whole / "stages")
+    begun = noted(folder / "stages")
     lasts = {name: end - start for (name, start), (_, end) in itertools.pairwise(begun)}
-    wanted, rng, done = tiny.table_hashes(whole / "run"), random.Random(seed), []
-    while sum(len(t.moments) for t in done) < kills:
-        done.append(trial(folder / f"trial {len(done)}", job, lasts, wanted, rng))
+    print(f"undisturbed: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in lasts.items())}", flush=True)
+    return lasts
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How often, whom and when to kill: see the module. `whole` is an undisturbed run of the job, where there is one."""
+
+    kills: int = 50
+    seed: int = 0
+    whom: str = JOB_ITSELF
+    job: Path | None = None
+    each: int | None = None
+    after: tuple[float, float] | None = None
+    whole: Path | None = None
+
+
+def trials(asked: Wanted, folder: Path) -> list[Trial]:
+    """Make trials until so many kills were dealt."""
+    job = asked.job or tiny.write_job(folder)
+    lasts = {} if asked.whole else undisturbed(folder / "whole", job)
+    whole = asked.whole or folder / "whole" / "run"
+    rng, done = random.Random(asked.seed), []
+
+    def blow() -> Blow:
+        if asked.after is not None:
+            return "start", rng.uniform(*asked.after)
+        stage = rng.choice(sorted(lasts))
+        return stage, rng.uniform(0.0, lasts[stage])
+
+    while (left := asked.kills - sum(len(t.moments) for t in done)) > 0:
+        # Without a number: as often as a coin falls on its head in a row, and once more.
+        each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
+        done.append(TRIALS[asked.whom](folder / f"trial {len(done)}", job, blow, each, whole, rng))
         print(done[-1], flush=True)
     return done
+
+
+def survived(done: list[Trial]) -> bool:
+    """Return whether every job ended as it should."""
+    return all(t.same and t.unfinished_refused for t in done)
 
 
 def report(done: list[Trial]) -> str:
@@ -159,6 +282,7 @@ def report(done: list[Trial]) -> str:
     lines += [f"| {stage} | {hit.count(stage)} |" for stage in STAGES if stage in hit]
     lines += ["", "| | |", "|---|---|", f"| kills | {len(hit)} |", f"| jobs | {len(done)} |",
               f"| ended with identical tables | {sum(t.same for t in done)} |",
+              f"| gave up in one sentence first | {sum(bool(t.said) for t in done)} |",
               f"| unfinished run never opened | {sum(t.unfinished_refused for t in done)} |",
               f"| jobs that found something to go on with | {sum(t.shards + t.stores + t.results > 0 for t in done)} |"]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -169,15 +293,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whom", choices=TRIALS, default=JOB_ITSELF)
+    parser.add_argument("--job", type=Path, help="a job file instead of a job of seconds")
+    parser.add_argument("--each", type=int, help="kills of each job")
+    parser.add_argument("--after", type=float, nargs=2, metavar=("LOW", "HIGH"), help="s since the job began")
+    parser.add_argument(
+        "--whole", type=Path, help="with --after: an undisturbed run of the job, instead of running it first"
+    )
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
+    after = tuple(chosen.after) if chosen.after else None
+    asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.whole)
     with tempfile.TemporaryDirectory() as folder:
-        done = trials(chosen.kills, Path(folder), chosen.seed)
+        done = trials(asked, Path(folder))
     text = report(done)
     print(text)
     if chosen.report:
         chosen.report.write_text(text, encoding="utf-8")
-    return 0 if all(t.same and t.unfinished_refused for t in done) else 1
+    return 0 if survived(done) else 1
 
 
 if __name__ == "__main__":

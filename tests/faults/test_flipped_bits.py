@@ -49,8 +49,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_flipped_bit_of_a_run_is_found_and_its_file_named(copies, kind):
+def test_every_flipped_bit_of_a_run_is_found_and_its_file_named(copies, kind, record_property):
     where, pattern, count = KINDS[kind]
+    record_property("cases", count)
     files = sorted(path for path in (copies / where).glob(pattern) if path.is_file())
     for file, bit in spread(files, count, seed=7):
         flip(file, bit)
@@ -63,7 +64,8 @@ def test_every_flipped_bit_of_a_run_is_found_and_its_file_named(copies, kind):
     assert list(problems(copies / "run", copies / "store")) == []
 
 
-def test_every_flipped_bit_of_weights_is_found_and_the_file_named(tmp_path, monkeypatch):
+def test_every_flipped_bit_of_weights_is_found_and_the_file_named(tmp_path, monkeypatch, record_property):
+    record_property("cases", 10)
     monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
     file = tmp_path / f"{MODEL}.safetensors"
     file.parent.mkdir()

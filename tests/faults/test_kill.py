@@ -8,16 +8,12 @@ import pytest
 
 
 @pytest.mark.slow
-def test_killed_jobs_end_with_identical_tables(tmp_path):
+@pytest.mark.parametrize(("whom", "kills", "each"), [("job", 4, []), ("worker", 3, ["--each", "3"])])
+def test_killed_jobs_end_with_identical_tables(tmp_path, record_property, whom, kills, each):
+    record_property("cases", kills)
     # In a process of its own: only one that has started no threads may fork.
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("kill.py")),
-        "--kills",
-        "4",
-        "--report",
-        str(tmp_path / "r"),
-    ]
+    script, written = Path(__file__).with_name("kill.py"), tmp_path / "r"
+    command = [sys.executable, script, "--whom", whom, "--kills", str(kills), *each, "--report", written]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "| kills |" in (tmp_path / "r").read_text()
+    assert "| kills |" in written.read_text()

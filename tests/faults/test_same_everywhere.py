@@ -34,14 +34,6 @@ class Lines:
         return advance
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """The undisturbed run: folder with job, run and store."""
-    folder = tmp_path_factory.mktemp("tiny")
-    universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=1)
-    return folder
-
-
 @pytest.fixture
 def shown(monkeypatch):
     """Numbers of images that networks are shown (calibration of twins aside)."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 
 import dask
 import pytest
@@ -12,7 +13,8 @@ from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker, WorkerState
 
 from universality.errors import RunError
-from universality.jobs import Quiet, Task, comparing, scheduling
+from universality.jobs import Quiet, Task, comparing, extracting, scheduling
+from universality.jobs.planning import plan
 from universality.jobs.results import Results
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,18 @@ def good(count: int) -> list[Task]:
 
 def compute(tasks, store, client, retries=0):
     return comparing.compute(tasks, str(store), lambda: client, retries, Quiet())
+
+
+def test_worker_processes_that_do_not_start_are_one_sentence(monkeypatch):
+    def fails(**settings):
+        raise RuntimeError("Nanny failed to start.") from OSError("planted")
+
+    monkeypatch.setattr(scheduling, "LocalCluster", fails)
+    with (
+        pytest.raises(RunError, match=r"worker processes did not start \(OSError: planted\); run the job again"),
+        scheduling.comparison_client(scheduling.Workers(processes=2)),
+    ):
+        pass
 
 
 class TestOneTaskGoesWrong:
@@ -80,6 +94,21 @@ class TestOneTaskGoesWrong:
             RunError, match=r"2 of 9 tasks failed: 'first' with ValueError: planted \(and 1 more\); mend"
         ):
             scheduling.raise_failures(failures, 9)
+
+
+def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(cluster, tmp_path):
+    """Who died in its company, on either worker, is tried again alone."""
+    planned = plan(tiny.write_job(tmp_path), tmp_path / "run", tmp_path / "store")
+    passes = [shown for shown in planned.passes if shown.stimulus_set == "natural"]
+    bad = passes[1].network
+    poison = tiny.Poison(**{field.name: getattr(bad, field.name) for field in fields(bad)})
+    passes[1] = replace(passes[1], network=poison)
+    failures = extracting.extract(passes, planned.store, lambda: cluster, 0, Quiet())
+    assert [(failure.label, failure.lost) for failure in failures] == [(bad.label, True)]
+    assert "the worker died every time" in failures[0].cause
+    there = {entry.network.label for entry in planned.stores if planned.store.has(entry.key)}
+    assert there == {shown.network.label for shown in passes} - {bad.label}
+    assert len(there) == 3
 
 
 class TestItGoesWrongOnce:

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from universality import schema
+from universality.networks import Network
+
 JOB = """
 name = "tiny"
 seed = 3
@@ -48,7 +51,7 @@ THIRD = """
 id = "pocket/resnet-focus-s0"
 taps = ["layer1.0"]
 """
-TABLES = ("similarity", "correspondence", "families", "units")
+TABLES = tuple(schema.TABLES)
 PATIENCE_S = 120
 
 
@@ -75,6 +78,19 @@ def breaks(number: int) -> dict[str, pd.DataFrame]:
 def kills_its_worker(number: int) -> dict[str, pd.DataFrame]:
     os.kill(os.getpid(), signal.SIGKILL)
     return rows(number)
+
+
+def _dies(module, inputs) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Poison(Network):
+    """A network that loads well and kills the worker that shows it an image."""
+
+    def load(self):
+        module = super().load()
+        module.register_forward_pre_hook(_dies)
+        return module
 
 
 def kills_its_worker_once(marker: str) -> dict[str, pd.DataFrame]:

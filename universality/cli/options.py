@@ -9,7 +9,7 @@ import typer
 
 from universality.cli.completion import model_ids, run_folders
 
-JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB")]
+JobArgument = Annotated[Path, typer.Argument(help="The job's TOML file.", metavar="JOB", readable=False)]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run directory [default: data/runs/NAME].", metavar="DIR")
 ]

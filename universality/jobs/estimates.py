@@ -132,8 +132,10 @@ class Needs:
     writing_s: float
 
     def wall_s(self, threads: int, processes: int | None, showing: int) -> float:
-        """Return the time on idle cores: comparisons divided among all threads, extraction among the tasks that show images
-        at a time, start and writing by one process alone.
+        """Return the time on idle cores.
+
+        Comparisons are divided among all threads, extraction among the tasks that show images at a time; start and writing
+        are one process's alone.
         """
         starts = 1 if processes is None else 2
         return starts * self.start_s + self.extraction_s / showing + self.comparisons_s / threads + self.writing_s

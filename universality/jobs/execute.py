@@ -80,7 +80,7 @@ def run(
     >>> run.families[["model", "tap", "share", "share_untrained"]]  # doctest: +SKIP
     """
     reporter = reporter or Quiet()
-    started = time.time()
+    started = records.Started(time.time(), time.monotonic())
     team = Workers(client, scheduler, workers, threads, memory, retries)
     job = placement.for_workers(job_path, team)
     team = placement.with_gpus(team, job)
@@ -93,6 +93,7 @@ def run(
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
         planned = _verified(planned, out, store, repair, reporter)
+        _refuse_unwritable(planned)
         refuse_disk(disk(planned), planned.store.location)
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
@@ -122,6 +123,18 @@ def _refuse_place(planned: Plan, team: Workers) -> None:
         )
 
 
+def _refuse_unwritable(planned: Plan) -> None:
+    """Refuse a folder that may only be read, unless all is there: else the work would be done and then lost."""
+    if planned.store.place.writable():
+        return
+    missing, left = len(planned.missing), len(planned.tasks) - planned.kept()
+    if missing or left:
+        raise StoreError(
+            f"store '{planned.store.location}' cannot be written: it may only be read, and lacks {missing} stores and {left} "
+            "results; choose another folder with --store, or have its owner run the job"
+        )
+
+
 def _compared(
     planned: Plan,
     missing: frozenset[str],
@@ -143,6 +156,11 @@ def _compared(
         if not damaged:
             break
         reporter.say(f"{len(damaged)} kept result(s) were damaged: computing them again")
+    else:
+        raise StoreError(
+            f"{len(damaged)} results in store '{location}' were gone or damaged again as soon as they were written; see who "
+            "else deletes there, and run the job again"
+        )
     return tables | {
         "pairs": pairs.pair_rows(
             tables["families"], tables["correspondence"], tables["correspondence_nulls"], tables["similarity"],

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import torch
 from distributed import Client, Future, LocalCluster, get_client, wait
 from distributed.client import FutureCancelledError
@@ -175,7 +176,7 @@ def _local(workers: Workers) -> Iterator[Client]:
             kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
     of_torch = torch.get_num_threads()
     try:
-        with threadpool_limits(limits=1), kind(**settings) as cluster, Client(cluster) as opened:
+        with threadpool_limits(limits=1), _started(kind, settings) as cluster, Client(cluster) as opened:
             if workers.gpus and workers.processes:
                 opened.wait_for_workers(workers.processes, timeout=4 * WORKER_TIMEOUT_S)
             yield opened
@@ -200,6 +201,23 @@ class _OneGpuEach(LocalCluster):
             "resources": {GPU: 1} if own else None,
         }
         return {name: spec | {"options": options}}
+
+
+def _started(kind: type[LocalCluster], settings: dict[str, Any]) -> LocalCluster:
+    """Start a local cluster; a worker process that dies before it has begun is one sentence.
+
+    Nobody looks whether workers are silent: a clock that jumps ahead, or a computer that slept, would make all of them so.
+    One that dies closes its connection.
+    """
+    try:
+        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
+            return kind(**settings)
+    except (RuntimeError, OSError, TimeoutError) as cause:
+        root = cause.__cause__ or cause
+        raise RunError(
+            f"the local worker processes did not start ({type(root).__name__}: {str(root).splitlines()[0] if str(root) else 'no reason'}); "
+            "run the job again, with fewer --workers if memory is short"
+        ) from None
 
 
 @dataclass(frozen=True)

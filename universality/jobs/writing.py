@@ -11,10 +11,11 @@ import pandas as pd
 from universality import figures, records, report, runs, schema
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
+from universality.records import Started
 from universality.runs import Run
 
 
-def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: float, reporter: Reporter) -> Run:
+def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: Started, reporter: Reporter) -> Run:
     """Write tables, figures and report, then the record that says the run is complete."""
     keys = [p.key for p in planned.stores]
     facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
@@ -36,7 +37,7 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
         record["figures"][stem] = {"caption": caption, "files": hashes}
         advance(1)
     page = report.write(finished)
-    record["seconds"] = round(time.time() - started, 1)
+    record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
     records.finish(planned.out, record | {"report": runs.file_sha256(page)})
     return runs.open_run(planned.out)
 

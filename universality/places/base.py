@@ -43,6 +43,9 @@ class Place(Protocol):
     def check(self) -> None:
         """Raise `StoreError` if there can be no store here."""
 
+    def writable(self) -> bool:
+        """Return whether something can be written here, as far as that can be told beforehand."""
+
     def join(self, name: str) -> str:
         """Return the whole path or URL of a name, for messages."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from universality.places.base import HIDDEN, PARTIAL, Draft, check_name
 from universality.resources import is_file
 
 LOCK = "lock"
+_DRAFT = re.compile(r".+\.draft-[0-9a-f]{8}")
+"""A small file that is being written, or that a killed process left behind."""
 
 
 class Folder:
@@ -32,6 +35,10 @@ class Folder:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"store '{self.root}' is a file, expected a folder; give another with --store")
 
+    def writable(self) -> bool:
+        """Return whether the system lets this process write into the folder."""
+        return not self.root.is_dir() or os.access(self.root, os.W_OK | os.X_OK)
+
     def join(self, name: str) -> str:
         """Return the whole path."""
         return str(self.root / name)
@@ -39,7 +46,11 @@ class Folder:
     def names(self, below: str = "") -> list[str]:
         """Return what lies directly below, sorted."""
         folder = self.root / below
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        try:
+            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        except FileNotFoundError:  # deleted in between
+            return []
+        return sorted(name for name in found if not _DRAFT.fullmatch(name))
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
@@ -57,9 +68,15 @@ class Folder:
         """Write a small file beside its place and rename it."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-        partial.write_bytes(content)
-        partial.replace(path)
+        partial = path.with_name(f"{path.name}.draft-{uuid.uuid4().hex[:8]}")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError:
+            # On a full disk what was cut short would take the room that the next try needs.
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
 
     def sha256(self, name: str) -> str:
         """Return a file's SHA-256."""

@@ -53,6 +53,10 @@ class Objects:
                 f"store '{self.location}' cannot be reached ({cause}); check the address and the credentials"
             ) from None
 
+    def writable(self) -> bool:
+        """Return True: only writing tells."""
+        return True
+
     def join(self, name: str) -> str:
         """Return the whole URL."""
         return f"{self.location}/{name}"
