@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from universality.detectors import FAMILIES, best_taps, definition_of
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
+from universality.figures.cliques import clique_data, clique_matrix
 from universality.figures.depth import depth_data, detectors_against_depth
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
 from universality.figures.similarity import (
@@ -37,6 +38,7 @@ from universality.groups import nearest_taps
 Pair = tuple[str, str]
 Per = Literal["run", "family", "pair", "family and pair"]
 ALL_UNITS = "any_unit"
+OF_NO_FAMILY = "data-driven"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ FIGURES: dict[str, Kind] = {
              "bases (Haar), with 95 % intervals, trained beside untrained."),
         Kind("index_by_feature", "run", index_by_feature, feature_data, ("index_by_feature", "nouns"), (),
              "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals."),
+        Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
+             "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
+             "than half of the resamples of photographs). Bars: cliques that share no unit, found by one rule in the trained networks, in their "
+             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases). The matrix holds the pairs that a "
+             "matching chose and may show cliques with a unit in common, so that its columns and the bar of the trained networks differ."),
     )
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""
@@ -109,11 +116,12 @@ OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_p
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure, its file's stem, its caption, and the table of what is drawn (None where nobody asked for it)."""
+    """One figure, its file's stem, its caption, its kind, and the table of what is drawn (None where nobody asked for it)."""
 
     stem: str
     caption: str
     figure: Figure
+    kind: str
     data: pd.DataFrame | None = None
 
 
@@ -165,7 +173,14 @@ _FACTS: dict[str, Callable[[Subject], Any]] = {
         family: FAMILIES[family].noun if family in FAMILIES else "all units"
         for family in (ALL_UNITS, *dict.fromkeys(subject["families"]["family"]))
     },
+    "clique_nouns": lambda subject: clique_nouns(dict.fromkeys(subject["families"]["family"])),
 }
+
+
+def clique_nouns(families: Iterable[str]) -> dict[str, str]:
+    """Return what the units of cliques are called: those of the families, then those of none."""
+    known = {family: FAMILIES[family].noun for family in families if family in FAMILIES}
+    return known | {OF_NO_FAMILY: "units of no known family"}
 
 
 def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: bool = True) -> Drawing:
@@ -177,7 +192,7 @@ def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: boo
         *names.values(), **keywords, **{name: subject[name] for name in kind.labels}, width_mm=width_mm
     )
     return Drawing(
-        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes),
+        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes), kind.name,
         kind.data(*names.values(), **keywords) if data else None,
     )  # fmt: skip
 

@@ -133,12 +133,19 @@ def tap_label(tap: str, depth: float) -> str:
 
 
 def save(
-    figure: Figure, stem: str | Path, facts: Facts | None = None, suffixes: Sequence[str] = (".png", ".pdf")
+    figure: Figure,
+    stem: str | Path,
+    facts: Facts | None = None,
+    suffixes: Sequence[str] = (".png", ".pdf"),
+    *,
+    kind: str = "",
+    caption: str = "",
 ) -> list[Path]:
-    """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with its provenance inside; return the files."""
+    """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with provenance, kind and caption inside; return the files."""
     stem = Path(stem)
     with style():
         files = [stem.with_name(stem.name + suffix) for suffix in suffixes]
         for file, suffix in zip(files, suffixes, strict=True):
-            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=in_figure(suffix, facts))
+            inside = in_figure(suffix, facts, kind, caption)
+            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=inside)
     return files
