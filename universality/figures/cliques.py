@@ -47,7 +47,9 @@ def clique_data(cliques: pd.DataFrame, clique_counts: pd.DataFrame, families: pd
     parts = []
     models = list(dict.fromkeys([*families["model"], *cliques["model"]]))
     for family in dict.fromkeys([*cliques["family"], *clique_counts["family"]]):
-        here = cliques[cliques["family"] == family].sort_values(["n_models", "clique"], ascending=[False, True], kind="stable")
+        here = cliques[cliques["family"] == family].sort_values(
+            ["n_models", "clique"], ascending=[False, True], kind="stable"
+        )
         place = {clique: column for column, clique in enumerate(dict.fromkeys(here["clique"]))}
         dots = here.assign(place=here["clique"].map(place), drawn=UNIT)
         counts = clique_counts[clique_counts["family"] == family].assign(drawn=COUNT)
@@ -138,7 +140,9 @@ def _matrix(ax: Axes, rows: pd.DataFrame, colour: str, matrix_mm: float) -> None
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if not columns:
-        ax.text(0.5, 0.5, "none in the trained networks", transform=ax.transAxes, ha="center", va="center", color="0.35")
+        ax.text(
+            0.5, 0.5, "none in the trained networks", transform=ax.transAxes, ha="center", va="center", color="0.35"
+        )
 
 
 def _bars(ax: Axes, counts: pd.DataFrame, colour: str) -> None:

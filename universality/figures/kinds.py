@@ -71,13 +71,14 @@ FIGURES: dict[str, Kind] = {
              "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each."),
         Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
              "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
-             "the untrained twin."),
+             "the untrained twin. Of many networks, those without any are named and not drawn."),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
              "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
              "do not depend on the basis stay as they were in a random one; unit matching falls."),
         Kind("matched_pairs", "family and pair", matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
              ("noun", "angle"),
-             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones."),
+             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
+             "brackets that of the best partner in a {haar} and in an untrained twin."),
         Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
              "Held-out correlation of matched {noun} of {a} and {b} beside that of the same units with their best partners in a "
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
@@ -92,7 +93,7 @@ FIGURES: dict[str, Kind] = {
              "trained and untrained."),
         Kind("atlas", "family", atlas_cells, atlas_data, ("atlas", "units", "period_deg"), ("noun", "angle"),
              "The {noun} of every network at its best tap, one per bin of preferred {angle}; filled: another network has the "
-             "same feature."),
+             "same feature. The title counts such units in the untrained twins, too."),
         Kind("group_comparison", "run", group_comparison, group_data, ("similarity_pairs", "similarity_groups"), (),
              "Similarity of networks by what differs between them, over taps of like depth, with the 95 % interval of the mean "
              "(networks resampled; none below three pairs), beside untrained twins and a {haar}."),
@@ -100,7 +101,8 @@ FIGURES: dict[str, Kind] = {
              "Index of universality by what differs between the networks: share of units with a partner, less that in random "
              "bases (Haar), with 95 % intervals, trained beside untrained."),
         Kind("index_by_feature", "run", index_by_feature, feature_data, ("index_by_feature", "nouns"), (),
-             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals."),
+             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals; 0 is "
+             "what units share with random bases (Haar)."),
         Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
              "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
              "than half of the resamples of photographs). Bars: cliques that share no unit, found by one rule in the trained networks, in their "

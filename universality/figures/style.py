@@ -78,10 +78,10 @@ _CHARACTER = 0.56
 """Mean width of a character, of its size in points; an estimate, so that a figure need not be drawn twice."""
 
 
-def wrapped(text: str, width_mm: float, points: float = 6.5) -> str:
-    """Return text broken into lines of at most that width."""
+def wrapped(text: str, width_mm: float, points: float = 6.5, *, hyphens: bool = False) -> str:
+    """Return text broken into lines of at most that width, at spaces, with `hyphens` also behind these."""
     most = max(12, int(width_mm * MM * 72 / (_CHARACTER * points)))
-    return "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
+    return "\n".join(textwrap.fill(line, most, break_on_hyphens=hyphens) for line in text.split("\n"))
 
 
 def legend_below(
