@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import pairwise
 
 import pytest
 
@@ -233,7 +234,7 @@ def test_headings_leave_out_no_level(opened):
     tab.locator("#units button.unit").first.click()
     levels = tab.locator("h1, h2, h3, h4, h5, h6").evaluate_all("nodes => nodes.map((n) => Number(n.tagName[1]))")
     assert levels.count(1) == 1 and levels[0] == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 @pytest.mark.parametrize(("wish", "behaviour"), [("reduce", "auto"), ("no-preference", "smooth")])
@@ -249,9 +250,12 @@ PAPER_PX = 688
 """Width of A4 less 14 mm on either side, CSS px."""
 
 
-def test_paper_shows_all_that_a_reader_cannot_open_there(opened, small):
-    tab = opened(width=PAPER_PX)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_shows_all_that_a_reader_cannot_open_there(opened, small, scheme):
+    tab = opened(width=PAPER_PX, scheme=scheme)
     tab.emulate_media(media="print")
+    assert background(tab) == "rgb(255, 255, 255)"
+    assert [what for ratio, least, what in tab.evaluate(CONTRASTS) if ratio < least] == []
     tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
     wide = "nodes => nodes.filter((n) => n.getClientRects().length && n.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map((n) => n.closest('[id], [data-table]').outerHTML.slice(0, 80))"

@@ -56,7 +56,8 @@ def clique_data(cliques: pd.DataFrame, clique_counts: pd.DataFrame, families: pd
         names = pd.DataFrame({"family": family, "drawn": ROW, "model": models})
         parts += [dots[dots["place"] < _MOST], counts, names]
     columns = [*_KEYS, *_COUNTED]
-    return pd.concat([part.reindex(columns=columns) for part in parts if len(part)], ignore_index=True)
+    drawn: pd.DataFrame = pd.concat([part.reindex(columns=columns) for part in parts if len(part)], ignore_index=True)
+    return drawn
 
 
 def clique_matrix(
@@ -130,7 +131,8 @@ def _matrix(ax: Axes, rows: pd.DataFrame, colour: str, matrix_mm: float) -> None
         ax.axhspan(row - 0.5, row + 0.5, color="0.95", linewidth=0, zorder=0)
     heights = dots["model"].map(models.index).to_numpy(np.float64)
     # A column's line binds its dots together; what is not stable is drawn open.
-    for place, of_clique in pd.Series(heights).groupby(dots["place"].to_numpy()):
+    for place in dict.fromkeys(dots["place"].to_numpy(np.float64)):
+        of_clique = heights[(dots["place"] == place).to_numpy()]
         ax.plot([place, place], [of_clique.min(), of_clique.max()], color=colour, linewidth=0.6, zorder=2, label="_")
     stable = (dots["stability"] >= 0.5).to_numpy()
     fills = [colour if held else "white" for held in stable]
@@ -146,12 +148,12 @@ def _matrix(ax: Axes, rows: pd.DataFrame, colour: str, matrix_mm: float) -> None
 
 
 def _bars(ax: Axes, counts: pd.DataFrame, colour: str) -> None:
-    of_kind = counts.set_index("networks")
-    names = [name for name in NETWORKS if name in of_kind.index]
+    of_kind = {row["networks"]: row for row in counts.to_dict("records")}
+    names = [name for name in NETWORKS if name in of_kind]
     colours = {"trained": colour, "untrained": UNTRAINED, "haar": HAAR}
     high = max(float(counts["n_disjoint"].max()) if len(counts) else 0.0, 1.0)
     for place, name in enumerate(names):
-        row = of_kind.loc[name]
+        row = of_kind[name]
         ax.barh(place, row["n_disjoint"], height=0.5, color=colours[name], alpha=0.35, linewidth=0)
         ax.barh(place, row["n_stable"], height=0.5, color=colours[name], linewidth=0)
         value = float(row["n_disjoint"])
