@@ -367,6 +367,49 @@ def test_every_kind_has_its_width_readable_text_and_nothing_outside_the_page(tab
         assert all(not text.get_window_extent().overlaps(box) for text in figure.texts if text.get_text())
 
 
+def of_many(tables, networks=16):
+    """The tables of one network under the names of many; every other one holds no detector."""
+    few = {name: tables[name][tables[name]["model"] == A] for name in ("families", "units", "atlas")}
+    many = {
+        name: pd.concat([rows.assign(model=f"m/network-{n}-of-many") for n in range(networks)], ignore_index=True)
+        for name, rows in few.items()
+    }
+    without = many["families"]["model"].str.extract(r"(\d+)")[0].astype(int) % 2 == 1
+    many["families"].loc[without, ["n_detectors", "share"]] = 0
+    many["units"].loc[many["units"]["model"].isin(many["families"].loc[without, "model"]), "detector"] = False
+    cliques = tables["cliques"].replace(
+        {A: "m/network-0-of-many", B: "m/network-2-of-many", "m/c": "m/network-4-of-many"}
+    )
+    return tables | many | {"cliques": cliques}
+
+
+@pytest.mark.parametrize("width", WIDTHS_MM)
+@pytest.mark.parametrize("name", ["detectors_against_depth", "tuning_family", "atlas", "cliques"])
+def test_many_networks_fit_on_a_page_and_their_names_do_not_meet(tables, name, width):
+    figure, _ = drawn(of_many(tables), name, WIDTHS_MM[width])
+    with figures.style():
+        figure.draw_without_rendering()
+    assert figure.get_figheight() * 25.4 <= 240
+    shown = [ax for ax in figure.axes if ax.axison and ax.get_title()]
+    boxes = [ax.title.get_window_extent() for ax in shown]
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    labels = [text.get_window_extent() for text in figure.axes[0].get_yticklabels() if text.get_text()]
+    assert not any(one.overlaps(other) for k, one in enumerate(labels) for other in labels[:k])
+
+
+def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables):
+    many = of_many(tables)
+    figure, data = drawn(many, "tuning_family")
+    held = many["families"].groupby("model")["n_detectors"].max()
+    assert set(data["model"]) == set(held.index[held > 0])
+    said = figure._suptitle.get_text().replace("\n", " ")
+    assert all((model.removeprefix("m/") in said) == (held[model] == 0) for model in held.index)
+    few, _ = drawn(of_many(tables, 7), "tuning_family")
+    assert few._suptitle.get_text() == "curve detectors" and "none" in [
+        t.get_text() for ax in few.axes for t in ax.texts
+    ]
+
+
 @pytest.mark.parametrize("name", [n for n in FIGURES if n != "matches_and_nulls"])
 def test_grids_are_drawn_into_a_figure_that_is_given(tables, name):
     kind = FIGURES[name]
