@@ -311,17 +311,8 @@ def test_stimuli_are_drawn_as_a_tap_sees_them(monkeypatch, capsys, tmp_path):
         figures, "contact_sheet", lambda images, labels, title: shown.update(images=images, title=title)
     )
     monkeypatch.setattr(figures, "figure_of", lambda _: Figure())
-    asked = (
-        "stimuli",
-        "show",
-        "curves",
-        "--images",
-        "3",
-        "--out",
-        tmp_path / "a.png",
-        "--tap",
-        "pocket/vgg-focus-s0:features.13",
-    )
+    where = ("--out", tmp_path / "a.png", "--tap", "pocket/vgg-focus-s0:features.13")
+    asked = ("stimuli", "show", "curves", "--images", "3", *where)
     assert command(monkeypatch, capsys, *asked)[0] == 0
     card = zoo.card("pocket/vgg-focus-s0")
     frame = Frame.of(card.tap("features.13"), card.preprocessing.size_px)

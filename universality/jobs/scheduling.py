@@ -22,7 +22,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
-from universality.errors import JobError, RunError, UniversalityError
+from universality.errors import JobError, RunError, TasksFailedError, UniversalityError
 
 WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
@@ -172,7 +172,7 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
     if first.error is not None and all(failure.cause == first.cause for failure in failures):
         raise first.error
     others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    raise RunError(
+    raise TasksFailedError(
         f"{len(failures)} of {total} tasks failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
         "job again, what is finished is kept"
     )
