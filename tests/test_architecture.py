@@ -19,7 +19,7 @@ LEVELS = (
     ("kept",),
     ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
-    ("checks", "evidence", "reading", "records"),
+    ("checks", "evidence", "reading", "records", "sidecars"),
     ("partners",),
     ("correspondence", "pairs", "links", "tracing", "natural_tuning", "upkeep"),
     ("census",),

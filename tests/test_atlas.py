@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from zoos import latents, layer, zoo
 
-from universality import figures, schema
+from universality import figures, schema, sidecars
 from universality.atlas import atlas, clique_counts, cliques, data_driven, data_driven_rows
 from universality.census import Census, count_links, joined
 from universality.errors import RunError
+from universality.origin import provenance
 
 MODELS = ("m/a", "m/b", "m/c", "m/d")
 ANGLES = (0.0, 90.0, 200.0)
@@ -259,6 +260,11 @@ def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch
     assert "no interval: two networks" in said
     written = {path.name for path in (tmp_path / "atlas").iterdir()}
     assert {f"{name}.{suffix}" for name in schema.ATLAS_TABLES for suffix in ("csv", "parquet")} <= written
-    assert {"atlas__curve.png", "index_by_group.png", "index_by_feature.pdf"} <= written
+    assert {"atlas__curve.png", "index_by_group.png", "index_by_feature.pdf", "cliques.png"} <= written
+    csv = tmp_path / "atlas" / "index_by_group.csv"
+    assert provenance(csv) == small.run.record["provenance"]
+    assert list(sidecars.problems(tmp_path, small.run.record)) == []
+    csv.write_text("changed")
+    assert len(list(sidecars.problems(tmp_path, small.run.record))) == 1
     for name, table in schema.ATLAS_TABLES.items():
         assert list(pd.read_parquet(tmp_path / "atlas" / f"{name}.parquet").columns) == table.names

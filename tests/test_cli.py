@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from universality import cli, zoo
 from universality.comparators import COMPARATORS
@@ -299,6 +300,44 @@ def test_stimuli_are_listed_and_drawn(monkeypatch, capsys, tmp_path):
     status, _, err = command(monkeypatch, capsys, "stimuli", "show", "high_low", "--images", "6", "--out", sheet)
     assert status == 0, err
     assert sheet.stat().st_size > 5000
+
+
+def test_stimuli_are_drawn_as_a_tap_sees_them(monkeypatch, capsys, tmp_path):
+    from universality import figures, zoo
+    from universality.stimuli.framing import Frame
+
+    shown = {}
+    monkeypatch.setattr(
+        figures, "contact_sheet", lambda images, labels, title: shown.update(images=images, title=title)
+    )
+    monkeypatch.setattr(figures, "figure_of", lambda _: Figure())
+    where = ("--out", tmp_path / "a.png", "--tap", "pocket/vgg-focus-s0:features.13")
+    asked = ("stimuli", "show", "curves", "--images", "3", *where)
+    assert command(monkeypatch, capsys, *asked)[0] == 0
+    card = zoo.card("pocket/vgg-focus-s0")
+    frame = Frame.of(card.tap("features.13"), card.preprocessing.size_px)
+    assert f"the scene is {frame.side_px} px in the middle of {frame.size_px} px" in shown["title"]
+    # Nothing of a drawing in the middle of its scene reaches the border, which the whole image would show larger.
+    framed = shown["images"]
+    assert command(monkeypatch, capsys, *asked[:-2], "--size", str(frame.size_px))[0] == 0
+    assert framed.shape == shown["images"].shape and frame.side_px < frame.size_px
+    dark = [(image != image[:, :1, :1]).any(axis=1).sum() for image in (framed[-1], shown["images"][-1])]
+    assert dark[0] < dark[1]
+
+
+@pytest.mark.parametrize(
+    ("tap", "said"),
+    [
+        ("pocket/vgg-focus-s0", "names no tap, expected MODEL:TAP"),
+        ("pocket/vgg-focus-s0:features.14", "has no tap 'features.14'"),
+    ],
+)
+def test_taps_that_see_nothing_are_refused_in_one_sentence(monkeypatch, capsys, tmp_path, tap, said):
+    status, _, err = command(
+        monkeypatch, capsys, "stimuli", "show", "curves", "--out", tmp_path / "a.png", "--tap", tap
+    )
+    assert status == 1 and said in err
+    assert_one_sentence(err, said)
 
 
 def test_unknown_stimuli_are_refused_in_one_sentence(monkeypatch, capsys, tmp_path):

@@ -23,6 +23,7 @@ from universality.figures import FIGURES, export, figure_of
 from universality.figures.chords import NETWORKS, chord_data, places
 from universality.figures.export import CAPTIONS, available
 from universality.figures.kinds import OF_A_RUN, Subject, draw, drawings
+from universality.origin import SIDECAR, provenance
 from universality.runs import open_run, write_table
 
 A, B = "m/a", "m/b"
@@ -85,6 +86,13 @@ def tables():
         group | {"family": "curve", "angle_deg": angle, "index": rng.random() / 3 + 0.1, "n_units": 5, "group": "every pair"}
         for angle in (np.nan, 0.0, 90.0, 180.0, 270.0)
     ]  # fmt: skip
+    clique = {"family": "curve", "n_models": 3, "stability": 0.9}
+    cliques = [clique | {"clique": 1, "model": m, "unit": 4, "stability": 0.2} for m in (B, "m/c", "m/d")]
+    cliques += [clique | {"clique": 0, "n_models": 4, "model": m, "unit": 2} for m in (A, B, "m/c", "m/d")]
+    clique_counts = [
+        {"family": f, "networks": n, "replicates": 2, "least_models": 3, "n_disjoint": held, "n_stable": held / 2}
+        for f in ("curve", "any_unit", "data-driven") for n, held in (("haar", 0.5), ("trained", 6.0), ("untrained", 1.5))
+    ]  # fmt: skip
     group_pairs = pd.DataFrame(
         {"model_a": [A] * 3, "model_b": [B] * 3, "measure": "cka_linear_debiased", **{state: rng.random(3) for state in states},
          "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True)}
@@ -99,6 +107,7 @@ def tables():
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),
         "index_by_feature": table(schema.INDEX_BY_FEATURE, by_feature), "similarity_pairs": group_pairs,
+        "cliques": table(schema.CLIQUES, cliques), "clique_counts": table(schema.CLIQUE_COUNTS, clique_counts),
         "similarity_groups": groups,
     }  # fmt: skip
 
@@ -273,6 +282,37 @@ def test_csv_of_the_index_is_what_is_drawn(tables):
     assert lines(figure.axes[0], "all orientations")[0][1][0] == data.loc[data["angle_deg"].isna(), "index"].iloc[0]
 
 
+def test_csv_of_cliques_is_what_is_drawn(tables):
+    more = [tables["families"].head(1).assign(model=model) for model in ("m/c", "m/d", "m/e")]
+    figure, data = drawn(tables | {"families": pd.concat([tables["families"], *more], ignore_index=True)}, "cliques")
+    matrix, bars, empty, _ = figure.axes  # curves, then units of no known family
+    assert [t.get_text() for t in matrix.get_yticklabels()] == ["a", "b", "c", "d", "e"]
+    dots = data[(data["family"] == "curve") & (data["drawn"] == "unit")]
+    (points,) = matrix.collections
+    rows = [[A, B, "m/c", "m/d", "m/e"].index(model) for model in dots["model"]]
+    same(points.get_offsets(), np.stack([dots["place"], rows], axis=1))
+    # The larger clique stands first, though it comes second in the table; the one that is not stable is open.
+    assert dots.groupby("place")["model"].apply(list).tolist() == [[A, B, "m/c", "m/d"], [B, "m/c", "m/d"]]
+    white = (points.get_facecolors()[:, :3] == 1).all(axis=1)
+    assert white.tolist() == (dots["stability"] < 0.5).tolist() and white.sum() == 3
+    assert [sorted(y) for _, y in lines(matrix)] == [[0, 3], [1, 3]]
+    counts = data[(data["family"] == "curve") & (data["drawn"] == "count")].set_index("networks")
+    assert [p.get_width() for p in bars.patches] == [
+        counts.loc[name, column] for name in ("trained", "untrained", "haar") for column in ("n_disjoint", "n_stable")
+    ]
+    assert [t.get_text() for t in bars.texts] == ["6", "1.5", "0.5"]
+    assert "none in the trained networks" in [t.get_text() for t in empty.texts]
+    assert "any_unit" in set(data["family"])  # in the numbers, not in the picture: its cliques hold the others'
+
+
+def test_more_cliques_than_dots_have_room_for_keep_the_largest(tables):
+    base = {"family": "curve", "n_models": 3, "stability": 1.0}
+    many = [base | {"clique": n, "model": A, "n_models": 3 + (n == 70)} for n in range(80)]
+    data = figures.cliques.clique_data(table(schema.CLIQUES, many), tables["clique_counts"], tables["families"])
+    dots = data[data["drawn"] == "unit"]
+    assert len(dots) == 60 and dots["clique"].iloc[0] == 70 and dots["clique"].iloc[1:].tolist() == list(range(59))
+
+
 def test_chords_are_as_wide_as_their_counts(tables):
     figure, data = drawn(tables, "correspondence_chords")
     where = places(data)
@@ -325,6 +365,49 @@ def test_every_kind_has_its_width_readable_text_and_nothing_outside_the_page(tab
         box = legend.get_window_extent()
         assert all(not ax.get_tightbbox().overlaps(box) for ax in figure.axes if ax.axison)
         assert all(not text.get_window_extent().overlaps(box) for text in figure.texts if text.get_text())
+
+
+def of_many(tables, networks=16):
+    """The tables of one network under the names of many; every other one holds no detector."""
+    few = {name: tables[name][tables[name]["model"] == A] for name in ("families", "units", "atlas")}
+    many = {
+        name: pd.concat([rows.assign(model=f"m/network-{n}-of-many") for n in range(networks)], ignore_index=True)
+        for name, rows in few.items()
+    }
+    without = many["families"]["model"].str.extract(r"(\d+)")[0].astype(int) % 2 == 1
+    many["families"].loc[without, ["n_detectors", "share"]] = 0
+    many["units"].loc[many["units"]["model"].isin(many["families"].loc[without, "model"]), "detector"] = False
+    cliques = tables["cliques"].replace(
+        {A: "m/network-0-of-many", B: "m/network-2-of-many", "m/c": "m/network-4-of-many"}
+    )
+    return tables | many | {"cliques": cliques}
+
+
+@pytest.mark.parametrize("width", WIDTHS_MM)
+@pytest.mark.parametrize("name", ["detectors_against_depth", "tuning_family", "atlas", "cliques"])
+def test_many_networks_fit_on_a_page_and_their_names_do_not_meet(tables, name, width):
+    figure, _ = drawn(of_many(tables), name, WIDTHS_MM[width])
+    with figures.style():
+        figure.draw_without_rendering()
+    assert figure.get_figheight() * 25.4 <= 240
+    shown = [ax for ax in figure.axes if ax.axison and ax.get_title()]
+    boxes = [ax.title.get_window_extent() for ax in shown]
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    labels = [text.get_window_extent() for text in figure.axes[0].get_yticklabels() if text.get_text()]
+    assert not any(one.overlaps(other) for k, one in enumerate(labels) for other in labels[:k])
+
+
+def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables):
+    many = of_many(tables)
+    figure, data = drawn(many, "tuning_family")
+    held = many["families"].groupby("model")["n_detectors"].max()
+    assert set(data["model"]) == set(held.index[held > 0])
+    said = figure._suptitle.get_text().replace("\n", " ")
+    assert all((model.removeprefix("m/") in said) == (held[model] == 0) for model in held.index)
+    few, _ = drawn(of_many(tables, 7), "tuning_family")
+    assert few._suptitle.get_text() == "curve detectors" and "none" in [
+        t.get_text() for ax in few.axes for t in ax.texts
+    ]
 
 
 @pytest.mark.parametrize("name", [n for n in FIGURES if n != "matches_and_nulls"])
@@ -387,8 +470,9 @@ def finished(small, tables, tmp_path_factory):
     shutil.copytree(small.out, path)
     run = open_run(path, small.store)
     (path / "atlas").mkdir(exist_ok=True)
-    for name in ("index_by_pair", "index_by_group", "index_by_feature"):
+    for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts"):
         write_table(path / "atlas", schema.ATLAS_TABLES[name], tables[name], run.record["provenance"])
+    write_table(path / "atlas", schema.CLIQUES, tables["cliques"].head(0), run.record["provenance"])
     return run
 
 
@@ -402,7 +486,7 @@ def exported(request, finished, tmp_path_factory):
 
 def test_every_kind_is_exported_in_every_format_with_its_data(exported):
     _, out = exported
-    files = {path.name for path in out.iterdir()} - {CAPTIONS}
+    files = {path.name for path in out.iterdir()} - {CAPTIONS, SIDECAR}
     stems = {name.rsplit(".", 1)[0] for name in files}
     assert {stem.split("__")[0] for stem in stems} == set(FIGURES)
     assert files == {f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "svg", "png", "csv")}
@@ -443,7 +527,7 @@ def test_a_second_export_gives_the_same_bytes(exported, finished, tmp_path):
     width = {value: name for name, value in WIDTHS_MM.items()}[width_mm]
     kinds = ["similarity", "correspondence_chords", "matches_and_nulls", "tuning_family"]
     files = [file for made in export(finished, tmp_path, width=width, kinds=kinds) for file in made]
-    again = [file for file in files if file.name != CAPTIONS]
+    again = [file for file in files if file.name not in (CAPTIONS, SIDECAR)]  # these name the kinds that were asked for
     assert {file.name.split("__")[0] for file in again} == set(kinds)
     assert all(file.read_bytes() == (out / file.name).read_bytes() for file in again)
 
@@ -458,12 +542,30 @@ def test_values_of_the_run_are_in_the_csv_to_the_last_digit(exported, finished):
     same(joined["value"], joined["value_run"])
 
 
-def test_exported_figures_carry_their_provenance(exported, finished):
-    from universality.origin import provenance
-
+def test_exported_figures_and_their_numbers_carry_their_provenance(exported, finished):
     _, out = exported
-    for suffix in ("pdf", "svg", "png"):
+    for suffix in ("pdf", "svg", "png", "csv"):
         assert provenance(next(out.glob(f"similarity__*.{suffix}"))) == finished.record["provenance"]
+
+
+def test_files_say_which_kind_they_are_and_what_they_show(exported):
+    _, out = exported
+    caption = re.search(r"## group_comparison\n\n(.*?)\n", (out / CAPTIONS).read_text(encoding="utf-8"))[1]
+    with Image.open(out / "group_comparison.png") as image:
+        assert (image.info["Title"], image.info["Subject"]) == (caption, "group_comparison")
+    svg = ElementTree.parse(out / "group_comparison.svg")
+    held = {node.tag.rsplit("}")[-1]: "".join(node.itertext()).strip() for node in svg.iter() if "dc" in node.tag}
+    assert (held["title"], held["subject"]) == (caption, "group_comparison")
+    information = (out / "group_comparison.pdf").read_bytes()
+    assert b"/Subject (group_comparison)" in information and caption[:40].encode() in information
+    assert b"CreationDate" not in information
+
+
+def test_captions_name_the_null_of_every_figure(exported):
+    _, out = exported
+    for part in (out / CAPTIONS).read_text(encoding="utf-8").split("## ")[1:]:
+        stem, caption = part.split("\n\n", 1)
+        assert re.search("untrained|random bas[ei]s", caption), stem
 
 
 @pytest.mark.parametrize(
@@ -490,7 +592,7 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    assert set(FIGURES) - set(available(run)) == {"index_by_group", "index_by_feature"}
+    assert set(FIGURES) - set(available(run)) == {"index_by_group", "index_by_feature", "cliques"}
     with pytest.raises(
         RunError, match=r"'index_by_group' need tables that run .* lacks; write them with: universality atlas"
     ):

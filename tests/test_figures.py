@@ -121,7 +121,7 @@ def test_family_is_ordered_by_preferred_orientation(units, families):
     lines = figure.axes[0].get_lines()
     peaks = [line.get_xdata()[np.argmax(line.get_ydata())] for line in lines]
     assert peaks == [20.0, 110.0, 200.0]
-    assert "3 of 3 units\n100.0%\nuntrained 0.0%" in figure.axes[0].get_title()
+    assert "3 of 3: 100.0%\nuntrained 0.0%" in figure.axes[0].get_title()
     assert "untrained twin: 0\n" in figure.axes[2].get_title()
 
 

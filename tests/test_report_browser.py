@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import pairwise
 
 import pytest
 
@@ -171,6 +172,104 @@ def test_light_and_dark_follow_the_system_and_the_switch(opened):
     assert switch.inner_text() == "Theme: dark" and background(tab) == dark
     switch.click()
     assert switch.inner_text() == "Theme: as the system"
+
+
+CONTRASTS = """() => {
+  const channels = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const luminance = (rgb) => rgb.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) { const found = channels(getComputedStyle(at).backgroundColor); if (found[3] === 1) return found; }
+    return [255, 255, 255, 1];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement, style = getComputedStyle(node);
+    const hidden = node.closest("script, style, noscript, option, .visually-hidden, :disabled") || !node.getClientRects().length;
+    if (!walker.currentNode.data.trim() || hidden) continue;
+    const ink = channels(node.closest("svg") ? style.fill : style.color), two = [luminance(ink), luminance(behind(node))].sort((a, b) => b - a);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
+    found.push([(two[0] + 0.05) / (two[1] + 0.05), large ? 3 : 4.5, `${node.tagName}.${node.getAttribute("class")}: ${walker.currentNode.data.slice(0, 40)}`]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_the_contrast_of_wcag_aa(opened, scheme):
+    tab = opened(scheme=scheme)
+    tab.locator("details").evaluate_all("nodes => nodes.forEach((node) => { node.open = true; })")
+    found = tab.evaluate(CONTRASTS)
+    tab.locator("#units button.unit").first.click()
+    found += tab.evaluate(CONTRASTS)
+    assert len(found) > 500
+    assert [(round(ratio, 2), what) for ratio, least, what in found if ratio < least] == []
+    # The frame of the focus is no text: 3 is asked of it (WCAG 2, 1.4.11).
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Tab")
+    frame = "node => [getComputedStyle(node).outlineColor, getComputedStyle(document.body).backgroundColor]"
+    colours = tab.locator(":focus").evaluate(frame)
+    assert contrast(*colours) >= 3
+
+
+def contrast(one, other):
+    """Contrast ratio of two CSS colours, WCAG 2.2, definition of relative luminance."""
+
+    def luminance(text):
+        shares = [int(value) / 255 for value in re.findall(r"\d+", text)[:3]]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in shares]
+        return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_the_definition():
+    assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
+    assert contrast("rgb(118, 118, 118)", "rgb(255, 255, 255)") == pytest.approx(4.54, abs=0.01)
+
+
+def test_headings_leave_out_no_level(opened):
+    tab = opened()
+    tab.locator("#units button.unit").first.click()
+    levels = tab.locator("h1, h2, h3, h4, h5, h6").evaluate_all("nodes => nodes.map((n) => Number(n.tagName[1]))")
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@pytest.mark.parametrize(("wish", "behaviour"), [("reduce", "auto"), ("no-preference", "smooth")])
+def test_nothing_moves_for_who_wants_no_motion(opened, wish, behaviour):
+    tab = opened()
+    tab.emulate_media(reduced_motion=wish)
+    assert tab.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == behaviour
+    moving = "nodes => nodes.filter((n) => parseFloat(getComputedStyle(n).transitionDuration) || getComputedStyle(n).animationName !== 'none').length"
+    assert tab.locator("*").evaluate_all(moving) == 0
+
+
+PAPER_PX = 688
+"""Width of A4 less 14 mm on either side, CSS px."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_shows_all_that_a_reader_cannot_open_there(opened, small, scheme):
+    tab = opened(width=PAPER_PX, scheme=scheme)
+    tab.emulate_media(media="print")
+    assert background(tab) == "rgb(255, 255, 255)"
+    assert [what for ratio, least, what in tab.evaluate(CONTRASTS) if ratio < least] == []
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
+    wide = "nodes => nodes.filter((n) => n.getClientRects().length && n.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map((n) => n.closest('[id], [data-table]').outerHTML.slice(0, 80))"
+    assert tab.locator("main *:not(.scroll)").evaluate_all(wide) == []
+    assert tab.locator('[data-table="families"] tbody tr').count() == len(small.run.families)
+    assert not tab.locator('[data-table="units"]').is_visible() and tab.locator(".on-paper").is_visible()
+    assert tab.locator("details:not([open])").count() == 0
+    adjust = tab.locator("#heatmaps tbody td").evaluate_all(
+        "nodes => nodes.map((n) => getComputedStyle(n).printColorAdjust)"
+    )
+    assert set(adjust) == {"exact"}, "browsers leave backgrounds out, and white numbers would stand on white"
+    tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    assert tab.locator("details[open]").count() == 0 and tab.locator('[data-table="units"]').is_visible()
 
 
 @pytest.mark.parametrize("width", [400, 1280])

@@ -73,7 +73,7 @@ def test_detectors_are_summed_up_from_the_least_to_the_most(families):
     finding = sentences.detectors_summary(families)
     assert finding.text.startswith(
         "Curve detectors are there in 2 of 2 networks: 25 % (95 % interval 7.0 % to 59 %) in b at b0 to 40 % (95 % interval "
-        "17 % to 69 %) in a at a1; in untrained twins none at any tap."
+        "17 % to 69 %) in a at a1; in untrained twins none at any tap (0 of 36 units)."
     )
     assert finding.standing == "above"
 
@@ -101,14 +101,14 @@ def test_units_are_held_against_random_directions(families, haar, standing):
 def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, similarity):
     summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve")
     assert summary.text == (
-        "Of 4 curve detectors matched one to one among all units, 3 met one of the same kind (75 %, chance 25 %), over 1 pairs of "
+        "Of 4 curve detectors matched one to one among all units, 3 met one of the same kind (75 %, chance 25 %), over 1 pair of "
         "networks, each tap of the first with the tap of the second nearest in depth. Their median held-out r is 0.50 (best partner "
         "in a random basis (Haar) 0.40, in an untrained twin 0.00)."
     )
     assert summary.standing == "above"
     # Wilson's interval of 1 in 3
     assert "1 earn the verdict same_feature (33 %, 95 % interval 6.1 % to 79 %" in verdicts.text
-    assert "2 family_only" in verdicts.text and "2 have q below 0.05" in verdicts.text
+    assert "The others: 2 family_only" in verdicts.text and "2 of the 3 have q below 0.05" in verdicts.text
 
 
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
@@ -118,6 +118,15 @@ def test_matches_below_their_null_are_said_to_be_there(correspondence, similarit
     correspondence["detector_b"] = False
     alone = list(sentences.matches_summary(correspondence, taps, "curve"))
     assert [finding.standing for finding in alone] == ["null"]
+
+
+def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
+    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 5
+    nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
+    finding = sentences.null_verdicts(correspondence, nulls)
+    assert "0 of 0" not in finding.text and finding.standing == "above"
+    assert "(Haar): 0 of 5; between untrained twins: no pair holds a detector, so" in finding.text
+    assert sentences.null_verdicts(correspondence, nulls.head(0)).standing == "none"
 
 
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):

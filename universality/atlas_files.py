@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import atlas, figures, index, runs, schema, stimuli, zoo
+from universality import atlas, figures, index, runs, schema, sidecars, stimuli, zoo
 from universality.census import Census, census
 from universality.detectors import FAMILIES
 from universality.links import ANY_UNIT
@@ -41,6 +41,8 @@ def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
 def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFrame]]:
     """Write the atlas of a run to `folder`, every table as Parquet and CSV; return the files and the tables.
 
+    Checksums of all files, and where their numbers come from, are in ``provenance.json`` beside them.
+
     Raises
     ------
     StoreError
@@ -52,8 +54,9 @@ def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFr
     for name, table in schema.ATLAS_TABLES.items():
         files.append(runs.write_table(folder, table, tables[name], run.record["provenance"]))
         files.append(folder / f"{name}.csv")
-        tables[name].to_csv(files[-1], index=False)
-    return [*files, *_draw(run, tables, folder)], tables
+        tables[name].to_csv(files[-1], index=False, lineterminator="\n")
+    files += _draw(run, tables, folder)
+    return [*files, sidecars.write(run, folder, files)], tables
 
 
 def _draw(run: Run, tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -71,10 +74,14 @@ def _draw(run: Run, tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]
     free = cells[cells["family"] == atlas.DATA_DRIVEN]
     if len(free):
         drawn["atlas__data_driven"] = figures.clique_images(free, _examples(run, free))
+    of_families = figures.clique_nouns(run.job.comparison.families)
+    drawn["cliques"] = figures.clique_matrix(tables["cliques"], tables["clique_counts"], run.families, of_families)
     return [
         file
         for name, axes in drawn.items()
-        for file in figures.save(figures.figure_of(axes), folder / name, run.record["provenance"])
+        for file in figures.save(
+            figures.figure_of(axes), folder / name, run.record["provenance"], kind=name.split("__")[0]
+        )
     ]
 
 

@@ -29,6 +29,8 @@ from universality.errors import RunError
 
 KEY = "universality"
 RECORD = "run.json"
+SIDECAR = "provenance.json"
+"""States for a folder's files (`sidecars`) what a CSV cannot hold."""
 PACKAGES = (
     "POT", "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
     "xarray", "zarr",
@@ -98,25 +100,28 @@ def in_parquet(schema: pa.Schema, facts: Facts) -> pa.Schema:
     return schema.with_metadata({**(schema.metadata or {}), KEY.encode(): as_text(facts).encode()})
 
 
-def in_figure(suffix: str, facts: Facts | None) -> dict[str, Any]:
-    """Return the metadata that Matplotlib writes into a figure of this kind: the facts, and no date or program.
+def in_figure(suffix: str, facts: Facts | None, kind: str = "", caption: str = "") -> dict[str, Any]:
+    """Return the metadata that Matplotlib writes into a figure file: the facts, kind and caption, and no date or program.
 
-    PNG has a text chunk of its own name, PDF the keywords, SVG the description.
+    PNG has text chunks (the facts under `KEY`), PDF its information (facts as keywords), SVG Dublin Core (facts as
+    description); the caption is the title, the kind the subject of each.
     """
-    text = None if facts is None else as_text(facts)
-    if suffix == ".png":
-        return {"Software": None} | ({} if text is None else {KEY: text})
-    if suffix == ".svg":
-        return {"Date": None, "Creator": None} | ({} if text is None else {"Description": text})
-    bare = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-    return bare | ({} if text is None else {"Keywords": text})
+    bare: dict[str, dict[str, Any]] = {
+        ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
+        ".pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+    }  # fmt: skip
+    holds = {".png": KEY, ".svg": "Description", ".pdf": "Keywords"}[suffix]
+    said: dict[str, Any] = {holds: "" if facts is None else as_text(facts), "Title": caption}
+    # Dublin Core has a list of subjects, which Matplotlib calls keywords.
+    said |= {"Keywords": [kind] if kind else []} if suffix == ".svg" else {"Subject": kind}
+    return bare[suffix] | {name: value for name, value in said.items() if value}
 
 
 def provenance(path: str | Path) -> Facts:
     """Return where the numbers of one table (Parquet), figure (PNG, PDF, SVG) or report (HTML) of a run come from.
 
     The file may lie anywhere: what it knows is inside it. For a run's directory or its ``run.json``, the same facts
-    are read from the record.
+    are read from the record; those of a CSV of the atlas or of a figure from the `SIDECAR` in its folder.
 
     Returns
     -------
@@ -184,10 +189,21 @@ def _of_html(path: Path) -> str:
     return "" if found is None else html.unescape(found[1])
 
 
+def _of_csv(path: Path) -> str:
+    """Return the facts that the folder's sidecar states for this very file; another content has none."""
+    sidecar = path.parent / SIDECAR
+    if not sidecar.is_file():
+        return ""
+    known = json.loads(sidecar.read_text(encoding="utf-8"))
+    same = known["files"].get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.dumps(known["provenance"]) if same else ""
+
+
 def _of_record(path: Path) -> str:
     return json.dumps(json.loads(path.read_text(encoding="utf-8"))["provenance"])
 
 
 _READERS: dict[str, Callable[[Path], str]] = {
     ".parquet": _of_parquet, ".png": _of_png, ".pdf": _of_pdf, ".svg": _of_svg, ".html": _of_html, ".json": _of_record,
+    ".csv": _of_csv,
 }  # fmt: skip

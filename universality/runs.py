@@ -121,12 +121,15 @@ class Run:
         heads = ("model", "tap", "family", "detectors", "95 % interval", "untrained twins", "random basis (Haar)")
         verdicts = self.correspondence["verdict"].value_counts()
         counts = ", ".join(f"{name} {count}" for name, count in verdicts.items())
+        nulls = self.correspondence_nulls
+        same = int((nulls["verdict"] == "same_feature").sum())
+        beside = f"Where nothing should correspond (random bases, untrained twins): same_feature {same} of {len(nulls)} pairs."
         return "".join(
             (
                 display.heading(self.record["job"].get("name", "")),
                 display.paragraph(self.record["job"].get("question", "")),
                 display.table(heads, rows),
-                display.paragraph(f"Matched pairs by verdict, all taps and methods: {counts or 'none'}."),
+                display.paragraph(f"Matched pairs by verdict, all taps and methods: {counts or 'none'}. {beside}"),
                 display.paragraph(f"The whole report: {self.path / 'report.html'}"),
             )
         )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from universality import locks, origin, runs, schema
+from universality import locks, origin, runs, schema, sidecars
 from universality.errors import RunError, StoreError
 from universality.records import LOCK
 from universality.store import MANIFEST, ActivationStore
@@ -83,7 +83,7 @@ def _status(path: Path, record: dict[str, Any]) -> str:
 
 
 def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
-    """Yield a sentence for every file of a run that is not what was written: record, tables, figures, report, stores.
+    """Yield a sentence for every file of a run that is not what was written: record, tables, figures, report, atlas, stores.
 
     Parameters
     ----------
@@ -106,6 +106,9 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
         yield f"run '{path}' was not finished; run the job again, it goes on where it stopped"
     else:
         yield from runs.problems(path, record)
+        yield from sidecars.problems(path, record)
+        if (path / "atlas" / "atlas.parquet").is_file() and not (path / "atlas" / origin.SIDECAR).is_file():
+            yield f"the atlas of run '{path}' has no checksums; write it again with: universality atlas {path}"
         stores = ActivationStore(runs.Run(path, record, store).store)
         for key in dict.fromkeys(entry["key"] for entry in record["stores"]):
             yield from stores.problems(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +12,9 @@ from universality.cli.completion import stimulus_sets
 from universality.cli.options import JsonOption
 from universality.cli.output import line, print_json, stdout
 from universality.errors import StimulusError
+
+if TYPE_CHECKING:
+    from universality.stimuli.framing import Frame
 
 stimuli_app = typer.Typer(help="The stimulus sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -45,27 +48,49 @@ def stimuli_show(
     size: Annotated[int, typer.Option("--size", help="Side of the images, px.", min=8, max=1024)] = 64,
     images: Annotated[int, typer.Option("--images", help="At most so many, evenly from the set.", min=1)] = 96,
     manifest: Annotated[str, typer.Option("--manifest", help="The manifest of the set folder.", metavar="FILE")] = "",
+    tap: Annotated[
+        str,
+        typer.Option(
+            "--tap", help="As a tap sees it under the policy same_receptive_field, without --size.", metavar="MODEL:TAP"
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Draw a contact sheet of a stimulus set, each image under its parameters.
 
-    Example: universality stimuli show curves --out curves.png
+    Example: universality stimuli show curves --out curves.png --tap pocket/vgg-focus-s0:features.13
     """
     from universality.figures import contact_sheet, figure_of
     from universality.spec import FolderStimuli, StimuliSpec
     from universality.stimuli import STIMULI, sheet
 
-    drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)))
+    frame = _frame_of(tap) if tap else None
+    size = frame.size_px if frame else size
+    drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)), frame)
     path = out or Path(f"{name}.png")
     if path.suffix != ".png":
         raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"{name}, labelled by {', '.join(STIMULI[name].labels)}"
+    if frame is not None:
+        title += f"; {tap}: the scene is {frame.side_px} px in the middle of {size} px"
     figure_of(contact_sheet(drawn, labels, title=title)).savefig(path, dpi=300, metadata={"Software": None})
     if as_json:
         print_json({"file": path, "images": len(drawn)})
     else:
         line(str(path))
+
+
+def _frame_of(text: str) -> Frame:
+    """Return where scenes lie in the images of ``MODEL:TAP``."""
+    from universality import zoo
+    from universality.stimuli.framing import Frame
+
+    model, _, tap = text.partition(":")  # the name of a tap may hold a colon, that of a model may not
+    if not (model and tap):
+        raise StimulusError(f"'{text}' names no tap, expected MODEL:TAP such as pocket/vgg-focus-s0:features.13")
+    card = zoo.card(model)
+    return Frame.of(card.tap(tap), card.preprocessing.size_px)
 
 
 @stimuli_app.command("manifest")

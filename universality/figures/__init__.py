@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from universality.detectors import best_taps
 from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
+from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
 from universality.figures.export import export
 from universality.figures.index import index_by_feature, index_by_group
-from universality.figures.kinds import FIGURES, OF_A_RUN, drawings, drawn_taps
+from universality.figures.kinds import FIGURES, OF_A_RUN, clique_nouns, drawings, drawn_taps
 from universality.figures.sheet import contact_sheet, stimulus_sheet
 from universality.figures.similarity import group_comparison, similarity_against_depth, similarity_heatmaps
 from universality.figures.style import (
@@ -42,7 +43,7 @@ from universality.figures.units import matched_pairs, matches_and_nulls, spread,
 
 __all__ = [
     "DOUBLE_MM", "FIGURES", "HAAR", "HAAR_NAME", "MM", "OF_A_RUN", "SINGLE_MM", "TRAINED", "UNTRAINED", "WIDTHS_MM",
-    "all_figures", "atlas_cells", "best_taps", "clique_images", "contact_sheet", "correspondence_chords", "count",
+    "all_figures", "atlas_cells", "best_taps", "clique_images", "clique_matrix", "clique_nouns", "contact_sheet", "correspondence_chords", "count",
     "curves_of", "detectors_against_depth", "drawings", "drawn_taps", "export", "figure_of", "group_comparison",
     "index_by_feature", "index_by_group", "matched_pairs", "matches_and_nulls", "number", "save", "short",
     "similarity_against_depth", "similarity_heatmaps", "spread", "stimulus_sheet", "style", "tap_label", "threshold_curves", "tuning_family",

@@ -105,7 +105,11 @@ def correspondence_chords(
     width = drawn_width(figure, width_mm)
     columns = 2 if columns_for(width, 4, double=4) < 4 else 4
     rows = len(NETWORKS) // columns
-    key = wrapped(";  ".join(f"{number_of} {short(model)}" for number_of, model in enumerate(models, 1)), width, 5.5)
+    key = wrapped(
+        ";  ".join(f"{number_of}\N{NO-BREAK SPACE}{short(model)}" for number_of, model in enumerate(models, 1)),
+        width,
+        5.5,
+    )
     with style():
         sheet = canvas(figure, width_mm, rows * (width / columns + 11) + 15 + 2.5 * key.count("\n"))
         axes = sheet.subplots(rows, columns, squeeze=False)

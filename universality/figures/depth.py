@@ -11,6 +11,7 @@ from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
     HAAR_NAME,
+    PAGE_MM,
     TRAINED,
     UNTRAINED,
     Panels,
@@ -65,7 +66,7 @@ def detectors_against_depth(
     columns = columns_for(drawn_width(figure, width_mm), len(models), double=_COLUMNS)
     rows = -(-len(models) // columns)
     with style():
-        sheet = canvas(figure, width_mm, 16 + 34 * rows)
+        sheet = canvas(figure, width_mm, 16 + min(34, (PAGE_MM - 16) / rows) * rows)
         axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, model in zip(axes.ravel(), models, strict=False):
             _panel(ax, drawn[drawn["model"] == model], model)

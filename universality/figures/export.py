@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import groups, schema
+from universality import groups, schema, sidecars
 from universality.errors import RunError, did_you_mean
 from universality.figures.kinds import FIGURES, Drawing, drawings
 from universality.figures.style import WIDTHS_MM, save
@@ -15,7 +15,7 @@ from universality.runs import Run, replace_file
 
 FORMATS = ("pdf", "svg", "png")
 CAPTIONS = "captions.md"
-_OF_ATLAS = ("index_by_pair", "index_by_group", "index_by_feature")
+_OF_ATLAS = ("index_by_pair", "index_by_group", "index_by_feature", "cliques", "clique_counts")
 
 
 class Tables(Mapping[str, pd.DataFrame]):
@@ -127,20 +127,22 @@ def _write(
     run: Run, folder: Path, formats: Sequence[str], width_mm: float, kinds: Sequence[str]
 ) -> Iterator[list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
-    captions = []
+    captions, written = [], []
     wanted = [name for name in FIGURES if name in kinds]
     for drawing in drawings(Tables(run), run.job.drawn(), wanted, width_mm):
-        yield _save(run, folder, drawing, formats)
+        written += _save(run, folder, drawing, formats)
+        yield written[-len(formats) - 1 :]
         captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")
     file = folder / CAPTIONS
     text = f"# Figures of run {run.job.name}, {width_mm:g} mm wide\n\n" + "\n".join(captions)
     replace_file(file, lambda partial: partial.write_text(text, encoding="utf-8"))
-    yield [file]
+    yield [file, sidecars.write(run, folder, [*written, file])]
 
 
 def _save(run: Run, folder: Path, drawing: Drawing, formats: Sequence[str]) -> list[Path]:
     suffixes = [f".{name}" for name in formats]
-    files = save(drawing.figure, folder / drawing.stem, run.record.get("provenance"), suffixes)
+    facts, about = run.record.get("provenance"), {"kind": drawing.kind, "caption": drawing.caption}
+    files = save(drawing.figure, folder / drawing.stem, facts, suffixes, **about)
     if drawing.data is not None:
         data = drawing.data
         files.append(folder / f"{drawing.stem}.csv")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from universality.detectors import FAMILIES, best_taps, definition_of
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
+from universality.figures.cliques import clique_data, clique_matrix
 from universality.figures.depth import depth_data, detectors_against_depth
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
 from universality.figures.similarity import (
@@ -37,6 +38,7 @@ from universality.groups import nearest_taps
 Pair = tuple[str, str]
 Per = Literal["run", "family", "pair", "family and pair"]
 ALL_UNITS = "any_unit"
+OF_NO_FAMILY = "data-driven"
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ FIGURES: dict[str, Kind] = {
              "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each."),
         Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
              "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
-             "the untrained twin."),
+             "the untrained twin. Of many networks, those without any are named and not drawn."),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
              "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
              "do not depend on the basis stay as they were in a random one; unit matching falls."),
         Kind("matched_pairs", "family and pair", matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
              ("noun", "angle"),
-             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones."),
+             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
+             "brackets that of the best partner in a {haar} and in an untrained twin."),
         Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
              "Held-out correlation of matched {noun} of {a} and {b} beside that of the same units with their best partners in a "
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
@@ -90,7 +93,7 @@ FIGURES: dict[str, Kind] = {
              "trained and untrained."),
         Kind("atlas", "family", atlas_cells, atlas_data, ("atlas", "units", "period_deg"), ("noun", "angle"),
              "The {noun} of every network at its best tap, one per bin of preferred {angle}; filled: another network has the "
-             "same feature."),
+             "same feature. The title counts such units in the untrained twins, too."),
         Kind("group_comparison", "run", group_comparison, group_data, ("similarity_pairs", "similarity_groups"), (),
              "Similarity of networks by what differs between them, over taps of like depth, with the 95 % interval of the mean "
              "(networks resampled; none below three pairs), beside untrained twins and a {haar}."),
@@ -98,7 +101,13 @@ FIGURES: dict[str, Kind] = {
              "Index of universality by what differs between the networks: share of units with a partner, less that in random "
              "bases (Haar), with 95 % intervals, trained beside untrained."),
         Kind("index_by_feature", "run", index_by_feature, feature_data, ("index_by_feature", "nouns"), (),
-             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals."),
+             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals; 0 is "
+             "what units share with random bases (Haar)."),
+        Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
+             "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
+             "than half of the resamples of photographs). Bars: cliques that share no unit, found by one rule in the trained networks, in their "
+             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases). The matrix holds the pairs that a "
+             "matching chose and may show cliques with a unit in common, so that its columns and the bar of the trained networks differ."),
     )
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""
@@ -109,11 +118,12 @@ OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_p
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure, its file's stem, its caption, and the table of what is drawn (None where nobody asked for it)."""
+    """One figure, its file's stem, its caption, its kind, and the table of what is drawn (None where nobody asked for it)."""
 
     stem: str
     caption: str
     figure: Figure
+    kind: str
     data: pd.DataFrame | None = None
 
 
@@ -165,7 +175,14 @@ _FACTS: dict[str, Callable[[Subject], Any]] = {
         family: FAMILIES[family].noun if family in FAMILIES else "all units"
         for family in (ALL_UNITS, *dict.fromkeys(subject["families"]["family"]))
     },
+    "clique_nouns": lambda subject: clique_nouns(dict.fromkeys(subject["families"]["family"])),
 }
+
+
+def clique_nouns(families: Iterable[str]) -> dict[str, str]:
+    """Return what the units of cliques are called: those of the families, then those of none."""
+    known = {family: FAMILIES[family].noun for family in families if family in FAMILIES}
+    return known | {OF_NO_FAMILY: "units of no known family"}
 
 
 def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: bool = True) -> Drawing:
@@ -177,7 +194,7 @@ def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: boo
         *names.values(), **keywords, **{name: subject[name] for name in kind.labels}, width_mm=width_mm
     )
     return Drawing(
-        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes),
+        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes), kind.name,
         kind.data(*names.values(), **keywords) if data else None,
     )  # fmt: skip
 

@@ -78,10 +78,10 @@ _CHARACTER = 0.56
 """Mean width of a character, of its size in points; an estimate, so that a figure need not be drawn twice."""
 
 
-def wrapped(text: str, width_mm: float, points: float = 6.5) -> str:
-    """Return text broken into lines of at most that width."""
+def wrapped(text: str, width_mm: float, points: float = 6.5, *, hyphens: bool = False) -> str:
+    """Return text broken into lines of at most that width, at spaces, with `hyphens` also behind these."""
     most = max(12, int(width_mm * MM * 72 / (_CHARACTER * points)))
-    return "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
+    return "\n".join(textwrap.fill(line, most, break_on_hyphens=hyphens) for line in text.split("\n"))
 
 
 def legend_below(
@@ -133,12 +133,19 @@ def tap_label(tap: str, depth: float) -> str:
 
 
 def save(
-    figure: Figure, stem: str | Path, facts: Facts | None = None, suffixes: Sequence[str] = (".png", ".pdf")
+    figure: Figure,
+    stem: str | Path,
+    facts: Facts | None = None,
+    suffixes: Sequence[str] = (".png", ".pdf"),
+    *,
+    kind: str = "",
+    caption: str = "",
 ) -> list[Path]:
-    """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with its provenance inside; return the files."""
+    """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with provenance, kind and caption inside; return the files."""
     stem = Path(stem)
     with style():
         files = [stem.with_name(stem.name + suffix) for suffix in suffixes]
         for file, suffix in zip(files, suffixes, strict=True):
-            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=in_figure(suffix, facts))
+            inside = in_figure(suffix, facts, kind, caption)
+            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=inside)
     return files

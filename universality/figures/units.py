@@ -60,13 +60,19 @@ def family_data(units: pd.DataFrame, families: pd.DataFrame, period_deg: float =
     drawn.
     """
     parts = []
-    for row in best_taps(families).to_dict("records"):
+    for row in _with_panels(best_taps(families)).to_dict("records"):
         here = units[(units["model"] == row["model"]) & (units["tap"] == row["tap"])]
         trained = here[(here["seed"] == -1) & here["detector"]]
         twin = _first_twin(here)
         parts += _ridge_data(trained, "trained", "r1", period_deg)
         parts += _ridge_data(twin[twin["naive_detector"]], "untrained twin, naive rule", "naive_r1", period_deg)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_RIDGE_COLUMNS)
+
+
+def _with_panels(best: pd.DataFrame) -> pd.DataFrame:
+    """Return the networks that get panels: all where they are few, of many those that have detectors."""
+    held = best[best["n_detectors"] > 0]
+    return held if len(best) > _COLUMNS and len(held) else best
 
 
 _RIDGE_COLUMNS = (
@@ -120,7 +126,8 @@ def tuning_family(
     array of Axes
         (row, column): rows in pairs, trained above its twin; panels beyond the last model are switched off.
     """
-    best, drawn = best_taps(families), family_data(units, families, period_deg)
+    every, drawn = best_taps(families), family_data(units, families, period_deg)
+    best = _with_panels(every)
     columns = columns_for(drawn_width(figure, width_mm), len(best), double=_COLUMNS)
     blocks = -(-len(best) // columns)
     with style():
@@ -131,7 +138,9 @@ def tuning_family(
             here = units[(units["model"] == row["model"]) & (units["tap"] == row["tap"])]
             lines = drawn[(drawn["model"] == row["model"]) & (drawn["tap"] == row["tap"])]
             _ridge(upper, lines[lines["network"] == "trained"], period_deg)
-            upper.set_title(_counts(row, int((here["detector"] & (here["seed"] == -1)).sum())))
+            name = wrapped(short(row["model"]), drawn_width(figure, width_mm) / columns - 3, hyphens=True)
+            counts = _counts(row, int((here["detector"] & (here["seed"] == -1)).sum()))
+            upper.set_title(f"{name}\n{counts}")
             _ridge(lower, lines[lines["network"] != "trained"], period_deg)
             twin = _first_twin(here)
             lower.set_title(
@@ -139,13 +148,19 @@ def tuning_family(
             )
         for ax in axes.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(best) :].ravel():
             ax.set_axis_off()
-        sheet.suptitle(noun, fontsize=7)
+        sheet.suptitle(_family_title(noun, every, best, drawn_width(figure, width_mm)), fontsize=6.5)
         sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
-        for upper, lower in zip(axes[::2, 0], axes[1::2, 0], strict=True):
-            upper.set_ylabel("units, by preferred orientation")
-            lower.set_ylabel("units")
+        sheet.supylabel(f"units, by preferred {angle}", fontsize=6)
         _label_lowest(axes, len(best), columns)
     return axes
+
+
+def _family_title(noun: str, every: pd.DataFrame, drawn: pd.DataFrame, width_mm: float) -> str:
+    left_out = every[~every["model"].isin(drawn["model"])]
+    if left_out.empty:
+        return noun
+    names = ", ".join(short(model) for model in left_out["model"])
+    return wrapped(f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {names}", width_mm)
 
 
 def _label_lowest(axes: Panels, panels: int, columns: int) -> None:
@@ -156,10 +171,10 @@ def _label_lowest(axes: Panels, panels: int, columns: int) -> None:
 
 
 def _counts(row: dict[Any, Any], detectors: int) -> str:
-    shown = f" ({_MAX_LINES} drawn)" if detectors > _MAX_LINES else ""
+    shown = f"\n({_MAX_LINES} drawn)" if detectors > _MAX_LINES else ""
     return (
-        f"{short(row['model'])}\n{tap_label(row['tap'], row['depth'])}\n{row['n_detectors']} of {row['n_units']} units\n"
-        f"{row['share']:.1%}{shown}\nuntrained {row['share_untrained']:.1%}"
+        f"{tap_label(row['tap'], row['depth'])}\n{row['n_detectors']} of {row['n_units']}: {row['share']:.1%}"
+        f"{shown}\nuntrained {row['share_untrained']:.1%}"
     )
 
 
@@ -355,7 +370,11 @@ def matches_and_nulls(
         )  # fmt: skip
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
         ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
-        ax.set_title(wrapped(f"matched pairs of {noun}, each beside its nulls", 0.6 * width_mm))
+        first = correspondence.iloc[0]
+        between = (
+            f"matched pairs of {noun}, {short(first['model_a'])} and {short(first['model_b'])}, each beside its nulls"
+        )
+        ax.set_title(wrapped(between, 0.6 * width_mm))
         # Beside or below the points, never over them.
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
         if narrow:

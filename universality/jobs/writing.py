@@ -32,7 +32,7 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
     )
     advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
     for stem, caption, figure in drawn:
-        files = figures.save(figure, folder / stem, facts)
+        files = figures.save(figure, folder / stem, facts, kind=stem.split("__")[0], caption=caption)
         hashes = {file.relative_to(planned.out).as_posix(): runs.file_sha256(file) for file in files}
         record["figures"][stem] = {"caption": caption, "files": hashes}
         advance(1)

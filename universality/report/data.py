@@ -36,6 +36,14 @@ _SHOWN = {
         "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method", "verdict", "r_natural", "r_natural_low",
         "r_natural_high", "r_natural_haar", "r_natural_untrained", "q", "r_tuning", "delta_theta_deg",
     ),
+    "correspondence_nulls": (
+        "null", "seed", "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method", "verdict", "r_natural",
+        "r_natural_low", "r_natural_high", "r_natural_haar",
+    ),
+    "pairs": (
+        "model_a", "tap_a", "model_b", "tap_b", "family", "method", "n_detectors_a", "n_detectors_b", "n_met", "n_met_untrained",
+        "n_met_haar", "n_same_feature", "n_same_feature_untrained", "n_same_feature_haar",
+    ),
     "units": (
         "model", "tap", "unit", "family", "detector", "level", "preferred_deg", "r1", "fwhm_deg", "echo", "peak_sigma", "invariance",
         "failed",

@@ -28,6 +28,11 @@ _SECTIONS = {
     "tuning_family__": "detectors",
     "match": "matches",
 }
+_TITLES = {
+    "correspondence_nulls": "Matched pairs of units where nothing should correspond",
+    "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
+}
+"""What tables are called of which no section speaks."""
 _MOST_WEIGHTS = 12
 
 
@@ -68,7 +73,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
     return environment.get_template("report.html").render(
         run=run, record=run.record, key=KEY, provenance=as_text(run.record["provenance"]), job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
-        taps=_taps(run), words=STANDINGS, data=embedded(data), sections=data["tables"], style=style, script=script,
+        taps=_taps(run), words=STANDINGS, titles=_TITLES, data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
     )  # fmt: skip
 

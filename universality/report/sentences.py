@@ -108,7 +108,7 @@ def detectors_summary(families: pd.DataFrame) -> Finding:
     twins = (
         f"in untrained twins {_share(highest['share_untrained'])} at most (mean over seeds, {_place(highest)})"
         if highest["share_untrained"] > 0
-        else "in untrained twins none at any tap"
+        else f"in untrained twins none at any tap (0 of {int((families['n_units'] * families['n_twins']).sum())} units)"
     )
     if held.empty:
         return Finding("detectors", f"{noun.capitalize()}: none in any of {len(best)} networks; {twins}.", "null")
@@ -134,7 +134,7 @@ def basis_summary(best: pd.DataFrame) -> Finding:
         f"{_share(haar)} pass the rule, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
         f"2 sigma it is {_share(strong_haar)} against {_share(strong)}. "
     ) + (
-        "So the units stand out from random directions of their layer."
+        "So the units stand out from random directions of their layer, of which less than half as many pass."
         if privileged
         else "So the share alone does not show that single units, rather than directions of the layer, are the features."
     )
@@ -156,8 +156,9 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
     """Yield, over all pairs of models, how alike matched detectors are beside their nulls, and how many pass each verdict."""
     rows = at_taps(correspondence[correspondence["method"] == "hungarian"], taps)
     both = rows[rows["detector_a"] & rows["detector_b"]]
+    pairs = len(taps[["model_a", "model_b"]].drop_duplicates())
     where = (
-        f"over {len(taps[['model_a', 'model_b']].drop_duplicates())} pairs of networks, each tap of the first with the tap of the "
+        f"over {pairs} pair{'' if pairs == 1 else 's'} of networks, each tap of the first with the tap of the "
         "second nearest in depth"
     )
     if both.empty:
@@ -187,9 +188,9 @@ def _verdicts(both: pd.DataFrame, family: str) -> Finding:
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
         f"Of these {total} pairs of {noun_of(family)}, {same} earn the verdict same_feature ({_share(same / total)}, 95 % interval "
-        f"{_share(low)} to {_share(high)}, which takes pairs as independent), which asks for more than the best partner in a "
-        f"{HAAR_NAME} reaches, with the whole interval{f'; {others}' if others else ''}. {significant} have q below 0.05 against "
-        "permuted images, a null that is easier to beat."
+        f"{_share(low)} to {_share(high)} if pairs were independent): among other things, more alike than the best partner in a "
+        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} have q below "
+        "0.05 against permuted images, a null that is easier to beat."
     )
     return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
 
@@ -254,15 +255,22 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
 
     of_twins = nulls["null"] == "untrained"
     trained, twins, turned = counted(correspondence), counted(nulls[of_twins]), counted(nulls[~of_twins])
+    nothing = "no pair holds a detector, so the verdict was not put to the test there"
+
+    def said(count: tuple[int, int]) -> str:
+        return f"{count[0]} of {count[1]}" if count[1] else nothing
+
     text = (
-        f"Verdict same_feature over all pairs of networks and taps, one to one: {trained[0]} of {trained[1]} matched pairs that hold a "
-        f"detector; between untrained twins {twins[0]} of {twins[1]}; with one layer in a {HAAR_NAME} {turned[0]} of {turned[1]}."
+        f"Verdict same_feature over all pairs of networks and taps, one to one: {said(trained)}{' matched pairs that hold a detector' if trained[1] else ''}; "
+        f"with one layer in a {HAAR_NAME}: {said(turned)}; between untrained twins: {said(twins)}."
     )
 
     def share(count: tuple[int, int]) -> float:
         return count[0] / max(count[1], 1)
 
-    return Finding("matches", text, _standing([share(trained) > share(twins), share(trained) > share(turned)]))
+    # A null of which nothing could be asked is no null that was passed.
+    above = [share(trained) > share(null) for null in (twins, turned) if null[1]]
+    return Finding("matches", text, _standing(above) if above and trained[1] else "none")
 
 
 def disagreements(pairs: pd.DataFrame) -> Iterator[Finding]:

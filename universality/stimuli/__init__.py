@@ -211,8 +211,12 @@ LABEL_WIDTH = 15
 """Characters that fit over an image of a contact sheet."""
 
 
-def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -> tuple[NDArray[np.float32], list[str]]:
+def sheet(
+    name: str, size_px: int, most: int, spec: StimuliSpec | None = None, frame: Frame | None = None
+) -> tuple[NDArray[np.float32], list[str]]:
     """Return at most `most` images of a set (of the default one without `spec`), evenly from it, and a label for each.
+
+    A `frame` says which part of the image the scene fills (all of it without one).
 
     Returns
     -------
@@ -221,7 +225,7 @@ def sheet(name: str, size_px: int, most: int, spec: StimuliSpec | None = None) -
     spec = spec or StimuliSpec()
     count = parameters(name, spec).sizes[STIMULUS]
     rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
-    drawn = render(name, spec, size_px, rows)
+    drawn = render(name, spec, size_px, rows, frame=frame)
     return drawn.values, captions(drawn)
 
 

@@ -230,7 +230,7 @@
       this.host = host; this.table = table;
       this.filters = new Map(); this.search = ""; this.page = 0; this.all = false;
       // Who opens the units wants to see detectors first; every other table comes in the order of its file.
-      this.sort = table.name === "units" ? "detector" : null; this.descending = true;
+      this.sort = table.name === "units" ? "detector" : null; this.descending = true; this.size = PAGE;
       this.texts = table.columns.map((column) => column.kind === "text" ? column.levels.map((level) => level.toLowerCase()) : null);
       this.frame(); this.update();
     }
@@ -275,7 +275,7 @@
         select.value = held;
         return select;
       }
-      const input = el("input", { "aria-label": label, placeholder: column.kind === "number" ? "> 0.5 or 0..1" : "has", on: { input: change } });
+      const input = el("input", { "aria-label": label, placeholder: column.kind === "number" ? "> 0.5" : "has", on: { input: change } });
       input.value = held;
       return input;
     }
@@ -341,9 +341,9 @@
       return el("td", { class: column.name === "verdict" ? `verdict ${text}` : text.length > 28 ? "text" : "name" }, text);
     }
     draw() {
-      const pages = Math.max(1, Math.ceil(this.rows.length / PAGE));
+      const pages = Math.max(1, Math.ceil(this.rows.length / this.size));
       this.page = Math.min(this.page, pages - 1);
-      const from = this.page * PAGE, here = this.rows.slice(from, from + PAGE);
+      const from = this.page * this.size, here = this.rows.slice(from, from + this.size);
       this.body.replaceChildren(...here.map((row) => el("tr", {}, this.columns().map((column) => this.cell(column, row)))));
       const t = this.table;
       const cut = t.total > t.rows ? ` The page holds ${t.rows} of ${t.total} rows${t.file ? `; all are in ${t.file}` : ""}.` : t.file ? ` All rows of ${t.file} are here${t.name === "units" ? ", untrained twins left out" : ""}; numbers have four digits.` : "";
@@ -429,7 +429,7 @@
     const area = el("div");
     function draw() {
       const entry = filled[Number(select.value)];
-      area.replaceChildren(el("p", { class: "hint" }, `${entry.rows.length} of ${entry.of} matched pairs, spread evenly over the preferred orientation, not the best ones. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
+      area.replaceChildren(el("p", { class: "hint" }, `${name(entry)}. ${entry.rows.length} of ${entry.of} matched pairs, spread evenly over the preferred orientation, not the best ones. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
         el("div", { class: "pairs" }, entry.rows.map((row) => pairCard(row, entry.family))));
     }
     host.append(el("div", { class: "tool" }, el("label", {}, "pair", select)), area);
@@ -439,7 +439,7 @@
     const keys = ["_a", "_b"].map((side) => pairs.key(row, side));
     const lines = keys.map((key, index) => ({ unit: unitRow(key, family), style: index ? "line-b" : "line-a" })).filter((line) => line.unit !== undefined).map((line) => ({ ...line, curve: data.tuning[line.unit] }));
     const verdict = pairs.get("verdict", row);
-    const node = el("article", { class: "pair" }, el("h4", {}, unitButton(keys[0]), " and ", unitButton(keys[1]), " ", el("span", { class: `verdict ${verdict}` }, verdict)),
+    const node = el("article", { class: "pair" }, el("h3", {}, unitButton(keys[0]), " and ", unitButton(keys[1]), " ", el("span", { class: `verdict ${verdict}` }, verdict)),
       el("p", {}, `r ${shown(pairs.get("r_natural", row))} (${shown(pairs.get("r_natural_low", row))} to ${shown(pairs.get("r_natural_high", row))}); random basis (Haar) ${shown(pairs.get("r_natural_haar", row))}, untrained twin ${shown(pairs.get("r_natural_untrained", row))}`),
       tuningChart(lines, data.families[family].period, { scaled: true, height: 105, label: "Both tuning curves, each divided by its peak" }));
     keys.forEach((key, index) => {
@@ -478,7 +478,8 @@
       const family = select.value, here = rows.filter((row) => table.get("family", row) === family);
       const angles = [...new Set(here.map((row) => table.get("angle_deg", row)))], models = [...new Set(here.map((row) => table.get("model", row)))];
       const at = new Map(here.map((row) => [`${table.get("model", row)}|${table.get("angle_deg", row)}`, row]));
-      area.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Atlas" }, el("table", { class: "atlas" },
+      const noun = data.families[family] ? data.families[family].noun : family;
+      area.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Atlas" }, el("table", { class: "atlas" }, el("caption", {}, noun),
         el("thead", {}, el("tr", {}, el("td"), angles.map((angle) => el("th", { scope: "col" }, `${angle}°`)))),
         el("tbody", {}, models.map((model) => el("tr", {}, el("th", { scope: "row" }, short(model)), angles.map((angle) => cell(at.get(`${model}|${angle}`), family))))))));
     }
@@ -507,8 +508,19 @@
   heatmaps(document.getElementById("heatmaps"), tables.similarity);
   gallery(document.getElementById("gallery"));
   if (tables.atlas) atlas(document.getElementById("atlas-grid"), tables.atlas);
-  for (const host of document.querySelectorAll(".js-table")) new Explorer(host, tables[host.dataset.table]);
-  window.addEventListener("beforeprint", () => { for (const node of document.querySelectorAll("details")) node.open = true; });
+  const explorers = [...document.querySelectorAll(".js-table")].map((host) => new Explorer(host, tables[host.dataset.table]));
+  // On paper nothing opens and no page turns: short tables show all their rows, and what was closed is closed again afterwards.
+  const ON_PAPER = ["families", "checks"], MOST_ON_PAPER = 200, MOST_UNFOLDED = 30; // sentences; a hundred fill ten pages
+  let opened = [];
+  function paper(size) {
+    for (const explorer of explorers) if (ON_PAPER.includes(explorer.table.name)) { explorer.size = size; explorer.page = 0; explorer.draw(); }
+  }
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")].filter((node) => node.querySelectorAll("li").length <= MOST_UNFOLDED);
+    for (const node of opened) node.open = true;
+    paper(MOST_ON_PAPER);
+  });
+  window.addEventListener("afterprint", () => { for (const node of opened) node.open = false; opened = []; paper(PAGE); });
   // A link to a unit: report.html#unit=MODEL|TAP|INDEX
   const wanted = /^#unit=(.+)$/.exec(decodeURIComponent(location.hash));
   if (wanted) openCard(wanted[1]);

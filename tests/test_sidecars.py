@@ -1,0 +1,75 @@
+"""What a folder's sidecar states: where CSVs come from, which tables they were made of, and whether they are as written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from universality import sidecars
+from universality.errors import RunError
+from universality.figures import export
+from universality.origin import SIDECAR, code, provenance
+from universality.runs import Run, file_sha256, open_run
+from universality.upkeep import problems
+
+
+@pytest.fixture
+def run(small, tmp_path) -> Run:
+    shutil.copytree(small.out, tmp_path / "run")
+    return open_run(tmp_path / "run", small.store)
+
+
+def draw(run: Run, kind: str = "similarity") -> Path:
+    list(export(run, run.path / "paper", kinds=[kind], formats=["svg"]))
+    return run.path / "paper"
+
+
+def test_it_names_job_code_tables_and_every_file(run):
+    folder = draw(run)
+    known = json.loads((folder / SIDECAR).read_text())
+    assert known["provenance"]["job_digest"] == known["run"]["job_digest"] == run.job.digest()
+    assert known["code"] == code()
+    assert known["tables"]["similarity.parquet"] == file_sha256(run.path / "similarity.parquet")
+    assert known["files"] == {p.name: file_sha256(p) for p in folder.iterdir() if p.name != SIDECAR}
+    assert {Path(name).suffix for name in known["files"]} == {".csv", ".svg", ".md"}
+
+
+def test_a_csv_knows_where_it_comes_from_and_another_one_does_not(run):
+    file = next(draw(run).glob("*.csv"))
+    assert provenance(file) == run.record["provenance"]
+    file.write_text(file.read_text() + "1\n")
+    with pytest.raises(RunError, match="carries no provenance"):
+        provenance(file)
+
+
+def test_a_second_export_adds_and_a_third_gives_the_same_bytes(run):
+    first = json.loads((draw(run) / SIDECAR).read_text())["files"]
+    draw(run, "detectors_against_depth")
+    both = (run.path / "paper" / SIDECAR).read_bytes()
+    assert set(first) < set(json.loads(both)["files"])
+    draw(run, "detectors_against_depth")
+    assert (run.path / "paper" / SIDECAR).read_bytes() == both
+
+
+def test_a_changed_a_lost_and_an_outdated_file_have_their_sentences(run, small):
+    folder = draw(run)
+    assert list(problems(run.path, small.store)) == []
+    csv, svg = (next(folder.glob(f"*.{suffix}")) for suffix in ("csv", "svg"))
+    csv.write_text(csv.read_text() + "1\n")
+    svg.unlink()
+    said = list(problems(run.path, small.store))
+    assert len(said) == 2 and "differs from its checksum" in said[0] and f"lacks its file '{svg.name}'" in said[1]
+    other = run.record | {"tables": run.record["tables"] | {"units.parquet": "0"}}
+    assert "were made of other tables than the run has now" in next(sidecars.problems(run.path, other))
+    (folder / SIDECAR).write_text("[]")
+    assert [*sidecars.problems(run.path, run.record)] == [
+        f"'{folder / SIDECAR}' is damaged, expected JSON with checksums; make the folder's files again"
+    ]
+
+
+def test_an_atlas_without_checksums_is_named(run, small):
+    (run.path / "atlas").mkdir()
+    shutil.copy(run.path / "units.parquet", run.path / "atlas" / "atlas.parquet")
+    (said,) = problems(run.path, small.store)
+    assert "write it again with: universality atlas" in said

@@ -1,0 +1,65 @@
+"""Files that can hold no provenance of their own (CSV), beside the ones that can: one JSON file for a whole folder.
+
+It states where the numbers come from, which tables of the run they were made of, the code that made them, and a checksum of
+every file; no date, so that the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from universality.origin import SIDECAR, code
+from universality.runs import Run, file_sha256, replace_file
+
+
+def write(run: Run, folder: Path, files: Iterable[Path]) -> Path:
+    """Write `SIDECAR` for `files`, which lie in `folder`, and return it.
+
+    Entries of an earlier one stay where it was made of the same tables and their files are still there.
+    """
+    known = _read(folder / SIDECAR)
+    kept = known["files"] if known.get("tables") == run.record["tables"] else {}
+    sums = {name: value for name, value in kept.items() if (folder / name).is_file()}
+    sums |= {file.name: file_sha256(file) for file in files}
+    said = {
+        "provenance": run.record["provenance"], "code": code(), "tables": run.record["tables"],
+        "run": {name: run.record[name] for name in ("job_digest", "inputs_digest")}, "files": sums,
+    }  # fmt: skip
+    text = json.dumps(said, indent=1, sort_keys=True) + "\n"
+    replace_file(folder / SIDECAR, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return folder / SIDECAR
+
+
+def problems(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for every file below a run's `folder` that is not what its sidecar says.
+
+    Parameters
+    ----------
+    record : dict
+        The run's record: what was made of other tables than it names is out of date.
+    """
+    for sidecar in sorted(folder.glob(f"*/{SIDECAR}")):
+        known = _read(sidecar)
+        if not known:
+            yield f"'{sidecar}' is damaged, expected JSON with checksums; make the folder's files again"
+            continue
+        if known.get("tables") != record["tables"]:
+            yield f"the files in '{sidecar.parent}' were made of other tables than the run has now; make them again"
+        for name, expected in known["files"].items():
+            file = sidecar.parent / name
+            if not file.is_file():
+                yield f"'{sidecar.parent}' lacks its file '{name}'; make it again"
+            elif file_sha256(file) != expected:
+                yield f"'{file}' differs from its checksum: it was changed or damaged; make it again"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return what a sidecar says; nothing where there is none, or none that can be read."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) and isinstance(known.get("files"), dict) else {}
