@@ -59,12 +59,13 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
     """Draw the share of detectors among all units of a network's taps over epochs; epoch 0 is the untrained network."""
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, 65 * MM), layout="constrained")
-        axes = figure.subplots(1, len(FAMILIES), sharex=True)
-        for ax, (family, record) in zip(axes, FAMILIES.items(), strict=True):
+        families = list(dict.fromkeys(emergence["family"]))
+        axes = figure.subplots(1, len(families), sharex=True)
+        for ax, family in zip(axes, families, strict=True):
             for name, rows in emergence[emergence["family"] == family].groupby("network", sort=False):
                 counts = rows.groupby("epoch")[["n_detectors", "n_units"]].sum()
                 ax.plot(counts.index, counts["n_detectors"] / counts["n_units"], **line_of(str(name)), label=name)
-            ax.set(title=record.noun, xlabel="epoch", ylabel="share of all units of its taps")
+            ax.set(title=FAMILIES[family].noun, xlabel="epoch", ylabel="share of all units of its taps")
             ax.set_ylim(0, None)
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
