@@ -580,7 +580,7 @@ def measures_command(
         for key, value in describe.record(comparator(name)).items():
             console.print(f"{key}: {escape(describe.shown(value))}", highlight=False, soft_wrap=True)
         return
-    columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
+    columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n")
     table = Table()
     for title in columns:
         table.add_column(title, justify="right" if title in ("low", "high", "min_n") else "left", overflow="fold")

@@ -66,7 +66,11 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
             for name, rows in emergence[emergence["family"] == family].groupby("network", sort=False):
                 counts = rows.groupby("epoch")[["n_detectors", "n_units"]].sum()
                 ax.plot(counts.index, counts["n_detectors"] / counts["n_units"], **line_of(str(name)))
-            ax.set(title=FAMILIES[family].noun, xlabel="epoch (0: before training)", ylabel="share of all units of its taps")
+            ax.set(
+                title=FAMILIES[family].noun,
+                xlabel="epoch (0: before training)",
+                ylabel="share of all units of its taps",
+            )
             ax.set_ylim(0, None)
         figure.legend(handles=key(), loc="outside right upper", frameon=False, handlelength=3.0)
     return figure
