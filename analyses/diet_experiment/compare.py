@@ -40,9 +40,11 @@ BOOTSTRAPS = 5000
 
 
 def shares(run: Run) -> pd.DataFrame:
-    """Return one row per network and family: share of detectors among all units of its taps, trained and untrained."""
+    """Return one row per network and family: share of detectors among all units of its taps, and in twins and random bases."""
     units = run.units.assign(untrained=run.units["seed"] >= 0)
     counted = units.groupby(["family", "model", "untrained"])["detector"].agg(["mean", "sum", "size"]).unstack()
+    in_bases = run.families["share_haar"] * run.families["n_units"]
+    in_bases = in_bases.groupby([run.families["family"], run.families["model"]]).sum()
     rows = []
     for (family, model), row in counted.iterrows():
         training = zoo.card(model).training
@@ -51,7 +53,7 @@ def shares(run: Run) -> pd.DataFrame:
                 "family": family, "model": model, "diet": training.diet if training else "",
                 "n_units": int(row["size", False]), "n_detectors": int(row["sum", False]), "share": row["mean", False],
                 "n_detectors_untrained": int(row["sum", True]), "n_units_untrained": int(row["size", True]),
-                "share_untrained": row["mean", True],
+                "share_untrained": row["mean", True], "share_haar": in_bases[family, model] / row["size", False],
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
