@@ -36,6 +36,7 @@ KINDS = {
     "sharp-s0": ("#d55e00", "diet sharp, seed 0"),
 }
 CONTRASTS = {"sharp - focus": ("sharp-s0", "focus-s0"), "focus seed 1 - seed 0": ("focus-s1", "focus-s0")}
+COLOURS = ("grey", "red_green", "blue_yellow")
 BOOTSTRAPS = 5000
 
 
@@ -126,9 +127,8 @@ def _bars(ax: Axes, shares: pd.DataFrame) -> None:
 def main() -> None:
     """Compare the diets in every run given, and write the tables and the figure."""
     tables, contrasts = [], []
-    for path in sys.argv[1:]:
-        run = open_run(path)
-        colour = run.record["job"]["stimuli"]["curves"]["colour"]
+    runs = {run.record["job"]["stimuli"]["curves"]["colour"]: run for run in map(open_run, sys.argv[1:])}
+    for colour, run in sorted(runs.items(), key=lambda item: COLOURS.index(item[0])):
         tables.append(shares(run).assign(colour=colour))
         contrasts.append(differences(run).assign(colour=colour))
     table, contrast = pd.concat(tables), pd.concat(contrasts)
