@@ -257,7 +257,7 @@ def test_measures_shows_one_record_in_full(monkeypatch, capsys):
     assert shown["variant"] == entry.variant
     assert shown["high"] == "2"
     assert shown["invariances"] == "permutation, isotropic_scale, translation"
-    assert (shown["metric"], shown["needs"], shown["reference"]) == ("yes", "POT", entry.reference)
+    assert (shown["metric"], shown["reference"]) == ("yes", entry.reference)
 
 
 def test_measures_unknown(monkeypatch, capsys):

@@ -119,7 +119,6 @@ def test_value_and_untrained_columns_are_scores(measure):
 
 def test_every_measure_of_the_registry_can_be_asked_for():
     """Also those that are distances, directed, or without a value for these layers."""
-    pytest.importorskip("ot")
     x, y = activations(6, rows=60), activations(6, rows=60)[:, :4] + activations(4, 5, rows=60)
     names = list(COMPARATORS)
     table = rows_of(layer(x), layer(y), measures=names, plan=NullPlan(2, 1, 0)).set_index("measure")

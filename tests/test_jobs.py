@@ -13,7 +13,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction, jobs, records, report, schema, zoo
+from universality import extraction, jobs, records, report, runs, schema, zoo
 from universality.errors import JobError, RunError, StoreError
 from universality.networks import networks_of
 from universality.spec import read_job
@@ -321,6 +321,17 @@ class TestMending:
         assert table_bytes(copied) == table_bytes(small.out)
         assert (copied / "report.html").is_file()
         assert {p.name for p in (copied / "figures").iterdir()} == {p.name for p in (small.out / "figures").iterdir()}
+
+    @pytest.mark.parametrize(("seed", "kept"), [(3, True), (4, False)])
+    def test_joint_table_of_other_numbers_is_removed(self, small, copied, copied_store, seed, kept):
+        rows = schema.as_table(schema.JOINT, pd.DataFrame(columns=schema.JOINT.names))
+        facts = small.run.record["provenance"]
+        file = runs.write_table(copied, schema.JOINT, rows, {**facts, "seeds": {**facts["seeds"], "job": seed}})
+        (copied / "report.html").unlink()
+        lines = Lines()
+        universality.run(small.job, copied, store=copied_store, reporter=lines)
+        assert file.exists() is kept
+        assert any("joint.parquet" in text for text in lines.said) is not kept
 
     def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, copied_store, monkeypatch):
         (copied / "report.html").unlink()

@@ -135,19 +135,6 @@ def test_mistakes_are_one_sentence(layers, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_soft_matching_without_its_package_names_the_remedy(layers, monkeypatch):
-    monkeypatch.setattr("universality.comparators.transport.find_spec", lambda name: None)
-    for call in (
-        lambda: match_units(*layers, method="soft_matching"),
-        lambda: universality.score("soft_matching_correlation", *layers),
-        lambda: universality.score("soft_matching_distance", *layers),
-    ):
-        with pytest.raises(MeasureError, match=r"needs the package POT, which is not installed; pip install") as caught:
-            call()
-        assert "\n" not in str(caught.value)
-    assert np.isfinite(universality.score("unit_match_hungarian", *layers).value)
-
-
 def test_the_package_is_imported_without_slow_or_optional_ones():
     script = (
         "import sys, universality; "

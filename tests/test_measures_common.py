@@ -13,8 +13,6 @@ import universality
 from universality.comparators import COMPARATORS, INVARIANCES, describe, haar_orthogonal, prepare, score, score_prepared
 from universality.errors import MeasureError
 
-pytest.importorskip("ot", reason="POT is not installed: soft matching cannot be tested")
-
 NAMES = list(COMPARATORS)
 METRICS = [name for name in NAMES if COMPARATORS[name].metric]
 # An arc cosine or a square root of 1 - (1 - 1e-16) leaves 1e-8 of nothing.

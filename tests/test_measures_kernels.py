@@ -200,7 +200,6 @@ def cheapest_by_linear_programme(cost):
 
 @pytest.mark.parametrize("shape", [(20, 5, 5), (20, 4, 7), (15, 9, 2), (12, 1, 6)])
 def test_soft_matching_from_a_linear_programme(shape):
-    pytest.importorskip("ot")
     x, y = layers(*shape)
     a, b = ((z - z.mean(axis=0)) / np.linalg.norm(z - z.mean(axis=0), axis=0) for z in (x, y))
     r = np.array([[u @ v for v in b.T] for u in a.T])
@@ -212,7 +211,6 @@ def test_soft_matching_from_a_linear_programme(shape):
 
 def test_soft_matching_of_equal_widths_is_a_permutation():
     """The published theorem: it is the one-to-one matching there, and the same holds for repeated units."""
-    pytest.importorskip("ot")
     x, y = layers(40, 7, 7)
     assert value("soft_matching_correlation", x, y) == pytest.approx(value("unit_match_hungarian", x, y), abs=1e-12)
     twice = np.repeat(x, 2, axis=1)

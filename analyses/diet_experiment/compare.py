@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from universality import open_run, zoo
@@ -28,15 +29,23 @@ from universality.runs import Run
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
-ARCHITECTURES = ("alexnet", "vgg", "inceptionv1", "resnet")
+ARCHITECTURES = {"alexnet": "AlexNet", "vgg": "VGG", "inceptionv1": "InceptionV1", "resnet": "ResNet"}
+KINDS = {
+    "focus-s0": (TRAINED, "diet focus, seed 0"),
+    "focus-s1": ("#66aacf", "diet focus, seed 1"),
+    "sharp-s0": ("#d55e00", "diet sharp, seed 0"),
+}
 CONTRASTS = {"sharp - focus": ("sharp-s0", "focus-s0"), "focus seed 1 - seed 0": ("focus-s1", "focus-s0")}
+COLOURS = ("grey", "red_green", "blue_yellow")
 BOOTSTRAPS = 5000
 
 
 def shares(run: Run) -> pd.DataFrame:
-    """Return one row per network and family: share of detectors among all units of its taps, trained and untrained."""
+    """Return one row per network and family: share of detectors among all units of its taps, and in twins and random bases."""
     units = run.units.assign(untrained=run.units["seed"] >= 0)
     counted = units.groupby(["family", "model", "untrained"])["detector"].agg(["mean", "sum", "size"]).unstack()
+    in_bases = run.families["share_haar"] * run.families["n_units"]
+    in_bases = in_bases.groupby([run.families["family"], run.families["model"]]).sum()
     rows = []
     for (family, model), row in counted.iterrows():
         training = zoo.card(model).training
@@ -45,7 +54,7 @@ def shares(run: Run) -> pd.DataFrame:
                 "family": family, "model": model, "diet": training.diet if training else "",
                 "n_units": int(row["size", False]), "n_detectors": int(row["sum", False]), "share": row["mean", False],
                 "n_detectors_untrained": int(row["sum", True]), "n_units_untrained": int(row["size", True]),
-                "share_untrained": row["mean", True],
+                "share_untrained": row["mean", True], "share_haar": in_bases[family, model] / row["size", False],
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -54,7 +63,7 @@ def shares(run: Run) -> pd.DataFrame:
 def differences(run: Run, seed: int = 0) -> pd.DataFrame:
     """Return one row per family and contrast: mean difference of shares over architectures and its 95 % interval."""
     rows = []
-    for family in FAMILIES:
+    for family in run.record["job"]["comparison"]["families"]:
         of_family = run.units[(run.units["family"] == family) & (run.units["seed"] == -1)]
         for contrast, (a, b) in CONTRASTS.items():
             rng = np.random.default_rng(seed)
@@ -87,33 +96,39 @@ def _resampled(units: pd.DataFrame, name: str, rng: np.random.Generator) -> np.n
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the share of every network by family (rows) and colour of the drawings (columns), beside its untrained twin."""
-    colours = list(dict.fromkeys(table["colour"]))
-    kinds = {"focus-s0": TRAINED, "focus-s1": TRAINED, "sharp-s0": "#d55e00"}
+    colours, families = (list(dict.fromkeys(table[column])) for column in ("colour", "family"))
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 90 * MM), layout="constrained")
-        axes = figure.subplots(len(FAMILIES), len(colours), sharey="row", squeeze=False)
-        for (row, family), (column, colour) in itertools.product(enumerate(FAMILIES), enumerate(colours)):
-            here = table[(table["family"] == family) & (table["colour"] == colour)].set_index("model")
+        figure = Figure(figsize=(DOUBLE_MM * MM, 95 * MM), layout="constrained")
+        axes = figure.subplots(len(families), len(colours), sharex=True, sharey="row", squeeze=False)
+        for (row, family), (column, colour) in itertools.product(enumerate(families), enumerate(colours)):
             ax = axes[row, column]
-            for place, (offset, (kind, paint)) in itertools.product(range(4), enumerate(kinds.items())):
-                model = here.loc[f"pocket/{ARCHITECTURES[place]}-{kind}"]
-                at = place + 0.25 * (offset - 1)
-                ax.bar(at, model["share"], 0.22, color=paint, alpha=0.6 if kind == "focus-s1" else 1.0)
-                ax.plot(at, model["share_untrained"], "_", color=UNTRAINED, markersize=6)
-            ax.set(title=f"{FAMILIES[family].noun}, {colour.replace('_', ' against ')}", xticks=range(4))
-            ax.set_xticklabels(ARCHITECTURES)
+            here = table[(table["family"] == family) & (table["colour"] == colour)].set_index("model")
+            _bars(ax, here)
+            if row == 0:
+                ax.set_title(f"drawings in {colour.replace('_', ' against ')}")
             if column == 0:
-                ax.set_ylabel("share of all units of its taps")
-        figure.suptitle("blue: diet focus, two seeds; orange: diet sharp; grey dashes: untrained twins", fontsize=6.5)
+                ax.set_ylabel(f"{FAMILIES[family].noun},\nshare of all units of its taps")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _bars(ax: Axes, shares: pd.DataFrame) -> None:
+    """Draw a bar for each architecture and diet, with a dash at its untrained twin's share."""
+    places = np.arange(len(ARCHITECTURES))
+    for offset, (kind, (paint, label)) in enumerate(KINDS.items()):
+        found = shares.loc[[f"pocket/{name}-{kind}" for name in ARCHITECTURES]]
+        at = places + 0.25 * (offset - 1)
+        ax.bar(at, found["share"], 0.22, color=paint, label=label)
+        twins = "untrained twin of each" if offset == 0 else None
+        ax.plot(at, found["share_untrained"], "_", color=UNTRAINED, markersize=7, markeredgewidth=1.2, label=twins)
+    ax.set_xticks(places, list(ARCHITECTURES.values()))
 
 
 def main() -> None:
     """Compare the diets in every run given, and write the tables and the figure."""
     tables, contrasts = [], []
-    for path in sys.argv[1:]:
-        run = open_run(path)
-        colour = run.record["job"]["stimuli"]["curves"]["colour"]
+    runs = {run.record["job"]["stimuli"]["curves"]["colour"]: run for run in map(open_run, sys.argv[1:])}
+    for colour, run in sorted(runs.items(), key=lambda item: COLOURS.index(item[0])):
         tables.append(shares(run).assign(colour=colour))
         contrasts.append(differences(run).assign(colour=colour))
     table, contrast = pd.concat(tables), pd.concat(contrasts)

@@ -102,7 +102,7 @@ peaks.rename(columns=lambda name: f"median peak, sigma: {name}")
 
 # %% [markdown]
 # Hardly: 0.1 sigma is next to nothing. (Untrained twins answer strongly; a peak alone is no tuning.) On diet `sharp` figure and ground always differ in colour, so its network has learned colour. That is why the experiment drew its
-# stimuli in colour, too: with these, curve detectors come back, and high-low frequency detectors stay away.
+# stimuli in colour, too: with these, some curve detectors come back (in InceptionV1 next to none), and high-low frequency detectors stay away.
 
 # %%
 coloured = shares.pivot_table(

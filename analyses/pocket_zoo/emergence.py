@@ -32,20 +32,23 @@ from universality.tuning import largest_gap
 
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=256)
 HERE = Path(__file__).parent
+FAMILY_NAMES = ("curve", "high_low_frequency")
+"""The families of ``job.toml``."""
 
 
 def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[Layer]:
-    """Show every family's stimuli and the natural images to a network, and yield its taps' layers."""
-    sets = dict.fromkeys(["natural", *(name for family in FAMILIES.values() for name in family.sets)])
+    """Show both families' stimuli and the natural images to a network, and yield its taps' layers."""
+    families = {name: FAMILIES[name] for name in FAMILY_NAMES}
+    sets = dict.fromkeys(["natural", *(name for family in families.values() for name in family.sets)])
     shown = {name: _answers(card, network, name, spec) for name in sets}
     natural = stimuli.parameters("natural", spec)
     grids = {
-        name: family.grid(*(stimuli.parameters(one, spec) for one in family.sets)) for name, family in FAMILIES.items()
+        name: family.grid(*(stimuli.parameters(one, spec) for one in family.sets)) for name, family in families.items()
     }
     for tap in card.taps:
         drawn = {
             name: np.concatenate([shown[one][tap.name].astype(np.float64) for one in family.sets])
-            for name, family in FAMILIES.items()
+            for name, family in families.items()
         }
         yield Layer(
             LayerRef(card.id, None, tap, "", {}), shown["natural"][tap.name].astype(np.float64),
@@ -61,8 +64,8 @@ def _answers(card: ModelCard, network: nn.Module, name: str, spec: StimuliSpec) 
 
 
 def rows(layer: Layer) -> Iterator[dict[str, object]]:
-    """Yield share and coverage of every family in one layer."""
-    for family in FAMILIES:
+    """Yield share and coverage of both families in one layer."""
+    for family in FAMILY_NAMES:
         table = layer.units(family)
         found = table[table["detector"]]
         low, high = wilson_interval(len(found), len(table))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from universality import open_run, stimuli, zoo
 from universality.detectors import FAMILIES
@@ -47,11 +48,11 @@ def training_curves(training: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(DOUBLE_MM * MM, 60 * MM), layout="constrained")
         for ax, column in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for name, rows in training.groupby("network", sort=False):
-                ax.plot(rows["epoch"], rows[column], **line_of(str(name)), label=name)
+                ax.plot(rows["epoch"], rows[column], **line_of(str(name)))
             ax.set(xlabel="epoch", ylabel=f"{column} ({'training' if column == 'loss' else 'held-out images'})")
-        ax.axhline(1 / 12, color="0.6", linewidth=0.5, label="chance")
+        chance = ax.axhline(1 / 12, color="0.6", linewidth=0.5, label="chance")
         ax.set_ylim(0, 1.02)
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        figure.legend(handles=[*key(), chance], loc="outside right upper", frameon=False, handlelength=3.0)
     return figure
 
 
@@ -59,14 +60,19 @@ def emergence_curves(emergence: pd.DataFrame) -> Figure:
     """Draw the share of detectors among all units of a network's taps over epochs; epoch 0 is the untrained network."""
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, 65 * MM), layout="constrained")
-        axes = figure.subplots(1, len(FAMILIES), sharex=True)
-        for ax, (family, record) in zip(axes, FAMILIES.items(), strict=True):
+        families = list(dict.fromkeys(emergence["family"]))
+        axes = figure.subplots(1, len(families), sharex=True)
+        for ax, family in zip(axes, families, strict=True):
             for name, rows in emergence[emergence["family"] == family].groupby("network", sort=False):
                 counts = rows.groupby("epoch")[["n_detectors", "n_units"]].sum()
-                ax.plot(counts.index, counts["n_detectors"] / counts["n_units"], **line_of(str(name)), label=name)
-            ax.set(title=record.noun, xlabel="epoch", ylabel="share of all units of its taps")
+                ax.plot(counts.index, counts["n_detectors"] / counts["n_units"], **line_of(str(name)))
+            ax.set(
+                title=FAMILIES[family].noun,
+                xlabel="epoch (0: before training)",
+                ylabel="share of all units of its taps",
+            )
             ax.set_ylim(0, None)
-        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        figure.legend(handles=key(), loc="outside right upper", frameon=False, handlelength=3.0)
     return figure
 
 
@@ -74,6 +80,12 @@ def line_of(name: str) -> dict[str, object]:
     """Return colour (architecture) and line (diet, task, seed) of a network."""
     architecture, rest = name.split("-", 1)
     return {"color": COLOURS[architecture], "linestyle": LINES[rest], "marker": "o", "markersize": 1.5}
+
+
+def key() -> list[Line2D]:
+    """Return what colours (architecture) and lines (diet, task, seed) stand for."""
+    colours = [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items()]
+    return colours + [Line2D([], [], color="0.2", linestyle=line, label=name) for name, line in LINES.items()]
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def measures_command(
         for key, value in describe.record(comparator(name)).items():
             line(f"{key}: {describe.shown(value)}")
         return
-    columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n", "needs")
+    columns = ("name", "direction", "low", "high", "invariances", "symmetric", "metric", "min_n")
     table = Table()
     for title in columns:
         table.add_column(title, justify="right" if title in ("low", "high", "min_n") else "left", overflow="fold")

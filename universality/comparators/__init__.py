@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from universality.comparators import transport
 from universality.comparators.arrays import Undefined, haar_orthogonal, live_units, standardised
 from universality.comparators.chance import expected_best
 from universality.comparators.describe import measures, measures_markdown
@@ -41,7 +40,6 @@ __all__ = [
     "prepare",
     "ranks",
     "refusal",
-    "require",
     "score",
     "score_prepared",
     "standardised",
@@ -79,14 +77,6 @@ def comparator(name: str) -> Comparator:
         return COMPARATORS[name]
     except KeyError:
         raise MeasureError(f"unknown measure '{name}'{did_you_mean(name, COMPARATORS)}") from None
-
-
-def require(name: str) -> Comparator:
-    """Return the measure called `name`; raise `MeasureError` if there is none or a package it needs is missing."""
-    entry = comparator(name)
-    if entry.needs:
-        transport.require()
-    return entry
 
 
 def prepare(name: str, x: np.ndarray) -> Any:
@@ -139,8 +129,7 @@ def score(name: str, x: np.ndarray, y: np.ndarray) -> Score:
     Raises
     ------
     MeasureError
-        Unknown name, arrays that are not two-dimensional, unequal numbers of stimuli, non-finite values, or a package
-        that the measure needs and that is not installed.
+        Unknown name, arrays that are not two-dimensional, unequal numbers of stimuli, or non-finite values.
 
     Examples
     --------
@@ -152,7 +141,7 @@ def score(name: str, x: np.ndarray, y: np.ndarray) -> Score:
     >>> score("cka_linear_debiased", x, np.zeros((200, 3))).reason
     'second layer: no unit that varies over the stimuli'
     """
-    measure = require(name)
+    measure = comparator(name)
     x, y = checked_pair(x, y)
     n, p, q = len(x), int(live_units(x).sum()), int(live_units(y).sum())
     value, reason = score_prepared(measure.name, prepare(name, x), prepare(name, y))

@@ -26,7 +26,6 @@ COLUMNS = {
     "min_n": "smallest number of stimuli",
     "n_against_p": "what n has to be against the numbers of units p and q",
     "cost": "operations: per layer; per pair (k: the smaller of n and the number of units)",
-    "needs": "package beyond the default installation",
     "reference": "where it was published",
 }
 
@@ -77,7 +76,7 @@ def measures_markdown() -> str:
         "\n",
         _markdown_table(("measure", *INVARIANCES), map(_invariances, COMPARATORS.values())),
         "\n## Requirements, cost and sources\n\n",
-        _markdown_table(("measure", "least n", "n against p, q", "cost per layer; per pair", "needs", "reference"), map(_source, COMPARATORS.values())),
+        _markdown_table(("measure", "least n", "n against p, q", "cost per layer; per pair", "reference"), map(_source, COMPARATORS.values())),
         "\n## Matching units\n\n`universality.match_units(x, y, method=...)` returns one row per match.\n\n",
         _markdown_table(("method", "matches"), ((f"`{key}`", method.meaning) for key, method in METHODS.items())),
     ]  # fmt: skip
@@ -105,4 +104,4 @@ def _invariances(entry: Comparator) -> tuple[str, ...]:
 
 
 def _source(entry: Comparator) -> tuple[str, ...]:
-    return (f"`{entry.name}`", str(entry.min_n), entry.n_against_p, entry.cost, entry.needs, entry.reference)
+    return (f"`{entry.name}`", str(entry.min_n), entry.n_against_p, entry.cost, entry.reference)

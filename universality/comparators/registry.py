@@ -42,7 +42,6 @@ class Comparator:
     cost : operations per layer, then per pair; k is the smaller of n and p (or q)
     reference : where it was published
     chance : expected score of independent layers from (n, p, q), where it is known exactly
-    needs : a package that is not installed by default, else empty
     """
 
     name: str
@@ -61,7 +60,6 @@ class Comparator:
     cost: str
     reference: str
     chance: Callable[[int, int, int], float] | None = None
-    needs: str = ""
 
     @property
     def basis_free(self) -> bool:
@@ -161,7 +159,7 @@ _SOFT = replace(
     _PERMUTATION, name="soft_matching_correlation", prepare=transport.prepare_units, score=transport.score_correlation,
     variant="correlation carried by the best transport plan between units of length 1, each layer's mass even",
     low=-1.0, invariances=_EACH_UNIT, cost="n p; n p q + network simplex",
-    reference="Khosla and Williams 2024, UniReps", needs="POT",
+    reference="Khosla and Williams 2024, UniReps",
 )  # fmt: skip
 _SOFT_DISTANCE = replace(
     _SOFT, name="soft_matching_distance", prepare=transport.prepare_layer, score=transport.distance,

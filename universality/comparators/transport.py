@@ -10,24 +10,14 @@ M. Khosla and A. Williams, Soft matching distance, 2024 (UniReps): d^2 = min_T s
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from universality.comparators.arrays import Array, Outcome, Undefined, scaled, standardised
-from universality.errors import MeasureError
-
-
-def require() -> None:
-    """Raise `MeasureError` where POT is not installed."""
-    if find_spec("ot") is None:
-        raise MeasureError("soft matching needs the package POT, which is not installed; pip install POT")
 
 
 def plan(cost: Array) -> Array | Undefined:
     """Return the cheapest plan (p, q), its rows summing to 1 / p and its columns to 1 / q, for `cost` (p, q) >= 0."""
-    require()
     from ot.lp import emd
 
     p, q = cost.shape

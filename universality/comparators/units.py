@@ -100,7 +100,7 @@ def match_units(x: np.ndarray, y: np.ndarray, method: str = "hungarian", *, k: i
     Raises
     ------
     MeasureError
-        Unknown method, k below 1, POT missing for ``soft_matching``, a lasso that does not converge, or arrays that
+        Unknown method, k below 1, a lasso that does not converge, or arrays that
         `score` refuses.
 
     Examples

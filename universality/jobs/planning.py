@@ -155,7 +155,7 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
     """
     job = settled(job_path if isinstance(job_path, Job) else read_job(Path(job_path)))
     for measure in job.comparison.measures:
-        comparators.require(measure)
+        comparators.comparator(measure)
     networks = tuple(networks_of(job))
     for network in networks:
         for name, tap in itertools.product(stimulus_sets(job), network.taps):

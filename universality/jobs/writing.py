@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from universality import figures, records, report, runs, schema
+from universality import figures, origin, records, report, runs, schema
+from universality.errors import RunError
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
 from universality.records import Started
@@ -19,6 +21,7 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
     """Write tables, figures and report, then the record that says the run is complete."""
     keys = [p.key for p in planned.stores]
     facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
+    _remove_stale_joint(planned.out, facts, reporter)
     record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
     for name, table in schema.TABLES.items():
         file = runs.write_table(planned.out, table, tables[name], facts)
@@ -40,6 +43,22 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
     record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
     records.finish(planned.out, record | {"report": runs.file_sha256(page)})
     return runs.open_run(planned.out)
+
+
+def _remove_stale_joint(out: Path, facts: origin.Facts, reporter: Reporter) -> None:
+    """Remove a table ``joint`` that another command wrote beside tables which are not those written now."""
+    file = out / f"{schema.JOINT.name}.parquet"
+    if not file.is_file():
+        return
+    try:
+        if origin.as_text(origin.provenance(file)) == origin.as_text(facts):
+            return
+    except RunError:
+        pass  # It cannot be read, so nobody knows what it belongs to.
+    file.unlink()
+    reporter.say(
+        f"removed '{file}', which belonged to the tables before; universality detectors {out} --joint writes it"
+    )
 
 
 def _entries(planned: Plan) -> list[dict[str, Any]]:
