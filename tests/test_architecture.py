@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
-    ("errors", "resources", "locks", "console", "display"),
+    ("errors", "resources", "locks", "display"),
     ("schema", "recipes", "devices"),
     ("spec", "places"),
     ("pocket",),
@@ -28,7 +28,6 @@ LEVELS = (
     ("report", "atlas_files"),
     ("jobs",),
     ("reproduction",),
-    ("cli_runs", "cli_figures", "cli_progress"),
     ("cli",),
 )
 ONLY_IN = {
@@ -38,7 +37,7 @@ ONLY_IN = {
     "seaborn": {"figures"},
     "matplotlib": {"figures"},
     "distributed": {"jobs"},
-    "typer": {"cli", "cli_figures", "cli_runs"},
+    "typer": {"cli"},
 }
 RANK = {module: rank for rank, level in enumerate(LEVELS) for module in level}
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from universality import doctor, zoo
 from universality.cli import app
+from universality.resources import OWN_CARDS_VARIABLE
 
 
 def states(findings):
@@ -27,7 +28,7 @@ def test_a_store_that_is_a_file(tmp_path):
 
 
 def test_a_malformed_card(tmp_path, monkeypatch):
-    monkeypatch.setenv(zoo.OWN_CARDS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(OWN_CARDS_VARIABLE, str(tmp_path))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "x.toml").write_text("id = 3")
     assert states(doctor.examine(tmp_path / "store"))["model cards"] == "fault"
@@ -82,6 +83,6 @@ def test_lists_are_json_on_request(words):
 
 
 def test_json_has_no_nan():
-    from universality.cli import _finite
+    from universality.cli.output import plain
 
-    assert _finite({"a": [1.0, float("nan"), np.inf], "b": "x"}) == {"a": [1.0, None, None], "b": "x"}
+    assert plain({"a": [1.0, float("nan"), np.inf], "b": "x"}) == {"a": [1.0, None, None], "b": "x"}

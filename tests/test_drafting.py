@@ -10,7 +10,7 @@ from universality import drafting, zoo
 from universality.cli import app
 from universality.drafting import Asked, draft
 from universality.errors import CardError, TapError, WeightsError
-from universality.resources import resource
+from universality.resources import OWN_CARDS_VARIABLE, own_cards, resource
 from universality.spec import read_card
 
 VGG = resource("data/pocket_zoo") / "vgg-focus-s0.safetensors"
@@ -21,7 +21,7 @@ OWN_VGG = Asked(
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv(zoo.OWN_CARDS_VARIABLE, str(tmp_path / "cards"))
+    monkeypatch.setenv(OWN_CARDS_VARIABLE, str(tmp_path / "cards"))
     monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
     return tmp_path
 
@@ -89,11 +89,11 @@ def test_a_weights_file_is_never_overwritten(folders):
     with pytest.raises(WeightsError, match="exists already"):
         drafting.write(draft(OWN_VGG), VGG)
     assert place.read_bytes() == b"mine"
-    assert not zoo.own_cards().exists() or not list(zoo.own_cards().rglob("*.toml"))
+    assert not own_cards().exists() or not list(own_cards().rglob("*.toml"))
 
 
 def test_own_card_with_an_id_of_the_package_is_refused(folders):
-    place = zoo.own_cards() / "pocket" / "vgg-focus-s0.toml"
+    place = own_cards() / "pocket" / "vgg-focus-s0.toml"
     place.parent.mkdir(parents=True)
     shutil.copyfile(resource("model_zoo") / "pocket" / "vgg-focus-s0.toml", place)
     with pytest.raises(CardError, match="has the id of a card of the package"):

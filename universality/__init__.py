@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from universality.comparators import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
-from universality.errors import UniversalityError
-from universality.tuning import align_tuning, tuning_statistics
-
 if TYPE_CHECKING:
+    from universality.comparators import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
     from universality.engine import compare_all
+    from universality.errors import UniversalityError
     from universality.jobs import plan, run
     from universality.origin import provenance
     from universality.report import findings
     from universality.runs import Run, open_run
+    from universality.tuning import align_tuning, tuning_statistics
 
 __all__ = [
     "COMPARATORS",
@@ -48,15 +47,23 @@ __all__ = [
     "tuning_statistics",
 ]
 
-# Jobs bring Torch, Dask and the plotting packages; who only scores two arrays does not wait for them.
+# Jobs bring Torch, Dask and the plotting packages, measures SciPy; who asks for a command's help waits for none of them.
 _LATE = {
-    "compare_all": "engine",
-    "run": "jobs",
-    "plan": "jobs",
-    "open_run": "runs",
+    "COMPARATORS": "comparators",
+    "LinearCKAAccumulator": "comparators",
     "Run": "runs",
-    "provenance": "origin",
+    "UniversalityError": "errors",
+    "align_tuning": "tuning",
+    "compare_all": "engine",
     "findings": "report",
+    "match_units": "comparators",
+    "measures": "comparators",
+    "open_run": "runs",
+    "plan": "jobs",
+    "provenance": "origin",
+    "run": "jobs",
+    "score": "comparators",
+    "tuning_statistics": "tuning",
 }
 
 

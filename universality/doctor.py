@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from universality import zoo
 from universality.errors import CardError, StoreError, WeightsError
-from universality.resources import DEFAULT_STORE
+from universality.resources import DEFAULT_STORE, own_cards
 from universality.spec import ModelCard
 from universality.store import ActivationStore, store_at
 
@@ -107,7 +107,7 @@ def _weights(online: bool) -> Iterator[Finding]:
     except CardError as error:
         yield Finding("model cards", "fault", str(error))
         return
-    yield Finding("model cards", "ok", f"{len(cards)}, own ones in '{zoo.own_cards()}'")
+    yield Finding("model cards", "ok", f"{len(cards)}, own ones in '{own_cards()}'")
     here: list[ModelCard] = []
     elsewhere: list[ModelCard] = []
     for card in cards.values():

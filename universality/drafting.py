@@ -21,7 +21,7 @@ from universality import zoo
 from universality.errors import CardError, TapError, WeightsError
 from universality.hooks import weight_calls
 from universality.receptive_field import describe_tap
-from universality.resources import UNKNOWN
+from universality.resources import UNKNOWN, own_cards
 from universality.spec import ModelCard, Preprocessing, Tap, Weights, validate
 
 Side = Literal["pre", "post"]
@@ -297,7 +297,7 @@ def write(card: ModelCard, weights: Path | None = None) -> Path:
     CardError, WeightsError
         A file is there already.
     """
-    path = zoo.own_cards() / f"{card.id}.toml"
+    path = own_cards() / f"{card.id}.toml"
     if path.exists():
         raise CardError(f"'{path}' exists already; give another id, or delete it")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,10 @@ class RunError(UniversalityError):
     """A run directory is missing, incomplete, damaged, or belongs to another job."""
 
 
+class TasksFailedError(RunError):
+    """Some tasks of a job failed; what the others made is kept."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest option, or a list of all where nothing is near.
 

@@ -23,9 +23,9 @@ from universality import hooks
 from universality.errors import TapError
 from universality.spec import Tap
 
-_MARGIN_PX = 256
-"""Added to the input so that fields fit. A multiple of 64: padding rules that depend on whether a map's size is odd
-("same" padding) then pad as they do at the card's size, at all strides up to 64."""
+_MARGINS_PX = (256, 512, 1024, 2048)
+"""Added to the input, the next where a field does not fit. Multiples of 64: padding rules that depend on whether a map's
+size is odd ("same" padding) then pad as they do at the card's size, at all strides up to 64."""
 
 _RANDOM_SUMS = 6
 
@@ -102,20 +102,21 @@ def _shape_and_depth(network: nn.Module, tap: Tap, size_px: int) -> tuple[tuple[
 
 def _receptive_field(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, float]:
     """Return receptive field (px), stride (px), and the centre of position 0 (px)."""
-    margin = _MARGIN_PX
-    while True:
-        field = _field_in(network, tap, size_px + margin)
+    linear, before = positive_linear_copy(network), 0
+    for margin in _MARGINS_PX:
+        image = torch.ones(1, 3, size_px + margin, size_px + margin, dtype=torch.float64, requires_grad=True)
+        maps = _maps_at(linear, tap, image)
+        field = _field_in(maps, image)
         if field is not None:
             return field
-        if margin > 8 * _MARGIN_PX:
-            raise TapError(f"tap '{tap.name}' sees the whole input at every size: it has no receptive field")
-        margin *= 2
+        if maps.shape[2] == before:
+            break  # pooled to a map of one size, whatever the input's
+        before = maps.shape[2]
+    raise TapError(f"tap '{tap.name}' sees the whole input at every size: it has no receptive field")
 
 
-def _field_in(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, float] | None:
-    """Measure in an input of `size_px`; None where a field touches the border, so that it may be cut off."""
-    linear = positive_linear_copy(network)
-    image = torch.ones(1, 3, size_px, size_px, dtype=torch.float64, requires_grad=True)
+def _maps_at(linear: nn.Module, tap: Tap, image: Tensor) -> Tensor:
+    """Return a tap's maps (1, channel, row, column), with their graph back to the image."""
     caught: list[Tensor] = []
 
     def catch(_: Tap, maps: Tensor) -> None:
@@ -124,10 +125,15 @@ def _field_in(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, flo
 
     with linear_functions(), hooks.watching(linear, [tap], catch):
         hooks.forward(linear, image)
-    middle = caught[0].shape[2] // 2
-    if middle + 1 >= caught[0].shape[2]:
+    return caught[0]
+
+
+def _field_in(maps: Tensor, image: Tensor) -> tuple[int, int, float] | None:
+    """Measure in one image; None where a field touches the border, so that it may be cut off."""
+    size_px, middle = image.shape[2], maps.shape[2] // 2
+    if middle + 1 >= maps.shape[2]:
         return None  # too few positions to measure a stride: pooled over the whole map, or a field of the input's size
-    spans = [_support(caught[0], image, middle), _support(caught[0], image, middle + 1)]
+    spans = [_support(maps, image, middle), _support(maps, image, middle + 1)]
     if min(low for low, _ in spans) == 0 or max(high for _, high in spans) == size_px - 1:
         return None
     (low, high), (next_low, _) = spans
@@ -218,6 +224,18 @@ class _MeanConvolution(nn.Module):
         return mean.expand(-1, self.channels, -1, -1)
 
 
+class _MeanPool(nn.Module):
+    """A pooling's geometry alone: of the mean over all channels, since only which pixels are seen matters."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.pool(x.mean(1, keepdim=True))
+        return mean.expand(-1, x.shape[1], -1, -1)
+
+
 def positive_linear_copy(network: nn.Module) -> nn.Module:
     """Return a float64 copy, on the CPU and in eval mode, in which every module is linear with positive weights."""
     linear = copy.deepcopy(network).cpu().eval()
@@ -236,7 +254,9 @@ def _linear_stand_in(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.Conv2d):
         return _MeanConvolution(module)
     if isinstance(module, nn.MaxPool2d):
-        return nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+        return _MeanPool(nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode))
+    if type(module) is nn.AvgPool2d or type(module) is nn.AdaptiveAvgPool2d:
+        return _MeanPool(module)
     if (
         isinstance(module, (nn.Dropout, nn.GroupNorm, nn.LayerNorm))
         or type(module).__module__ == "torch.nn.modules.activation"

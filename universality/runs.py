@@ -150,6 +150,15 @@ def open_run(path: str | Path, store: str | Path | None = None) -> Run:
     ------
     RunError
         If the directory is missing, is not a run's, was not finished, or a table was changed since.
+
+    Examples
+    --------
+    >>> open_run("no-such-folder")
+    Traceback (most recent call last):
+        ...
+    universality.errors.RunError: 'no-such-folder' is not a run directory: it has no run.json; give the folder that a run wrote
+    >>> run = open_run("data/runs/quickstart")  # doctest: +SKIP
+    >>> run.correspondence.query("verdict == 'same_feature'")  # doctest: +SKIP
     """
     path = Path(path)
     record = read_record(path)

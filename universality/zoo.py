@@ -32,13 +32,11 @@ from torch import Tensor, nn
 
 from universality.errors import CardError, WeightsError, did_you_mean
 from universality.pocket import networks as pocket_networks
-from universality.resources import is_file, resource
+from universality.resources import is_file, own_cards, resource
 from universality.spec import ModelCard, Preprocessing, digest, read_card
 
 WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
 _DEFAULT_WEIGHTS_FOLDER = "data/weights"
-OWN_CARDS_VARIABLE = "UNIVERSALITY_MODEL_ZOO"
-_DEFAULT_OWN_CARDS = "data/model_zoo"
 _HUB_TIMEOUT_S = 5.0
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,11 +64,6 @@ class Source:
     fetch: Callable[[ModelCard], Path]
     remedy: Callable[[ModelCard], str]
     cached: Callable[[ModelCard], bool]
-
-
-def own_cards() -> Path:
-    """Return the folder of the user's own cards: ``$UNIVERSALITY_MODEL_ZOO``, else ``data/model_zoo``."""
-    return Path(os.environ.get(OWN_CARDS_VARIABLE, _DEFAULT_OWN_CARDS))
 
 
 def cards() -> dict[str, ModelCard]:

@@ -71,9 +71,7 @@ def main() -> None:
             rows.append(timed(options.job, workers))
             print(workers, {stage: round(seconds, 1) for stage, seconds in rows[-1].items()}, flush=True)
     for stage in ("extraction", "comparisons", "extraction and comparisons", "writing"):
-        one, two = (
-            median(sum(row[part] for part in stage.split(" and ")) for row in rows) for rows in found.values()
-        )
+        one, two = (median(sum(row[part] for part in stage.split(" and ")) for row in rows) for rows in found.values())
         print(f"{stage}: {one:.1f} s with 1 worker, {two:.1f} s with 2, efficiency {one / (2 * two):.2f}")
 
 

@@ -141,6 +141,16 @@ def score(name: str, x: np.ndarray, y: np.ndarray) -> Score:
     MeasureError
         Unknown name, arrays that are not two-dimensional, unequal numbers of stimuli, non-finite values, or a package
         that the measure needs and that is not installed.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((200, 5))
+    >>> found = score("cka_linear_debiased", x, x[:, ::-1])
+    >>> round(found.value, 6), found.n, found.p
+    (1.0, 200, 5)
+    >>> score("cka_linear_debiased", x, np.zeros((200, 3))).reason
+    'second layer: no unit that varies over the stimuli'
     """
     measure = require(name)
     x, y = checked_pair(x, y)

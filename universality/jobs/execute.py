@@ -70,6 +70,14 @@ def run(
     ------
     UniversalityError
         In one sentence, for everything that a user can mend. Tasks that fail are reported when all others have ended.
+
+    Examples
+    --------
+    It takes a minute or two and writes files, so it is not run here; the suite runs the README's example.
+
+    >>> import universality
+    >>> run = universality.run("analyses/quickstart/job.toml", out="my-run")  # doctest: +SKIP
+    >>> run.families[["model", "tap", "share", "share_untrained"]]  # doctest: +SKIP
     """
     reporter = reporter or Quiet()
     started = time.time()

@@ -140,6 +140,18 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
         The job's TOML file, or the job itself.
     out, store : path, optional
         Run directory (default ``data/runs/NAME``) and folder or URL of the activation stores (default ``data/store``).
+
+    Examples
+    --------
+    >>> from universality.spec import Job
+    >>> job = Job.model_validate({
+    ...     "name": "two",
+    ...     "models": [{"id": "pocket/alexnet-focus-s0", "taps": ["features.9"]}, {"id": "pocket/vgg-focus-s0", "taps": ["features.13"]}],
+    ...     "extraction": {"reduction": "center"},
+    ... })
+    >>> planned = plan(job, store="memory://example")
+    >>> len(planned.networks), len(planned.missing) == len(planned.stores)
+    (4, True)
     """
     job = settled(job_path if isinstance(job_path, Job) else read_job(Path(job_path)))
     for measure in job.comparison.measures:

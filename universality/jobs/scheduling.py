@@ -24,7 +24,7 @@ from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
 from universality import devices
-from universality.errors import JobError, RunError, UniversalityError
+from universality.errors import JobError, RunError, TasksFailedError, UniversalityError
 
 GPU = "GPU"
 """The resource of which a worker declares one for each of its GPUs, and a task that shows images on a GPU takes one."""
@@ -233,7 +233,7 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
     if first.error is not None and all(failure.cause == first.cause for failure in failures):
         raise first.error
     others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    raise RunError(
+    raise TasksFailedError(
         f"{len(failures)} of {total} tasks failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
         "job again, what is finished is kept"
     )

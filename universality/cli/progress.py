@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from universality.cli.output import on_terminal
+
 Clock = Callable[[], float]
 
 SHARE = 0.5
@@ -110,7 +112,7 @@ class Bars:
         self.end()
         pace = Pace(total, self._clock)
         self._stage = (description, pace)
-        if not self._console.is_terminal:
+        if not on_terminal(self._console):
             self._log(description, pace)
         task = self._progress.add_task(escape(description), total=total, pace=pace)
 
@@ -122,7 +124,7 @@ class Bars:
 
     def end(self) -> None:
         """Say how far the stage came, whether or not it was finished."""
-        if self._stage is not None and not self._console.is_terminal:
+        if self._stage is not None and not on_terminal(self._console):
             self._log(*self._stage)
         self._stage = None
 
@@ -137,7 +139,7 @@ def reporting() -> Iterator[Bars]:
     """Yield the reporter of a command, on standard error."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not on_terminal(console)) as progress:
         bars = Bars(console, progress)
         try:
             yield bars

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from universality.console import line, stdout
+from universality.cli.completion import run_folders
+from universality.cli.leaving import Status
+from universality.cli.options import JsonOption, RunArgument
+from universality.cli.output import line, plain, print_json, stdout
 from universality.errors import RunError
 from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from universality.reproduction import Reproduction
 
 runs_app = typer.Typer(help="The finished runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,19 +30,26 @@ StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL of the 
 
 
 @runs_app.command("list")
-def runs_list(folder: Annotated[Path, typer.Argument(metavar="DIR")] = Path(DEFAULT_RUNS)) -> None:
+def runs_list(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds runs.", metavar="DIR")] = Path(DEFAULT_RUNS),
+    as_json: JsonOption = False,
+) -> None:
     """List every run in or below a folder.
 
     Example: universality runs list data/runs
     """
     from universality.upkeep import listed
 
+    found = listed(folder)
+    if as_json:
+        print_json(found)
+        return
     table = Table()
     for name in ("run", "name", "status", "started", "networks", "pairs", "size (MB)", "version", "this code"):
         table.add_column(
             name, justify="right" if name in ("networks", "pairs", "size (MB)") else "left", overflow="fold"
         )
-    for run in listed(folder):
+    for run in found:
         table.add_row(
             escape(str(run.path)), run.name, run.status, run.when, str(run.networks), str(run.pairs),
             f"{run.nbytes / 1e6:.1f}", run.version, "yes" if run.this_code else "no",
@@ -45,7 +59,10 @@ def runs_list(folder: Annotated[Path, typer.Argument(metavar="DIR")] = Path(DEFA
 
 @runs_app.command("show")
 def runs_show(
-    path: Annotated[Path, typer.Argument(help="Run directory, or one of its files.", metavar="RUN|FILE")],
+    path: Annotated[
+        Path, typer.Argument(help="Run directory, or one of its files.", metavar="RUN|FILE", autocompletion=run_folders)
+    ],
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a run was asked, what came out and where its numbers come from; of a single file, its provenance.
 
@@ -53,48 +70,63 @@ def runs_show(
     """
     from universality.origin import provenance
 
-    console = stdout()
-    if path.is_dir():
-        _show_counts(path)
-    line(console, json.dumps(provenance(path), indent=1, sort_keys=True))
+    facts = _facts(path) if path.is_dir() else {}
+    if as_json:
+        print_json({"path": path, **facts, "provenance": provenance(path)})
+        return
+    for name, value in facts.items():
+        line(f"{name.replace('_', ' ')}: {_shown(value)}")
+    line(json.dumps(provenance(path), indent=1, sort_keys=True))
 
 
-def _show_counts(path: Path) -> None:
+def _facts(path: Path) -> dict[str, Any]:
     from universality import schema
     from universality.runs import open_run
     from universality.upkeep import listed
 
-    run, console = open_run(path), stdout()
+    run = open_run(path)
     entry = next(entry for entry in listed(path) if entry.path == path)
-    facts = {
+    return {
         "name": run.job.name,
         "question": run.job.question,
-        "status": f"{entry.status}, started {entry.when}, {run.record.get('seconds', '?')} s",
-        "networks": ", ".join(model.id for model in run.job.models),
-        "pairs": str(entry.pairs),
-        "rows": ", ".join(f"{name} {len(getattr(run, name))}" for name in schema.TABLES),
-        "figures": str(len(run.record.get("figures", {}))),
-        "activations": f"{len(run.record['stores'])} stores in {run.store}",
+        "status": entry.status,
+        "started": entry.when,
+        "seconds": run.record.get("seconds"),
+        "networks": [model.id for model in run.job.models],
+        "pairs": entry.pairs,
+        "rows": {name: len(getattr(run, name)) for name in schema.TABLES},
+        "figures": len(run.record.get("figures", {})),
+        "stores": len(run.record["stores"]),
+        "store": run.store,
         "command": " ".join(run.record["command"]),
-        "machine": ", ".join(f"{name} {value}" for name, value in run.record["machine"].items()),
-        "of this code": "yes" if entry.this_code else "no",
+        "machine": run.record["machine"],
+        "this_code": entry.this_code,
     }
-    for name, value in facts.items():
-        line(console, f"{name}: {value}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @runs_app.command("verify")
 def runs_verify(
-    path: Annotated[Path | None, typer.Argument(help="Run directory.", metavar="RUN")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="Run directory.", metavar="RUN", autocompletion=run_folders)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs in or below --runs.")] = False,
     folder: RunsOption = Path(DEFAULT_RUNS),
     store: Annotated[
         str | None, typer.Option("--store", help="Where the activations lie now, if moved.", metavar="URL")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare every checksum: record, tables, figures, report, and each file of every store that the run refers to.
 
-    One line per damaged file; exit status 1 if there is any.
+    One line per damaged file; exit status 3 if there is any.
 
     Example: universality runs verify data/runs/quickstart
     """
@@ -102,16 +134,19 @@ def runs_verify(
 
     if every == (path is not None):
         raise RunError("nothing to verify, or too much: give either a run directory or --all")
-    console = stdout()
     checked = [path] if path is not None else [run.path for run in listed(folder) if run.status != "running"]
-    count = 0
+    found = []
     for run in checked:
         for problem in problems(run, store):
-            line(console, problem)
-            count += 1
-    line(console, f"{len(checked)} run(s) verified: {count or 'nothing'} damaged")
-    if count:
-        raise typer.Exit(1)
+            found.append(problem)
+            if not as_json:
+                line(problem)
+    if as_json:
+        print_json({"runs": checked, "problems": found})
+    else:
+        line(f"{len(checked)} run(s) verified: {len(found) or 'nothing'} damaged")
+    if found:
+        raise typer.Exit(Status.UNSOUND)
 
 
 @runs_app.command("clean")
@@ -122,6 +157,7 @@ def runs_clean(
     kept: Annotated[
         bool, typer.Option("--kept", help="Also results of comparisons and shards: jobs compute them again.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what no run refers to: stores, left-overs of interrupted writers, damaged stores, unfinished runs. --yes removes it.
 
@@ -132,14 +168,15 @@ def runs_clean(
     from universality.store import store_at
     from universality.upkeep import removable, remove
 
-    console, place = stdout(), store_at(store, DEFAULT_STORE)
+    place = store_at(store, DEFAULT_STORE)
     found = (remove if yes else removable)(folder, place, kept=kept)
+    if as_json:
+        print_json({"removed": yes, "items": [{"where": i.where, "why": i.why, "nbytes": i.nbytes} for i in found]})
+        return
     for item in found:
-        line(console, f"{item.where}: {item.why}, {item.nbytes / 1e6:.2f} MB")
+        line(f"{item.where}: {item.why}, {item.nbytes / 1e6:.2f} MB")
     total = sum(item.nbytes for item in found) / 1e6
-    line(
-        console, f"{'removed' if yes else 'would remove'} {len(found)} item(s), {total:.2f} MB" + _how(bool(found), yes)
-    )
+    line(f"{'removed' if yes else 'would remove'} {len(found)} item(s), {total:.2f} MB" + _how(bool(found), yes))
 
 
 def _how(any_found: bool, yes: bool) -> str:
@@ -147,7 +184,7 @@ def _how(any_found: bool, yes: bool) -> str:
 
 
 def reproduce_command(
-    run_path: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    run_path: RunArgument,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder [default: data/reproduced/NAME].", metavar="DIR")
     ] = None,
@@ -157,8 +194,9 @@ def reproduce_command(
             "--tolerance", help="Share of the larger of 1 and the value that counts as equal [default: 1e-6]."
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Run a finished run's job again elsewhere with a fresh store and compare: exit status 0 only if it is reproduced.
+    """Run a finished run's job again elsewhere with a fresh store and compare: exit status 3 if it is not reproduced.
 
     Example: universality reproduce data/runs/quickstart --out again
     """
@@ -167,19 +205,26 @@ def reproduce_command(
 
     target = out or Path("data/reproduced") / open_run(run_path).job.name
     found = reproduce(run_path, target, tolerance=TOLERANCE if tolerance is None else tolerance)
-    console = stdout()
+    if as_json:
+        print_json({"equal": found.equal, "verdict": found.verdict()} | plain(found))
+    else:
+        for text in _compared(found):
+            line(text)
+    if not found.equal:
+        raise typer.Exit(Status.UNSOUND)
+
+
+def _compared(found: Reproduction) -> Iterator[str]:
     for name in found.identical:
-        line(console, f"{name}: the same bytes")
+        yield f"{name}: the same bytes"
     for name, (before, after) in found.rows.items():
-        line(console, f"{name}: {before} rows recorded, {after} again")
+        yield f"{name}: {before} rows recorded, {after} again"
     for column in found.columns:
-        line(console, f"{column.table}.{column.column}: {column.rows} rows differ, by up to {column.largest:.3g}")
+        yield f"{column.table}.{column.column}: {column.rows} rows differ, by up to {column.largest:.3g}"
     for title, differ in (("input", found.inputs), ("circumstance", found.circumstances)):
         for name, (old, new) in differ.items():
-            line(console, f"{title} {name}: {_brief(old)} recorded, {_brief(new)} again")
-    line(console, found.verdict())
-    if not found.equal:
-        raise typer.Exit(1)
+            yield f"{title} {name}: {_brief(old)} recorded, {_brief(new)} again"
+    yield found.verdict()
 
 
 def _brief(value: object) -> str:

@@ -1,0 +1,5 @@
+"""``python -m universality.cli``."""
+
+from universality.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""The commands that ask a finished run: ``universality detectors`` and ``universality atlas``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from universality.cli import completion
+from universality.cli.options import JsonOption, RunArgument
+from universality.cli.output import line, print_json, rows, stdout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from universality.detectors import Definition
+
+
+def detectors_command(
+    run_path: RunArgument,
+    family: Annotated[str, typer.Option("--family", help="Family whose own rule is applied.")] = "curve",
+    definition: Annotated[
+        Path | None, typer.Option("--definition", help="TOML file with a definition of your own.", metavar="FILE")
+    ] = None,
+    threshold: Annotated[
+        str | None, typer.Option("--threshold", help="Criterion whose threshold is moved.", metavar="COLUMN")
+    ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Compare preferences with those on turned natural images instead.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply a definition of detectors to a run's units: rates beside the untrained twins', without extracting anew.
+
+    With --joint, show the networks turned natural images, write RUN/joint.parquet and print how many detectors agree.
+
+    Example: universality detectors data/runs/quickstart --family curve --threshold invariance
+    """
+    from universality import detectors, schema
+    from universality.runs import open_run
+    from universality.spec import read_definition
+
+    if joint:
+        _joint(run_path, as_json)
+        return
+    if definition is None:
+        chosen = detectors.definition_of(family)
+    else:
+        spec = read_definition(definition)
+        chosen = detectors.of_spec(spec, detectors.family_of(spec.base).rule, schema.UNITS.names)
+    units = open_run(run_path).units
+    rates = detectors.rates(chosen, units)
+    moved = None if threshold is None else _moved(chosen, units, threshold)
+    if as_json:
+        criteria = [
+            {name: getattr(c, name) for name in ("column", "op", "threshold", "reason")} for c in chosen.criteria
+        ]
+        curve = None if moved is None else rows(moved)
+        print_json({"definition": chosen.name, "family": chosen.family, "criteria": criteria, "rates": rows(rates), "threshold_curve": curve})  # fmt: skip
+        return
+    _print_rates(chosen, rates)
+    if moved is not None:
+        stdout().print(moved.to_string(index=False, float_format=lambda x: f"{x:.4g}"), highlight=False)
+
+
+def _print_rates(chosen: Definition, rates: pd.DataFrame) -> None:
+    from universality.figures import short
+
+    for criterion in chosen.criteria:
+        line(f"{criterion.column} {criterion.op} {criterion.threshold:g}: {criterion.reason}")
+    table = Table(title=f"{chosen.name} ({chosen.family})", title_justify="left")
+    for name in ("model", "tap", "units", "detectors", "share", "untrained units", "untrained detectors", "share"):
+        table.add_column(name, justify="left" if name in ("model", "tap") else "right", overflow="fold")
+    for row in rates.to_dict("records"):
+        counts = str(row["n_units"]), str(row["n_detectors"]), f"{row['share']:.1%}"
+        untrained = str(row["n_units_untrained"]), str(row["n_detectors_untrained"]), f"{row['share_untrained']:.2%}"
+        table.add_row(short(str(row["model"])), str(row["tap"]), *counts, *untrained)
+    stdout().print(table)
+
+
+def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFrame:
+    """Return the rates while one threshold moves over the quantiles of its column."""
+    import numpy as np
+
+    from universality import detectors
+
+    known = threshold in {criterion.column for criterion in chosen.criteria}
+    values = units.loc[units["family"] == chosen.family, threshold].to_numpy(np.float64) if known else np.zeros(1)
+    values = values[np.isfinite(values)]
+    grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 13))) if values.size else np.zeros(1)
+    return detectors.threshold_curve(chosen, units, threshold, grid.tolist())
+
+
+def _joint(run_path: Path, as_json: bool) -> None:
+    from universality import runs, schema
+    from universality.figures import short
+    from universality.natural_tuning import natural_tuning
+
+    run = runs.open_run(run_path)
+    found = natural_tuning(run)
+    file = runs.write_table(run_path, schema.JOINT, found, run.record["provenance"])
+    keys = ["model", "seed", "tap", "family"]
+    counted = found[found["detector"]].groupby(keys, sort=False, as_index=False)
+    rates = counted.agg(n_detectors=("agrees", "size"), n_agree=("agrees", "sum"), chance=("chance", "first"))
+    if as_json:
+        print_json({"file": file, "rates": rows(rates)})
+        return
+    table = Table(title="within 20 degrees on turned natural images", title_justify="left")
+    for name in ("model", "seed", "tap", "family", "detectors", "agree", "share", "chance"):
+        table.add_column(name, justify="left" if name in ("model", "tap", "family") else "right", overflow="fold")
+    for row in rates.to_dict("records"):
+        n, agree = int(row["n_detectors"]), int(row["n_agree"])
+        seed = "trained" if row["seed"] == -1 else str(row["seed"])
+        place = short(str(row["model"])), seed, str(row["tap"]), str(row["family"])
+        table.add_row(*place, str(n), str(agree), f"{agree / n:.0%}", f"{row['chance']:.0%}")
+    stdout().print(table)
+    line(str(file))
+
+
+def atlas_command(
+    run_path: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder [default: RUN/atlas].", metavar="DIR")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            "--unit",
+            help="Find this unit in every other model.",
+            metavar="MODEL:TAP:INDEX",
+            autocompletion=completion.units,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the atlas of a run: its features, cliques of units that are one feature in several models, index of universality.
+
+    With --unit, print where that unit's best partners are in the other models, with their evidence, instead.
+
+    Example: universality atlas data/runs/quickstart --unit pocket/vgg-focus-s0:features.13:7
+    """
+    if unit is not None:
+        _trace(run_path, unit, as_json)
+        return
+    from universality.atlas_files import findings, write_atlas
+    from universality.runs import open_run
+
+    files, tables = write_atlas(open_run(run_path), out or run_path / "atlas")
+    if as_json:
+        print_json({"files": files, "findings": findings(tables)})
+        return
+    for text in [*findings(tables), *map(str, files)]:
+        line(text)
+
+
+def _trace(run_path: Path, unit: str, as_json: bool) -> None:
+    from universality.runs import open_run
+    from universality.tracing import parse_unit, trace
+
+    found = trace(open_run(run_path), *parse_unit(unit))
+    if as_json:
+        print_json({"unit": unit, "partners": rows(found)})
+        return
+    table = Table(title=f"best partners of {unit}", title_justify="left")
+    for name in found.columns:
+        table.add_column(name, justify="left" if name in ("model", "tap", "family") else "right", overflow="fold")
+    for row in found.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else escape(str(value)) for value in row))
+    stdout().print(table)

@@ -1,0 +1,178 @@
+"""The commands about jobs: ``universality run`` and ``universality plan``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption
+from universality.cli.output import line, on_terminal, print_json, rows, stdout
+from universality.cli.progress import reporting
+
+if TYPE_CHECKING:
+    from universality.jobs import Plan
+    from universality.jobs.estimates import Disk
+    from universality.runs import Run
+
+
+def run_command(
+    job: JobArgument,
+    out: OutOption = None,
+    store: StoreOption = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler.", metavar="ADDRESS")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Local worker processes [default: threads of this one].", min=1)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads of each worker [default: the cores].", min=1)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory of each local process, such as 4GB.", metavar="SIZE")
+    ] = None,
+    retries: Annotated[int, typer.Option("--retries", help="How often a failed task is tried again.", min=0)] = 0,
+    repair: Annotated[bool, typer.Option("--repair", help="Set damaged stores aside and extract them anew.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a comparison job: tables, figures and a report.
+
+    Example: universality run analyses/quickstart/job.toml --out my-run
+    """
+    from universality.jobs import run
+
+    with reporting() as reporter:
+        finished = run(
+            job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
+            repair=repair, reporter=reporter,
+        )  # fmt: skip
+    if as_json:
+        print_json(_facts(finished))
+    else:
+        _print_run(finished)
+
+
+def _facts(finished: Run) -> dict[str, Any]:
+    from universality.report import findings
+    from universality.schema import TABLES
+
+    return {
+        "run": finished.path,
+        "name": finished.job.name,
+        "tables": {name: finished.path / f"{name}.parquet" for name in TABLES},
+        "figures": sorted((finished.path / "figures").iterdir()),
+        "report": finished.path / "report.html",
+        "findings": [{"text": found.text, "detail": found.detail} for found in findings(finished)],
+        "families": rows(finished.families),
+    }
+
+
+def _print_run(finished: Run) -> None:
+    from universality.figures import short
+    from universality.report import findings
+    from universality.schema import TABLES
+
+    console = stdout()
+    families = finished.families
+    table = Table(title="detectors and their nulls", title_justify="left")
+    columns = (
+        ("family", "family", "{}"),
+        ("model", "model", "{}"),
+        ("tap", "tap", "{}"),
+        ("depth", "depth", "{:.0%}"),
+        ("units", "n_units", "{}"),
+        ("detectors", "n_detectors", "{}"),
+        ("share", "share", "{:.1%}"),
+        ("untrained", "share_untrained", "{:.1%}"),
+        ("Haar", "share_haar", "{:.1%}"),
+        ("> 2 sigma", "share_strong", "{:.1%}"),
+        ("Haar", "share_strong_haar", "{:.1%}"),
+        ("gap (deg)", "largest_gap_deg", "{:.0f}"),
+        ("naive", "share_naive", "{:.1%}"),
+        ("untrained", "share_naive_untrained", "{:.1%}"),
+    )
+    for title, name, _ in columns:
+        table.add_column(title, justify="left" if name in ("family", "model", "tap") else "right", overflow="fold")
+    for _, row in families.sort_values("family", kind="stable").iterrows():
+        shown = row.to_dict() | {"model": short(row["model"]), "family": row["family"].removesuffix("_frequency")}
+        table.add_row(*(form.format(shown[name]) for _, name, form in columns))
+    console.print(table)
+    for sentence in findings(finished):
+        if not sentence.detail:
+            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not on_terminal(console))
+    for name in TABLES:
+        line(str(finished.path / f"{name}.parquet"))
+    line(str(finished.path / "figures"))
+    line(str(finished.path / "report.html"))
+
+
+def plan_command(
+    job: JobArgument,
+    out: OutOption = None,
+    store: StoreOption = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads that will compute [default: the cores].", min=1)
+    ] = None,
+    measure_time: Annotated[
+        bool, typer.Option("--time", help="Time a batch of every network and a comparison of each kind.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
+
+    Example: universality plan analyses/quickstart/job.toml --time
+    """
+    from universality.jobs import estimates, plan
+
+    planned = plan(job, out, store)
+    needed = estimates.disk(planned)
+    sentences = estimates.sentences(planned, threads or os.cpu_count() or 1, measure_time)
+    if as_json:
+        print_json(_planned(planned, needed, sentences))
+    else:
+        _print_plan(planned, needed, sentences)
+    estimates.refuse_disk(needed, planned.store.location)
+
+
+def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any]:
+    return {
+        "name": planned.job.name,
+        "out": planned.out,
+        "store": planned.store.location,
+        "policy": planned.job.stimuli.policy,
+        "networks": rows(planned.table()),
+        "stores": {"all": len(planned.stores), "missing": len(planned.missing)},
+        "comparisons": {"all": len(planned.tasks), "kept": planned.kept()},
+        "tables_exist": planned.tables_exist,
+        "disk_bytes": needed,
+        "estimates": sentences,
+        "warnings": planned.warnings,
+    }
+
+
+def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
+    from universality.stimuli import POLICIES
+
+    table = Table(title=f"job '{planned.job.name}' in {planned.out}", title_justify="left")
+    for name in ("network", "stimuli", "images", "taps", "exist", "to extract", "disk (MB, at most)"):
+        table.add_column(name, justify="left" if name in ("network", "stimuli") else "right")
+    for row in planned.table().itertuples(index=False):
+        table.add_row(*(f"{v:.1f}" if isinstance(v, float) else escape(str(v)) for v in row))
+    stdout().print(table)
+    missing = planned.missing
+    lines = (
+        f"device: images are shown on {planned.job.extraction.device}",
+        f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
+        f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
+        f"in {planned.store.location}",
+        f"comparisons: {len(planned.tasks)} tasks, {planned.kept()} results are kept, "
+        + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "the others to compute"),
+        f"disk: {needed.expected / 1e6:.0f} MB expected, {needed.most / 1e6:.0f} MB at most"
+        + ("" if needed.free is None else f", {needed.free / 1e6:.0f} MB free"),
+    )
+    for text in (*lines, *sentences, *planned.warnings):
+        line(text)

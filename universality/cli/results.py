@@ -1,0 +1,94 @@
+"""The commands that show a finished run: ``universality report`` and ``universality figures``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from universality.cli.options import JsonOption, RunArgument
+from universality.cli.output import line, print_json
+from universality.errors import RunError
+
+
+def report_command(
+    run_path: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
+
+    Example: universality report data/runs/quickstart --out report.html
+    """
+    from universality.records import finish
+    from universality.report import write
+    from universality.runs import file_sha256, open_run
+
+    if out is not None and out.is_dir():
+        raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
+    run = open_run(run_path)
+    page = write(run, out)
+    if out is None:
+        # The record holds the page's hash, by which `runs verify` knows it.
+        kept = {key: value for key, value in run.record.items() if key != "digest"}
+        finish(run.path, kept | {"report": file_sha256(page)})
+    if as_json:
+        print_json({"report": page})
+    else:
+        line(str(page))
+
+
+def figures_command(
+    run_path: RunArgument,
+    formats: Annotated[
+        str, typer.Option("--format", help="Of pdf, svg, png, with commas.", metavar="LIST")
+    ] = "pdf,svg,png",
+    width: Annotated[str, typer.Option("--width", help="single (89 mm) or double (183 mm).")] = "double",
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Draw only this kind; may be given again [default: all].", metavar="NAME"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder [default: RUN/figures_WIDTH].", metavar="DIR")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the kinds, and draw nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's figures for a paper: exact widths, editable text, and beside each a CSV of what is drawn.
+
+    Example: universality figures data/runs/quickstart --width single --kind similarity --format pdf
+    """
+    from universality.figures import FIGURES, export
+    from universality.figures.export import available
+    from universality.runs import open_run
+
+    run = open_run(run_path)
+    possible = available(run)
+    left_out = [name for name in FIGURES if name not in possible]
+    if listed:
+        kinds = [{"name": name, "per": known.per, "available": name in possible} for name, known in FIGURES.items()]
+        _print_kinds(kinds, as_json)
+        return
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    drawn = export(run, out or run_path / f"figures_{width}", formats=names, width=width, kinds=kind)
+    if as_json:
+        files = [file for files in drawn for file in files]
+        print_json({"files": files, "left_out": left_out if kind is None else []})
+        return
+    for files in drawn:
+        for file in files:
+            line(str(file))
+    if kind is None and left_out:
+        line(f"left out: {', '.join(left_out)}; they need the tables of: universality atlas {run_path}")
+
+
+def _print_kinds(kinds: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(kinds)
+        return
+    for kind in kinds:
+        lacking = "" if kind["available"] else "; needs the tables of: universality atlas RUN"
+        line(f"{kind['name']}: one per {kind['per']}{lacking}")

@@ -1,0 +1,179 @@
+"""The commands about model cards: ``universality zoo ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from universality.cli.options import JsonOption, ModelArgument
+from universality.cli.output import line, print_json, stdout
+from universality.resources import UNKNOWN
+
+if TYPE_CHECKING:
+    from universality.spec import ModelCard
+
+zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: JsonOption = False) -> None:
+    """List the model cards.
+
+    Example: universality zoo list --json
+    """
+    from universality.zoo import cards
+
+    if as_json:
+        print_json([card.plain() for card in cards().values()])
+        return
+    table = Table()
+    for name in ("id", "input (px)", "taps", "training set", "licence", "state-dict hash"):
+        table.add_column(name)
+    for card in cards().values():
+        pinned = (card.weights.state_dict_sha256 or "")[:12] or "not pinned"
+        table.add_row(
+            card.id, str(card.preprocessing.size_px), str(len(card.taps)), card.training_set, card.licence, pinned
+        )
+    stdout().print(table)
+
+
+@zoo_app.command("show")
+def zoo_show(model_id: ModelArgument, as_json: JsonOption = False) -> None:
+    """Show one model card with its taps.
+
+    Example: universality zoo show torchvision/alexnet
+    """
+    from universality.zoo import card
+
+    shown = card(model_id)
+    if as_json:
+        print_json(shown.plain())
+    else:
+        _print_card(shown)
+
+
+def _print_card(shown: ModelCard) -> None:
+    for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
+        line(f"{name}: {getattr(shown, name)}")
+    for title, part in (
+        ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
+    ):  # fmt: skip
+        if part is None:
+            continue
+        facts = ", ".join(f"{k} = {v}" for k, v in part.plain().items() if v not in (None, "", []))
+        line(f"{title}: {facts}")
+    table = Table()
+    columns = (
+        "name",
+        "activation",
+        "channels",
+        "size",
+        "rf_px",
+        "stride_px",
+        "rf_start_px",
+        "relative_depth",
+        "call",
+        "calls",
+    )
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("name", "activation") else "right")
+    for tap in shown.taps:
+        table.add_row(*(str(getattr(tap, name)) for name in columns))
+    stdout().print(table)
+
+
+@zoo_app.command("new")
+def zoo_new(
+    model_id: Annotated[str, typer.Argument(metavar="ID", help="source/name: timm/resnet34, own/my-net")],
+    library: Annotated[str, typer.Option("--library", help="timm, torchvision or pocket [default: from ID].")] = "",
+    architecture: Annotated[str, typer.Option("--architecture", help="Its name there [default: from ID].")] = "",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Your checkpoint: .safetensors or .pth.", metavar="FILE")
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option("--argument", help="Of the architecture, e.g. num_classes=10.", metavar="KEY=VALUE"),
+    ] = None,
+    tap: Annotated[
+        list[str] | None,
+        typer.Option("--tap", help="Module to record [default: six, evenly in depth].", metavar="PATH"),
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Side of the input, px.", min=8, max=4096)] = None,
+    mean: Annotated[str, typer.Option("--mean", help="Of the preprocessing, e.g. 0.5,0.5,0.5.")] = "",
+    std: Annotated[str, typer.Option("--std", help="Of the preprocessing, e.g. 0.25,0.25,0.25.")] = "",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = UNKNOWN,
+    training_set: Annotated[str, typer.Option("--training-set", help="What they were trained on.")] = UNKNOWN,
+    citation: Annotated[str, typer.Option("--citation", help="Paper of the network.")] = UNKNOWN,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model card for any timm or torchvision network, or for a checkpoint of your own; its taps are measured.
+
+    Example: universality zoo new timm/resnet34
+
+    Example: universality zoo new own/net --library torchvision --architecture resnet18 --weights net.pth --argument num_classes=10
+    """
+    from universality import drafting
+
+    asked = drafting.Asked(
+        model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
+        mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, licence=licence,
+        training_set=training_set, citation=citation,
+    )  # fmt: skip
+    card = drafting.draft(asked)
+    path = drafting.write(card, weights)
+    if as_json:
+        print_json({"file": path, "card": card.plain()})
+        return
+    _print_card(card)
+    line(str(path))
+
+
+@zoo_app.command("fields")
+def zoo_fields(
+    model_id: ModelArgument,
+    share: Annotated[float, typer.Option("--share", help="Share of the squared gradient.", min=0.01, max=0.99)] = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a trained network's effective receptive fields, which a job may state as scene_px.
+
+    Example: universality zoo fields pocket/vgg-focus-s0
+    """
+    from universality.networks import effective_sides_px
+    from universality.zoo import card
+
+    shown = card(model_id)
+    sides = effective_sides_px(shown, share)
+    if as_json:
+        found = [{"tap": tap, "rf_px": shown.tap(tap).rf_px, "effective_px": side} for tap, side in sides.items()]
+        print_json({"model": shown.id, "share": share, "taps": found})
+        return
+    table = Table()
+    for name in ("tap", "receptive field (px)", f"effective, {share:.0%} (px)"):
+        table.add_column(name, justify="left" if name == "tap" else "right")
+    for name, side in sides.items():
+        table.add_row(name, str(shown.tap(name).rf_px), str(side))
+    stdout().print(table)
+
+
+@zoo_app.command("train")
+def zoo_train(
+    model_id: ModelArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder [default: data/pocket_training/NAME].")] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Torch threads; the weights depend on it.", min=1)] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network of the pocket zoo again, or one with another seed.
+
+    Example: universality zoo train pocket/vgg-focus-s0
+    """
+    from universality.pocket.training import train_named
+
+    folder = out or Path("data/pocket_training") / model_id.removeprefix("pocket/")
+    path = train_named(model_id, folder, Path("data/pocket_training/images"), threads=threads)
+    if as_json:
+        print_json({"file": path})
+    else:
+        line(str(path))
