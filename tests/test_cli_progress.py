@@ -98,8 +98,15 @@ class TestTimeLeft:
         assert TimeLeft().render(task).plain == "0:05:00"
 
 
+class Screen(io.StringIO):
+    """A file that somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
 def reporter(clock, terminal):
-    text = io.StringIO()
+    text = Screen() if terminal else io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=100)
     progress = Progress(TimeLeft(), console=console, disable=not terminal)
     return Bars(console, progress, clock), text
