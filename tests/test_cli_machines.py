@@ -220,10 +220,12 @@ def test_a_reader_that_goes_after_one_line_is_quiet():
 def test_ctrl_c_says_what_is_kept(tmp_path, small):
     process = started("run", small.job, "--out", tmp_path / "r", "--store", tmp_path / "s", stdout=subprocess.PIPE)
     assert process.stderr is not None
-    assert any(text.startswith("extraction") for text in iter(process.stderr.readline, ""))
+    assert any('"extraction' in text for text in iter(process.stderr.readline, ""))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", INTERRUPTED + "\n")
+    *stages, last = err.splitlines()
+    assert (process.returncode, out, last) == (130, "", INTERRUPTED)
+    assert all(json.loads(stage)["stage"] for stage in stages)
 
 
 def on_a_terminal(*words, **environment):
@@ -271,7 +273,9 @@ def test_progress_in_a_log_is_lines(environment, monkeypatch):
         for _ in range(30):
             step(1)
         Bars(console, progress).say("failed: [red]x[/red]")
-    assert log.getvalue() == "extraction (images): 30\nfailed: [red]x[/red]\n"
+    stage, said = log.getvalue().splitlines()
+    assert json.loads(stage)["total"] == 30
+    assert said == "failed: [red]x[/red]"
 
 
 class Screen(io.StringIO):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from universality import report, schema
+from universality.cli.results import report_command
 from universality.errors import RunError, StoreError
 from universality.report import data, page, pictures
 from universality.runs import Run
@@ -240,4 +241,4 @@ def test_command_writes_the_page_again(small, tmp_path, monkeypatch, capsys):
     assert left.value.code == 0 and str(out) in capsys.readouterr().out.replace("\n", "")
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
     with pytest.raises(RunError, match="is a folder, expected the name of an HTML file"):
-        cli.report_command(small.out, tmp_path)
+        report_command(small.out, tmp_path)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from universality.cli.leaving import Status
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["universality.cli", "universality.jobs", "universality.atlas"])
 FORK = multiprocessing.get_context("fork")
@@ -41,10 +43,13 @@ class End:
 
 
 def is_sentence(end: End, *named: str) -> bool:
-    """Return whether a command ended with status 1 and one sentence that holds all these texts."""
+    """Return whether a command ended as after a mistake or failed tasks, with one sentence that holds all these texts."""
     told = [line for line in end.said.splitlines() if line.startswith("error: ")]
     return (
-        end.status == 1 and "Traceback" not in end.said and told == [end.sentence] and all(n in told[0] for n in named)
+        end.status in (Status.MISTAKE, Status.UNSOUND)
+        and "Traceback" not in end.said
+        and told == [end.sentence]
+        and all(n in told[0] for n in named)
     )
 
 

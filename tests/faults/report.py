@@ -27,6 +27,7 @@ KINDS = {
     "test_places": "odd and long paths, links, copies elsewhere, clocks that jump",
     "test_flipped_bits": "one bit flipped in a store, table, figure, report, record or weights",
     "test_bad_inputs": "bad cards, jobs, weights, images, runs",
+    "test_gpus": "no GPU where one is asked for, the last worker with one gone, its memory full (on stand-ins)",
     "test_at_once": "several processes on one store",
     "test_same_everywhere": "another scheduler, shard size or order; a crash between shards",
 }

@@ -43,7 +43,8 @@ def extract(
             if network[0].network.label in lost:
                 # See `Failure`: its shards that are there are kept, so this costs little.
                 failures += _together([network], _Submitter(watch, store, retries, lambda _: None), watch)
-    return failures
+    place = {shown.network.label: number for number, shown in enumerate(passes)}
+    return sorted(failures, key=lambda failure: (place[failure.label], failure.cause))
 
 
 def _pixels(passes: Sequence[Pass]) -> int:
