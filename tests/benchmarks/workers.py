@@ -57,6 +57,7 @@ class Stages:
 
 BARE_BATCHES = 24
 """Batches of each network in the bare passes, over all processes."""
+BARE_ROUNDS = 5
 _NETWORKS: list[tuple[Any, Any, Any]] = []
 
 
@@ -137,8 +138,9 @@ def main() -> None:
     # Pools of one: a pool of two could give both halves to one process.
     with context.Pool(1, prepare, (options.job,)) as one, context.Pool(1, prepare, (options.job,)) as other:
         for _ in range(options.repeats):
-            limit[1].append(bare([one], BARE_BATCHES))
-            limit[2].append(bare([one, other], BARE_BATCHES))
+            for _ in range(BARE_ROUNDS):
+                limit[1].append(bare([one], BARE_BATCHES))
+                limit[2].append(bare([one, other], BARE_BATCHES))
             for workers, rows in found.items():
                 rows.append(timed(options.job, workers))
                 print(workers, {name: round(value, 2) for name, value in rows[-1].items()}, flush=True)
