@@ -1,0 +1,254 @@
+"""Jobs, and definitions of detectors."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from universality.errors import JobError, did_you_mean
+from universality.schema import REDUCTIONS
+from universality.spec.base import Float, Int, Spec, unique
+from universality.spec.stimuli import StimuliSpec
+
+Reduction = Literal["center", "mean", "max", "positions"]
+MatchMethod = Literal["hungarian", "mutual_nearest"]
+MOST_FIGURE_PAIRS = 6
+
+
+class ModelEntry(Spec):
+    """One network of a job and the taps to record (all taps of its card when left out).
+
+    ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
+    """
+
+    id: str = Field(description="id of a model card, as `universality zoo list` shows it")
+    taps: Annotated[tuple[str, ...], AfterValidator(unique)] | None = Field(
+        None, min_length=1, description="names of taps of the card; all of them when left out"
+    )
+    scene_px: dict[str, Annotated[Int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict,
+        description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
+    )
+
+    @model_validator(mode="after")
+    def _scenes_are_of_taps(self) -> ModelEntry:
+        for name in self.scene_px:
+            if self.taps is not None and name not in self.taps:
+                raise ValueError(
+                    f"scene_px names '{name}'{did_you_mean(name, self.taps)}, which is no tap of the entry"
+                )
+        return self
+
+
+def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for a, b in pairs:
+        if a == b:
+            raise ValueError(f"a pair needs two models, came '{a}' twice")
+    unique(tuple(" and ".join(sorted(pair)) for pair in pairs))
+    return pairs
+
+
+def _unique_models(entries: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+    unique(tuple(entry.id for entry in entries))
+    return entries
+
+
+class ExtractionSpec(Spec):
+    """How activations are recorded. `reduction` has no default: it decides what a result is about."""
+
+    reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
+    center_radius: Int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
+    positions: Int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image; odd")
+    batch_size: Int = Field(16, ge=1, le=4096, description="images in one forward pass")
+    dtype: Literal["float32", "float64"] = Field("float32", description="of the stored activations")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="where networks are shown images; auto is cuda where a GPU is at hand when the run starts"
+    )
+
+    @model_validator(mode="after")
+    def _middle_exists(self) -> ExtractionSpec:
+        if self.reduction == "positions" and self.positions % 2 == 0:
+            raise ValueError(
+                f"positions = {self.positions} has no middle place, where curves are drawn; give an odd number"
+            )
+        return self
+
+    def key(self) -> dict[str, Any]:
+        """Return what of this decides the stored values (the batch size does not).
+
+        CPU and GPU differ in the last bits, so a GPU's values have keys of their own; those of the CPU say nothing of the
+        device, as before there was a choice.
+
+        Raises
+        ------
+        JobError
+            The device is ``auto``: which it is has to be decided before anything is looked up.
+        """
+        if self.device == "auto":
+            raise JobError("extraction.device = 'auto' has no stores of its own; settle it on cpu or cuda first")
+        extra = {"center": {"radius": self.center_radius}, "positions": {"grid": self.positions}}
+        where = {} if self.device == "cpu" else {"device": self.device}
+        return {"reduction": self.reduction, "dtype": self.dtype, **extra.get(self.reduction, {}), **where}
+
+
+class ComparisonSpec(Spec):
+    """Which measures and matchings to compute."""
+
+    measures: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        (
+            "cka_linear_debiased",
+            "cka_linear_biased",
+            "svcca_variance99",
+            "unit_match_hungarian",
+            "unit_match_mutual_nearest",
+        ),
+        description="measures between pairs of taps, as `universality measures` lists them",
+    )
+    matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("hungarian", "mutual_nearest"), description="how units are paired: one to one, or each other's nearest"
+    )
+    families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("curve",), description="families of detectors (detectors.FAMILIES); each brings its stimuli"
+    )
+    permutations: Int = Field(
+        199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
+    )
+    bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
+
+
+class NullSpec(Spec):
+    """The nulls, always on: how many of each."""
+
+    untrained_seeds: Annotated[
+        tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(unique)
+    ] = Field((0,), description="one untrained twin of every network for each seed")
+    calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
+    haar_rotations: Int = Field(3, ge=1, le=1000, description="random orthonormal bases of each layer")
+    shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")
+
+
+class Job(Spec):
+    """A comparison job: networks, stimuli, extraction, comparison, nulls."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$", description="names the run's folder, data/runs/NAME by default"
+    )
+    question: str = Field("", description="what the job is to answer; it heads the report")
+    seed: Int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
+    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2), AfterValidator(_unique_models)]
+    stimuli: StimuliSpec = Field(default_factory=StimuliSpec)
+    extraction: ExtractionSpec
+    comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
+    nulls: NullSpec = Field(default_factory=NullSpec)
+    pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description="pairs of models to compare (ids); all when left out, none when empty"
+    )
+    figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
+    )
+
+    @model_validator(mode="after")
+    def _pairs_are_of_models(self) -> Job:
+        known = {entry.id for entry in self.models}
+        for name, pairs in (("pairs", self.pairs), ("figure_pairs", self.figure_pairs)):
+            for model in (model for pair in pairs or () for model in pair):
+                if model not in known:
+                    raise ValueError(
+                        f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_can_differ(self) -> Job:
+        counts = {"curve": ("curves.variants", self.stimuli.curves.variants),
+                  "high_low_frequency": ("high_low.base_cpi", self.stimuli.high_low.base_cpi)}  # fmt: skip
+        for family in self.comparison.families:
+            name, values = counts.get(family, ("", (0, 0)))
+            if len(values) < 2:
+                raise ValueError(
+                    f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _scenes_have_a_policy(self) -> Job:
+        stated = next((entry.id for entry in self.models if entry.scene_px), None)
+        if stated is not None and self.stimuli.policy == "same_field_of_view":
+            raise ValueError(
+                f"scene_px of '{stated}' needs stimuli.policy = 'same_receptive_field', came 'same_field_of_view', under which "
+                "scenes fill the input; drop it or change the policy"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_in_the_scene(self) -> Job:
+        reduction = self.extraction.reduction
+        if self.stimuli.policy == "same_receptive_field" and reduction not in ("center", "positions"):
+            raise ValueError(
+                f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
+                "same_receptive_field only those in the middle are shown the scene; choose center or positions"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_drawn_like_arcs(self) -> Job:
+        if "curve" in self.comparison.families:
+            arcs, controls = self.stimuli.curves, self.stimuli.curve_controls
+            for name in ("arc_length_deg", "stroke", "contrast", "colour", "scale"):
+                own, theirs = getattr(arcs, name), getattr(controls, name)
+                if own != theirs:
+                    raise ValueError(
+                        f"stimuli.curves.{name} is {own!r}, but stimuli.curve_controls.{name} is {theirs!r}; set both alike: "
+                        "controls are drawn like the arcs that they control"
+                    )
+            if not set(arcs.variants) & set(controls.variants):
+                raise ValueError(
+                    "stimuli.curve_controls.variants shares none with stimuli.curves.variants; a control needs arcs drawn "
+                    "like it"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_pairs_are_compared(self) -> Job:
+        compared = {frozenset(pair) for pair in self.compared()}
+        for pair in self.figure_pairs or ():
+            if frozenset(pair) not in compared:
+                raise ValueError(
+                    f"figure_pairs names '{pair[0]}' and '{pair[1]}', which pairs does not compare; add them there"
+                )
+        return self
+
+    def compared(self) -> list[tuple[str, str]]:
+        """Return the pairs of models to compare, each in the job's order of models."""
+        wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
+        every = itertools.combinations([entry.id for entry in self.models], 2)
+        return [pair for pair in every if wanted is None or frozenset(pair) in wanted]
+
+    def drawn(self) -> list[tuple[str, str]]:
+        """Return the compared pairs that get figures of their own."""
+        pairs = self.compared()
+        if self.figure_pairs is None:
+            return pairs[:MOST_FIGURE_PAIRS]
+        wanted = {frozenset(pair) for pair in self.figure_pairs}
+        return [pair for pair in pairs if frozenset(pair) in wanted]
+
+
+class CriterionSpec(Spec):
+    """One criterion of a definition of one's own."""
+
+    column: str = Field(description="column of the table units")
+    op: Literal[">", ">=", "<", "<="]
+    threshold: Float = Field(description="in the column's unit")
+    reason: str = Field(min_length=3, description="why it is there")
+
+
+class DefinitionSpec(Spec):
+    """A definition of one's own for a family, applied to the table ``units`` of a run."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    base: str = Field(description="family whose stimuli and columns it uses: a name in detectors.FAMILIES")
+    inherit: bool = Field(True, description="keep the base's criteria; one of the same column and side replaces it")
+    note: str = ""
+    criteria: Annotated[tuple[CriterionSpec, ...], Field(min_length=1)]
