@@ -43,6 +43,14 @@ def test_a_csv_knows_where_it_comes_from_and_another_one_does_not(run):
         provenance(file)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 3, "provenance": {}}'])
+def test_a_csv_beside_a_damaged_sidecar_blames_the_sidecar(run, text):
+    folder = draw(run)
+    (folder / SIDECAR).write_text(text)
+    with pytest.raises(RunError, match=rf"{SIDECAR}', which says where .* is damaged"):
+        provenance(next(folder.glob("*.csv")))
+
+
 def test_a_second_export_adds_and_a_third_gives_the_same_bytes(run):
     first = json.loads((draw(run) / SIDECAR).read_text())["files"]
     draw(run, "detectors_against_depth")

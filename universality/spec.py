@@ -588,6 +588,13 @@ class Job(Spec):
         None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
     )
 
+    def digest(self) -> str:
+        """Return the SHA-256 of the validated values; of the CPU nothing is said, as before there was a choice of device."""
+        values = self.plain()
+        if self.extraction.device == "cpu":
+            del values["extraction"]["device"]
+        return digest(values)
+
     @model_validator(mode="after")
     def _pairs_are_of_models(self) -> Job:
         known = {entry.id for entry in self.models}
