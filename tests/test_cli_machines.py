@@ -159,6 +159,11 @@ def raising(error):
     [
         (JobError("the job is wrong; mend it"), 1, "error: the job is wrong; mend it\n"),
         (OSError(28, "No space left on device", "data/x"), 1, "error: No space left on device: 'data/x'; check the path\n"),
+        (
+            UnicodeEncodeError("utf-8", "bad\udcff", 3, 4, "surrogates not allowed"), 1,
+            "error: 'bad\\udcff' holds what utf-8 cannot write; if it is a path, rename it to plain characters, else set "
+            "PYTHONIOENCODING=utf-8\n",
+        ),
         (TasksFailedError("2 of 9 tasks failed"), 3, "error: 2 of 9 tasks failed\n"),
         (KeyboardInterrupt(), 130, INTERRUPTED + "\n"),
     ],

@@ -43,6 +43,27 @@ def test_a_csv_knows_where_it_comes_from_and_another_one_does_not(run):
         provenance(file)
 
 
+def test_what_is_not_made_again_stays_outdated(run, small):
+    folder = draw(run)
+    old = next(folder.glob("*.csv"))
+    run.record["tables"]["similarity.parquet"] = "0" * 64
+    draw(run, "detectors_against_depth")
+    draw(run, "detectors_against_depth")
+    said = list(sidecars.problems(run.path, run.record))
+    assert [str(old), str(next(folder.glob("similarity*.svg")))] == [text.split("'")[1] for text in said]
+    assert all("other tables" in text for text in said)
+    draw(run)
+    assert list(sidecars.problems(run.path, run.record)) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 3, "provenance": {}}'])
+def test_a_csv_beside_a_damaged_sidecar_blames_the_sidecar(run, text):
+    folder = draw(run)
+    (folder / SIDECAR).write_text(text)
+    with pytest.raises(RunError, match=rf"{SIDECAR}', which says where .* is damaged"):
+        provenance(next(folder.glob("*.csv")))
+
+
 def test_a_second_export_adds_and_a_third_gives_the_same_bytes(run):
     first = json.loads((draw(run) / SIDECAR).read_text())["files"]
     draw(run, "detectors_against_depth")

@@ -124,6 +124,15 @@ def test_job_digest_ignores_order_and_comments(write):
     assert first.digest() != read_job(write(changed(JOB, "seed = 3", "seed = 4"))).digest()
 
 
+def test_job_digest_on_the_cpu_is_that_of_before_there_was_a_choice(write):
+    job = read_job(write(JOB))
+    values = job.plain()
+    del values["extraction"]["device"]
+    assert job.digest() == digest(values)
+    on_gpus = job.model_copy(update={"extraction": job.extraction.model_copy(update={"device": "cuda"})})
+    assert on_gpus.digest() == digest(on_gpus.plain()) != job.digest()
+
+
 @pytest.mark.parametrize(
     "path", sorted(resource("model_zoo").glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
 )

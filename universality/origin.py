@@ -194,9 +194,15 @@ def _of_csv(path: Path) -> str:
     sidecar = path.parent / SIDECAR
     if not sidecar.is_file():
         return ""
-    known = json.loads(sidecar.read_text(encoding="utf-8"))
-    same = known["files"].get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
-    return json.dumps(known["provenance"]) if same else ""
+    try:
+        known = json.loads(sidecar.read_text(encoding="utf-8"))
+        same = known["files"].get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
+        return json.dumps(known["provenance"]) if same else ""
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise RunError(
+            f"'{sidecar}', which says where '{path.name}' comes from, is damaged, expected JSON with checksums; make the "
+            "folder's files again"
+        ) from None
 
 
 def _of_record(path: Path) -> str:

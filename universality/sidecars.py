@@ -18,16 +18,19 @@ from universality.runs import Run, file_sha256, replace_file
 def write(run: Run, folder: Path, files: Iterable[Path]) -> Path:
     """Write `SIDECAR` for `files`, which lie in `folder`, and return it.
 
-    Entries of an earlier one stay where it was made of the same tables and their files are still there.
+    Entries of an earlier one stay where it was made of the same tables and their files are still there; files that were made
+    of other tables are named as outdated.
     """
     known = _read(folder / SIDECAR)
-    kept = known["files"] if known.get("tables") == run.record["tables"] else {}
-    sums = {name: value for name, value in kept.items() if (folder / name).is_file()}
-    sums |= {file.name: file_sha256(file) for file in files}
+    before = {name: value for name, value in known.get("files", {}).items() if (folder / name).is_file()}
+    same = known.get("tables") == run.record["tables"]
+    sums = (before if same else {}) | {file.name: file_sha256(file) for file in files}
+    old = {*known.get("outdated", ()), *before} - sums.keys()
+    outdated = sorted(name for name in old if (folder / name).is_file())
     said = {
         "provenance": run.record["provenance"], "code": code(), "tables": run.record["tables"],
         "run": {name: run.record[name] for name in ("job_digest", "inputs_digest")}, "files": sums,
-    }  # fmt: skip
+    } | ({"outdated": outdated} if outdated else {})  # fmt: skip
     text = json.dumps(said, indent=1, sort_keys=True) + "\n"
     replace_file(folder / SIDECAR, lambda partial: partial.write_text(text, encoding="utf-8"))
     return folder / SIDECAR
@@ -48,6 +51,9 @@ def problems(folder: Path, record: dict[str, Any]) -> Iterator[str]:
             continue
         if known.get("tables") != record["tables"]:
             yield f"the files in '{sidecar.parent}' were made of other tables than the run has now; make them again"
+        for name in known.get("outdated", ()):
+            if (sidecar.parent / name).is_file():
+                yield f"'{sidecar.parent / name}' was made of other tables than the run has now; make it again, or delete it"
         for name, expected in known["files"].items():
             file = sidecar.parent / name
             if not file.is_file():

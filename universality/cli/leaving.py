@@ -47,6 +47,11 @@ def leave(cause: BaseException) -> NoReturn:
         raise cause
     if isinstance(cause, UniversalityError):
         _refuse(str(cause), Status.UNSOUND if isinstance(cause, TasksFailedError) else Status.MISTAKE)
+    if isinstance(cause, UnicodeEncodeError):
+        _refuse(
+            f"'{cause.object}' holds what {cause.encoding} cannot write; if it is a path, rename it to plain characters, else set "
+            "PYTHONIOENCODING=utf-8"
+        )
     if isinstance(cause, OSError):
         where = f": '{cause.filename}'" if cause.filename else ""
         _refuse(f"{cause.strerror or cause}{where}; check the path")

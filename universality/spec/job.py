@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from universality.errors import JobError, did_you_mean
 from universality.schema import REDUCTIONS
-from universality.spec.base import Float, Int, Spec, unique
+from universality.spec.base import Float, Int, Spec, digest, unique
 from universality.spec.stimuli import StimuliSpec
 
 Reduction = Literal["center", "mean", "max", "positions"]
@@ -148,6 +148,13 @@ class Job(Spec):
     figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
         None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
     )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the validated values; of the CPU nothing is said, as before there was a choice of device."""
+        values = self.plain()
+        if self.extraction.device == "cpu":
+            del values["extraction"]["device"]
+        return digest(values)
 
     @model_validator(mode="after")
     def _pairs_are_of_models(self) -> Job:
