@@ -187,9 +187,10 @@ def _verdicts(both: pd.DataFrame, family: str) -> Finding:
     significant = int((both["q"] < 0.05).sum())
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
-        f"Of these {total} pairs of {noun_of(family)}, {same} earn the verdict same_feature ({_share(same / total)}, 95 % interval "
+        f"Of {f'these {total} pairs' if total > 1 else 'this one pair'} of {noun_of(family)}, {same} earn{'s' if same == 1 else ''} the verdict "
+        f"same_feature ({_share(same / total)}, 95 % interval "
         f"{_share(low)} to {_share(high)} if pairs were independent): among other things, more alike than the best partner in a "
-        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} have q below "
+        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} {'has' if significant == 1 else 'have'} q below "
         "0.05 against permuted images, a null that is easier to beat."
     )
     return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
