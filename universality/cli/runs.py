@@ -184,9 +184,10 @@ def runs_clean(
 
 def _how(folder: Path) -> str:
     """Return what removes what was listed, or which runs that are not finished may still need it."""
-    from universality.upkeep import listed
+    from universality import locks
+    from universality.upkeep import LOCK, run_folders
 
-    running = ", ".join(f"'{run.path}'" for run in listed(folder) if run.status == "running")
+    running = ", ".join(f"'{path}'" for path in run_folders(folder) if locks.is_held(path / LOCK))
     if running:
         return f"; stores of what is running now ({running}) may be among them: --yes is refused until it has ended"
     return "; run it again with --yes to remove them"
