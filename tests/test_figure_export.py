@@ -269,6 +269,10 @@ def test_csv_of_groups_is_what_is_drawn(tables):
 
 def test_csv_of_the_index_is_what_is_drawn(tables):
     figure, data = drawn(tables, "index_by_group")
+    for ax in figure.axes:  # the points of the first and of the last group lie wholly within the frame
+        places = [y for points in ax.lines for y in points.get_ydata() if points.get_marker() not in ("None", "")]
+        bottom, top = ax.get_ylim()
+        assert all(top + 0.2 < y < bottom - 0.2 for y in places)
     for ax, family in zip(figure.axes, ("any_unit", "curve"), strict=True):
         rows = data[(data["family"] == family) & (data["drawn"] == "pair")]
         same(lines(ax, "trained: a pair")[0][0], rows.loc[rows["seed"] < 0, "index"])

@@ -173,7 +173,7 @@ def case(cka=(0.5, 0.5), svcca=(np.nan, np.nan), low=0.1, detectors=10):
         (case((0.5, 0.4)), "layers alike by cka_x 0.50 (untrained twins 0.40), but detectors meet no more often"),
         (case((0.5, 0.46)), ""),
         (case((0.5, 0.9)), ""),
-        (case((0.5, 0.9), low=0.3), "cka_x 0.50 (untrained twins 0.90) below the twins, but detectors meet more often"),
+        (case((0.5, 0.9), low=0.3), "cka_x 0.50 (untrained twins 0.90) below the twins, but A's detectors meet more"),
         (case((0.5, 0.54), low=0.3), ""),
         (case((0.8, 0.5), low=0.3), ""),
         (case((0.8, 0.9), detectors=0), ""),

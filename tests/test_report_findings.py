@@ -107,8 +107,19 @@ def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, simila
     )
     assert summary.standing == "above"
     # Wilson's interval of 1 in 3
-    assert "1 earn the verdict same_feature (33 %, 95 % interval 6.1 % to 79 %" in verdicts.text
+    assert "1 earns the verdict same_feature (33 %, 95 % interval 6.1 % to 79 %" in verdicts.text
     assert "The others: 2 family_only" in verdicts.text and "2 of the 3 have q below 0.05" in verdicts.text
+
+
+def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
+    one = (
+        correspondence[correspondence["detector_a"] & correspondence["detector_b"]]
+        .head(1)
+        .assign(verdict="family_only", q=0.5)
+    )
+    text = sentences._verdicts(one, "curve").text
+    assert text.startswith("Of this one pair of curve detectors, 0 earn the verdict same_feature (0.0 %, 95 % interval")
+    assert "0 of the 1 have q below 0.05" in text
 
 
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):

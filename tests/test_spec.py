@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from universality import zoo
+from universality.detectors import FAMILIES
 from universality.errors import CardError, JobError, StimulusError, UniversalityError
 from universality.resources import resource
 from universality.spec import (
+    ComparisonSpec,
     CurveStimuli,
     ExtractionSpec,
     Job,
@@ -416,3 +418,8 @@ def test_center_index_is_nearest_the_middle(start, stride, size, side):
     )
     distances = [abs(start + stride * index - (side - 1) / 2) for index in range(size)]
     assert tap.center_index(side) == distances.index(min(distances))
+
+
+def test_description_of_families_names_every_family():
+    said = str(ComparisonSpec.model_fields["families"].description)
+    assert all(name in said for name in FAMILIES)

@@ -162,6 +162,22 @@ class TestClean:
         with locks.held(started / records.LOCK), locks.held(live.with_name(f"{live.name}.lock")):
             assert removable(place / "runs", ActivationStore(place / "store")) == []
 
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [("running", "runs/u') may be among them: --yes is refused"), ("unfinished", "with --yes to remove")],
+    )
+    def test_what_a_running_job_may_need_is_not_offered_for_removal(self, place, capsys, monkeypatch, status, said):
+        rubbish(place)
+        started = unfinished(place / "runs" / "u")
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["universality", "runs", "clean", "--runs", str(place / "runs"), "--store", str(place / "store")],
+        )
+        with locks.held(started / (records.LOCK if status == "running" else "other")), pytest.raises(SystemExit):
+            cli.main()
+        assert said in capsys.readouterr().out
+
     def test_links_are_removed_and_not_followed(self, place):
         (place / "outside").mkdir()
         (place / "outside" / "precious").write_text("x")

@@ -165,15 +165,16 @@ def disagreement(row: pd.Series) -> str:
     if not (row["n_detectors_a"] and row["n_detectors_b"]):
         return ""
     above, below, alike = _similarities(row)
-    meet = row["met_a_low"] > row["chance_a"] or row["met_b_low"] > row["chance_b"]
-    shares = (
-        f"{row['met_a']:.0%} of A's (chance {row['chance_a']:.0%}), {row['met_b']:.0%} of B's ({row['chance_b']:.0%})"
-    )
+    sides = [side.upper() for side in "ab" if row[f"met_{side}_low"] > row[f"chance_{side}"]]
+    meet = " and ".join(f"{side}'s" for side in sides)
+    shares = f"{row['met_a']:.0%} of A's (chance {row['chance_a']:.0%}), {row['met_b']:.0%} of B's (chance {row['chance_b']:.0%})"
     said = []
     if alike and not meet:
         said.append(f"layers alike by {' and '.join(alike)}, but detectors meet no more often than chance: {shares}")
     if below and meet:
-        said.append(f"{' and '.join(below)} below the twins, but detectors meet more often than chance: {shares}")
+        said.append(
+            f"{' and '.join(below)} below the twins, but {meet} detectors meet more often than chance: {shares}"
+        )
     if above and below:
         said.append(f"{' and '.join(above)} above the twins, {' and '.join(below)} below")
     return "; ".join(said)

@@ -161,7 +161,7 @@ def runs_clean(
 ) -> None:
     """Say what no run refers to: stores, left-overs of interrupted writers, damaged stores, unfinished runs. --yes removes it.
 
-    A store that a running job uses is left alone.
+    While a job runs, its stores are in the list, too, since no finished run refers to them; --yes is refused until it has ended.
 
     Example: universality runs clean --yes
     """
@@ -176,11 +176,21 @@ def runs_clean(
     for item in found:
         line(f"{item.where}: {item.why}, {item.nbytes / 1e6:.2f} MB")
     total = sum(item.nbytes for item in found) / 1e6
-    line(f"{'removed' if yes else 'would remove'} {len(found)} item(s), {total:.2f} MB" + _how(bool(found), yes))
+    line(
+        f"{'removed' if yes else 'would remove'} {len(found)} item(s), {total:.2f} MB"
+        + ("" if yes or not found else _how(folder))
+    )
 
 
-def _how(any_found: bool, yes: bool) -> str:
-    return "; run it again with --yes to remove them" if any_found and not yes else ""
+def _how(folder: Path) -> str:
+    """Return what removes what was listed, or which runs that are not finished may still need it."""
+    from universality import locks
+    from universality.upkeep import LOCK, run_folders
+
+    running = ", ".join(f"'{path}'" for path in run_folders(folder) if locks.is_held(path / LOCK))
+    if running:
+        return f"; stores of what is running now ({running}) may be among them: --yes is refused until it has ended"
+    return "; run it again with --yes to remove them"
 
 
 def reproduce_command(

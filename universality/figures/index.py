@@ -76,8 +76,8 @@ def index_by_group(
             _panel(ax, pairs[pairs["family"] == family], means[means["family"] == family], groups)
             ax.set_title(noun)
         names = [f"{group}\n({_size(counts.loc[group])})" for group in groups]
-        axes[0, 0].set(yticks=range(len(groups)), yticklabels=names)
-        axes[0, 0].invert_yaxis()
+        # Half a row beyond the first and the last: of a single group the points would lie on the frame, cut in half.
+        axes[0, 0].set(yticks=range(len(groups)), yticklabels=names, ylim=(len(groups) - 0.5, -0.5))
         sheet.supylabel("what differs between the networks", fontsize=6)
         said = "index of universality: share of units that are shared, less that in random bases"
         # In the middle of the lowest row; a label of the figure would lie under the legend.
@@ -96,7 +96,8 @@ def _panel(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, groups: list[str]
     for column, colour, label, offset in _STATES:
         chosen = pairs[(pairs["seed"] >= 0) == (column == "index_untrained")]
         if chosen.empty:
-            ax.text(0.98, 0.02, f"{label}: no such unit", transform=ax.transAxes, ha="right", color=colour, fontsize=5)
+            said = f"{label}: no such unit"
+            ax.text(0.98, 0.04, said, transform=ax.transAxes, ha="right", va="bottom", color=colour, fontsize=5)
             continue
         place = np.array([groups.index(name) for name in chosen["group"]], dtype=np.float64) + offset
         ax.plot(

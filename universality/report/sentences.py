@@ -128,7 +128,9 @@ def basis_summary(best: pd.DataFrame) -> Finding:
     """Return whether units pass more often than random mixtures of the same layers' units do."""
     columns = ["share", "share_haar", "share_strong", "share_strong_haar"]
     share, haar, strong, strong_haar = best[columns].mean()
-    privileged = haar < 0.5 * share
+    # Of few detectors a share twice that of the bases is no evidence: the interval counts.
+    found, units = int(best["n_detectors"].sum()), int(best["n_units"].sum())
+    privileged = haar < 0.5 * share and wilson_interval(found, units)[0] > haar
     text = (
         f"{noun_of(str(best['family'].iloc[0])).capitalize()}: in a {HAAR_NAME} of the same layers, whose units are mixtures, "
         f"{_share(haar)} pass the rule, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
@@ -174,7 +176,9 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
         f"Of {len(from_a)} {noun_of(family)} matched one to one among all units, {len(both)} met one of the same kind "
         f"({_share(share)}, chance {_share(chance)}), {where}. Their median held-out r is {number(median['r_natural'])} (best partner in a "
         f"{HAAR_NAME} {number(median['r_natural_haar'])}, in an untrained twin {number(median['r_natural_untrained'])}).",
-        _standing([median["r_natural"] > floor, share > chance]),
+        _standing(
+            [median["r_natural"] > floor, wilson_interval(int(from_a["detector_b"].sum()), len(from_a))[0] > chance]
+        ),
     )
     yield _verdicts(both, family)
 
@@ -187,9 +191,10 @@ def _verdicts(both: pd.DataFrame, family: str) -> Finding:
     significant = int((both["q"] < 0.05).sum())
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
-        f"Of these {total} pairs of {noun_of(family)}, {same} earn the verdict same_feature ({_share(same / total)}, 95 % interval "
+        f"Of {f'these {total} pairs' if total > 1 else 'this one pair'} of {noun_of(family)}, {same} earn{'s' if same == 1 else ''} the verdict "
+        f"same_feature ({_share(same / total)}, 95 % interval "
         f"{_share(low)} to {_share(high)} if pairs were independent): among other things, more alike than the best partner in a "
-        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} have q below "
+        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} {'has' if significant == 1 else 'have'} q below "
         "0.05 against permuted images, a null that is easier to beat."
     )
     return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
@@ -265,11 +270,9 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
         f"with one layer in a {HAAR_NAME}: {said(turned)}; between untrained twins: {said(twins)}."
     )
 
-    def share(count: tuple[int, int]) -> float:
-        return count[0] / max(count[1], 1)
-
-    # A null of which nothing could be asked is no null that was passed.
-    above = [share(trained) > share(null) for null in (twins, turned) if null[1]]
+    # A null of which nothing could be asked is no null that was passed; few cases are told apart by their intervals only.
+    low = wilson_interval(*trained)[0] if trained[1] else 0.0
+    above = [low > wilson_interval(*null)[1] for null in (twins, turned) if null[1]]
     return Finding("matches", text, _standing(above) if above and trained[1] else "none")
 
 

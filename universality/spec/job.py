@@ -110,7 +110,7 @@ class ComparisonSpec(Spec):
         ("hungarian", "mutual_nearest"), description="how units are paired: one to one, or each other's nearest"
     )
     families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
-        ("curve",), description="families of detectors (detectors.FAMILIES); each brings its stimuli"
+        ("curve",), description="curve, high_low_frequency, oriented_edge or colour_contrast; each brings its stimuli"
     )
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
