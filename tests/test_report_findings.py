@@ -132,12 +132,22 @@ def test_matches_below_their_null_are_said_to_be_there(correspondence, similarit
 
 
 def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
-    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 5
+    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 500
     nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
     finding = sentences.null_verdicts(correspondence, nulls)
     assert "0 of 0" not in finding.text and finding.standing == "above"
-    assert "(Haar): 0 of 5; between untrained twins: no pair holds a detector, so" in finding.text
+    assert "(Haar): 0 of 500; between untrained twins: no pair holds a detector, so" in finding.text
     assert sentences.null_verdicts(correspondence, nulls.head(0)).standing == "none"
+
+
+@pytest.mark.parametrize(("same", "standing"), [(1, "null"), (9, "above")])
+def test_few_verdicts_are_not_above_their_null(same, standing):
+    """1 of 255 against 0 of 413 is what chance does; 9 of 255 is not (Fisher's exact p 0.38 and 2e-4)."""
+    verdicts = ["same_feature"] * same + ["family_only"] * (255 - same)
+    rows = [{"method": "hungarian", "verdict": verdict} for verdict in verdicts]
+    nulls = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 413
+    found = sentences.null_verdicts(filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls))
+    assert found.standing == standing
 
 
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):
