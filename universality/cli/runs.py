@@ -185,7 +185,8 @@ def runs_clean(
 def _how(folder: Path) -> str:
     """Return what removes what was listed, or which runs that are not finished may still need it."""
     from universality import locks
-    from universality.upkeep import LOCK, run_folders
+    from universality.records import LOCK
+    from universality.upkeep import run_folders
 
     running = ", ".join(f"'{path}'" for path in run_folders(folder) if locks.is_held(path / LOCK))
     if running:
