@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption
+from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption, ThreadsOption, WorkersOption
 from universality.cli.output import line, on_terminal, print_json, rows, stdout
 from universality.cli.progress import reporting
 
@@ -26,12 +25,8 @@ def run_command(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler.", metavar="ADDRESS")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Local worker processes [default: threads of this one].", min=1)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads of each worker [default: the cores].", min=1)
-    ] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
     memory: Annotated[
         str | None, typer.Option("--memory", help="Memory of each local process, such as 4GB.", metavar="SIZE")
     ] = None,
@@ -114,12 +109,8 @@ def plan_command(
     job: JobArgument,
     out: OutOption = None,
     store: StoreOption = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Local worker processes [default: threads of one].", min=1)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads of each that will compute [default: the cores].", min=1)
-    ] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
     measure_time: Annotated[
         bool, typer.Option("--time", help="Time a few batches of every network and a few comparisons of each kind.")
     ] = False,
@@ -129,12 +120,12 @@ def plan_command(
 
     Example: universality plan analyses/quickstart/job.toml --time
     """
-    from universality.jobs import estimates, plan
+    from universality.jobs import Workers, estimates, plan
 
     planned = plan(job, out, store)
     needed = estimates.disk(planned)
-    threads = threads or max((os.cpu_count() or 1) // (workers or 1), 1)
-    sentences = estimates.sentences(planned, threads, measure_time, workers)
+    each = Workers(processes=workers, threads=threads).threads_each()
+    sentences = estimates.sentences(planned, each, measure_time, workers)
     if as_json:
         print_json(_planned(planned, needed, sentences))
     else:

@@ -16,6 +16,12 @@ OutOption = Annotated[
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder or URL of the activations [default: data/store].", metavar="URL")
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", help="Local worker processes [default: threads of this one].", min=1)
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads of each worker [default: the cores].", min=1)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN", autocompletion=run_folders)]
 ModelArgument = Annotated[

@@ -11,9 +11,8 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,8 +25,6 @@ from universality.jobs.shards import Loaded, Pass, load_task, shard_task
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
 from universality.store import ActivationStore
-
-Answer = TypeVar("Answer")
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -166,22 +163,11 @@ def _drawn(plan: Plan) -> int:
 def timed(plan: Plan, network: Network) -> Timed:
     """Load a trained network and its first twin, and have two batches of each set extracted after one that warms up."""
     before = resident_bytes()
-    loaded, load_s = _spent(load_task, network)
+    loaded, load_s = rehearsal.clocked(time.process_time, load_task, network)
     image_s = {name: _image_s(network, loaded, name) for name in stimulus_sets(plan.job)}
     twin = next(n for n in plan.networks if n.card.id == network.card.id and n.seed is not None)
-    _, twin_s = _spent(load_task, twin)
+    _, twin_s = rehearsal.clocked(time.process_time, load_task, twin)
     return Timed(network, load_s, twin_s, image_s, max(peak_bytes() - before, 0))
-
-
-def _spent(task: Callable[..., Answer], *arguments: Any) -> tuple[Answer, float]:
-    """Return what a task gives, and the processor s it took."""
-    return _clocked(time.process_time, task, *arguments)
-
-
-def _clocked(clock: Callable[[], float], task: Callable[..., Answer], *arguments: Any) -> tuple[Answer, float]:
-    started = clock()
-    answer = task(*arguments)
-    return answer, clock() - started
 
 
 def _image_s(network: Network, loaded: Loaded, name: str) -> float:
@@ -199,7 +185,7 @@ def _image_s(network: Network, loaded: Loaded, name: str) -> float:
             shard_task(shown, warm, location, loaded)
         # A GPU's work is none of the processor's.
         clock = time.perf_counter if network.extraction.device == "cuda" else time.process_time
-        return _clocked(clock, shard_task, shown, rows, location, loaded)[1] / len(rows)
+        return rehearsal.clocked(clock, shard_task, shown, rows, location, loaded)[1] / len(rows)
     finally:
         place = ActivationStore(location).place
         for folder in place.names():

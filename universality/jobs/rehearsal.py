@@ -20,6 +20,7 @@ from universality.partners import Contender
 from universality.spec import Job, Tap
 from universality.store import ActivationStore
 
+Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 STRATA = 3
@@ -130,10 +131,15 @@ def _with_detectors(contender: Contender) -> Contender:
     return contender
 
 
+def clocked(clock: Callable[[], float], work: Callable[..., Answer], *arguments: Any) -> tuple[Answer, float]:
+    """Return what a function gives, and the time it took by a clock, s."""
+    started = clock()
+    answer = work(*arguments)
+    return answer, clock() - started
+
+
 def _seconds(work: Callable[[], Any]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+    return clocked(time.process_time, work)[1]
 
 
 def _made_up(job: Job, tap: Tap, seed: int) -> Layer:

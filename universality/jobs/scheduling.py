@@ -58,6 +58,10 @@ class Workers:
     retries: int = 0
     gpus: int = 0
 
+    def threads_each(self) -> int:
+        """Return the threads of each local worker."""
+        return self.threads or max((os.cpu_count() or 1) // (self.processes or 1), 1)
+
 
 def single_threaded() -> None:
     """Give this thread's task one thread of the linear algebra and of Torch: the other cores have tasks of their own."""
@@ -158,10 +162,9 @@ def _remote(address: str) -> Iterator[Client]:
 
 @contextmanager
 def _local(workers: Workers) -> Iterator[Client]:
-    cores = os.cpu_count() or 1
     settings: dict[str, Any] = {
         "n_workers": workers.processes or 1,
-        "threads_per_worker": workers.threads or max(cores // (workers.processes or 1), 1),
+        "threads_per_worker": workers.threads_each(),
         "dashboard_address": f"{_HERE}:0",
         "worker_dashboard_address": f"{_HERE}:0",
         "silence_logs": 50,
