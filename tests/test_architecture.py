@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
-    ("errors", "resources", "locks", "display"),
+    ("errors", "resources", "locks", "memory", "display"),
     ("schema", "recipes", "devices"),
     ("spec", "places"),
     ("pocket",),
@@ -29,6 +29,7 @@ LEVELS = (
     ("jobs",),
     ("reproduction",),
     ("cli",),
+    ("__main__",),
 )
 ONLY_IN = {
     "timm": {"zoo", "pocket"},

@@ -273,6 +273,12 @@ def test_versions(monkeypatch, capsys):
     assert out.startswith("universality 0.")
 
 
+def test_the_package_run_as_a_module_is_the_command_line():
+    answer = subprocess.run([sys.executable, "-m", "universality", "--help"], capture_output=True, text=True, check=True)
+    assert "universality" in answer.stdout
+    assert "reproduce" in answer.stdout
+
+
 def test_help_of_every_command_has_a_sentence(monkeypatch, capsys):
     for arguments in (["--help"], ["run", "--help"], ["plan", "--help"], ["zoo", "--help"], ["zoo", "show", "--help"]):
         status, out, _ = command(monkeypatch, capsys, *arguments)

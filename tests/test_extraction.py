@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from universality import extraction, zoo
+from universality import zoo
 from universality.errors import TapError
 from universality.extraction import collect, extract, position_targets, probe, reducer
 from universality.spec import ExtractionSpec, Tap
@@ -385,10 +385,6 @@ def test_center_is_the_maximum_near_the_middle(size, radius, start, stride, seed
     asked = spec("center", center_radius=radius)
     came = reducer(tap, asked, 32)(torch.from_numpy(maps)).numpy()
     np.testing.assert_array_equal(came, reduce_by_hand(maps, tap, asked, 32))
-
-
-def test_keep_freed_memory_says_whether_it_did():
-    assert extraction.keep_freed_memory() in (True, False)
 
 
 def test_collect_joins_batches_in_order():

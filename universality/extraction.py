@@ -6,16 +6,13 @@ runs, and the pass stops behind the deepest tap.
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from universality import hooks
+from universality import hooks, memory
 from universality.errors import TapError
 from universality.spec import ExtractionSpec, Tap
 from universality.stimuli import Frame
@@ -134,24 +131,6 @@ def _check_calls(tap: Tap, came: int) -> None:
         )
 
 
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Tell the C library to keep freed memory for the next batch; return whether it did.
-
-    Every batch frees and asks for the same few hundred MB. By default glibc returns large blocks to the system each
-    time, and clearing fresh pages then costs more than the convolutions: 126 images/s against 330 with this
-    (EfficientNet-Lite0 to blocks.4.1, two cores). The setting holds for the process and costs at most the memory
-    that extraction needed at its peak.
-    """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in C libraries other than glibc
-    if mallopt is None:
-        return False
-    gibibyte, mmap_threshold, trim_threshold = 1 << 30, -3, -1
-    return bool(mallopt(mmap_threshold, gibibyte) and mallopt(trim_threshold, gibibyte))
-
-
 def extract(
     network: nn.Module,
     taps: Sequence[Tap],
@@ -183,7 +162,7 @@ def extract(
     TapError
         As `probe`, and where a tap gives NaN or infinite values.
     """
-    keep_freed_memory()
+    memory.keep_freed_memory()
     last = probe(network, taps, size_px)
     reducers = {tap.name: reducer(tap, spec, size_px, frame) for tap in taps}
     caught: dict[str, Tensor] = {}

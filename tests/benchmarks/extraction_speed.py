@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from universality import extraction, hooks, zoo
+from universality import extraction, hooks, memory, zoo
 from universality.spec import ExtractionSpec
 
 MODEL = "package/efficientnet_lite0"
@@ -52,7 +52,7 @@ def main() -> None:
 
     bare()
     default = float(np.median([rate(bare) for _ in range(ROUNDS)]))
-    extraction.keep_freed_memory()
+    memory.keep_freed_memory()
     recorded()
     pairs = np.array([(rate(bare), rate(recorded)) for _ in range(ROUNDS)])
     ratios = pairs[:, 1] / pairs[:, 0]

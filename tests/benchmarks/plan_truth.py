@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 import universality
+from universality import memory
 from universality.jobs import comparing, estimates, extracting
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def needed(job: Path, threads: int, folder: Path) -> dict[str, Any]:
         "disk": sum(sizes.values()),
         "sizes": dict(sizes),
         "figures": len(list((folder / "run" / "figures").glob("*.png"))),
-        "memory": estimates.peak_bytes(),
+        "memory": memory.peak_bytes(),
         **stages.seconds(),
         "of_function": dict(here._SPENT),
     }

@@ -42,7 +42,7 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import comparators, compare_all, origin, pairs, runs, stimuli, zoo
+from universality import comparators, compare_all, memory, origin, pairs, runs, stimuli, zoo
 from universality.jobs import Plan, PlannedStore, Quiet, Task, Workers, comparing, estimates, execute, plan, writing
 from universality.jobs.results import Results
 from universality.jobs.scheduling import opener
@@ -348,7 +348,7 @@ def planning(models: int, folder: Path) -> None:
     named = sum(1 for _ in itertools.islice(planned.tasks, models * TAPS, models * TAPS + 20_000))
     each = (time.process_time() - started) / (named + models * TAPS)
     print(f"naming a task: {1e6 * each:.0f} us; all of them: {each * count:.0f} s")
-    print(f"peak memory: {estimates.peak_bytes() / 1e6:.0f} MB")
+    print(f"peak memory: {memory.peak_bytes() / 1e6:.0f} MB")
 
 
 def scheduling(folder: Path) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction
+from universality import extraction, memory
 from universality.jobs.scheduling import run_single_threaded, single_threaded
 from universality.networks import networks_of
 from universality.spec import read_job
@@ -64,7 +64,7 @@ _NETWORKS: list[tuple[Any, Any, Any]] = []
 def prepare(job: Path) -> None:
     """Load the trained networks of a job and draw a batch for each, in this process."""
     single_threaded()
-    extraction.keep_freed_memory()
+    memory.keep_freed_memory()
     for network in networks_of(read_job(job)):
         if network.seed is None:
             batch = next(network.batches("natural"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from universality import memory
 from universality.cli import about, analyses, jobs, results, runs
 from universality.cli.cluster import cluster_app
 from universality.cli.leaving import leave
@@ -37,6 +38,7 @@ app.add_typer(cluster_app, name="cluster")
 
 def main() -> None:
     """Run the command line; whatever ends it becomes an exit status (`leaving.Status`) and at most one sentence."""
+    memory.keep_freed_memory()  # before a library that a command imports starts a thread
     try:
         app()
     except BaseException as cause:

@@ -5,10 +5,7 @@ The constants were measured on the demo; `docs/scale.md` holds the estimates bes
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -22,6 +19,7 @@ from universality.jobs import rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
 from universality.jobs.shards import Loaded, Pass, load_task, shard_task
+from universality.memory import peak_bytes, resident_bytes
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
 from universality.store import ActivationStore
@@ -229,18 +227,3 @@ def sentences(plan: Plan, threads: int, measure_time: bool, workers: int | None 
         f"{found.writing_s:.0f} s",
         f"work: {found.extraction_s + found.comparisons_s:.0f} s of one core for extraction and comparisons",
     ]
-
-
-def resident_bytes() -> int:
-    """Return the memory that this process holds now, bytes; its peak where the system does not tell."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no path of ours
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return peak_bytes()
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has held, bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -24,7 +24,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
-from universality import devices
+from universality import devices, memory
 from universality.errors import JobError, RunError, TasksFailedError, UniversalityError
 
 GPU = "GPU"
@@ -171,9 +171,10 @@ def _local(workers: Workers) -> Iterator[Client]:
     }
     kind: type[LocalCluster] = LocalCluster
     if workers.processes is None:
+        memory.keep_freed_memory()  # before the workers' threads start
         settings |= {"processes": False, "memory_limit": 0, "resources": {GPU: workers.gpus} if workers.gpus else None}
     else:
-        # Threads of one arena reuse one another's freed memory; see extraction.keep_freed_memory.
+        # Threads of one arena reuse one another's freed memory; see memory.keep_freed_memory.
         settings |= {"processes": True, "memory_limit": workers.memory or "auto", "env": {"MALLOC_ARENA_MAX": "1"}}
         if workers.gpus:
             kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
