@@ -274,7 +274,9 @@ def test_versions(monkeypatch, capsys):
 
 
 def test_the_package_run_as_a_module_is_the_command_line():
-    answer = subprocess.run([sys.executable, "-m", "universality", "--help"], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-m", "universality", "--help"], capture_output=True, text=True, check=True
+    )
     assert "universality" in answer.stdout
     assert "reproduce" in answer.stdout
 
