@@ -2,13 +2,16 @@
 
     python tests/faults/kill.py --kills 50 --report kills.md
     python tests/faults/kill.py --kills 50 --job analyses/quickstart/job.toml --each 13 --after 2 40 --report demo.md
+    python tests/faults/kill.py --kills 16 --job analyses/quickstart/job.toml --each 4 --begin comparisons --report late.md
     python tests/faults/kill.py --kills 30 --whom worker --each 3 --report workers.md
 
 Each trial starts with an empty store, is killed with SIGKILL at a random moment of a stage drawn at random (by what the stage
 took undisturbed: figures would take most blows if moments were drawn over the whole run), and is run again (killed again
 with probability 1/2) until it ends. In a job of minutes a late stage is reached once in a trial at best: `--after` draws the
 moment over the whole life instead, in s since it began, and `--each` lives of a trial are cut short, each of which goes on
-where the last was killed. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
+where the last was killed. With `--begin` a trial finds all in its store that stands before a stage (a copy of what the
+undisturbed run left), and the moments are drawn over the life that is left: so the late stages of a long job, and the writing of
+tables between comparisons and figures, are hit without waiting for the early ones. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
 the one life that the job has. Children are forked from a process that has imported everything, so that the moments fall into
 the job and not into its start.
 """
@@ -20,6 +23,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -42,6 +46,7 @@ from universality.runs import open_run
 
 FORK = multiprocessing.get_context("fork")
 STAGES = ("start", "extraction", "comparisons", "figures", "end")
+LATE = STAGES[1:-1]
 JOB_ITSELF, WORKER = "job", "worker"
 
 Blow = tuple[str, float]
@@ -180,14 +185,22 @@ def _unfinished_is_refused(folder: Path, stage: str) -> bool:
     return stage == "end"
 
 
-def _same(out: Path, whole: Path) -> bool:
-    """Return whether two runs have the same tables, to the byte."""
-    return tiny.table_hashes(out) == tiny.table_hashes(whole)
+def _same(folder: Path, whole: Path) -> bool:
+    """Return whether the runs of two trials have the same tables, to the byte."""
+    return tiny.table_hashes(folder / "run") == tiny.table_hashes(whole / "run")
+
+
+def head_start(folder: Path, whole: Path, begin: str) -> None:
+    """Make the folder of a trial; put all into it that an undisturbed run has when a stage begins."""
+    folder.mkdir(parents=True)
+    if begin in ("comparisons", "figures"):
+        shutil.copytree(whole / "store", folder / "store")
+    if begin == "comparisons":
+        shutil.rmtree(folder / "store" / "results")
 
 
 def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, _: random.Random) -> Trial:
     """Kill one job, life after life, then let it end."""
-    folder.mkdir(parents=True)
     moments, stages, refused, found = [], [], True, (0, 0, 0)
     for when in (blow() for _ in range(each)):
         life = Life(folder, job)
@@ -198,7 +211,7 @@ def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: P
         refused = refused and _unfinished_is_refused(folder, life.stage)
         found = kept(folder, job)
         print(f"killed in {stages[-1]} after {moments[-1]:.1f} s; shards, stores, results: {found}", flush=True)
-    same = Life(folder, job).ended() == 0 and _same(folder / "run", whole)
+    same = Life(folder, job).ended() == 0 and _same(folder, whole)
     return Trial(tuple(moments), tuple(stages), *found, same, refused)
 
 
@@ -206,7 +219,6 @@ def worker_trial(
     folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, rng: random.Random
 ) -> Trial:
     """Kill workers of one job on two processes; where it gives up in one sentence, run it again."""
-    folder.mkdir(parents=True)
     life, moments, stages, said = Life(folder, job, workers=2), [], [], ""
     # In the order in which the job comes to them.
     for when in sorted((blow() for _ in range(each)), key=lambda when: (STAGES.index(when[0]), when[1])):
@@ -218,7 +230,7 @@ def worker_trial(
     if not same:
         said = (folder / "said").read_text(encoding="utf-8") if (folder / "said").exists() else ""
         same = bool(said) and "\n" not in said and Life(folder, job, workers=2).ended() == 0
-    same = same and _same(folder / "run", whole)
+    same = same and _same(folder, whole)
     return Trial(tuple(moments), tuple(stages), *kept(folder, job), same, refused, said)
 
 
@@ -238,7 +250,7 @@ def undisturbed(folder: Path, job: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How often, whom and when to kill: see the module. `whole` is an undisturbed run of the job, where there is one."""
+    """How often, whom and when to kill: see the module. `whole` holds `run` and `store` of an undisturbed run, if there is one."""
 
     kills: int = 50
     seed: int = 0
@@ -246,6 +258,7 @@ class Wanted:
     job: Path | None = None
     each: int | None = None
     after: tuple[float, float] | None = None
+    begin: str = "start"
     whole: Path | None = None
 
 
@@ -253,19 +266,23 @@ def trials(asked: Wanted, folder: Path) -> list[Trial]:
     """Make trials until so many kills were dealt."""
     job = asked.job or tiny.write_job(folder)
     lasts = {} if asked.whole else undisturbed(folder / "whole", job)
-    whole = asked.whole or folder / "whole" / "run"
+    whole = asked.whole or folder / "whole"
     rng, done = random.Random(asked.seed), []
 
     def blow() -> Blow:
         if asked.after is not None:
             return "start", rng.uniform(*asked.after)
+        if asked.begin != "start":
+            return "start", rng.uniform(0.0, lasts["start"] + sum(lasts[s] for s in LATE[LATE.index(asked.begin) :]))
         stage = rng.choice(sorted(lasts))
         return stage, rng.uniform(0.0, lasts[stage])
 
     while (left := asked.kills - sum(len(t.moments) for t in done)) > 0:
         # Without a number: as often as a coin falls on its head in a row, and once more.
         each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
-        done.append(TRIALS[asked.whom](folder / f"trial {len(done)}", job, blow, each, whole, rng))
+        own = folder / f"trial {len(done)}"
+        head_start(own, whole, asked.begin)
+        done.append(TRIALS[asked.whom](own, job, blow, each, whole, rng))
         print(done[-1], flush=True)
     return done
 
@@ -298,12 +315,17 @@ def main() -> int:
     parser.add_argument("--each", type=int, help="kills of each job")
     parser.add_argument("--after", type=float, nargs=2, metavar=("LOW", "HIGH"), help="s since the job began")
     parser.add_argument(
-        "--whole", type=Path, help="with --after: an undisturbed run of the job, instead of running it first"
+        "--begin", choices=("start", *LATE), default="start", help="put all into the store that stands before it"
+    )
+    parser.add_argument(
+        "--whole",
+        type=Path,
+        help="with --after: folder with run and store of an undisturbed run, instead of making one",
     )
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
     after = tuple(chosen.after) if chosen.after else None
-    asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.whole)
+    asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.begin, chosen.whole)
     with tempfile.TemporaryDirectory() as folder:
         done = trials(asked, Path(folder))
     text = report(done)
