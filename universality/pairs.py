@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,11 @@ CHOICE = ["model_a", "model_b", "family", "method"]
 """Within these the best pair of layers is chosen."""
 HAAR_DRAWS = 2
 """Layer A turned, and layer B turned."""
+_WEIGHED = (
+    *("n_detectors_a", "n_detectors_b", "met_a", "met_b", "met_a_low", "met_b_low", "chance_a", "chance_b"),
+    *(f"{prefix}{rest}" for prefix in ("cka", "svcca") for rest in ("", "_untrained", "_measure")),
+)
+"""The columns by which similarity and matching are set against each other."""
 _COUNTS = ["n_met", *(f"n_{name}" for name in VERDICTS)]
 
 
@@ -51,7 +57,7 @@ def pair_rows(
     table = _with_shares(_with_medians(table, correspondence))
     for prefix in ("cka", "svcca"):
         table = _with_similarity(table, similarity, prefix)
-    table["disagreement"] = [disagreement(row) for _, row in table.iterrows()]
+    table["disagreement"] = [disagreement(dict(zip(_WEIGHED, row, strict=True))) for row in _tuples(table, _WEIGHED)]
     return schema.as_table(schema.PAIRS, table[schema.PAIRS.names])
 
 
@@ -155,7 +161,12 @@ def _with_similarity(table: pd.DataFrame, similarity: pd.DataFrame, prefix: str)
     return table.merge(rows, on=LAYERS, how="left").assign(**{f"{prefix}_measure": str(measure)})
 
 
-def disagreement(row: pd.Series) -> str:
+def _tuples(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows one by one; a series of each would take most of the time of a table of a large zoo."""
+    return table[list(columns)].itertuples(index=False, name=None)
+
+
+def disagreement(row: Mapping[str, Any]) -> str:
     """Return in words where similarity of layers and matching of detectors say the opposite; empty if nowhere.
 
     Layers are alike where a similarity is above `ALIKE` or by `MARGIN` above that of the untrained twins, and unlike where it
@@ -180,7 +191,7 @@ def disagreement(row: pd.Series) -> str:
     return "; ".join(said)
 
 
-def _similarities(row: pd.Series) -> tuple[list[str], list[str], list[str]]:
+def _similarities(row: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
     """Return the figures of the similarities that lie above those of the twins, below them, and that call layers alike."""
     above, below, alike = [], [], []
     for prefix in ("cka", "svcca"):

@@ -45,7 +45,7 @@ from universality.jobs.shards import Shards
 from universality.runs import open_run
 
 FORK = multiprocessing.get_context("fork")
-STAGES = ("start", "extraction", "comparisons", "figures", "end")
+STAGES = ("start", "extraction", "comparisons", "tables", "figures", "end")
 LATE = STAGES[1:-1]
 JOB_ITSELF, WORKER = "job", "worker"
 
@@ -91,9 +91,16 @@ class Stage:
         pass
 
     def track(self, description: str, total: int):
-        stage = next(name for name in STAGES if name in description)
+        stage, left = next(name for name in STAGES if name in description), total
         note(self._path, stage)
-        return lambda steps: None
+
+        def advance(steps: int) -> None:
+            nonlocal left
+            left -= steps
+            if stage == "comparisons" and not left:
+                note(self._path, "tables")
+
+        return advance
 
 
 def _job(folder: Path, job: Path, workers: int | None) -> None:
@@ -193,7 +200,7 @@ def _same(folder: Path, whole: Path) -> bool:
 def head_start(folder: Path, whole: Path, begin: str) -> None:
     """Make the folder of a trial; put all into it that an undisturbed run has when a stage begins."""
     folder.mkdir(parents=True)
-    if begin in ("comparisons", "figures"):
+    if begin in LATE[1:]:
         shutil.copytree(whole / "store", folder / "store")
     if begin == "comparisons":
         shutil.rmtree(folder / "store" / "results")
@@ -206,6 +213,8 @@ def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: P
         life = Life(folder, job)
         life.wait(when)
         life.kill()
+        if life.stage == "end":
+            break  # nothing was killed
         moments.append(when[1])
         stages.append(life.stage)
         refused = refused and _unfinished_is_refused(folder, life.stage)
@@ -263,7 +272,7 @@ class Wanted:
 
 
 def trials(asked: Wanted, folder: Path) -> list[Trial]:
-    """Make trials until so many kills were dealt."""
+    """Make trials until so many kills were dealt (of jobs that had ended before their moment at most as many again)."""
     job = asked.job or tiny.write_job(folder)
     lasts = {} if asked.whole else undisturbed(folder / "whole", job)
     whole = asked.whole or folder / "whole"
@@ -277,7 +286,7 @@ def trials(asked: Wanted, folder: Path) -> list[Trial]:
         stage = rng.choice(sorted(lasts))
         return stage, rng.uniform(0.0, lasts[stage])
 
-    while (left := asked.kills - sum(len(t.moments) for t in done)) > 0:
+    while (left := asked.kills - sum(len(t.moments) for t in done)) > 0 and len(done) < 2 * asked.kills:
         # Without a number: as often as a coin falls on its head in a row, and once more.
         each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
         own = folder / f"trial {len(done)}"

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from distributed import Client, Future
 
 from universality import evidence, schema
@@ -136,9 +137,9 @@ def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
 def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, pd.DataFrame], list[Task]]:
     """Return the tables that tasks make, rows in the order of the tasks, and the tasks whose results are damaged: these are removed."""
     results, damaged = Results(location), []
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in schema.TABLES}
+    parts: dict[str, list[pa.Table]] = {name: [] for name in schema.TABLES}
     for task in tasks:
-        tables = results.read(task.key)
+        tables = results.read_arrow(task.key)
         if tables is None:
             damaged.append(task)
             results.remove(task.key)
@@ -148,9 +149,16 @@ def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, pd.DataFrame
     if damaged:
         return {}, damaged
     joined = {
-        name: pd.concat(parts[name] or [schema.empty_table(table)], ignore_index=True)
-        for name, table in schema.TABLES.items()
-        if name != schema.PAIRS.name
+        name: _joined(table, parts.pop(name)) for name, table in schema.TABLES.items() if name != schema.PAIRS.name
     }
     # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
     return joined | {name: evidence.with_q(joined[name]) for name in ("correspondence", "correspondence_nulls")}, []
+
+
+def _joined(table: schema.Table, parts: list[pa.Table]) -> pd.DataFrame:
+    """Return the rows of all parts of a table, one after another."""
+    if not parts:
+        return schema.empty_table(table)
+    # A column of lists has no type where a part has no rows.
+    frame: pd.DataFrame = pa.concat_tables(parts, promote_options="default").to_pandas()
+    return frame

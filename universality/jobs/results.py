@@ -39,6 +39,14 @@ class Results:
 
     def read(self, key: str) -> dict[str, pd.DataFrame] | None:
         """Return the tables of a result; None if it is absent or damaged."""
+        tables = self.read_arrow(key)
+        return None if tables is None else {name: table.to_pandas() for name, table in tables.items()}
+
+    def read_arrow(self, key: str) -> dict[str, pa.Table] | None:
+        """Return the tables of a result as they were kept; None if it is absent or damaged.
+
+        Many small tables are joined as these: a frame of 50 columns takes more than its few rows.
+        """
         content = kept.read(self._place, kept.name_of(FOLDER, key))
         return None if content is None else _from_bytes(content)
 
@@ -62,11 +70,11 @@ def _stream(table: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
-def _from_bytes(content: bytes) -> dict[str, pd.DataFrame]:
+def _from_bytes(content: bytes) -> dict[str, pa.Table]:
     head, _, rest = content.partition(b"\n")
     tables, start = {}, 0
     for name, size in json.loads(head).items():
         with pa.ipc.open_stream(rest[start : start + size]) as reader:
-            tables[name] = reader.read_all().to_pandas()
+            tables[name] = reader.read_all()
         start += size
     return tables

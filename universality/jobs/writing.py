@@ -18,13 +18,14 @@ from universality.runs import Run
 
 
 def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: Started, reporter: Reporter) -> Run:
-    """Write tables, figures and report, then the record that says the run is complete."""
+    """Write tables (each of which is taken out of `tables`), figures and report, then the record that says the run is complete."""
     keys = [p.key for p in planned.stores]
     facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
     _remove_stale_joint(planned.out, facts, reporter)
     record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
     for name, table in schema.TABLES.items():
-        file = runs.write_table(planned.out, table, tables[name], facts)
+        # What is written is read from the file: a large table is not held twice.
+        file = runs.write_table(planned.out, table, tables.pop(name), facts)
         record["tables"][file.name] = runs.file_sha256(file)
     finished = Run(planned.out, record)
     folder = planned.out / "figures"
