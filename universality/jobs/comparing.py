@@ -160,5 +160,5 @@ def _joined(table: schema.Table, parts: list[pa.Table]) -> pd.DataFrame:
     if not parts:
         return schema.empty_table(table)
     # A column of lists has no type where a part has no rows.
-    frame: pd.DataFrame = pa.concat_tables(parts, promote_options="default").to_pandas()
+    frame: pd.DataFrame = pa.concat_tables(parts, promote_options="default").combine_chunks().to_pandas()
     return frame

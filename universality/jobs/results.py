@@ -63,7 +63,8 @@ def _to_bytes(tables: Mapping[str, pd.DataFrame]) -> bytes:
 
 
 def _stream(table: pd.DataFrame) -> bytes:
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    # Text of a table that was joined from many lies in as many pieces, each of which would be padded and described.
+    arrow = pa.Table.from_pandas(table, preserve_index=False).combine_chunks()
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, arrow.schema) as writer:
         writer.write_table(arrow)
