@@ -4,11 +4,14 @@ import shutil
 from types import SimpleNamespace
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 
 import universality
+from universality import schema
 from universality.errors import StoreError
 from universality.jobs import comparisons, estimates, rehearsal
+from universality.jobs.table_sizes import COPIES, SHARES, row_bytes, rows, table_sizes
 
 
 @pytest.fixture
@@ -29,7 +32,33 @@ def test_disk_is_within_a_factor_of_what_was_written(small, fresh):
 def test_finished_job_needs_no_stores(small):
     done = universality.plan(small.job, small.out, small.store)
     written = estimates.FIGURE_BYTES * estimates._drawn(done) + estimates.REPORT_BYTES
-    assert estimates.disk(done).most < estimates.UNIT_BYTES * 10_000 + written
+    assert estimates.disk(done).most < 2 * table_sizes(done).nbytes + written
+
+
+def test_tables_have_the_rows_that_were_planned(small, fresh):
+    run, expected, most = universality.open_run(small.out), rows(fresh, 0), rows(fresh, 1)
+    for name, count in expected.items():
+        written = len(getattr(run, name))
+        if name in SHARES:
+            assert written <= most[name]
+        else:
+            assert written == count
+
+
+def test_rows_take_about_what_the_plan_says(small, fresh):
+    orientations = fresh.job.stimuli.curves.orientations
+    for name in ("similarity", "pairs", "families", "units", "correspondence", "correspondence_nulls"):
+        taken = pq.read_table(small.out / f"{name}.parquet")
+        assert row_bytes(schema.TABLES[name], orientations) == pytest.approx(taken.nbytes / taken.num_rows, rel=0.3)
+
+
+def test_plan_says_what_the_joined_tables_need(fresh):
+    sizes = table_sizes(fresh)
+    assert sizes.nbytes < sizes.most
+    (sentence,) = [text for text in estimates.sentences(fresh, 1, False) if text.startswith("tables: ")]
+    assert f"about {sizes.rows} rows" in sentence
+    told = float(sentence.rsplit("about ", 1)[1].removesuffix(" MB"))
+    assert told * 1e6 > COPIES * sizes.nbytes
 
 
 def test_short_disk_is_refused_before_anything_is_extracted(small, tmp_path, monkeypatch):

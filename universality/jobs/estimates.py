@@ -19,6 +19,7 @@ from universality.jobs import rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
 from universality.jobs.shards import Loaded, Pass, load_task, shard_task
+from universality.jobs.table_sizes import table_sizes
 from universality.memory import peak_bytes, resident_bytes
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
@@ -28,8 +29,10 @@ COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
 STORE_BYTES = 20_000
 """Labels, metadata and manifest of a store."""
-UNIT_BYTES = 1_000
-"""A unit's rows of all tables, in the kept results and in the run's directory."""
+RESULT_BYTES = 30_000
+"""What a kept result takes beside its rows: the description of some 50 columns."""
+PARQUET = 0.3
+"""Size on disk of a table of the run's directory, of its size in memory: 0.1 to 0.4."""
 STORE_S = 0.03
 """Joining the shards of one store, processor s."""
 FIGURE_S = 0.5
@@ -55,15 +58,13 @@ class Disk:
 def disk(plan: Plan) -> Disk:
     """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
-    fixed = STORE_BYTES * len(plan.missing) + UNIT_BYTES * _units(plan) + FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
+    tables = table_sizes(plan).nbytes
+    results = tables + RESULT_BYTES * (len(plan.tasks) - plan.kept())
+    drawn = FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
+    fixed = STORE_BYTES * len(plan.missing) + results + int(PARQUET * tables) + drawn
     # The shards of a network lie beside its stores until these are joined.
     shards = max((sum(p.nbytes for p in of) for of in _by_network(plan.missing)), default=0)
     return Disk(int(COMPRESSED * raw) + fixed, raw + shards + fixed, _free(plan))
-
-
-def _units(plan: Plan) -> int:
-    families = len(plan.job.comparison.families)
-    return families * sum(tap.channels for network in plan.networks for tap in network.taps)
 
 
 def _by_network(stores: Sequence[PlannedStore]) -> list[list[PlannedStore]]:
@@ -207,10 +208,22 @@ def extraction_s(plan: Plan, networks: Sequence[Timed]) -> float:
 
 
 def sentences(plan: Plan, threads: int, measure_time: bool, workers: int | None = None) -> list[str]:
-    """Return memory and (if it is to be measured) time of a plan, one sentence each.
+    """Return memory, (if it is to be measured) time and the size of the tables of a plan, one sentence each.
 
     `threads` are those of each of the local processes `workers`, or of this process without them.
     """
+    return [*_of_workers(plan, threads, measure_time, workers), _of_tables(plan)]
+
+
+def _of_tables(plan: Plan) -> str:
+    sizes = table_sizes(plan)
+    return (
+        f"tables: about {sizes.rows} rows, {sizes.nbytes / 1e6:.0f} MB in memory (at most {sizes.most / 1e6:.0f}); the process that "
+        f"joins them needs about {(resident_bytes() + sizes.joining) / 1e6:.0f} MB"
+    )
+
+
+def _of_workers(plan: Plan, threads: int, measure_time: bool, workers: int | None) -> list[str]:
     on_gpus = plan.job.extraction.device == "cuda"
     if not measure_time or (on_gpus and not devices.count()):
         why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"

@@ -1,0 +1,66 @@
+"""How many rows the tables of a plan will have, and what they take: none of it is computed yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from universality import schema
+from universality.jobs.planning import Plan
+
+SHARES = {"correspondence": (0.15, 1.0), "correspondence_nulls": (0.25, 3.0)}
+"""Rows of matched units, of all units that can be matched: expected and at most, a job's nulls together. Only pairs that hold a
+detector have a row: 0.13 and 0.20 in the demo, 0.43 and 1.16 in a made-up zoo where a quarter of the units are detectors."""
+_BYTES = {"string": 20, "int": 8, "float": 8, "bool": 1}
+"""What a value takes in memory; a text with its offset."""
+_FLOATS = 4
+"""What one of a list of values takes, of which there are as many as orientations."""
+COPIES = 4
+"""How often the tables are in memory while results are joined: as they were kept, joined, as frames, and while these are copied."""
+
+
+@dataclass(frozen=True)
+class TableSizes:
+    """Rows of all tables of a finished run, what these take in memory (bytes), and at most."""
+
+    rows: int
+    nbytes: int
+    most: int
+
+    @property
+    def joining(self) -> int:
+        """What the process that joins the results needs for them, bytes."""
+        return COPIES * self.nbytes
+
+
+def table_sizes(plan: Plan) -> TableSizes:
+    """Return what the tables of a plan will take."""
+    expected, most = rows(plan, 0), rows(plan, 1)
+    each = {name: row_bytes(schema.TABLES[name], _orientations(plan)) for name in expected}
+    taken = [sum(count * each[name] for name, count in of.items()) for of in (expected, most)]
+    return TableSizes(sum(expected.values()), *taken)
+
+
+def rows(plan: Plan, bound: int) -> dict[str, int]:
+    """Return the rows of each table: exactly, but for the two of matched units as `SHARES` says (`bound` 0: expected, 1: at most)."""
+    chosen = plan.job.comparison
+    families, methods = len(chosen.families), len(chosen.matching)
+    trained = {n.card.id: [tap.channels for tap in n.taps] for n in plan.networks if n.seed is None}
+    compared = [(trained[a], trained[b]) for a, b in plan.job.compared()]
+    pairs = sum(len(a) * len(b) for a, b in compared)
+    matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
+    return {
+        "similarity": pairs * len(chosen.measures),
+        "pairs": pairs * families * methods,
+        "families": sum(map(len, trained.values())) * families,
+        "units": families * sum(tap.channels for n in plan.networks for tap in n.taps),
+        **{name: round(shares[bound] * matched) for name, shares in SHARES.items()},
+    }
+
+
+def row_bytes(table: schema.Table, orientations: int) -> int:
+    """Return about what a row of a table takes in memory, bytes."""
+    return sum(_FLOATS * orientations if c.kind == "floats" else _BYTES[c.kind] for c in table.columns)
+
+
+def _orientations(plan: Plan) -> int:
+    return max(plan.job.stimuli.curves.orientations, plan.job.stimuli.high_low.orientations)
