@@ -29,6 +29,10 @@ STATES = {
     "share_untrained": (UNTRAINED, "^", "untrained twins"),
 }
 _COLUMNS = 4
+MOST_PANELS = 40
+"""Of more networks than these a page has no room for panels."""
+_BIN = 0.1
+"""Width of the bins of relative depth, over which many networks are averaged."""
 _KEYS = ["family", "model", "tap", "depth", "n_units", "n_detectors"]
 
 
@@ -44,6 +48,8 @@ def detectors_against_depth(
     families: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
 ) -> Panels:
     """Draw the share of one family's detectors against relative depth, one panel per model on one scale, beside its nulls.
+
+    More than `MOST_PANELS` models share one panel: points are layers, lines the means over bins of 0.1 of depth.
 
     Parameters
     ----------
@@ -63,6 +69,8 @@ def detectors_against_depth(
     """
     drawn = depth_data(families)
     models = list(dict.fromkeys(drawn["model"]))
+    if len(models) > MOST_PANELS:
+        return _all_in_one(drawn, noun, len(models), figure, width_mm)
     columns = columns_for(drawn_width(figure, width_mm), len(models), double=_COLUMNS)
     rows = -(-len(models) // columns)
     with style():
@@ -83,6 +91,33 @@ def detectors_against_depth(
         sheet.supylabel("share of the layer's units", fontsize=6)
         legend_below(sheet, axes[0, 0], drawn_width(figure, width_mm))
         sheet.suptitle(f"share of {noun} against relative depth", fontsize=7)
+    return axes
+
+
+def _all_in_one(
+    drawn: pd.DataFrame, noun: str, models: int, figure: Figure | SubFigure | None, width_mm: float
+) -> Panels:
+    bins = (drawn["depth"] / _BIN).round(6).astype(int)
+    with style():
+        sheet = canvas(figure, width_mm, 90)
+        axes = sheet.subplots(1, 1, squeeze=False)
+        ax = axes[0, 0]
+        for column, (colour, marker, label) in STATES.items():
+            # As one picture: a file of ten thousand points opens slowly.
+            ax.plot(
+                drawn["depth"], drawn[column], marker, color=colour, markersize=1.5, alpha=0.15, markeredgewidth=0,
+                rasterized=True, clip_on=False,
+            )  # fmt: skip
+            means = drawn.groupby(bins)[["depth", column]].mean()
+            ax.plot(means["depth"], means[column], marker=marker, color=colour, markersize=3, label=label.split(",")[0])
+        ax.set(xlim=(0, 1), xlabel="relative depth", ylabel="share of the layer's units")
+        ax.set_ylim(bottom=0)
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        legend_below(sheet, ax, drawn_width(figure, width_mm))
+        sheet.suptitle(
+            f"share of {noun} against relative depth: {models} networks; points are layers, lines means over bins of {_BIN}",
+            fontsize=7,
+        )
     return axes
 
 

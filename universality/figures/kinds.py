@@ -68,10 +68,12 @@ FIGURES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("detectors_against_depth", "family", detectors_against_depth, depth_data, ("families",), ("noun",),
-             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each."),
+             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each. More than 40 "
+             "networks share one panel: points are layers, lines the means over bins of 0.1 of depth."),
         Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
              "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
-             "the untrained twin. Of many networks, those without any are named and not drawn."),
+             "the untrained twin. Of many networks, those without any are named and not drawn, and of more than 35 with some "
+             "those are drawn that lie evenly between the largest share and the smallest."),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
              "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
              "do not depend on the basis stay as they were in a random one; unit matching falls."),

@@ -38,6 +38,8 @@ _MAX_LINES = 60
 _OVERLAP = 2.2
 """Height of a tuning curve's peak, in distances between two curves."""
 _COLUMNS = 7
+MOST_NETWORKS = 5 * _COLUMNS
+"""Of more networks than these a page has no room."""
 
 
 def closed_curve(tuning_sigma: Any, period_deg: float = 360.0, **facts: Any) -> pd.DataFrame:
@@ -70,9 +72,17 @@ def family_data(units: pd.DataFrame, families: pd.DataFrame, period_deg: float =
 
 
 def _with_panels(best: pd.DataFrame) -> pd.DataFrame:
-    """Return the networks that get panels: all where they are few, of many those that have detectors."""
+    """Return the networks that get panels: all where they are few, of many those that have detectors.
+
+    Of very many `MOST_NETWORKS` of these, evenly from the largest share of detectors to the smallest: not the best ones.
+    """
     held = best[best["n_detectors"] > 0]
-    return held if len(best) > _COLUMNS and len(held) else best
+    held = held if len(best) > _COLUMNS and len(held) else best
+    if len(held) <= MOST_NETWORKS:
+        return held
+    by_share = held.sort_values("share", ascending=False, kind="stable").index
+    chosen = by_share[np.linspace(0, len(by_share) - 1, MOST_NETWORKS).round().astype(int)]
+    return held[held.index.isin(chosen)]
 
 
 _RIDGE_COLUMNS = (
@@ -159,6 +169,12 @@ def _family_title(noun: str, every: pd.DataFrame, drawn: pd.DataFrame, width_mm:
     left_out = every[~every["model"].isin(drawn["model"])]
     if left_out.empty:
         return noun
+    if len(every) > MOST_NETWORKS:
+        held = int((every["n_detectors"] > 0).sum())
+        return wrapped(
+            f"{noun}: {held} of {len(every)} networks hold them; {len(drawn)} of these, evenly from the largest share to the smallest",
+            width_mm,
+        )
     names = ", ".join(short(model) for model in left_out["model"])
     return wrapped(f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {names}", width_mm)
 
