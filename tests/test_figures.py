@@ -241,3 +241,41 @@ def test_group_comparison_draws_every_pair_and_its_nulls():
     assert points["trained"] == [0.7, 0.4, 0.3]
     assert points["untrained twins"] == [0.1, 0.2, 0.3]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["seed\n(1 pair)", "diet\n(2 pairs)"]
+
+
+def zoo_of(families, count, *, none_above):
+    """One layer of each of so many networks; the share falls with the number, and is 0 from `none_above` on."""
+    numbers = np.arange(count)
+    share = np.where(numbers < none_above, 1 - numbers / count, 0.0)
+    rows = pd.concat([families.iloc[[0]]] * count, ignore_index=True)
+    return rows.assign(
+        model=[f"m/{n:03}" for n in numbers],
+        depth=numbers % 10 / 10 + 0.05,
+        n_units=100,
+        n_detectors=np.round(100 * share).astype(int),
+        share=share,
+        share_haar=share / 2,
+    )
+
+
+def test_many_networks_share_one_panel_with_the_means_of_their_depths(families):
+    many = zoo_of(families, 60, none_above=60)
+    figure = figure_of(figures.detectors_against_depth(many, "curve detectors"))
+    (ax,) = figure.axes
+    points, means = ax.get_lines()[0], ax.get_lines()[1]
+    np.testing.assert_array_equal(points.get_ydata(), many["share"])
+    by_hand = [many["share"][many["depth"].round(2) == round(n / 10 + 0.05, 2)].mean() for n in range(10)]
+    np.testing.assert_allclose(means.get_ydata(), by_hand)
+    np.testing.assert_allclose(ax.get_lines()[3].get_ydata(), np.array(by_hand) / 2)
+    assert "60 networks" in figure.get_suptitle()
+    assert len(figure_of(figures.detectors_against_depth(many.iloc[:40], "curve detectors")).axes) == 40
+
+
+def test_of_many_families_some_are_drawn_that_lie_evenly(units, families):
+    many = zoo_of(families, 90, none_above=69)
+    drawn = figures.tuning_family(pd.concat([units.assign(model=name) for name in many["model"]]), many)
+    figure = figure_of(drawn)
+    titles = [ax.get_title().split("\n")[0] for ax in drawn.reshape(5, 2, 7)[:, 0].ravel()]
+    # Of 69 with detectors every second one, from the first to the last: not the best 35.
+    assert titles == [f"{n:03}" for n in range(0, 69, 2)]
+    assert "69 of 90 networks hold them; 35 of these, evenly" in figure.get_suptitle().replace("\n", " ")
