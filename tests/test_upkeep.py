@@ -138,6 +138,25 @@ class TestClean:
         assert not (place / "store" / "results").exists()
         assert list(problems(place / "runs" / "small", place / "store")) == []
 
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_small_files_cut_short_are_removed(self, place, kept):
+        before, store = everything(place), ActivationStore(place / "store")
+        written = [path for path in (place / "store" / "results").rglob("*") if path.is_file()]
+        drafts = [
+            written[0].with_name(f"{written[0].name}.draft-0123abcd"),
+            place / "store" / ".universality" / "x.draft-00000000",
+        ]
+        for draft in drafts:
+            draft.parent.mkdir(exist_ok=True)
+            draft.write_bytes(b"cut sh")
+        told = removable(place / "runs", store, kept=kept)
+        cut = {item.where: item.nbytes for item in told if item.why == "left behind by an interrupted writer"}
+        # All kept results together go with what was cut short among them.
+        assert cut == {str(draft): 6 for draft in (drafts[1:] if kept else drafts)}
+        assert remove(place / "runs", store, kept=kept) == told
+        assert not any(draft.exists() for draft in drafts)
+        assert kept or everything(place) == before
+
     def test_run_elsewhere_keeps_its_stores_by_the_register(self, place):
         store = ActivationStore(place / "store")
         shutil.move(place / "runs" / "small", place / "elsewhere")

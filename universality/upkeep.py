@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from universality import locks, origin, runs, schema, sidecars
 from universality.errors import RunError, StoreError
+from universality.places import HIDDEN
 from universality.records import LOCK
 from universality.store import MANIFEST, ActivationStore
 
@@ -116,6 +117,7 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
 
 PIECES = {"results": "kept results of comparisons", "shards": "kept shards of stimuli"}
 """Folders of a store in which jobs keep pieces of work, and what lies there."""
+_INTERRUPTED = "left behind by an interrupted writer"
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> li
     """Return what `remove` would delete: stores that no finished run refers to, left-overs, unfinished runs.
 
     With `kept` also the results of comparisons and the shards of stimuli that jobs keep in the store: no run refers to them,
-    and a job that needs them computes them again. They grow with every change of the package's code. A run counts if it lies in or below `folder`, or if the store's own register names it.
+    and a job that needs them computes them again. They grow with every change of the package's code. A run counts if it lies
+    in or below `folder`, or if the store's own register names it.
 
     Raises
     ------
@@ -145,7 +148,13 @@ def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> li
     """
     store.check()
     referred, unfinished = _references(folder, store)
-    return [*_of_store(store, referred), *(_pieces(store) if kept else ()), *unfinished]
+    pieces = _pieces(store) if kept else _drafts(store, PIECES)
+    return [*_of_store(store, referred), *_drafts(store, (HIDDEN,)), *pieces, *unfinished]
+
+
+def _drafts(store: ActivationStore, folders: Iterable[str]) -> Iterator[Removable]:
+    for name, size in (draft for below in folders for draft in store.place.drafts(below).items()):
+        yield Removable(name, store.place.join(name), _INTERRUPTED, size)
 
 
 def _pieces(store: ActivationStore) -> Iterator[Removable]:
@@ -184,7 +193,7 @@ def _of_store(store: ActivationStore, kept: set[str]) -> Iterator[Removable]:
     left = set(place.leftovers())
     for name in place.names():
         if name in left:
-            why = "left behind by an interrupted writer"
+            why = _INTERRUPTED
         elif _KEY.fullmatch(name) and name not in kept:
             why = "store that no run refers to"
         elif _ASIDE.fullmatch(name):

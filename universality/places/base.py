@@ -76,6 +76,9 @@ class Place(Protocol):
     def leftovers(self) -> list[str]:
         """Return what interrupted writes left behind and nobody writes now."""
 
+    def drafts(self, below: str) -> dict[str, int]:
+        """Return the small files below a folder that are being written, or that a killed process left behind, with sizes."""
+
     def set_aside(self, key: str, manifest: str) -> str:
         """Make a store invisible without deleting its data; return the new name."""
 

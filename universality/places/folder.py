@@ -102,6 +102,11 @@ class Folder:
         found = [name for name in self.names() if PARTIAL.fullmatch(name.removesuffix(".lock"))]
         return [name for name in found if not locks.is_held(_lock_of(self.root / name.removesuffix(".lock")))]
 
+    def drafts(self, below: str) -> dict[str, int]:
+        """Return the files by their names below the root."""
+        found = _files(self.root / below)
+        return {f"{below}/{name}": file.stat().st_size for name, file in found if _DRAFT.fullmatch(file.name)}
+
     def set_aside(self, key: str, manifest: str) -> str:
         """Rename the folder."""
         aside = f"{key}.damaged-{uuid.uuid4().hex[:8]}"

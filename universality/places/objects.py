@@ -133,6 +133,10 @@ class Objects:
         """Return nothing: without locks nobody can tell here who still writes; see `alone`."""
         return []
 
+    def drafts(self, below: str) -> dict[str, int]:
+        """Return nothing: an object is written in one step."""
+        return {}
+
     def set_aside(self, key: str, manifest: str) -> str:
         """Rename the manifest: data without one are invisible."""
         aside = f"{key}/damaged-{uuid.uuid4().hex[:8]}.json"
