@@ -1,5 +1,6 @@
 """What a plan says it will need, beside what it needed."""
 
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -57,8 +58,9 @@ def test_plan_says_what_the_joined_tables_need(fresh):
     assert sizes.nbytes < sizes.most
     (sentence,) = [text for text in estimates.sentences(fresh, 1, False) if text.startswith("tables: ")]
     assert f"about {sizes.rows} rows" in sentence
-    told = float(sentence.rsplit("about ", 1)[1].removesuffix(" MB"))
-    assert told * 1e6 > COPIES * sizes.nbytes
+    expected, most = re.search(r"needs about (\d+) MB \(at most (\d+)\)", sentence).groups()
+    assert float(expected) * 1e6 > COPIES * sizes.nbytes
+    assert (float(most) - float(expected)) * 1e6 == pytest.approx(COPIES * (sizes.most - sizes.nbytes), abs=2e6)
 
 
 def test_short_disk_is_refused_before_anything_is_extracted(small, tmp_path, monkeypatch):

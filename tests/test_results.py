@@ -39,7 +39,9 @@ def test_a_table_joined_of_many_is_kept_in_one_piece(table):
     assert _to_bytes({table.name: joined}) == _to_bytes({table.name: made_up(table, 120)})
 
 
-def test_gathered_tables_are_the_parts_one_after_another(tmp_path):
+@pytest.mark.parametrize("block", [1, 2, 3, 256])
+def test_gathered_tables_are_the_parts_one_after_another(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(comparing, "_IN_BLOCK", block)
     names = [name for name in schema.TABLES if name != schema.PAIRS.name]
     tasks = [Task(f"{n:032x}", str(n), made_up, ()) for n in range(4)]
     # Not every task has rows of every table, and some have a table without rows.

@@ -23,6 +23,8 @@ Outcomes = list[tuple[float, Failure | None]]
 BATCH_S = 0.5
 """Work that a Dask task should hold, s: far above what scheduling it costs, far below what is lost with a worker."""
 MOST_IN_BATCH = 256
+_IN_BLOCK = 256
+"""Results whose rows are joined at a time."""
 _AHEAD = 2
 """Dask tasks under way for each thread, so that none waits for the next."""
 
@@ -121,10 +123,10 @@ def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
     """Compute tasks one after another and keep their results; return seconds and failure of each."""
     single_threaded()
     results = Results(location)
-    return [_one(results, task) for task in tasks]
+    return [_kept(results, task) for task in tasks]
 
 
-def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
+def _kept(results: Results, task: Task) -> tuple[float, Failure | None]:
     started = time.perf_counter()
     try:
         if not results.has(task.key):
@@ -137,7 +139,7 @@ def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
 def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, pd.DataFrame], list[Task]]:
     """Return the tables that tasks make, rows in the order of the tasks, and the tasks whose results are damaged: these are removed."""
     results, damaged = Results(location), []
-    parts: dict[str, list[pa.Table]] = {name: [] for name in schema.TABLES}
+    parts = {name: _Parts() for name in schema.TABLES}
     for task in tasks:
         tables = results.read_arrow(task.key)
         if tables is None:
@@ -145,20 +147,37 @@ def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, pd.DataFrame
             results.remove(task.key)
             continue
         for name, rows in tables.items():
-            parts[name].append(rows)
+            parts[name].add(rows)
     if damaged:
         return {}, damaged
-    joined = {
-        name: _joined(table, parts.pop(name)) for name, table in schema.TABLES.items() if name != schema.PAIRS.name
-    }
+    joined = {name: parts.pop(name).frame(table) for name, table in schema.TABLES.items() if name != schema.PAIRS.name}
     # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
     return joined | {name: evidence.with_q(joined[name]) for name in ("correspondence", "correspondence_nulls")}, []
 
 
-def _joined(table: schema.Table, parts: list[pa.Table]) -> pd.DataFrame:
-    """Return the rows of all parts of a table, one after another."""
-    if not parts:
-        return schema.empty_table(table)
+class _Parts:
+    """The rows of one table, as results bring them."""
+
+    def __init__(self) -> None:
+        self._blocks: list[pa.Table] = []
+        self._last: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Take the next rows. Few rows of 50 columns take less than what describes them: many of them become one block."""
+        self._last.append(rows)
+        if len(self._last) == _IN_BLOCK:
+            self._blocks, self._last = [*self._blocks, _one(self._last)], []
+
+    def frame(self, table: schema.Table) -> pd.DataFrame:
+        """Return all rows, one after another."""
+        blocks = [*self._blocks, *self._last]
+        self._blocks, self._last = [], []
+        if not blocks:
+            return schema.empty_table(table)
+        frame: pd.DataFrame = _one(blocks).to_pandas()
+        return frame
+
+
+def _one(parts: Sequence[pa.Table]) -> pa.Table:
     # A column of lists has no type where a part has no rows.
-    frame: pd.DataFrame = pa.concat_tables(parts, promote_options="default").combine_chunks().to_pandas()
-    return frame
+    return pa.concat_tables(parts, promote_options="default").combine_chunks()

@@ -217,9 +217,10 @@ def sentences(plan: Plan, threads: int, measure_time: bool, workers: int | None 
 
 def _of_tables(plan: Plan) -> str:
     sizes = table_sizes(plan)
+    expected, most = ((resident_bytes() + need) / 1e6 for need in sizes.joining)
     return (
         f"tables: about {sizes.rows} rows, {sizes.nbytes / 1e6:.0f} MB in memory (at most {sizes.most / 1e6:.0f}); the process that "
-        f"joins them needs about {(resident_bytes() + sizes.joining) / 1e6:.0f} MB"
+        f"joins them needs about {expected:.0f} MB (at most {most:.0f})"
     )
 
 

@@ -14,8 +14,8 @@ _BYTES = {"string": 20, "int": 8, "float": 8, "bool": 1}
 """What a value takes in memory; a text with its offset."""
 _FLOATS = 4
 """What one of a list of values takes, of which there are as many as orientations."""
-COPIES = 4
-"""How often the tables are in memory while results are joined: as they were kept, joined, as frames, and while these are copied."""
+COPIES = 3
+"""How often the tables are in memory while results are joined: 2.6 times in a zoo of 1,000 models, whose tables take 2.7 GB."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class TableSizes:
     most: int
 
     @property
-    def joining(self) -> int:
-        """What the process that joins the results needs for them, bytes."""
-        return COPIES * self.nbytes
+    def joining(self) -> tuple[int, int]:
+        """What the process that joins the results needs for them, bytes: expected, and at most."""
+        return COPIES * self.nbytes, COPIES * self.most
 
 
 def table_sizes(plan: Plan) -> TableSizes:

@@ -87,12 +87,11 @@ def strongest_drawing(run: Run, model: str, tap: str, family: str) -> NDArray[np
 
 def _responses(run: Run, model: str, tap: str, stimulus_set: str) -> NDArray[np.float32] | None:
     """Return (stimulus, unit) activations of a trained layer, a.u., the largest place of each image; None if none were recorded."""
-    wanted = {"model": model, "tap": tap, "stimuli": stimulus_set, "seed": None}
-    keys = [entry["key"] for entry in run.record["stores"] if wanted.items() <= entry.items()]
-    if not keys:
+    key = run.trained_keys.get((model, tap, stimulus_set))
+    if key is None:
         return None
     # Read at once and without hashing every file: what is shown is small pictures, and the codec guards the reading.
-    values = ActivationStore(run.store).open(keys[0], verify=False, lazy=False)[schema.ACTIVATION].values
+    values = ActivationStore(run.store).open(key, verify=False, lazy=False)[schema.ACTIVATION].values
     return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
 
 
