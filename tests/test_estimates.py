@@ -11,7 +11,7 @@ import pytest
 import universality
 from universality import schema
 from universality.errors import StoreError
-from universality.jobs import comparisons, estimates, rehearsal
+from universality.jobs import comparisons, estimates, recent, rehearsal
 from universality.jobs.table_sizes import COPIES, SHARES, row_bytes, rows, table_sizes
 
 
@@ -107,9 +107,13 @@ def test_comparisons_count_every_layer_and_pair_once(fresh, monkeypatch):
     assert rehearsal.comparisons_s(fresh) == 3 * 1.0 + 2 * 1 * 100.0
 
 
-def test_layers_are_read_as_often_as_the_tasks_load_them(fresh):
-    loaded = sum(1 for task in fresh.tasks for _ in comparisons._refs(task.arguments))
-    assert rehearsal._loads(fresh) == loaded
+def test_layers_are_read_as_often_as_the_tasks_load_them(fresh, monkeypatch):
+    every = [ref for task in fresh.tasks for ref in comparisons._refs(task.arguments)]
+    monkeypatch.setattr(recent, "MOST_BYTES", 0)
+    assert rehearsal._loads(fresh) == len(every)
+    monkeypatch.undo()
+    # One pair of networks, whose layers fit: once for the families, and once for the pair.
+    assert rehearsal._loads(fresh) == 2 * len({repr(ref) for ref in every})
 
 
 def test_wall_time_shares_the_work_and_not_the_rest():

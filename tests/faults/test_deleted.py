@@ -9,7 +9,7 @@ import tiny
 import universality
 from universality import figures, runs, zoo
 from universality.errors import StoreError, UniversalityError
-from universality.jobs import comparing, comparisons
+from universality.jobs import comparing, recent
 from universality.jobs.results import Results
 from universality.jobs.shards import Shards
 from universality.networks import Network
@@ -101,7 +101,7 @@ class TestDuringExtraction:
 class TestDuringComparison:
     def test_the_whole_store(self, run, done, tmp_path, before):
         empty(tmp_path / "store", "results")
-        before(comparisons, "load_layer", 2, lambda: shutil.rmtree(tmp_path / "store"))
+        before(recent.read_layer, "_load", 2, lambda: shutil.rmtree(tmp_path / "store"))
         ends_well(run, done, tmp_path)
 
     @pytest.mark.parametrize("what", ["activation/c", "fold/c", "fold", "zarr.json"])
@@ -113,7 +113,7 @@ class TestDuringComparison:
             for path in (tmp_path / "store").glob(f"*/data.zarr/{what}"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-        before(comparisons, "load_layer", 1, lose)
+        before(recent.read_layer, "_load", 1, lose)
         with pytest.raises(UniversalityError, match=r"lost its file '.*' while it was read.*--repair"):
             run()
         assert Results(str(tmp_path / "store")).listed() == frozenset()

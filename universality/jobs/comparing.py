@@ -15,6 +15,7 @@ from distributed import Client, Future
 from universality import evidence, schema
 from universality.jobs.comparisons import Task
 from universality.jobs.progress import Reporter
+from universality.jobs.recent import forgetting
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Failure, Watch, single_threaded, watching
 
@@ -39,7 +40,7 @@ def compute(
         return []
     queue = _Queue((task for task in tasks if task.key not in kept), total, retries)
     advance = reporter.track("comparisons (tasks)", total)
-    with watching(opened()) as watch:
+    with watching(opened()) as watch, forgetting():
         batches: dict[Future[Any], Sequence[Task]] = {}
         while True:
             _submit(queue, watch, batches, location)

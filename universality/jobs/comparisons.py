@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from universality import correspondence
-from universality.comparison import Layer, LayerRef, NullPlan, load_layer, similarity_rows
+from universality.comparison import Layer, LayerRef, NullPlan, similarity_rows
+from universality.jobs.recent import read_layer
 from universality.origin import code_digest, package_versions
 from universality.partners import Contender, MatchingPlan
 from universality.spec import Job, digest
@@ -141,7 +142,7 @@ class Possible:
 
 def family_task(layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan) -> Tables:
     """Return the rows of ``families`` and ``units`` for one layer."""
-    trained, untrained = load_layer(layer), [load_layer(twin) for twin in twins]
+    trained, untrained = read_layer(layer), [read_layer(twin) for twin in twins]
     units = pd.concat([correspondence.unit_rows(x) for x in (trained, *untrained)], ignore_index=True)
     return {"families": correspondence.family_rows(trained, untrained, nulls), "units": units}
 
@@ -157,7 +158,7 @@ def similarity_task(
     """Return the rows of ``similarity`` for all pairs of taps of two networks."""
 
     def load(refs: Sequence[LayerRef]) -> list[Layer]:
-        return [load_layer(ref) for ref in refs]
+        return [read_layer(ref) for ref in refs]
 
     untrained_a, untrained_b = ([load(refs) for refs in twins] for twins in (twins_a, twins_b))
     return {"similarity": similarity_rows(load(a), load(b), untrained_a, untrained_b, measures, nulls)}
@@ -176,7 +177,7 @@ def correspondence_task(
     """
 
     def contender(ref: LayerRef, twins: Sequence[LayerRef]) -> Contender:
-        return Contender(load_layer(ref), [load_layer(twin) for twin in twins], matching)
+        return Contender(read_layer(ref), [read_layer(twin) for twin in twins], matching)
 
     first = contender(a, twins_a)
     parts: dict[str, list[pd.DataFrame]] = {"correspondence": [], "correspondence_nulls": []}

@@ -15,7 +15,7 @@ import numpy as np
 
 from universality import devices, figures
 from universality.errors import StoreError
-from universality.jobs import rehearsal
+from universality.jobs import recent, rehearsal
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.scheduling import single_threaded
 from universality.jobs.shards import Loaded, Pass, load_task, shard_task
@@ -147,7 +147,7 @@ def needs(plan: Plan, threads: int) -> Needs:
     missing = {p.network.card.id for p in plan.missing}
     networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
     shown = max((t.nbytes for t in networks), default=0)
-    memory = resident_bytes() + threads * max(comparison_bytes(plan), shown)
+    memory = resident_bytes() + max(recent.MOST_BYTES + threads * comparison_bytes(plan), threads * shown)
     left = 1 - plan.kept() / len(plan.tasks)
     compared = left * rehearsal.comparisons_s(plan) if left else 0.0
     layers = sum(len(network.taps) for network in plan.networks if network.seed is None)
@@ -228,7 +228,7 @@ def _of_workers(plan: Plan, threads: int, measure_time: bool, workers: int | Non
     on_gpus = plan.job.extraction.device == "cuda"
     if not measure_time or (on_gpus and not devices.count()):
         why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"
-        need = (resident_bytes() + threads * comparison_bytes(plan)) / 1e6
+        need = (resident_bytes() + recent.MOST_BYTES + threads * comparison_bytes(plan)) / 1e6
         return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]
     found, every = needs(plan, threads), threads * (workers or 1)
     # A GPU shows the images of one task at a time.

@@ -14,8 +14,10 @@ import numpy as np
 from universality import correspondence, stimuli
 from universality.comparison import Layer, LayerRef, load_layer, similarity_rows
 from universality.detectors import FAMILIES
+from universality.jobs import recent
 from universality.jobs.planning import Plan
 from universality.jobs.scheduling import single_threaded
+from universality.networks import Network, stimulus_sets
 from universality.partners import Contender
 from universality.spec import Job, Tap
 from universality.store import ActivationStore
@@ -62,11 +64,21 @@ def _strata(items: Sequence[Item], size: Callable[[Item], Any]) -> list[tuple[It
 
 
 def _loads(plan: Plan) -> int:
-    """Return how many layers the tasks read: each with all its stores."""
+    """Return how many layers are read: each with all its stores, and once for two networks whose layers are all kept."""
+    networks = 1 + len(plan.job.nulls.untrained_seeds)
     taps = {entry.id: len(plan.tasks.layers[entry.id, None]) for entry in plan.job.models}
-    of_families = sum(taps.values())
-    of_pairs = sum(taps[a] + taps[b] + taps[a] * (1 + taps[b]) for a, b in plan.job.compared())
-    return (of_families + of_pairs) * (1 + len(plan.job.nulls.untrained_seeds))
+    kept = {n.card.id: networks * _kept_bytes(plan, n) for n in plan.networks if n.seed is None}
+    loads = sum(taps.values())
+    for a, b in plan.job.compared():
+        once = kept[a] + kept[b] <= recent.MOST_BYTES
+        loads += taps[a] + taps[b] + (0 if once else taps[a] * (1 + taps[b]))
+    return networks * loads
+
+
+def _kept_bytes(plan: Plan, network: Network) -> int:
+    """Return what all layers of a network take once they are read, bytes."""
+    values = sum(int(np.prod(network.shape(name, tap))) for name in stimulus_sets(plan.job) for tap in network.taps)
+    return values * np.dtype(np.float64).itemsize
 
 
 @dataclass(frozen=True)
