@@ -1,5 +1,6 @@
 """The command line: what it prints, and one sentence for every mistake."""
 
+import json
 import re
 import subprocess
 import sys
@@ -191,6 +192,19 @@ def test_damaged_store_is_one_sentence(monkeypatch, capsys, small, tmp_path):
     )
     assert status == 1
     assert_one_sentence(err, "no readable manifest.json", "--repair")
+
+
+def test_runs_show_is_short_for_a_run_and_whole_for_a_file(monkeypatch, capsys, small):
+    _, out, _ = command(monkeypatch, capsys, "runs", "show", small.out)
+    lines = dict(text.split(": ", 1) for text in out.splitlines())
+    whole = json.loads(command(monkeypatch, capsys, "runs", "show", small.out, "--json")[1])["provenance"]
+    assert lines["packages"] == ", ".join(f"{name} {version}" for name, version in whole["packages"].items())
+    assert lines["weights"].count(", ") == len(whole["models"]) - 1
+    for model, facts in whole["models"].items():
+        assert f"{model} {facts['weights'][:12]}" in lines["weights"]
+    assert lines["the whole provenance"].endswith("--json")
+    file = command(monkeypatch, capsys, "runs", "show", small.out / "units.parquet")[1]
+    assert json.loads(file)["inputs_digest"] == whole["inputs_digest"]
 
 
 def test_foreign_run_directory_is_one_sentence(monkeypatch, capsys, small, tmp_path):

@@ -279,3 +279,31 @@ def test_of_many_families_some_are_drawn_that_lie_evenly(units, families):
     # Of 69 with detectors every second one, from the first to the last: not the best 35.
     assert titles == [f"{n:03}" for n in range(0, 69, 2)]
     assert "69 of 90 networks hold them; 35 of these, evenly" in figure.get_suptitle().replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("count", "none_above", "drawn", "said"),
+    [
+        (60, 0, 35, "curve detectors: none of 60 networks holds any; 35 of these"),
+        (36, 10, 10, "curve detectors; none of 2600 units at the best taps of the 26 other networks"),
+        (12, 10, 10, "curve detectors; none of 200 units at the best taps of 010, 011"),
+        (
+            36,
+            36,
+            35,
+            "curve detectors: 36 of 36 networks hold them; 35 of these, evenly from the largest share to the smallest",
+        ),
+        (35, 35, 35, "curve detectors"),
+    ],
+)
+def test_title_of_many_families_says_which_are_drawn(units, families, count, none_above, drawn, said):
+    axes = figures.tuning_family(units, zoo_of(families, count, none_above=none_above))
+    assert sum(bool(ax.get_title()) for ax in axes[::2].ravel()) == drawn
+    assert figure_of(axes).get_suptitle().replace("\n", " ") == said
+
+
+def test_the_last_bin_of_depth_holds_its_end(families):
+    many = zoo_of(families, 60, none_above=60)
+    many.loc[59, "depth"] = 1.0
+    ax = figure_of(figures.detectors_against_depth(many, "curve detectors")).axes[0]
+    assert len(ax.get_lines()[1].get_xdata()) == 10

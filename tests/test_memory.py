@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,9 +43,30 @@ def faults_of_two_threads(how):
 def test_threads_use_again_what_they_freed():
     kept, faults = faults_of_two_threads("kept")
     if not kept:
-        pytest.skip("the C library has no mallopt")
+        pytest.skip("the C library has no mallopt, or refuses the settings")
     # Without it, every array's 19,531 pages come anew, or its 39 huge ones.
     assert faults * 10 < faults_of_two_threads("given back")[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
+@pytest.mark.parametrize(
+    ("refused", "kept", "asked"),
+    [
+        ((), True, [(-3, 1 << 30), (-8, 1), (-1, 1 << 30)]),
+        ((1 << 30,), True, [(-3, 1 << 30), (-3, 1 << 25), (-8, 1), (-1, 1 << 30)]),
+        ((1 << 30, 1 << 25), False, [(-3, 1 << 30), (-3, 1 << 25)]),
+    ],
+)
+def test_a_c_library_that_refuses_large_thresholds_is_not_left_worse(monkeypatch, refused, kept, asked):
+    calls = []
+
+    def mallopt(parameter, value):
+        calls.append((parameter, value))
+        return int(not (parameter == -3 and value in refused))
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    assert memory.keep_freed_memory.__wrapped__() is kept
+    assert calls == asked
 
 
 def test_memory_held_is_at_least_an_array_and_at_most_the_peak():

@@ -20,7 +20,7 @@ from universality import report, schema
 from universality.cli.results import report_command
 from universality.errors import RunError, StoreError
 from universality.report import data, page, pictures
-from universality.runs import Run
+from universality.runs import Run, open_run
 
 STATIC = Path(report.__file__).parent / "static"
 
@@ -50,6 +50,14 @@ class Elements(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def text(small):
     return (small.out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_layer_is_shown_with_the_stores_of_the_trained_network(small):
+    run = open_run(small.out)
+    twins = {entry["key"] for entry in run.record["stores"] if entry["seed"] is not None}
+    assert twins
+    assert not twins & set(run.trained_keys.values())
+    assert len(run.trained_keys) + len(twins) == len(run.record["stores"])
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,14 @@ class TestClean:
         assert not any(draft.exists() for draft in drafts)
         assert kept or everything(place) == before
 
+    def test_what_a_job_writes_just_now_is_not_called_cut_short(self, place):
+        store = ActivationStore(place / "store")
+        (written,) = [path for path in (place / "store" / "results").rglob("*") if path.is_file()][:1]
+        written.with_name(f"{written.name}.draft-0123abcd").write_bytes(b"being wri")
+        with store.in_use(place / "runs" / "new"):
+            assert removable(place / "runs", store) == []
+        assert len(removable(place / "runs", store)) == 1
+
     def test_run_elsewhere_keeps_its_stores_by_the_register(self, place):
         store = ActivationStore(place / "store")
         shutil.move(place / "runs" / "small", place / "elsewhere")

@@ -9,7 +9,8 @@ import sys
 
 _ARENAS, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1
 """Parameters of glibc's ``mallopt``, as its ``malloc.h`` numbers them."""
-_KEPT = 1 << 30
+_KEPT, _MOST_OF_OLD = 1 << 30, 1 << 25
+"""What is kept; and the largest threshold that glibc took until its version 2.33."""
 
 
 @functools.cache
@@ -28,7 +29,10 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in C libraries other than glibc
     if mallopt is None:
         return False
-    return all([mallopt(_ARENAS, 1), mallopt(_MMAP_THRESHOLD, _KEPT), mallopt(_TRIM_THRESHOLD, _KEPT)])
+    # Without the first of these the others would do harm: glibc would map every block above 128 kB anew from then on.
+    if not any(mallopt(_MMAP_THRESHOLD, size) for size in (_KEPT, _MOST_OF_OLD)):
+        return False
+    return all([mallopt(_ARENAS, 1), mallopt(_TRIM_THRESHOLD, _KEPT)])
 
 
 def resident_bytes() -> int:

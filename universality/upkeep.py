@@ -137,6 +137,8 @@ class Removable:
 def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> list[Removable]:
     """Return what `remove` would delete: stores that no finished run refers to, left-overs, unfinished runs.
 
+    Small files that were cut short are named only where no job uses the store.
+
     With `kept` also the results of comparisons and the shards of stimuli that jobs keep in the store: no run refers to them,
     and a job that needs them computes them again. They grow with every change of the package's code. A run counts if it lies
     in or below `folder`, or if the store's own register names it.
@@ -147,13 +149,19 @@ def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> li
         A run's record is damaged: nobody can tell what it refers to.
     """
     store.check()
+    # While a job runs nobody can tell which small files it writes just now.
+    return _found(folder, store, kept, drafts=not store.place.in_use_now())
+
+
+def _found(folder: Path, store: ActivationStore, kept: bool, drafts: bool) -> list[Removable]:
     referred, unfinished = _references(folder, store)
-    pieces = _pieces(store) if kept else _drafts(store, PIECES)
-    return [*_of_store(store, referred), *_drafts(store, (HIDDEN,)), *pieces, *unfinished]
+    cut_short = _drafts(store, (HIDDEN,) if kept else (HIDDEN, *PIECES)) if drafts else ()
+    return [*_of_store(store, referred), *cut_short, *(_pieces(store) if kept else ()), *unfinished]
 
 
 def _drafts(store: ActivationStore, folders: Iterable[str]) -> Iterator[Removable]:
-    for name, size in (draft for below in folders for draft in store.place.drafts(below).items()):
+    found = {name: size for below in folders for name, size in store.place.drafts(below).items()}
+    for name, size in sorted(found.items()):
         yield Removable(name, store.place.join(name), _INTERRUPTED, size)
 
 
@@ -229,7 +237,7 @@ def remove(folder: Path, store: ActivationStore, *, kept: bool = False) -> list[
     """
     store.check()
     with store.place.alone():
-        found = removable(folder, store, kept=kept)
+        found = _found(folder, store, kept, drafts=True)
         for item in found:
             if item.run is None:
                 store.place.remove(item.name)

@@ -1,6 +1,6 @@
 """What a plan says that a job needs, beside what the job needed: disk, memory, processor seconds.
 
-    python tests/benchmarks/plan_truth.py [JOB ...] [--threads N] [--markdown FILE]
+    python tests/benchmarks/plan_truth.py [JOB ...] [--threads N]
 
 Each job is planned and then run with an empty store, in processes of their own. Work is counted in processor seconds, because
 waiting for a busy machine is no property of a job: that of extraction and comparisons in the tasks' own threads, that of

@@ -39,6 +39,7 @@ import tiny
 
 import universality
 import universality.jobs
+from universality.jobs import comparing
 from universality.jobs.planning import plan
 from universality.jobs.results import Results
 from universality.jobs.shards import Shards
@@ -47,6 +48,7 @@ from universality.runs import open_run
 FORK = multiprocessing.get_context("fork")
 STAGES = ("start", "extraction", "comparisons", "tables", "figures", "end")
 LATE = STAGES[1:-1]
+BEGIN = ("extraction", "comparisons", "tables")
 JOB_ITSELF, WORKER = "job", "worker"
 
 Blow = tuple[str, float]
@@ -91,21 +93,20 @@ class Stage:
         pass
 
     def track(self, description: str, total: int):
-        stage, left = next(name for name in STAGES if name in description), total
-        note(self._path, stage)
-
-        def advance(steps: int) -> None:
-            nonlocal left
-            left -= steps
-            if stage == "comparisons" and not left:
-                note(self._path, "tables")
-
-        return advance
+        note(self._path, next(name for name in STAGES if name in description))
+        return lambda steps: None
 
 
 def _job(folder: Path, job: Path, workers: int | None) -> None:
     # Whatever goes wrong ends the child with a status other than 0: the parent looks at that.
     note(folder / "stages", "start")
+    gather = comparing.gather
+
+    def noted_gather(*arguments):
+        note(folder / "stages", "tables")
+        return gather(*arguments)
+
+    comparing.gather = noted_gather
     threads = 1 if workers else 2
     try:
         universality.run(
@@ -200,7 +201,7 @@ def _same(folder: Path, whole: Path) -> bool:
 def head_start(folder: Path, whole: Path, begin: str) -> None:
     """Make the folder of a trial; put all into it that an undisturbed run has when a stage begins."""
     folder.mkdir(parents=True)
-    if begin in LATE[1:]:
+    if begin in BEGIN[1:]:
         shutil.copytree(whole / "store", folder / "store")
     if begin == "comparisons":
         shutil.rmtree(folder / "store" / "results")
@@ -324,7 +325,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, help="kills of each job")
     parser.add_argument("--after", type=float, nargs=2, metavar=("LOW", "HIGH"), help="s since the job began")
     parser.add_argument(
-        "--begin", choices=("start", *LATE), default="start", help="put all into the store that stands before it"
+        "--begin", choices=("start", *BEGIN), default="start", help="put all into the store that stands before it"
     )
     parser.add_argument(
         "--whole",
@@ -333,6 +334,8 @@ def main() -> int:
     )
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
+    if chosen.whole and not chosen.after:
+        parser.error("--whole needs --after: nobody has measured how long the stages take")
     after = tuple(chosen.after) if chosen.after else None
     asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.begin, chosen.whole)
     with tempfile.TemporaryDirectory() as folder:

@@ -64,7 +64,7 @@ def runs_show(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run was asked, what came out and where its numbers come from; of a single file, its provenance.
+    """Show what a run was asked, what came out and where its numbers come from; of a single file, its whole provenance.
 
     Example: universality runs show data/runs/quickstart/similarity.parquet
     """
@@ -74,9 +74,28 @@ def runs_show(
     if as_json:
         print_json({"path": path, **facts, "provenance": provenance(path)})
         return
-    for name, value in facts.items():
+    if not facts:
+        line(json.dumps(provenance(path), indent=1, sort_keys=True))
+        return
+    for name, value in (facts | _origins(provenance(path))).items():
         line(f"{name.replace('_', ' ')}: {_shown(value)}")
-    line(json.dumps(provenance(path), indent=1, sort_keys=True))
+    line(f"the whole provenance: universality runs show {path} --json")
+
+
+_DIGITS = 12
+"""Of a digest, where people read it."""
+
+
+def _origins(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return in short where the numbers of a run come from."""
+    code = facts["code"]
+    return {
+        "code": f"{code['version']}, source {code['source_digest'][:_DIGITS]}",
+        "digests": {name: facts[f"{name}_digest"][:_DIGITS] for name in ("job", "inputs")},
+        "weights": {name: model["weights"][:_DIGITS] for name, model in facts["models"].items()},
+        "seeds": facts["seeds"],
+        "packages": facts["packages"],
+    }
 
 
 def _facts(path: Path) -> dict[str, Any]:

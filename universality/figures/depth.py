@@ -21,6 +21,7 @@ from universality.figures.style import (
     legend_below,
     short,
     style,
+    wrapped,
 )
 
 STATES = {
@@ -97,7 +98,8 @@ def detectors_against_depth(
 def _all_in_one(
     drawn: pd.DataFrame, noun: str, models: int, figure: Figure | SubFigure | None, width_mm: float
 ) -> Panels:
-    bins = (drawn["depth"] / _BIN).round(6).astype(int)
+    # Depth 1 belongs to the last bin.
+    bins = (drawn["depth"] / _BIN).round(6).astype(int).clip(upper=round(1 / _BIN) - 1)
     with style():
         sheet = canvas(figure, width_mm, 90)
         axes = sheet.subplots(1, 1, squeeze=False)
@@ -114,10 +116,8 @@ def _all_in_one(
         ax.set_ylim(bottom=0)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         legend_below(sheet, ax, drawn_width(figure, width_mm))
-        sheet.suptitle(
-            f"share of {noun} against relative depth: {models} networks; points are layers, lines means over bins of {_BIN}",
-            fontsize=7,
-        )
+        title = f"share of {noun} against relative depth: {models} networks; points are layers, lines means over bins of {_BIN}"
+        sheet.suptitle(wrapped(title, drawn_width(figure, width_mm), 7), fontsize=7)
     return axes
 
 

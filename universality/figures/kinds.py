@@ -13,7 +13,7 @@ from universality.detectors import FAMILIES, best_taps, definition_of
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.cliques import clique_data, clique_matrix
-from universality.figures.depth import depth_data, detectors_against_depth
+from universality.figures.depth import MOST_PANELS, depth_data, detectors_against_depth
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
 from universality.figures.similarity import (
     depth_difference_data,
@@ -26,6 +26,7 @@ from universality.figures.similarity import (
 from universality.figures.style import DOUBLE_MM, HAAR_NAME, Panels, figure_of, short
 from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
 from universality.figures.units import (
+    MOST_NETWORKS,
     family_data,
     matched_data,
     matched_pairs,
@@ -68,12 +69,12 @@ FIGURES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("detectors_against_depth", "family", detectors_against_depth, depth_data, ("families",), ("noun",),
-             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each. More than 40 "
-             "networks share one panel: points are layers, lines the means over bins of 0.1 of depth."),
+             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each. More than "
+             f"{MOST_PANELS} networks share one panel: points are layers, lines the means over bins of 0.1 of depth."),
         Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
              "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
-             "the untrained twin. Of many networks, those without any are named and not drawn, and of more than 35 with some "
-             "those are drawn that lie evenly between the largest share and the smallest."),
+             "the untrained twin. Of many networks, those without any are not drawn; of more than "
+             f"{MOST_NETWORKS} with some, those are drawn that lie evenly between the largest share and the smallest."),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
              "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
              "do not depend on the basis stay as they were in a random one; unit matching falls."),

@@ -38,6 +38,7 @@ _MAX_LINES = 60
 _OVERLAP = 2.2
 """Height of a tuning curve's peak, in distances between two curves."""
 _COLUMNS = 7
+_MOST_NAMED = 20
 MOST_NETWORKS = 5 * _COLUMNS
 """Of more networks than these a page has no room."""
 
@@ -167,16 +168,18 @@ def tuning_family(
 
 def _family_title(noun: str, every: pd.DataFrame, drawn: pd.DataFrame, width_mm: float) -> str:
     left_out = every[~every["model"].isin(drawn["model"])]
+    held = int((every["n_detectors"] > 0).sum())
     if left_out.empty:
         return noun
-    if len(every) > MOST_NETWORKS:
-        held = int((every["n_detectors"] > 0).sum())
-        return wrapped(
-            f"{noun}: {held} of {len(every)} networks hold them; {len(drawn)} of these, evenly from the largest share to the smallest",
-            width_mm,
-        )
-    names = ", ".join(short(model) for model in left_out["model"])
-    return wrapped(f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {names}", width_mm)
+    if held > len(drawn):
+        which = f"{noun}: {held} of {len(every)} networks hold them; {len(drawn)} of these, evenly from the largest share to the smallest"
+    elif not held:
+        which = f"{noun}: none of {len(every)} networks holds any; {len(drawn)} of these"
+    else:
+        named = ", ".join(short(model) for model in left_out["model"])
+        names = named if len(left_out) <= _MOST_NAMED else f"the {len(left_out)} other networks"
+        which = f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {names}"
+    return wrapped(which, width_mm)
 
 
 def _label_lowest(axes: Panels, panels: int, columns: int) -> None:

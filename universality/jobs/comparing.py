@@ -124,10 +124,10 @@ def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
     """Compute tasks one after another and keep their results; return seconds and failure of each."""
     single_threaded()
     results = Results(location)
-    return [_kept(results, task) for task in tasks]
+    return [_one(results, task) for task in tasks]
 
 
-def _kept(results: Results, task: Task) -> tuple[float, Failure | None]:
+def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
     started = time.perf_counter()
     try:
         if not results.has(task.key):
@@ -167,7 +167,7 @@ class _Parts:
         """Take the next rows. Few rows of 50 columns take less than what describes them: many of them become one block."""
         self._last.append(rows)
         if len(self._last) == _IN_BLOCK:
-            self._blocks, self._last = [*self._blocks, _one(self._last)], []
+            self._blocks, self._last = [*self._blocks, _joined(self._last)], []
 
     def frame(self, table: schema.Table) -> pd.DataFrame:
         """Return all rows, one after another."""
@@ -175,10 +175,10 @@ class _Parts:
         self._blocks, self._last = [], []
         if not blocks:
             return schema.empty_table(table)
-        frame: pd.DataFrame = _one(blocks).to_pandas()
+        frame: pd.DataFrame = _joined(blocks).to_pandas()
         return frame
 
 
-def _one(parts: Sequence[pa.Table]) -> pa.Table:
+def _joined(parts: Sequence[pa.Table]) -> pa.Table:
     # A column of lists has no type where a part has no rows.
     return pa.concat_tables(parts, promote_options="default").combine_chunks()

@@ -58,8 +58,8 @@ class Disk:
 def disk(plan: Plan) -> Disk:
     """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
-    tables = table_sizes(plan).nbytes
-    results = tables + RESULT_BYTES * (len(plan.tasks) - plan.kept())
+    tables, left = table_sizes(plan).nbytes, len(plan.tasks) - plan.kept()
+    results = RESULT_BYTES * left + tables * left // len(plan.tasks)
     drawn = FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
     fixed = STORE_BYTES * len(plan.missing) + results + int(PARQUET * tables) + drawn
     # The shards of a network lie beside its stores until these are joined.

@@ -94,13 +94,13 @@ def run(
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
         planned = _verified(planned, out, store, repair, reporter)
         _refuse_unwritable(planned)
-        refuse_disk(disk(planned), planned.store.location)
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
             reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
             if planned.tables_exist:
                 reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
                 return runs.open_run(planned.out)
+        refuse_disk(disk(planned), planned.store.location)
         if missing:
             if planned.job.extraction.device == "cuda":
                 placement.refuse_here(team)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from universality import schema
 from universality.jobs.planning import Plan
+from universality.pairs import HAAR_DRAWS
 
-SHARES = {"correspondence": (0.15, 1.0), "correspondence_nulls": (0.25, 3.0)}
-"""Rows of matched units, of all units that can be matched: expected and at most, a job's nulls together. Only pairs that hold a
-detector have a row: 0.13 and 0.20 in the demo, 0.43 and 1.16 in a made-up zoo where a quarter of the units are detectors."""
+MATCHED, MATCHED_IN_NULLS = 0.15, 0.25
+"""Rows of matched units, of all units that can be matched, and of those of all nulls together. Only pairs that hold a detector have
+a row: 0.13 and 0.20 in the demo, 0.43 and 1.16 in a made-up zoo where a quarter of the units are detectors. Untrained twins hold
+hardly any, so the nulls' rows are those of the random bases."""
 _BYTES = {"string": 20, "int": 8, "float": 8, "bool": 1}
 """What a value takes in memory; a text with its offset."""
 _FLOATS = 4
@@ -34,26 +36,28 @@ class TableSizes:
 
 def table_sizes(plan: Plan) -> TableSizes:
     """Return what the tables of a plan will take."""
-    expected, most = rows(plan, 0), rows(plan, 1)
+    expected, most = rows(plan), rows(plan, at_most=True)
     each = {name: row_bytes(schema.TABLES[name], _orientations(plan)) for name in expected}
     taken = [sum(count * each[name] for name, count in of.items()) for of in (expected, most)]
     return TableSizes(sum(expected.values()), *taken)
 
 
-def rows(plan: Plan, bound: int) -> dict[str, int]:
-    """Return the rows of each table: exactly, but for the two of matched units as `SHARES` says (`bound` 0: expected, 1: at most)."""
+def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
+    """Return the rows of each table: exactly, but for those of matched units, which are expected (or bounded, with `at_most`)."""
     chosen = plan.job.comparison
     families, methods = len(chosen.families), len(chosen.matching)
     trained = {n.card.id: [tap.channels for tap in n.taps] for n in plan.networks if n.seed is None}
     compared = [(trained[a], trained[b]) for a, b in plan.job.compared()]
     pairs = sum(len(a) * len(b) for a, b in compared)
     matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
+    draws = HAAR_DRAWS + len(plan.job.nulls.untrained_seeds)
     return {
         "similarity": pairs * len(chosen.measures),
         "pairs": pairs * families * methods,
         "families": sum(map(len, trained.values())) * families,
         "units": families * sum(tap.channels for n in plan.networks for tap in n.taps),
-        **{name: round(shares[bound] * matched) for name, shares in SHARES.items()},
+        "correspondence": round((1 if at_most else MATCHED) * matched),
+        "correspondence_nulls": round((draws if at_most else MATCHED_IN_NULLS) * matched),
     }
 
 

@@ -88,6 +88,9 @@ class Place(Protocol):
     def in_use(self) -> AbstractContextManager[None]:
         """Return a context during which `alone` is refused."""
 
+    def in_use_now(self) -> bool:
+        """Return whether a job uses the root, or nobody can tell."""
+
     def alone(self) -> AbstractContextManager[None]:
         """Return a context in which no job uses the root; raise `StoreError` if one does."""
 

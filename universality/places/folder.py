@@ -104,8 +104,12 @@ class Folder:
 
     def drafts(self, below: str) -> dict[str, int]:
         """Return the files by their names below the root."""
-        found = _files(self.root / below)
-        return {f"{below}/{name}": file.stat().st_size for name, file in found if _DRAFT.fullmatch(file.name)}
+        found = {}
+        for path in (self.root / below).rglob("*.draft-????????"):
+            with suppress(FileNotFoundError):  # written and renamed in between
+                if _DRAFT.fullmatch(path.name):
+                    found[path.relative_to(self.root).as_posix()] = path.stat().st_size
+        return found
 
     def set_aside(self, key: str, manifest: str) -> str:
         """Rename the folder."""
@@ -163,6 +167,10 @@ class Folder:
                 shutil.rmtree(self.root / HIDDEN)
             for folder in made:
                 folder.rmdir()
+
+    def in_use_now(self) -> bool:
+        """Return whether somebody holds the root's lock."""
+        return locks.is_held(self.root / HIDDEN / LOCK)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

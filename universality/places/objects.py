@@ -167,6 +167,10 @@ class Objects:
             with suppress(OSError, StoreError):
                 self.remove(name)
 
+    def in_use_now(self) -> bool:
+        """Return whether a claim stands whose process may still run."""
+        return any(_may_run(self.read(f"{HIDDEN}/claims/{name}")) for name in self.names(f"{HIDDEN}/claims"))
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Refuse while any claim stands whose process may still run; drop those of processes of this host that ended."""
