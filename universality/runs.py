@@ -226,15 +226,21 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def check_tables(path: Path, record: dict[str, Any]) -> None:
     """Compare the record and every table with their checksums; raise `RunError` for the first that differs."""
-    for problem in _record_problems(path, record):
+    for problem in record_problems(path, record):
         raise RunError(problem)
     for problem in _table_problems(path, record):
         raise RunError(problem)
 
 
 def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for the record and every table, figure and report of a finished run that is not as it was written."""
-    yield from _record_problems(path, record)
+    """Yield a sentence for every table, figure and report of a finished run that is not as it was written.
+
+    Of a record that is not as it was written nothing else is said: what it states of the other files cannot be believed.
+    """
+    damaged = list(record_problems(path, record))
+    if damaged:
+        yield from damaged
+        return
     yield from _table_problems(path, record)
     for drawing in record.get("figures", {}).values():
         for name, expected in drawing["files"].items():
@@ -245,7 +251,8 @@ def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
         yield from _file_problems(path, "report", "report.html", record["report"])
 
 
-def _record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence if the record of a finished run is not as it was written."""
     # Records from before there was a digest have none, and say so by lacking the report's checksum too.
     stated = record.get("digest")
     if "report" in record and stated != digest({k: v for k, v in record.items() if k != "digest"}):

@@ -86,6 +86,8 @@ def _status(path: Path, record: dict[str, Any]) -> str:
 def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
     """Yield a sentence for every file of a run that is not what was written: record, tables, figures, report, atlas, stores.
 
+    Of a damaged record nothing else is said: what it states of the other files cannot be believed.
+
     Parameters
     ----------
     store : path or URL, optional
@@ -105,6 +107,8 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
         raise RunError(f"'{path}' is not a run directory: it has no {origin.RECORD}; give the folder that a run wrote")
     if record["status"] != "complete":
         yield f"run '{path}' was not finished; run the job again, it goes on where it stopped"
+    elif any(runs.record_problems(path, record)):
+        yield from runs.record_problems(path, record)
     else:
         yield from runs.problems(path, record)
         yield from sidecars.problems(path, record)
