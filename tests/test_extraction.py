@@ -1,6 +1,7 @@
 """Extraction against full maps reduced by hand: places, calls, in-place modules, batches, and what is refused."""
 
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import universality
 from universality import zoo
 from universality.errors import TapError
 from universality.extraction import collect, extract, position_targets, probe, reducer
+from universality.jobs.shards import load_task
 from universality.spec import ExtractionSpec, Tap
 
 SIZE_PX = 17
@@ -390,3 +393,27 @@ def test_center_is_the_maximum_near_the_middle(size, radius, start, stride, seed
 def test_collect_joins_batches_in_order():
     parts = [{"a": np.full((2, 1), 0.0)}, {"a": np.full((1, 1), 1.0)}]
     assert collect(parts)["a"].ravel().tolist() == [0.0, 0.0, 1.0]
+
+
+def channels_last(module):
+    return all(t.is_contiguous(memory_format=torch.channels_last) for t in module.parameters() if t.dim() == 4)
+
+
+def test_a_network_that_is_laid_out_is_not_touched(monkeypatch):
+    """Threads share its weights, and to lay them out while another one convolves ends in wrong sizes or a crash."""
+    network = Small().eval()
+    assert not channels_last(network)
+    images = np.random.default_rng(0).standard_normal((2, 3, SIZE_PX, SIZE_PX)).astype(np.float32)
+    first = collect(extract(network, [CONV2], [images], spec("mean"), SIZE_PX))
+    assert channels_last(network)
+    monkeypatch.setattr(nn.Module, "_apply", None)  # what every change of all weights goes through
+    again = collect(extract(network, [CONV2], [images], spec("mean"), SIZE_PX))
+    np.testing.assert_array_equal(first["conv2"], again["conv2"])
+
+
+def test_a_loaded_network_is_laid_out_before_threads_share_it(small, tmp_path):
+    for network in universality.plan(small.job, tmp_path / "run", tmp_path / "store").networks[:2]:
+        loaded = load_task(network)
+        # Dask may send it to another worker.
+        for module in (loaded.module, loaded.shared(), pickle.loads(pickle.dumps(loaded)).module):
+            assert channels_last(module)

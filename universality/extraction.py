@@ -20,6 +20,8 @@ from universality.stimuli import Frame
 Batch = np.ndarray
 Reduced = dict[str, np.ndarray]
 
+_DIMENSIONS = 4
+"""Of the weights of a convolution of images."""
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -131,6 +133,17 @@ def _check_calls(tap: Tap, came: int) -> None:
         )
 
 
+def laid_out(network: nn.Module) -> nn.Module:
+    """Return the network with the channels of its weights last, as the images are laid out; one that has it is not touched.
+
+    To lay out weights that another thread reads is a race that ends in wrong sizes or a crash: do it before they are shared.
+    """
+    tensors = [t for t in (*network.parameters(), *network.buffers()) if t.dim() == _DIMENSIONS]
+    if all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors):
+        return network
+    return network.to(memory_format=torch.channels_last)
+
+
 def extract(
     network: nn.Module,
     taps: Sequence[Tap],
@@ -173,7 +186,7 @@ def extract(
         if tap.name == last:
             raise hooks.StopForward
 
-    network = network.to(memory_format=torch.channels_last)
+    network = laid_out(network)
     with hooks.watching(network, taps, catch) as calls:
         for batch in batches:
             calls.clear()

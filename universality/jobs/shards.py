@@ -67,7 +67,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in memory; its size tells Dask what moving it to another worker would cost."""
+    """A network in memory, laid out for extraction; its size tells Dask what moving it to another worker would cost."""
 
     module: nn.Module
 
@@ -125,8 +125,8 @@ def check_task(network: Network) -> None:
 
 
 def load_task(network: Network) -> Loaded:
-    """Load a network, checked and (for a twin) calibrated."""
-    return Loaded(network.load())
+    """Load a network, checked, (for a twin) calibrated, and laid out, because its weights will be shared by threads."""
+    return Loaded(extraction.laid_out(network.load()))
 
 
 @contextmanager
