@@ -238,9 +238,11 @@ def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
     Of a record that is not as it was written nothing else is said: what it states of the other files cannot be believed.
     """
     damaged = list(record_problems(path, record))
-    if damaged:
-        yield from damaged
-        return
+    yield from damaged or file_problems(path, record)
+
+
+def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for every table, figure and report that is not what a sound record says."""
     yield from _table_problems(path, record)
     for drawing in record.get("figures", {}).values():
         for name, expected in drawing["files"].items():

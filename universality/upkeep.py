@@ -107,10 +107,10 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
         raise RunError(f"'{path}' is not a run directory: it has no {origin.RECORD}; give the folder that a run wrote")
     if record["status"] != "complete":
         yield f"run '{path}' was not finished; run the job again, it goes on where it stopped"
-    elif any(runs.record_problems(path, record)):
-        yield from runs.record_problems(path, record)
+    elif damaged := list(runs.record_problems(path, record)):
+        yield from damaged
     else:
-        yield from runs.problems(path, record)
+        yield from runs.file_problems(path, record)
         yield from sidecars.problems(path, record)
         if (path / "atlas" / "atlas.parquet").is_file() and not (path / "atlas" / origin.SIDECAR).is_file():
             yield f"the atlas of run '{path}' has no checksums; write it again with: universality atlas {path}"

@@ -167,7 +167,8 @@ class _Parts:
         """Take the next rows. Few rows of 50 columns take less than what describes them: many of them become one block."""
         self._last.append(rows)
         if len(self._last) == _IN_BLOCK:
-            self._blocks, self._last = [*self._blocks, _joined(self._last)], []
+            self._blocks.append(_joined(self._last))
+            self._last = []
 
     def frame(self, table: schema.Table) -> pd.DataFrame:
         """Return all rows, one after another."""

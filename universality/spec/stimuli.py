@@ -99,13 +99,24 @@ class CurveControlStimuli(Spec):
     scale: Scale = 1.0
 
 
+Frequencies = Annotated[
+    tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(unique)
+]
+"""Of gratings, cycles / image side."""
+Saturations = Annotated[tuple[Annotated[Float, Field(gt=0, le=1)], ...], Field(min_length=1), AfterValidator(unique)]
+"""Shares of the largest distance from grey that every hue can reach."""
+
+
+def _need_opponents(hues: int) -> None:
+    if hues % 2:
+        raise ValueError("hues must be even: every hue needs its opponent")
+
+
 class GratingStimuli(Spec):
     """Sinusoidal gratings; see :mod:`universality.stimuli.gratings`."""
 
     orientations: Int = Field(18, ge=4, le=360, description="orientations, evenly over 180 degrees")
-    frequencies_cpi: Annotated[
-        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(unique)
-    ] = Field((3.0, 6.0, 12.0, 24.0), description="cycles / image side")
+    frequencies_cpi: Frequencies = Field((3.0, 6.0, 12.0, 24.0), description="cycles / image side")
     phases: Int = Field(4, ge=2, le=64, description="phases, evenly over 360 degrees")
     contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background, in [0, 1] units")
     colour: Colour = Field("grey", description=_COLOUR_MEANING)
@@ -116,17 +127,16 @@ class ColourStimuli(Spec):
     """Patches of equal luminance; see :mod:`universality.stimuli.colours`."""
 
     hues: Int = Field(12, ge=2, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
-    saturations: Annotated[
-        tuple[Annotated[Float, Field(gt=0, le=1)], ...], Field(min_length=1), AfterValidator(unique)
-    ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
+    saturations: Saturations = Field(
+        (0.5, 1.0), description="share of the largest distance from grey that every hue can reach"
+    )
     orientations: Int = Field(8, ge=2, le=360, description="orientations of the half-fields, evenly over 360 degrees")
     disc: Float = Field(0.3, gt=0, le=1, description="diameter of the discs, in image sides")
     scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _opponents(self) -> ColourStimuli:
-        if self.hues % 2:
-            raise ValueError("hues must be even: every hue needs its opponent")
+        _need_opponents(self.hues)
         return self
 
 
@@ -134,9 +144,7 @@ class ContourStimuli(Spec):
     """Gratings, lines and edges of one set of orientations; see :mod:`universality.stimuli.contours`."""
 
     orientations: Int = Field(18, ge=8, le=360, description="orientations, evenly over 180 degrees")
-    frequencies_cpi: Annotated[
-        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(unique)
-    ] = Field((3.0, 6.0, 12.0, 24.0), description="of the gratings, cycles / image side")
+    frequencies_cpi: Frequencies = Field((3.0, 6.0, 12.0, 24.0), description="of the gratings, cycles / image side")
     phases: Int = Field(4, ge=3, le=64, description="of the gratings, evenly over 360 degrees")
     grating_contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background")
     stroke: Float = Field(0.02, gt=0, lt=0.5, description="width of lines, in image sides")
@@ -151,21 +159,20 @@ class ColourContrastStimuli(Spec):
     """Boundaries of equal luminance, and luminance controls; see :mod:`universality.stimuli.colour_contrast`."""
 
     hues: Int = Field(12, ge=8, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
-    saturations: Annotated[
-        tuple[Annotated[Float, Field(gt=0, le=1)], ...], Field(min_length=1), AfterValidator(unique)
-    ] = Field((0.5, 1.0), description="share of the largest distance from grey that every hue can reach")
+    saturations: Saturations = Field(
+        (0.5, 1.0), description="share of the largest distance from grey that every hue can reach"
+    )
     orientations: Int = Field(8, ge=4, le=360, description="of boundaries, evenly over 360 degrees; even")
     luminance: Float = Field(0.4, gt=0, le=0.5, description="distance of the grey controls from the background")
-    frequencies_cpi: Annotated[
-        tuple[Annotated[Float, Field(ge=0.5, le=1000)], ...], Field(min_length=1), AfterValidator(unique)
-    ] = Field((3.0, 6.0, 12.0, 24.0), description="of the grey gratings, cycles / image side")
+    frequencies_cpi: Frequencies = Field(
+        (3.0, 6.0, 12.0, 24.0), description="of the grey gratings, cycles / image side"
+    )
     phases: Int = Field(4, ge=2, le=64, description="of the grey gratings, evenly over 360 degrees")
     scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _even(self) -> ColourContrastStimuli:
-        if self.hues % 2:
-            raise ValueError("hues must be even: every hue needs its opponent")
+        _need_opponents(self.hues)
         if self.orientations % 2:
             raise ValueError("orientations must be even: every boundary is shown both ways round")
         return self
