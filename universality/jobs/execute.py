@@ -105,7 +105,7 @@ def run(
             if planned.job.extraction.device == "cuda":
                 placement.refuse_here(team)
                 placement.require_gpus(opened())
-            raise_failures(extracting.check(planned.passes, opened), len(planned.networks))
+            raise_failures(extracting.check(planned.passes, opened, reporter.say), len(planned.networks))
         failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, retries, reporter)
         # From here on until the end, what lies in the directory belongs to no finished run.

@@ -18,6 +18,11 @@ from universality.jobs.scheduling import GPU, Failure, Watch, run_single_threade
 from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_task, store_task
 from universality.store import ActivationStore
 
+_SLOW = (
+    "workers give back the memory they free and fill it anew for every batch, which slows extraction; start them with "
+    "MALLOC_ARENA_MAX=1 in their environment"
+)
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -77,10 +82,11 @@ def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: 
                 found.setdefault((step.label, failure.cause), failure)
 
 
-def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]:
+def check(passes: Sequence[Pass], opened: Callable[[], Client], say: Callable[[str], None]) -> list[Failure]:
     """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
 
-    The workers look, not this process: it is their weights folder that counts.
+    The workers look, not this process: it is their weights folder that counts. `say` is told if one of them is slower
+    than it need be.
     """
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
@@ -89,12 +95,15 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]
             for label, network in networks.items()
         }
         watch.pending |= labels.keys()
-        failed = {}
+        failed, slow = {}, False
         while watch.pending:
             for future in watch.ended():
-                cause = watch.outcome(future) if future.status == "error" else None
-                if isinstance(cause, UniversalityError):
-                    failed[labels[future]] = Failure.of(labels[future], cause)
+                found = watch.outcome(future)
+                if isinstance(found, UniversalityError):
+                    failed[labels[future]] = Failure.of(labels[future], found)
+                slow |= found is True
+        if slow:
+            say(_SLOW)
         return [failed[label] for label in networks if label in failed]
 
 

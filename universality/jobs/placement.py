@@ -9,7 +9,7 @@ from distributed import Client
 
 from universality import devices
 from universality.errors import DeviceError
-from universality.jobs.scheduling import GPU, Workers, active, comparison_client, workers_of
+from universality.jobs.scheduling import GPU, Workers, comparison_client, elsewhere, workers_of
 from universality.spec import Job, read_job
 
 
@@ -31,7 +31,7 @@ def for_workers(job_path: str | Path | Job, workers: Workers) -> Job:
     A scheduler, a client that was given and the active one are asked; local workers have what this process has.
     """
     job = job_path if isinstance(job_path, Job) else read_job(Path(job_path))
-    if job.extraction.device != "auto" or not (workers.client or workers.scheduler or active(workers)):
+    if job.extraction.device != "auto" or not elsewhere(workers):
         return settled(job)
     with comparison_client(workers) as client:
         return settled(job, "cuda" if gpu_workers(client) else "cpu")
@@ -79,7 +79,7 @@ def refuse_here(workers: Workers) -> None:
     ------
     DeviceError
     """
-    if not (workers.client or workers.scheduler or active(workers) or workers.gpus):
+    if not (elsewhere(workers) or workers.gpus):
         raise DeviceError(
             "extraction.device = 'cuda' needs a GPU that Torch can use, came none on this machine; give --scheduler with "
             "workers that have one, or set extraction.device = 'cpu'"

@@ -33,6 +33,9 @@ WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.5
 _HERE = "127.0.0.1"
+_ONE_ARENA = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
+"""Threads of one arena reuse one another's freed memory, see `memory.keep_freed_memory`. What a cluster is given as `env`
+is set when the process runs, too late for its glibc."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def opener(workers: Workers, say: Callable[[str], None] = lambda _: None) -> Ite
 
         def client() -> Client:
             if not opened:
-                own = not (workers.client or workers.scheduler or active(workers))
+                own = not elsewhere(workers)
                 opened.append(stack.enter_context(comparison_client(workers)))
                 if address := dashboard(opened[0], own):
                     say(f"dashboard: {address}")
@@ -129,6 +132,11 @@ def dashboard(client: Client, own: bool = False) -> str | None:
         return f"http://{_HERE}:{port}/status" if own else str(client.dashboard_link)
     except Exception:  # what only shows a run must not end it
         return None
+
+
+def elsewhere(workers: Workers) -> bool:
+    """Return whether workers compute that were not started here: a client, a scheduler, or the active client's."""
+    return bool(workers.client or workers.scheduler or active(workers))
 
 
 def active(workers: Workers) -> Client | None:
@@ -174,13 +182,17 @@ def _local(workers: Workers) -> Iterator[Client]:
         memory.keep_freed_memory()  # before the workers' threads start
         settings |= {"processes": False, "memory_limit": 0, "resources": {GPU: workers.gpus} if workers.gpus else None}
     else:
-        # Threads of one arena reuse one another's freed memory; see memory.keep_freed_memory.
-        settings |= {"processes": True, "memory_limit": workers.memory or "auto", "env": {"MALLOC_ARENA_MAX": "1"}}
+        settings |= {"processes": True, "memory_limit": workers.memory or "auto"}
         if workers.gpus:
             kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
     of_torch = torch.get_num_threads()
     try:
-        with threadpool_limits(limits=1), _started(kind, settings) as cluster, Client(cluster) as opened:
+        with (
+            threadpool_limits(limits=1),
+            dask.config.set(_ONE_ARENA),
+            _started(kind, settings) as cluster,
+            Client(cluster) as opened,
+        ):
             if workers.gpus and workers.processes:
                 opened.wait_for_workers(workers.processes, timeout=4 * WORKER_TIMEOUT_S)
             yield opened

@@ -21,7 +21,7 @@ from distributed import get_worker
 from numpy.typing import NDArray
 from torch import nn
 
-from universality import devices, extraction, kept, origin, stimuli
+from universality import devices, extraction, kept, memory, origin, stimuli
 from universality.errors import DeviceError, StoreError
 from universality.networks import Network
 from universality.schema import ACTIVATION
@@ -119,9 +119,13 @@ class Shards:
             self._store.place.remove(name)
 
 
-def check_task(network: Network) -> None:
-    """Raise what loading a network, or asking it at its taps, would raise; keep nothing."""
+def check_task(network: Network) -> bool:
+    """Raise what loading a network, or asking it at its taps, would raise; keep nothing.
+
+    Return whether images will be shown more slowly than need be, because the worker gives back the memory it frees.
+    """
     extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
+    return network.extraction.device == "cpu" and memory.gives_back()
 
 
 def load_task(network: Network) -> Loaded:
