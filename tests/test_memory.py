@@ -1,4 +1,5 @@
 import ctypes
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -49,6 +50,39 @@ def test_threads_use_again_what_they_freed():
     assert faults * 10 < faults_of_two_threads("given back")[1]
 
 
+GIVES_BACK = """
+import sys, threading
+from universality import memory
+
+early = sys.argv[1] == "early" and memory.keep_freed_memory()
+thread = threading.Thread(target=lambda: print(memory.gives_back()))
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are counted for each thread on Linux only")
+@pytest.mark.parametrize(
+    ("when", "environment", "found"),
+    [
+        ("early", {}, "False"),
+        ("late", {}, "True"),  # the thread has an arena of its own by then
+        ("late", {"MALLOC_ARENA_MAX": "1"}, "False"),
+    ],
+)
+def test_a_thread_that_gives_its_memory_back_is_found(when, environment, found):
+    if not memory._keeps_blocks_of_any_size():
+        pytest.skip("this C library gives large blocks back in any case")
+    answer = subprocess.run(
+        [sys.executable, "-c", GIVES_BACK, when],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment,
+    )
+    assert answer.stdout.strip() == found
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
 @pytest.mark.parametrize(
     ("refused", "kept", "asked"),
@@ -68,6 +102,15 @@ def test_a_c_library_that_refuses_large_thresholds_is_not_left_worse(monkeypatch
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
     assert memory.keep_freed_memory.__wrapped__() is kept
     assert calls == asked
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
+def test_a_c_library_that_gives_large_blocks_back_anyway_is_not_blamed_on_arenas(monkeypatch):
+    refuses = SimpleNamespace(mallopt=lambda parameter, value: int((parameter, value) != (-3, 1 << 30)))
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(memory, "_told_at_start", lambda: False)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: refuses)
+    assert not memory.gives_back()
 
 
 def test_memory_held_is_at_least_an_array_and_at_most_the_peak():

@@ -12,6 +12,7 @@ import tiny
 from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker, WorkerState
 
+from universality import memory
 from universality.errors import RunError
 from universality.jobs import Quiet, Task, comparing, extracting, scheduling
 from universality.jobs.planning import plan
@@ -55,6 +56,15 @@ def test_worker_processes_that_do_not_start_are_one_sentence(monkeypatch):
         scheduling.comparison_client(scheduling.Workers(processes=2)),
     ):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
+def test_local_worker_processes_use_again_what_they_freed():
+    with scheduling.comparison_client(scheduling.Workers(processes=1, threads=2)) as client:
+        # Each in a thread that has had tasks.
+        assert client.gather([client.submit(memory.gives_back, pure=False) for _ in range(4)]) == [False] * 4
+    # What this process was told for the time of the workers is forgotten.
+    assert "MALLOC_ARENA_MAX" not in dask.config.get("distributed.nanny.pre-spawn-environ")
 
 
 class TestOneTaskGoesWrong:

@@ -23,6 +23,12 @@ _SLOW = (
     "MALLOC_ARENA_MAX=1 in their environment"
 )
 
+# What comes first: a network before the next one, since as few as possible should be in memory; of its shards, of priority
+# 1 down to 0, the longest, so that the workers end together; joining as soon as it can be. The next network is loaded when
+# the longest have begun, so that nobody waits for it.
+_NETWORK, _STORE = 4, 2
+_LOAD = _NETWORK + 0.999
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -122,6 +128,7 @@ class _Submitter:
         label, kept = passes[0].network.label, Shards(self._store)
         self._networks += 1
         loaded: Future[Any] | None = None
+        longest = max(len(rows) for shown in passes for rows in shown.shards)
         for number, shown in enumerate(passes):
             shards = []
             for rows in shown.shards:
@@ -129,24 +136,24 @@ class _Submitter:
                     self.advance(len(rows))
                     continue
                 if loaded is None:
-                    loaded = self._one("load", load_task, shown.network, soon=0)
+                    loaded = self._one("load", load_task, shown.network, soon=_LOAD)
                     yield loaded, _Step(label, 0)
                 name = f"shard-{number}-{rows.start}"
                 place: dict[str, Any] = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
-                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **place))
+                soon = len(rows) / longest
+                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, soon=soon, **place))
                 yield shards[-1], _Step(label, len(rows))
             for position, tap in enumerate(shown.taps):
                 name = f"store-{number}-{position}"
-                yield self._one(name, store_task, shown, tap, self._store.location, shards), _Step(label, 0)
+                yield self._one(name, store_task, shown, tap, self._store.location, shards, soon=_STORE), _Step(label, 0)
 
-    def _one(self, name: str, *call: Any, soon: int = 1, **placed: Any) -> Future[Any]:
-        # Shards come before the next network is loaded: as few networks as possible are in memory.
+    def _one(self, name: str, *call: Any, soon: float, **placed: Any) -> Future[Any]:
         return self._watch.client.submit(
             run_single_threaded,
             *call,
             key=self._watch.new_key(name),
             pure=False,
             retries=self._retries,
-            priority=soon - 2 * self._networks,
+            priority=soon - _NETWORK * self._networks,
             **placed,
         )
