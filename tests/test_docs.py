@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from typer.main import get_command
 
 import universality
@@ -199,7 +199,12 @@ DOCUMENTED = {
     "cluster.adapt": {"minimum", "maximum"},
 }  # fmt: skip
 MODULES = {"SLURMCluster": "dask_jobqueue", "KubeCluster": "dask_kubernetes.operator", "LocalCUDACluster": "dask_cuda"}
-INSTALLED = {"universality.run": universality.run, "Client": Client, "client.wait_for_workers": Client.wait_for_workers}
+INSTALLED = {
+    "universality.run": universality.run,
+    "Client": Client,
+    "LocalCluster": LocalCluster,
+    "client.wait_for_workers": Client.wait_for_workers,
+}
 
 
 def cluster_snippets():

@@ -51,7 +51,9 @@ def shown(monkeypatch):
 class TestSchedulers:
     def same(self, done, tmp_path, **how):
         lines = Lines()
-        finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", reporter=lines, **how)
+        finished = universality.run(
+            done / "job.toml", tmp_path / "run", store=tmp_path / "store", reporter=lines, **how
+        )
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
         return [text for text in lines.said if "MALLOC_ARENA_MAX" in text]
 
@@ -63,7 +65,8 @@ class TestSchedulers:
         assert self.same(done, tmp_path, workers=2, threads=1) == []
 
     @pytest.mark.slow
-    def test_scheduler_by_address_and_client_stays_open(self, done, tmp_path):
+    def test_scheduler_by_address_and_client_stays_open(self, done, tmp_path, monkeypatch):
+        monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
         with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
             self.same(done, tmp_path / "a", scheduler=cluster.scheduler_address)
             with Client(cluster) as client:

@@ -59,11 +59,13 @@ def test_worker_processes_that_do_not_start_are_one_sentence(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
-def test_local_worker_processes_use_again_what_they_freed():
+def test_local_worker_processes_use_again_what_they_freed(monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
     with scheduling.comparison_client(scheduling.Workers(processes=1, threads=2)) as client:
         # Each in a thread that has had tasks.
         assert client.gather([client.submit(memory.gives_back, pure=False) for _ in range(4)]) == [False] * 4
-    # What this process was told for the time of the workers is forgotten.
+    # Other programs that this process starts are told nothing.
+    assert "MALLOC_ARENA_MAX" not in os.environ
     assert "MALLOC_ARENA_MAX" not in dask.config.get("distributed.nanny.pre-spawn-environ")
 
 

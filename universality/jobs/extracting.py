@@ -140,12 +140,12 @@ class _Submitter:
                     yield loaded, _Step(label, 0)
                 name = f"shard-{number}-{rows.start}"
                 place: dict[str, Any] = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
-                soon = len(rows) / longest
-                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, soon=soon, **place))
+                place["soon"] = len(rows) / longest
+                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **place))
                 yield shards[-1], _Step(label, len(rows))
             for position, tap in enumerate(shown.taps):
-                name = f"store-{number}-{position}"
-                yield self._one(name, store_task, shown, tap, self._store.location, shards, soon=_STORE), _Step(label, 0)
+                name, call = f"store-{number}-{position}", (store_task, shown, tap, self._store.location, shards)
+                yield self._one(name, *call, soon=_STORE), _Step(label, 0)
 
     def _one(self, name: str, *call: Any, soon: float, **placed: Any) -> Future[Any]:
         return self._watch.client.submit(

@@ -33,9 +33,6 @@ WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.5
 _HERE = "127.0.0.1"
-_ONE_ARENA = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
-"""Threads of one arena reuse one another's freed memory, see `memory.keep_freed_memory`. What a cluster is given as `env`
-is set when the process runs, too late for its glibc."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ def _local(workers: Workers) -> Iterator[Client]:
     try:
         with (
             threadpool_limits(limits=1),
-            dask.config.set(_ONE_ARENA),
+            _one_arena(),
             _started(kind, settings) as cluster,
             Client(cluster) as opened,
         ):
@@ -198,6 +195,23 @@ def _local(workers: Workers) -> Iterator[Client]:
             yield opened
     finally:
         torch.set_num_threads(of_torch)
+
+
+@contextmanager
+def _one_arena() -> Iterator[None]:
+    """Have the threads of each process that Dask starts use one arena, see `memory.keep_freed_memory`.
+
+    What a cluster is given as ``env`` is set when the process runs, too late for its glibc. Dask sets this in the calling
+    process as well, and leaves it there.
+    """
+    name = "MALLOC_ARENA_MAX"
+    unset = name not in os.environ
+    try:
+        with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": 1}):
+            yield
+    finally:
+        if unset:
+            os.environ.pop(name, None)
 
 
 class _OneGpuEach(LocalCluster):
