@@ -19,8 +19,8 @@ from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_
 from universality.store import ActivationStore
 
 _SLOW = (
-    "workers give back the memory they free and fill it anew for every batch, which slows extraction; start them with "
-    "MALLOC_ARENA_MAX=1 in their environment"
+    "workers give back the memory they free and fill it anew for every batch, which slows extraction; start their "
+    "processes with MALLOC_ARENA_MAX=1 in the environment"
 )
 
 # What comes first: a network before the next one, since as few as possible should be in memory; of its shards, of priority
