@@ -104,6 +104,8 @@ orientations = 24
 [stimuli.high_low]
 orientations = 24
 phases = 1
+[extraction]
+reduction = "center"
 [comparison]
 families = ["curve", "high_low_frequency"]
 measures = ["cka_linear_debiased"]
@@ -217,6 +219,7 @@ def main() -> None:
 
 def compare(job: Path, repeats: int) -> None:
     """Time the job with one and two workers, and the limit, so many times; print all of it."""
+    read_job(job)  # a pool whose processes cannot begin starts new ones for ever
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     limit: dict[int, list[float]] = {1: [], 2: []}
     context = get_context("spawn")
