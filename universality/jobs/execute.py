@@ -16,7 +16,7 @@ from universality.jobs.comparisons import Possible
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
-from universality.jobs.scheduling import Failure, Workers, opener, raise_failures
+from universality.jobs.scheduling import Failure, Workers, elsewhere, opener, raise_failures
 from universality.jobs.writing import write
 from universality.runs import Run
 from universality.spec import Job
@@ -105,7 +105,9 @@ def run(
             if planned.job.extraction.device == "cuda":
                 placement.refuse_here(team)
                 placement.require_gpus(opened())
-            raise_failures(extracting.check(planned.passes, opened, reporter.say), len(planned.networks))
+            # Who started the workers can start them otherwise.
+            advise = reporter.say if elsewhere(team) else Quiet().say
+            raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
         failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, retries, reporter)
         # From here on until the end, what lies in the directory belongs to no finished run.

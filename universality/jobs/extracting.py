@@ -88,11 +88,11 @@ def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: 
                 found.setdefault((step.label, failure.cause), failure)
 
 
-def check(passes: Sequence[Pass], opened: Callable[[], Client], say: Callable[[str], None]) -> list[Failure]:
+def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable[[str], None]) -> list[Failure]:
     """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
 
-    The workers look, not this process: it is their weights folder that counts. `say` is told if one of them is slower
-    than it need be.
+    The workers look, not this process: it is their weights folder that counts. `advise` is told if one of them is
+    slower than it need be, and nothing is wrong.
     """
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
@@ -108,8 +108,8 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client], say: Callable[[s
                 if isinstance(found, UniversalityError):
                     failed[labels[future]] = Failure.of(labels[future], found)
                 slow |= found is True
-        if slow:
-            say(_SLOW)
+        if slow and not failed:
+            advise(_SLOW)
         return [failed[label] for label in networks if label in failed]
 
 
