@@ -108,7 +108,6 @@ def test_a_c_library_that_refuses_large_thresholds_is_not_left_worse(monkeypatch
 def test_a_c_library_that_gives_large_blocks_back_anyway_is_not_blamed_on_arenas(monkeypatch):
     refuses = SimpleNamespace(mallopt=lambda parameter, value: int((parameter, value) != (-3, 1 << 30)))
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(memory, "_told_at_start", lambda: False)
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: refuses)
     assert not memory.gives_back()
 

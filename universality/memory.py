@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 _ARENAS, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1
 """Parameters of glibc's ``mallopt``, as its ``malloc.h`` numbers them."""
@@ -50,7 +49,7 @@ def gives_back() -> bool:
     process to have one only (``MALLOC_ARENA_MAX=1``). Only a trial tells: fresh pages are counted while a block is filled
     and freed a few times. A glibc that gives back blocks of this size in any case (2.33 and earlier) is not blamed.
     """
-    if not keep_freed_memory() or _told_at_start() or not _keeps_blocks_of_any_size():
+    if not keep_freed_memory() or not _keeps_blocks_of_any_size():
         return False
     import resource  # Windows has none
 
@@ -73,14 +72,6 @@ def gives_back() -> bool:
 def _keeps_blocks_of_any_size() -> bool:
     mallopt = _mallopt()
     return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, _KEPT))
-
-
-def _told_at_start() -> bool:
-    # `os.environ` would not do: what is put there later reaches programs started from here, but not this process's glibc.
-    try:
-        return b"MALLOC_ARENA_MAX=1" in Path("/proc/self/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
 
 
 def resident_bytes() -> int:

@@ -1,4 +1,4 @@
-"""How much of the ideal two workers reach, and whether the plan's time is the truth, on the demo's job.
+"""How much of the ideal two workers reach, and whether the plan's time is the truth.
 
     python tests/benchmarks/workers.py [--job FILE | --convolutions] [--repeats N]
 
@@ -198,12 +198,12 @@ def timed(job: Path, workers: int) -> dict[str, float]:
         stages = Stages(client)
         universality.run(job, Path(folder) / "run", store=Path(folder) / "store", client=client, reporter=stages)
         stages.end()
-        spans, busy = stages.spans(), busy_s(client, stages)
+        spans, busy, work_s = stages.spans(), busy_s(client, stages), stages.work_s()
         seconds = {stage: end - begin for stage, (begin, end) in spans.items()}
         idle = {
             f"idle in {stage}": 1 - busy[stage] / (workers * seconds[stage]) for stage in ("extraction", "comparisons")
         }
-        work = {f"work in {stage}": stages.work_s()[stage] for stage in ("extraction", "comparisons")}
+        work = {f"work in {stage}": work_s[stage] for stage in ("extraction", "comparisons")}
         return seconds | idle | work
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import dask
 import pytest
@@ -67,6 +68,23 @@ def test_local_worker_processes_use_again_what_they_freed(monkeypatch):
     # Other programs that this process starts are told nothing.
     assert "MALLOC_ARENA_MAX" not in os.environ
     assert "MALLOC_ARENA_MAX" not in dask.config.get("distributed.nanny.pre-spawn-environ")
+
+
+def test_order_of_extraction():
+    """Of two networks: joining at once, the longest stretch first, the next network loaded before the last of them."""
+    submitted = []
+    client = SimpleNamespace(submit=lambda *call, key, priority, **how: submitted.append((priority, key)) or key)
+    watch = SimpleNamespace(client=client, new_key=lambda name: name)
+    store = SimpleNamespace(location="", place=SimpleNamespace(has=lambda name: False))
+    submitter = extracting._Submitter(watch, store, 0, lambda images: None)
+    for label in "ab":
+        network = SimpleNamespace(label=label, extraction=SimpleNamespace(device="cpu"))
+        shards = (range(256), range(256, 300), range(300, 555))
+        shown = SimpleNamespace(network=network, taps=("tap",), shards=shards, key=lambda tap, rows: "0" * 32)
+        list(submitter.submit([shown]))
+    order = [name for _, name in sorted(submitted, key=lambda one: -one[0])]
+    rest = ["shard-0-300", "shard-0-256"]
+    assert order == ["load", "store-0-0", "shard-0-0", "load", *rest, "store-0-0", "shard-0-0", *rest]
 
 
 class TestOneTaskGoesWrong:

@@ -106,7 +106,7 @@ def run(
                 placement.refuse_here(team)
                 placement.require_gpus(opened())
             # Who started the workers can start them otherwise.
-            advise = reporter.say if elsewhere(team) else Quiet().say
+            advise = reporter.say if elsewhere(team) else None
             raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
         failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, retries, reporter)

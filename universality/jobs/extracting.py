@@ -88,16 +88,18 @@ def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: 
                 found.setdefault((step.label, failure.cause), failure)
 
 
-def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable[[str], None]) -> list[Failure]:
+def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable[[str], None] | None) -> list[Failure]:
     """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
 
-    The workers look, not this process: it is their weights folder that counts. `advise` is told if one of them is
-    slower than it need be, and nothing is wrong.
+    The workers look, not this process: it is their weights folder that counts. `advise`, if given, is told that one of
+    them is slower than it need be, when nothing is wrong.
     """
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
         labels = {
-            watch.client.submit(run_single_threaded, check_task, network, key=watch.new_key("check"), pure=False): label
+            watch.client.submit(
+                run_single_threaded, check_task, network, advise is not None, key=watch.new_key("check"), pure=False
+            ): label
             for label, network in networks.items()
         }
         watch.pending |= labels.keys()
@@ -108,7 +110,7 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable
                 if isinstance(found, UniversalityError):
                     failed[labels[future]] = Failure.of(labels[future], found)
                 slow |= found is True
-        if slow and not failed:
+        if advise and slow and not failed:
             advise(_SLOW)
         return [failed[label] for label in networks if label in failed]
 
@@ -139,9 +141,10 @@ class _Submitter:
                     loaded = self._one("load", load_task, shown.network, soon=_LOAD)
                     yield loaded, _Step(label, 0)
                 name = f"shard-{number}-{rows.start}"
-                place: dict[str, Any] = {"resources": {GPU: 1}} if shown.network.extraction.device == "cuda" else {}
-                place["soon"] = len(rows) / longest
-                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **place))
+                how: dict[str, Any] = {"soon": len(rows) / longest}
+                if shown.network.extraction.device == "cuda":
+                    how["resources"] = {GPU: 1}
+                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **how))
                 yield shards[-1], _Step(label, len(rows))
             for position, tap in enumerate(shown.taps):
                 name, call = f"store-{number}-{position}", (store_task, shown, tap, self._store.location, shards)

@@ -119,13 +119,13 @@ class Shards:
             self._store.place.remove(name)
 
 
-def check_task(network: Network) -> bool:
+def check_task(network: Network, try_memory: bool) -> bool:
     """Raise what loading a network, or asking it at its taps, would raise; keep nothing.
 
-    Return whether images will be shown more slowly than need be, because the worker gives back the memory it frees.
+    With `try_memory` return whether images will be shown more slowly than need be, because the worker gives back what it frees.
     """
     extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
-    return network.extraction.device == "cpu" and memory.gives_back()
+    return try_memory and network.extraction.device == "cpu" and memory.gives_back()
 
 
 def load_task(network: Network) -> Loaded:
