@@ -12,8 +12,6 @@ _ARENAS, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1
 """Parameters of glibc's ``mallopt``, as its ``malloc.h`` numbers them."""
 _KEPT, _MOST_OF_OLD = 1 << 30, 1 << 25
 """What is kept; and the largest threshold that glibc took until its version 2.33."""
-_TRIAL = 80 << 20
-"""Bytes of a block that no heap of a thread's own arena holds: they have 64 MB."""
 
 
 @functools.cache
@@ -43,30 +41,31 @@ def _mallopt() -> Callable[[int, int], int] | None:
 
 
 def gives_back() -> bool:
-    """Tell whether large blocks of this thread come anew from the system, which one arena for all threads would spare.
+    """Tell whether threads of this process give large blocks back to the system, which one arena for all would spare.
 
-    That is so where the threads had arenas before `keep_freed_memory` was called, and glibc was not told at the start of the
-    process to have one only (``MALLOC_ARENA_MAX=1``). Only a trial tells: fresh pages are counted while a block is filled
-    and freed a few times. A glibc that gives back blocks of this size in any case (2.33 and earlier) is not blamed.
+    That is so where threads had arenas before `keep_freed_memory` was called, and glibc was not told at the start of the
+    process to have one only (``MALLOC_ARENA_MAX=1``). It is asked how many there are: what one thread finds in a trial says
+    nothing of the next, which may have come later. A glibc that gives back blocks of this size in any case (2.33 and
+    earlier) is not blamed, nor another allocator in its place, for which glibc counts one arena.
     """
-    if not keep_freed_memory() or not _keeps_blocks_of_any_size():
-        return False
-    import resource  # Windows has none
+    return keep_freed_memory() and _keeps_blocks_of_any_size() and _arenas() > 1
 
+
+def _arenas() -> int:
+    """Return how many arenas glibc's ``malloc_info`` lists; the main thread's is always there, and none ever goes."""
     libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
-    fresh = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        block = libc.malloc(_TRIAL)
-        if block is None:
-            return False  # who is that short of memory has other troubles
-        ctypes.memset(block, 1, _TRIAL)
-        libc.free(block)
-        fresh.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
-    # The first one is fresh in any case. A fresh block is 20,480 pages, or 40 huge ones.
-    return min(fresh[1:]) >= _TRIAL >> 21
+    libc.open_memstream.restype = ctypes.c_void_p
+    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.fclose.argtypes = libc.free.argtypes = [ctypes.c_void_p]
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    file = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
+    if not file:
+        return 0  # who is that short of memory has other troubles
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    listed = ctypes.string_at(text, size.value)
+    libc.free(text)
+    return listed.count(b"<heap nr=")
 
 
 def _keeps_blocks_of_any_size() -> bool:
