@@ -285,6 +285,11 @@ def read_table(run: Run, table: schema.Table) -> pd.DataFrame:
     return schema.as_table(table, pd.read_parquet(run.path / f"{table.name}.parquet"))
 
 
+def row_counts(run: Run) -> dict[str, int]:
+    """Return how many rows each of the run's tables has, without reading them."""
+    return {name: pq.read_metadata(run.path / f"{name}.parquet").num_rows for name in schema.TABLES}
+
+
 def write_table(path: Path, table: schema.Table, rows: pd.DataFrame, facts: Facts) -> Path:
     """Write a table as Parquet; same rows and facts, same bytes.
 

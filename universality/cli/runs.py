@@ -99,8 +99,7 @@ def _origins(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from universality import schema
-    from universality.runs import open_run
+    from universality.runs import open_run, row_counts
     from universality.upkeep import listed
 
     run = open_run(path)
@@ -113,7 +112,7 @@ def _facts(path: Path) -> dict[str, Any]:
         "seconds": run.record.get("seconds"),
         "networks": [model.id for model in run.job.models],
         "pairs": entry.pairs,
-        "rows": {name: len(getattr(run, name)) for name in schema.TABLES},
+        "rows": row_counts(run),
         "figures": len(run.record.get("figures", {})),
         "stores": len(run.record["stores"]),
         "store": run.store,
