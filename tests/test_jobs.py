@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from distributed import Client, LocalCluster
 import universality
 from universality import extraction, jobs, records, report, runs, schema, zoo
 from universality.errors import JobError, RunError, StoreError
+from universality.jobs import extracting
 from universality.networks import networks_of
 from universality.spec import read_job
 
@@ -195,6 +197,23 @@ class TestPlan:
         stored = sum(path.stat().st_size for path in small.store.rglob("c/0/0"))
         planned = jobs.plan(small.job, small.out, small.store)
         assert stored < sum(p.nbytes for p in planned.stores)
+
+
+def test_order_of_extraction():
+    """Of two networks: joining at once, the longest stretch first, the next network loaded before the last of them."""
+    submitted = []
+    client = SimpleNamespace(submit=lambda *call, key, priority, **how: submitted.append((priority, key)) or key)
+    watch = SimpleNamespace(client=client, new_key=lambda name: name)
+    store = SimpleNamespace(location="", place=SimpleNamespace(has=lambda name: False))
+    submitter = extracting._Submitter(watch, store, 0, lambda images: None)
+    for label in "ab":
+        network = SimpleNamespace(label=label, extraction=SimpleNamespace(device="cpu"))
+        shards = (range(256), range(256, 300), range(300, 555))
+        shown = SimpleNamespace(network=network, taps=("tap",), shards=shards, key=lambda tap, rows: "0" * 32)
+        list(submitter.submit([shown]))
+    order = [name for _, name in sorted(submitted, key=lambda one: -one[0])]
+    rest = ["shard-0-300", "shard-0-256"]
+    assert order == ["load", "store-0-0", "shard-0-0", "load", *rest, "store-0-0", "shard-0-0", *rest]
 
 
 class TestReopening:

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 
 from universality import memory
+from universality.jobs import scheduling
 
 TWO_THREADS = """
 import ctypes, resource, sys, threading
@@ -100,6 +102,18 @@ def test_a_process_whose_threads_give_memory_back_is_found_by_each_of_them(when,
         env={name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment,
     )
     assert answer.stdout.split() == [found] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
+def test_local_worker_processes_use_again_what_they_freed(monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    with scheduling.comparison_client(scheduling.Workers(processes=1, threads=2)) as client:
+        # Each in a thread that has had tasks.
+        assert client.gather([client.submit(memory.gives_back, pure=False) for _ in range(4)]) == [False] * 4
+    # Other programs that this process starts are told nothing.
+    assert "MALLOC_ARENA_MAX" not in os.environ
+    assert "MALLOC_ARENA_MAX" not in dask.config.get("distributed.nanny.pre-spawn-environ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")

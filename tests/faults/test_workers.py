@@ -5,7 +5,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from types import SimpleNamespace
 
 import dask
 import pytest
@@ -13,7 +12,6 @@ import tiny
 from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker, WorkerState
 
-from universality import memory
 from universality.errors import RunError
 from universality.jobs import Quiet, Task, comparing, extracting, scheduling
 from universality.jobs.planning import plan
@@ -57,34 +55,6 @@ def test_worker_processes_that_do_not_start_are_one_sentence(monkeypatch):
         scheduling.comparison_client(scheduling.Workers(processes=2)),
     ):
         pass
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
-def test_local_worker_processes_use_again_what_they_freed(monkeypatch):
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    with scheduling.comparison_client(scheduling.Workers(processes=1, threads=2)) as client:
-        # Each in a thread that has had tasks.
-        assert client.gather([client.submit(memory.gives_back, pure=False) for _ in range(4)]) == [False] * 4
-    # Other programs that this process starts are told nothing.
-    assert "MALLOC_ARENA_MAX" not in os.environ
-    assert "MALLOC_ARENA_MAX" not in dask.config.get("distributed.nanny.pre-spawn-environ")
-
-
-def test_order_of_extraction():
-    """Of two networks: joining at once, the longest stretch first, the next network loaded before the last of them."""
-    submitted = []
-    client = SimpleNamespace(submit=lambda *call, key, priority, **how: submitted.append((priority, key)) or key)
-    watch = SimpleNamespace(client=client, new_key=lambda name: name)
-    store = SimpleNamespace(location="", place=SimpleNamespace(has=lambda name: False))
-    submitter = extracting._Submitter(watch, store, 0, lambda images: None)
-    for label in "ab":
-        network = SimpleNamespace(label=label, extraction=SimpleNamespace(device="cpu"))
-        shards = (range(256), range(256, 300), range(300, 555))
-        shown = SimpleNamespace(network=network, taps=("tap",), shards=shards, key=lambda tap, rows: "0" * 32)
-        list(submitter.submit([shown]))
-    order = [name for _, name in sorted(submitted, key=lambda one: -one[0])]
-    rest = ["shard-0-300", "shard-0-256"]
-    assert order == ["load", "store-0-0", "shard-0-0", "load", *rest, "store-0-0", "shard-0-0", *rest]
 
 
 class TestOneTaskGoesWrong:
