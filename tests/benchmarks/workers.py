@@ -32,15 +32,14 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
-import dask
 import torch
 import torchvision
-from distributed import Client, LocalCluster
+from distributed import Client
 from safetensors.torch import save_file
 
 import universality
 from universality import extraction, memory
-from universality.jobs.scheduling import run_single_threaded, single_threaded
+from universality.jobs.scheduling import Workers, comparison_client, run_single_threaded, single_threaded
 from universality.networks import networks_of
 from universality.spec import read_job
 
@@ -188,10 +187,8 @@ def warm(job: Path, folder: str) -> None:
 def timed(job: Path, workers: int) -> dict[str, float]:
     """Return the seconds of each stage of a run from nothing on so many workers of one thread, and their idle share."""
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}),
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
+        comparison_client(Workers(processes=workers, threads=1)) as client,
     ):
         client.run(warm, job, folder)
         client.get_task_stream()  # the scheduler records from the first question on

@@ -97,9 +97,7 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
         labels = {
-            watch.client.submit(
-                run_single_threaded, check_task, network, advise is not None, key=watch.new_key("check"), pure=False
-            ): label
+            watch.client.submit(run_single_threaded, check_task, network, key=watch.new_key("check"), pure=False): label
             for label, network in networks.items()
         }
         watch.pending |= labels.keys()

@@ -119,13 +119,13 @@ class Shards:
             self._store.place.remove(name)
 
 
-def check_task(network: Network, try_memory: bool) -> bool:
+def check_task(network: Network) -> bool:
     """Raise what loading a network, or asking it at its taps, would raise; keep nothing.
 
-    With `try_memory` return whether images will be shown more slowly than need be, because threads of the worker give back what they free.
+    Return whether images will be shown more slowly than need be, because threads of the worker give back what they free.
     """
     extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
-    return try_memory and network.extraction.device == "cpu" and memory.gives_back()
+    return network.extraction.device == "cpu" and memory.gives_back()
 
 
 def load_task(network: Network) -> Loaded:
