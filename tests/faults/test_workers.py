@@ -1,6 +1,7 @@
 """Workers that die, tasks that break, a scheduler that goes: one sentence, and what is finished is kept."""
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,7 @@ pytestmark = pytest.mark.slow
 def cluster():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit="1500MB", dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as made,
-        Client(made) as client,
+        scheduling.comparison_client(scheduling.Workers(processes=2, threads=1, memory="1500MB")) as client,
     ):
         yield client
 
@@ -109,6 +107,16 @@ def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(
     there = {entry.network.label for entry in planned.stores if planned.store.has(entry.key)}
     assert there == {shown.network.label for shown in passes} - {bad.label}
     assert len(there) == 3
+
+
+def test_a_worker_that_dies_is_started_again_however_soon_dask_looks():
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}),
+        scheduling.comparison_client(scheduling.Workers(processes=1, threads=1)) as client,
+    ):
+        (before,) = client.run(os.getpid).values()
+        os.kill(before, signal.SIGKILL)
+        assert client.submit(os.getpid, pure=False).result(timeout=tiny.PATIENCE_S) != before
 
 
 class TestItGoesWrongOnce:

@@ -33,6 +33,11 @@ WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.5
 _HERE = "127.0.0.1"
+_LASTING = {"distributed.scheduler.worker-ttl": None, "distributed.deploy.lost-worker-timeout": "1h"}
+"""Dask's settings by which local workers last as long as their cluster. Nobody looks whether they are silent: a clock that
+jumps ahead, or a computer that slept, would make all of them so, and one that dies closes its connection. A worker that has
+died is started again; Dask looks some time after each death, and gives one up for ever that happens to be absent then, which
+is likely after 15 s (its default) where one task kills it again and again."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,7 @@ def _local(workers: Workers) -> Iterator[Client]:
     try:
         with (
             threadpool_limits(limits=1),
+            dask.config.set(_LASTING),
             _one_arena(),
             _started(kind, settings) as cluster,
             Client(cluster) as opened,
@@ -234,14 +240,9 @@ class _OneGpuEach(LocalCluster):
 
 
 def _started(kind: type[LocalCluster], settings: dict[str, Any]) -> LocalCluster:
-    """Start a local cluster; a worker process that dies before it has begun is one sentence.
-
-    Nobody looks whether workers are silent: a clock that jumps ahead, or a computer that slept, would make all of them so.
-    One that dies closes its connection.
-    """
+    """Start a local cluster; a worker process that dies before it has begun is one sentence."""
     try:
-        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
-            return kind(**settings)
+        return kind(**settings)
     except (RuntimeError, OSError, TimeoutError) as cause:
         root = cause.__cause__ or cause
         raise RunError(
