@@ -1,5 +1,6 @@
 """A small job on the real networks, run once per worker: one shallow tap, few stimuli."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,9 @@ class SmallRun:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_torch_thread():
+def _few_torch_threads():
     """Workers of the test run share the cores; waiting for one another costs more than a second thread gives."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 @dataclass(frozen=True)

@@ -229,3 +229,12 @@ def test_cautions_name_measures_without_value(similarity):
     assert list(cautions.of_similarity(similarity)) == [
         "1 of 4 similarities are not defined; the commonest reason: fewer stimuli than units."
     ]
+
+
+def test_cautions_name_more_than_one_kind_of_processor():
+    def record(*made):
+        return {"provenance": {"extraction": [{"processors": kinds} for kinds in made]}}
+
+    assert list(cautions.of_processors(cautions.processors(record(["x86_64 A"], ["x86_64 A"], None)))) == []
+    (said,) = cautions.of_processors(cautions.processors(record(["x86_64 B"], ["arm64", "x86_64 B"])))
+    assert "2 kinds of processor (arm64; x86_64 B)" in said

@@ -89,6 +89,23 @@ def test_a_changed_a_lost_and_an_outdated_file_have_their_sentences(run, small):
     ]
 
 
+def test_every_flipped_bit_of_a_sidecar_is_one_damage_and_it_is_named(run, small):
+    """Whatever it says then: another table, another name of a file, another origin of a CSV. Every seventh byte."""
+    folder = draw(run)
+    file, csv = folder / SIDECAR, next(folder.glob("*.csv"))
+    sound = file.read_bytes()
+    for at in range(0, len(sound), 7):
+        damaged = bytearray(sound)
+        damaged[at] ^= 1 << (at % 8)
+        file.write_bytes(damaged)
+        (said,) = sidecars.problems(run.path, run.record)
+        assert str(file) in said and "\n" not in said, f"byte {at}"
+        with pytest.raises(RunError, match="which says where"):
+            provenance(csv)
+    file.write_bytes(sound)
+    assert list(sidecars.problems(run.path, run.record)) == []
+
+
 def test_an_atlas_without_checksums_is_named(run, small):
     (run.path / "atlas").mkdir()
     shutil.copy(run.path / "units.parquet", run.path / "atlas" / "atlas.parquet")

@@ -265,14 +265,18 @@ def files_of(store):
 
 
 def is_found(store):
-    try:
-        store.verify(StoreKey(**CAUSES).name)
-    except StoreError as error:
-        message = str(error)
-        assert "\n" not in message
-        assert str(store.root) in message
-        return "--repair" in message or "was written by format" in message
-    return False
+    """Whether the store is said to be damaged: in one sentence for one damage, which names it and the remedy."""
+    key = StoreKey(**CAUSES).name
+    said = list(store.problems(key))
+    if not said:
+        store.verify(key)
+        return False
+    (message,) = said
+    assert "\n" not in message and str(store.root) in message
+    with pytest.raises(StoreError) as raised:
+        store.verify(key)
+    assert str(raised.value) == message
+    return "--repair" in message or "was written by format" in message
 
 
 def test_every_flipped_bit_of_every_file_is_found(copied):
@@ -292,9 +296,20 @@ def test_every_flipped_bit_of_every_file_is_found(copied):
     assert not is_found(copied)
 
 
-def test_every_bit_of_the_manifest_is_found(copied):
-    """It has no checksum of its own: each of its bytes has to matter. Every byte, one bit each."""
+def without_digest(path):
+    """Make a manifest one of before there was a digest in it."""
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]
+    path.write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_every_bit_of_the_manifest_is_found(copied, older):
+    """Whatever it does: rename a listed file, a key, the format, or make it unreadable. Every byte, one bit each."""
     path = files_of(copied)[0] / MANIFEST
+    if older:
+        without_digest(path)
+    assert not is_found(copied)
     sound = path.read_bytes()
     for index in range(len(sound)):
         damaged = bytearray(sound)
@@ -314,6 +329,30 @@ def test_files_cut_short_or_longer_are_found(copied):
         assert is_found(copied), f"{name} with one byte more"
         (folder / name).write_bytes(sound)
     assert not is_found(copied)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_manifest_that_renames_a_file_is_one_damage(copied, older):
+    folder, names = files_of(copied)
+    manifest = folder / MANIFEST
+    if older:
+        without_digest(manifest)
+    sound = manifest.read_text()
+    for name in names:
+        if name != MANIFEST:
+            manifest.write_text(sound.replace(f'"{name}"', f'"{name[:-1]}!"'))
+            assert is_found(copied), name
+
+
+def test_a_renamed_file_is_one_damage_and_both_names_are_said(copied):
+    folder, names = files_of(copied)
+    for name in names:
+        if name != MANIFEST:
+            (folder / name).rename(folder / f"{name}x")
+            assert is_found(copied), name
+            (message,) = copied.problems(StoreKey(**CAUSES).name)
+            assert f"has its file '{name}' under the name '{name}x'" in message
+            (folder / f"{name}x").rename(folder / name)
 
 
 def test_missing_files_are_found(copied):
@@ -349,13 +388,14 @@ def test_extra_files_are_found(copied, name):
 )
 def test_manifest_that_is_none(copied, text):
     (files_of(copied)[0] / MANIFEST).write_text(text)
-    assert is_found(copied)
+    with pytest.raises(StoreError, match="--repair"):
+        copied.verify(StoreKey(**CAUSES).name)
 
 
 def test_store_of_another_format_is_named_as_such(copied):
     path = files_of(copied)[0] / MANIFEST
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "format": 99}))
+    path.write_text(json.dumps({"format": 99, "files": manifest["files"]}))
     with pytest.raises(StoreError, match="was written by format 99, this version of the package reads 1"):
         copied.verify(StoreKey(**CAUSES).name)
 

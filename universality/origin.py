@@ -20,12 +20,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from universality.errors import RunError
+from universality.spec import is_sealed
 
 KEY = "universality"
 RECORD = "run.json"
@@ -72,6 +74,26 @@ def code() -> Facts:
     return {"version": package_version(), "source_digest": code_digest()}
 
 
+@functools.cache
+def processor() -> str:
+    """Return the kind of this processor: architecture, maker, and the instructions that Torch and NumPy chose on it.
+
+    Sums are added in another order on another kind, so that the last digits of a value may differ.
+    """
+    simd = np.show_config(mode="dicts")["SIMD Extensions"]
+    numpy = [*simd["baseline"], *simd.get("found", ())][-1]
+    return f"{platform.machine()} {_maker()}, Torch {torch.backends.cpu.get_cpu_capability()}, NumPy {numpy}"
+
+
+def _maker() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("vendor_id", "CPU implementer")))
+    return next(named, platform.system())
+
+
 def extraction_environment(device: str = "cpu") -> Facts:
     """Return what besides a store's key may touch the last digits of its values: packages, device, threads."""
     return {"packages": package_versions(), "device": device, "threads": torch.get_num_threads()}
@@ -81,7 +103,7 @@ def machine() -> Facts:
     """Return the machine, for a run's record."""
     return {
         "python": platform.python_version(), "system": platform.platform(),
-        "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": processor(),
     }  # fmt: skip
 
 
@@ -128,8 +150,8 @@ def provenance(path: str | Path) -> Facts:
     dict
         ``job`` (as written, validated) and its digest, ``code`` (version, source digest), ``packages``, ``models`` (by id:
         card digest, hash of the weights, identities of the untrained twins), ``stimuli`` (digests), ``seeds``,
-        ``extraction`` (every device, number of threads and set of packages that the activations were made with, and on
-        GPUs their names and the batch size),
+        ``extraction`` (every device, number of threads, set of packages and kinds of processor that the activations were
+        made with, and on GPUs their names and the batch size),
         ``comparison`` (threads), ``command``.
 
     Raises
@@ -194,15 +216,29 @@ def _of_csv(path: Path) -> str:
     sidecar = path.parent / SIDECAR
     if not sidecar.is_file():
         return ""
-    try:
-        known = json.loads(sidecar.read_text(encoding="utf-8"))
-        same = known["files"].get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
-        return json.dumps(known["provenance"]) if same else ""
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    known = read_sidecar(sidecar)
+    if not known:
         raise RunError(
             f"'{sidecar}', which says where '{path.name}' comes from, is damaged, expected JSON with checksums; make the "
             "folder's files again"
-        ) from None
+        )
+    same = known["files"].get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.dumps(known["provenance"]) if same else ""
+
+
+_SIDECAR_KEYS = {"provenance", "code", "tables", "run", "files"}
+
+
+def read_sidecar(file: Path) -> Facts:
+    """Return what a `SIDECAR` says; nothing where there is none, or one that is not as it was written."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(known, dict) or not isinstance(known.get("files"), dict):
+        return {}
+    # One of before there was a digest has none; of a changed one no word is believed.
+    return known if known.keys() - {"outdated"} == _SIDECAR_KEYS or is_sealed(known) else {}
 
 
 def _of_record(path: Path) -> str:

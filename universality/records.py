@@ -13,7 +13,7 @@ from universality import locks, origin, runs, stimuli
 from universality.errors import RunError
 from universality.networks import Network, stimulus_sets
 from universality.origin import RECORD, Facts
-from universality.spec import Job, digest
+from universality.spec import Job, sealed
 from universality.store import ActivationStore
 
 LOCK = ".lock"
@@ -136,12 +136,12 @@ def facts_of(
 
 
 def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> list[Facts]:
-    """Return every packages, device and threads that the stores were made with: older ones may differ from today's."""
+    """Return every packages, device, threads and processors that the stores were made with: older ones may differ from today's."""
     found = {}
     for key in dict.fromkeys(keys):
         attributes = store.attributes(key)
         made = {name: attributes.get(name) for name in ("device", "packages", "threads")}
-        made |= {name: attributes[name] for name in ("gpus", "batch_size") if name in attributes}
+        made |= {name: attributes[name] for name in ("processors", "gpus", "batch_size") if name in attributes}
         found[origin.as_text(made)] = made
     return [found[text] for text in sorted(found)]
 
@@ -173,4 +173,4 @@ def complete_record(
 
 def finish(out: Path, record: dict[str, Any]) -> None:
     """Write the record, with a digest of its own, as the last file of a run."""
-    runs.write_record(out, {**record, "digest": digest(record)})
+    runs.write_record(out, sealed(record))

@@ -19,7 +19,7 @@ from universality import display, schema
 from universality.errors import RunError, did_you_mean
 from universality.origin import RECORD, Facts, in_parquet
 from universality.resources import is_file
-from universality.spec import Job, digest
+from universality.spec import Job, is_sealed
 from universality.store import ActivationStore
 
 
@@ -256,8 +256,7 @@ def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
 def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence if the record of a finished run is not as it was written."""
     # Records from before there was a digest have none, and say so by lacking the report's checksum too.
-    stated = record.get("digest")
-    if "report" in record and stated != digest({k: v for k, v in record.items() if k != "digest"}):
+    if "report" in record and not is_sealed(record):
         yield f"record '{path / RECORD}' differs from its own digest: it was changed or damaged; run the job again"
 
 

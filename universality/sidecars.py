@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from universality.origin import SIDECAR, code
+from universality.origin import SIDECAR, code, read_sidecar
 from universality.runs import Run, file_sha256, replace_file
+from universality.spec import sealed
 
 
 def write(run: Run, folder: Path, files: Iterable[Path]) -> Path:
@@ -21,7 +22,7 @@ def write(run: Run, folder: Path, files: Iterable[Path]) -> Path:
     Entries of an earlier one stay where it was made of the same tables and their files are still there; files that were made
     of other tables are named as outdated.
     """
-    known = _read(folder / SIDECAR)
+    known = read_sidecar(folder / SIDECAR)
     before = {name: value for name, value in known.get("files", {}).items() if (folder / name).is_file()}
     same = known.get("tables") == run.record["tables"]
     sums = (before if same else {}) | {file.name: file_sha256(file) for file in files}
@@ -31,7 +32,7 @@ def write(run: Run, folder: Path, files: Iterable[Path]) -> Path:
         "provenance": run.record["provenance"], "code": code(), "tables": run.record["tables"],
         "run": {name: run.record[name] for name in ("job_digest", "inputs_digest")}, "files": sums,
     } | ({"outdated": outdated} if outdated else {})  # fmt: skip
-    text = json.dumps(said, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(sealed(said), indent=1, sort_keys=True) + "\n"
     replace_file(folder / SIDECAR, lambda partial: partial.write_text(text, encoding="utf-8"))
     return folder / SIDECAR
 
@@ -45,7 +46,7 @@ def problems(folder: Path, record: dict[str, Any]) -> Iterator[str]:
         The run's record: what was made of other tables than it names is out of date.
     """
     for sidecar in sorted(folder.glob(f"*/{SIDECAR}")):
-        known = _read(sidecar)
+        known = read_sidecar(sidecar)
         if not known:
             yield f"'{sidecar}' is damaged, expected JSON with checksums; make the folder's files again"
             continue
@@ -60,12 +61,3 @@ def problems(folder: Path, record: dict[str, Any]) -> Iterator[str]:
                 yield f"'{sidecar.parent}' lacks its file '{name}'; make it again"
             elif file_sha256(file) != expected:
                 yield f"'{file}' differs from its checksum: it was changed or damaged; make it again"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Return what a sidecar says; nothing where there is none, or none that can be read."""
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) and isinstance(known.get("files"), dict) else {}

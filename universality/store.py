@@ -1,8 +1,8 @@
 """Activations on disk: one Zarr group per content key, committed atomically, checked before it is believed.
 
 A key is the digest of what decides the values: weights, preprocessing, stimuli, tap, reduction and dtype. A store
-is written as a draft, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` beside it and the
-draft is committed: a local folder ``KEY.partial-...`` is renamed to ``KEY``, on an object store the manifest is written
+is written as a draft, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` beside it, which
+carries a digest of itself, and the draft is committed: a local folder ``KEY.partial-...`` is renamed to ``KEY``, on an object store the manifest is written
 last (see `places`). So a KEY with a manifest is complete, and whatever was cut short is not seen.
 """
 
@@ -24,7 +24,7 @@ from zarr.codecs import ZstdCodec
 from universality.errors import StoreError
 from universality.places import HIDDEN, PARTIAL, Draft, Folder, place_of
 from universality.schema import ACTIVATION, FORMAT_VERSION, POSITION, STIMULUS, UNIT
-from universality.spec import digest
+from universality.spec import digest, is_sealed, sealed
 
 MANIFEST = "manifest.json"
 DATA = "data.zarr"
@@ -118,6 +118,7 @@ class ActivationStore:
         if self.place.shares_keys:
             data = _data_folder(expected)
             came = {name: size for name, size in came.items() if name in expected or name.startswith(f"{data}/")}
+        yield from self._renamed(key_name, expected, came)
         for name in sorted(expected.keys() | came.keys()):
             if name not in came:
                 yield f"store '{path}' lacks the file '{name}' of its manifest; {_REMEDY}"
@@ -130,6 +131,15 @@ class ActivationStore:
                 )
             elif self.place.sha256(f"{key_name}/{name}") != expected[name]["sha256"]:
                 yield f"store '{path}' is damaged: '{name}' differs from its checksum; {_REMEDY}"
+
+    def _renamed(self, key_name: str, expected: dict[str, dict[str, Any]], came: dict[str, int]) -> Iterator[str]:
+        """Yield a sentence for every file that lies under another name than listed, and take both names out."""
+        lacking = {(expected[name]["bytes"], expected[name]["sha256"]): name for name in expected.keys() - came.keys()}
+        for name in sorted(came.keys() - expected.keys()) if lacking else ():
+            listed = lacking.pop((came[name], self.place.sha256(f"{key_name}/{name}")), None)
+            if listed is not None:
+                del expected[listed], came[name]
+                yield f"store '{self.place.join(key_name)}' has its file '{listed}' under the name '{name}'; {_REMEDY}"
 
     def open(self, key_name: str, *, verify: bool = True, lazy: bool = True) -> xr.Dataset:
         """Open a store as xarray: ``activation`` with labelled dimensions, provenance in the attributes.
@@ -193,8 +203,14 @@ class ActivationStore:
             manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
             version, files = manifest["format"], manifest["files"]
             checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
+            # Stores of before there was a digest have none; of a changed manifest no word is believed.
+            believed = manifest.keys() == {"format", "files"} or is_sealed(manifest)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
+        if not believed:
+            raise StoreError(
+                f"store '{path}' has a {MANIFEST} that differs from its own digest: it is damaged; {_REMEDY}"
+            )
         if version != FORMAT_VERSION:
             raise StoreError(
                 f"store '{path}' was written by format {version}, this version of the package reads {FORMAT_VERSION}; "
@@ -313,6 +329,7 @@ class StoreWriter:
         self._where = where
         self._shape = shape
         group = zarr.create_group(draft.data, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
+        self._group = group
         self._array = group.create_array(
             ACTIVATION,
             shape=shape,
@@ -346,6 +363,11 @@ class StoreWriter:
             self._buffer = [joined[chunk:]]
             held -= chunk
 
+    def describe(self, attributes: dict[str, Any]) -> None:
+        """Add attributes that are known only when the rows are."""
+        with _disk_errors(self._where):
+            self._group.update_attributes(attributes)
+
     def _write(self, rows: np.ndarray) -> None:
         with _disk_errors(self._where):
             self._array[self._rows : self._rows + len(rows)] = rows
@@ -371,8 +393,8 @@ class StoreWriter:
             name: {"bytes": size, "sha256": self._draft.sha256(name)} for name, size in self._draft.sizes().items()
         }
         self._refuse_gaps(files)
-        text = json.dumps({"format": FORMAT_VERSION, "files": files}, indent=1, sort_keys=True)
-        self._draft.commit(MANIFEST, text)
+        manifest = sealed({"format": FORMAT_VERSION, "files": files})
+        self._draft.commit(MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
     def _refuse_gaps(self, files: Mapping[str, Any]) -> None:
         """Refuse to commit what was deleted meanwhile: a file that no manifest names would be read as NaN for ever."""

@@ -95,7 +95,7 @@ class TestRun:
         assert record["devices"] == {"extraction": ["cuda"], "comparison": ["cpu"]}
         assert universality.provenance(on_gpu / "run" / "units.parquet")["extraction"][0]["gpus"] == ["planted GPU"]
 
-    def test_shards_of_a_run_that_was_cut_off_have_no_gpu_to_name(self, planted, tmp_path, monkeypatch):
+    def test_shards_of_a_run_that_was_cut_off_name_their_gpu(self, planted, tmp_path, monkeypatch):
         job, real = tiny.write_job(tmp_path, CUDA), extracting.store_task
 
         def breaks(*_):
@@ -107,7 +107,7 @@ class TestRun:
         monkeypatch.setattr(extracting, "store_task", real)
         universality.run(job, tmp_path / "run", store=tmp_path / "store")
         store = ActivationStore(tmp_path / "store")
-        assert {tuple(store.attributes(key)["gpus"]) for key in keys(tmp_path / "run")} == {("not recorded",)}
+        assert {tuple(store.attributes(key)["gpus"]) for key in keys(tmp_path / "run")} == {("planted GPU",)}
 
     def test_one_task_at_a_time_on_a_gpu(self, planted, at_once, tmp_path):
         universality.run(tiny.write_job(tmp_path, CUDA), tmp_path / "run", store=tmp_path / "store", threads=4)

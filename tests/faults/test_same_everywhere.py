@@ -15,7 +15,7 @@ from universality import extraction, memory, zoo
 from universality.errors import JobError, RunError
 from universality.jobs import shards
 from universality.jobs.planning import plan
-from universality.jobs.shards import Shards
+from universality.jobs.shards import Maker, Shards
 
 
 class Lines:
@@ -137,10 +137,10 @@ class TestNothingTwice:
 
         written = []
 
-        def breaks_at_third(self, key, rows):
+        def breaks_at_third(self, key, rows, maker):
             if len(written) >= 3:
                 raise ValueError("planted")
-            real(self, key, rows)
+            real(self, key, rows, maker)
             written.append(len(rows))
 
         monkeypatch.setattr(Shards, "write", breaks_at_third)
@@ -155,7 +155,7 @@ class TestNothingTwice:
     def test_damaged_shard_is_shown_again(self, done, tmp_path):
         store = plan(done / "job.toml", tmp_path / "run", tmp_path / "store").store
         kept = Shards(store)
-        kept.write("ab" * 16, np.arange(6.0).reshape(3, 2))
+        kept.write("ab" * 16, np.arange(6.0).reshape(3, 2), Maker("a processor", ""))
         assert kept.has("ab" * 16)
         path = tmp_path / "store" / "shards" / "ab" / ("ab" * 16)
         path.write_bytes(path.read_bytes()[:-1])

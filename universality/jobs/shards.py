@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -80,30 +80,63 @@ class Loaded:
         return copy.deepcopy(self.module, {id(tensor): tensor for tensor in tensors})
 
 
+@dataclass(frozen=True)
+class Maker:
+    """Who made the rows of a shard: the kind of processor (`origin.processor`), and the GPU's name ("" on the CPU)."""
+
+    processor: str
+    gpu: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows (stimulus, ...) of a tap, and who made them."""
+
+    rows: NDArray[Any]
+    makers: tuple[Maker, ...]
+
+
+_UNKNOWN = "not recorded"
+"""Of stores of before this was recorded."""
+
+
+def _makers(attributes: Mapping[str, Any]) -> tuple[Maker, ...]:
+    """Return who made a store's rows; all pairs of its processors and GPUs, because it states each by itself."""
+    gpus = attributes.get("gpus", [""])
+    return tuple(Maker(processor, gpu) for processor in attributes.get("processors", [_UNKNOWN]) for gpu in gpus)
+
+
 class Shards:
     """The shards beside the stores of a place."""
 
     def __init__(self, store: ActivationStore) -> None:
         self._store = store
 
-    def write(self, key: str, rows: NDArray[Any]) -> None:
-        """Commit the rows (stimulus, ...) of a shard."""
+    def write(self, key: str, rows: NDArray[Any], maker: Maker) -> None:
+        """Commit the rows (stimulus, ...) of a shard, after a line that says who made them."""
         sink = io.BytesIO()
+        sink.write(json.dumps(asdict(maker)).encode() + b"\n")
         np.save(sink, rows, allow_pickle=False)
         kept.write(self._store.place, kept.name_of(FOLDER, key), sink.getvalue())
 
-    def read(self, key: str) -> NDArray[Any] | None:
-        """Return the rows of a shard, or None if it is absent or damaged."""
+    def read(self, key: str) -> Shard | None:
+        """Return a shard, or None if it is absent or damaged."""
         content = kept.read(self._store.place, kept.name_of(FOLDER, key))
-        if content is None or not content.startswith(b"{"):
-            return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
-        at = json.loads(content)
+        if content is None:
+            return None
+        if not content.startswith(b"{"):  # of before makers were recorded
+            return Shard(np.load(io.BytesIO(content), allow_pickle=False), (Maker(_UNKNOWN, ""),))
+        line, _, rows = content.partition(b"\n")
+        said = json.loads(line)
+        if rows:
+            return Shard(np.load(io.BytesIO(rows), allow_pickle=False), (Maker(**said),))
         try:
             # Verified, unlike the layers of a comparison: no plan has looked at this store.
-            dataset = self._store.open(at["store"])
+            dataset = self._store.open(said["store"])
         except StoreError:
             return None
-        return np.asarray(dataset[ACTIVATION][at["start"] : at["stop"]].values)
+        values = np.asarray(dataset[ACTIVATION][said["start"] : said["stop"]].values)
+        return Shard(values, _makers(dataset.attrs))
 
     def has(self, key: str) -> bool:
         """Return whether a shard's rows can be read."""
@@ -154,8 +187,8 @@ def _here() -> str:
         return "this process"
 
 
-def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
-    """Show one stretch of a set to a network and keep what every tap answers; return the GPU's name ("" on the CPU).
+def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
+    """Show one stretch of a set to a network and keep what every tap answers.
 
     The only task that computes on the job's device. Loading stays on the CPU, so that an untrained twin, whose BatchNorm is
     calibrated there, is the same network whatever shows it images.
@@ -163,7 +196,7 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
     shards = Shards(ActivationStore(location))
     taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
     if not taps:
-        return ""
+        return
     network = shown.network
     count = network.shape(shown.stimulus_set, taps[0])[0]
     # A batch is padded to its full size, so it should not be larger than the set.
@@ -173,23 +206,29 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> str:
     with on_device(network, loaded, spec.batch_size) as (module, gpu):
         answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
     for tap in taps:
-        shards.write(shown.key(tap, rows), answers[tap.name])
-    return gpu
+        shards.write(shown.key(tap, rows), answers[tap.name], Maker(origin.processor(), gpu))
 
 
-def store_task(shown: Pass, tap: Tap, location: str, gpus: Sequence[str]) -> None:
-    """Join a tap's shards into its store, and free their room; `gpus` are the names of those that showed the images now."""
+def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> None:
+    """Join a tap's shards into its store, and free their room, once those that make them have ended."""
     network, store = shown.network, ActivationStore(location)
     shards, key = Shards(store), network.key(shown.stimulus_set, tap)
     if store.has(key.name):
         return
-    attributes = {**network.provenance(shown.stimulus_set, tap), **_environment(shown, gpus)}
+    attributes = {
+        **network.provenance(shown.stimulus_set, tap),
+        **origin.extraction_environment(network.extraction.device),
+    }
     shape = network.shape(shown.stimulus_set, tap)
     parameters = stimuli.parameters(shown.stimulus_set, network.stimuli)
+    makers: set[Maker] = set()
     try:
         with store.writing(key, parameters, shape, network.extraction.dtype, attributes) as writer:
             for rows in shown.shards:
-                writer.append(_shard(shards, shown, tap, rows))
+                part = _shard(shards, shown, tap, rows)
+                makers.update(part.makers)
+                writer.append(part.rows)
+            writer.describe(_made_by(network, makers))
     except StoreError:
         # Another job may have joined and freed the same shards in between.
         if not store.has(key.name):
@@ -199,18 +238,16 @@ def store_task(shown: Pass, tap: Tap, location: str, gpus: Sequence[str]) -> Non
         shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
 
 
-def _environment(shown: Pass, gpus: Sequence[str]) -> dict[str, Any]:
+def _made_by(network: Network, makers: set[Maker]) -> dict[str, Any]:
     """Return the attributes that say what computed: on GPUs their names and the batch size, which cuDNN's sums depend on."""
-    spec = shown.network.extraction
-    if spec.device == "cpu":
-        return origin.extraction_environment()
-    # An earlier run that was cut off may have left shards, and a shard does not know its GPU.
-    unknown = len(shown.shards) > len(gpus) or "" in gpus
-    names = sorted({name for name in gpus if name} | ({"not recorded"} if unknown else set()))
-    return {**origin.extraction_environment(spec.device), "gpus": names, "batch_size": spec.batch_size}
+    made: dict[str, Any] = {"processors": sorted({maker.processor for maker in makers})}
+    if network.extraction.device == "cpu":
+        return made
+    gpus = {maker.gpu or _UNKNOWN for maker in makers}
+    return {**made, "gpus": sorted(gpus), "batch_size": network.extraction.batch_size}
 
 
-def _shard(shards: Shards, shown: Pass, tap: Tap, rows: range) -> NDArray[Any]:
+def _shard(shards: Shards, shown: Pass, tap: Tap, rows: range) -> Shard:
     values = shards.read(shown.key(tap, rows))
     if values is None:
         raise StoreError(

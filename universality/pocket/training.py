@@ -13,7 +13,6 @@ number of threads. The output folder then holds
     Recipe, versions, loss and accuracy per epoch, images per second, seconds, final accuracy.
 """
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -91,7 +90,7 @@ def cached_images(cache: Path, diet: shapes.Diet, stream: int, n: int, workers: 
     ndarray of uint8, shape (n, 64, 64, 3)
         Read-only memory map.
     """
-    path = cache / f"{diet}-stream{stream}-{n}-{fingerprint(diet, stream)}.npy"
+    path = cache / f"{diet}-stream{stream}-{n}-generator{shapes.GENERATOR_VERSION}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -102,12 +101,6 @@ def cached_images(cache: Path, diet: shapes.Diet, stream: int, n: int, workers: 
         images.flush()
         partial.rename(path)
     return np.load(path, mmap_mode="r")
-
-
-def fingerprint(diet: shapes.Diet, stream: int) -> str:
-    """Twelve hexadecimal digits that change when the generator draws other images."""
-    images = shapes.render(shapes.sample_parameters(144, stream, diet))
-    return hashlib.sha256(images.tobytes()).hexdigest()[:12]
 
 
 def dataset(images: NDArray[np.uint8], recipe: Recipe, stream: int) -> Dataset:
@@ -369,7 +362,7 @@ def _write_history(out: Path, recipe: Recipe, model: nn.Module, final: float, th
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "accuracy": final,
         "n_test": N_TEST,
-        "training_images": fingerprint(recipe.diet, TRAINING_STREAM),
+        "generator": shapes.GENERATOR_VERSION,
         "seconds": sum(row["seconds"] for row in epochs),
         "threads": threads,
         "versions": {

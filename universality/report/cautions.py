@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -31,7 +32,22 @@ def cautions(run: Run) -> list[str]:
             "Activations are recorded at the middle of the image, so a natural image counts by what lies there; the size of drawings "
             "follows the image and not each layer's receptive field."
         )
-    return said
+    return [*said, *of_processors(processors(run.record))]
+
+
+def processors(record: dict[str, Any]) -> list[str]:
+    """Return the kinds of processor that made the activations of a run, each once."""
+    made = record.get("provenance", {}).get("extraction", [])
+    return sorted({kind for part in made for kind in part.get("processors") or ()})
+
+
+def of_processors(kinds: Sequence[str]) -> Iterator[str]:
+    """Yield a warning where the activations come from more than one kind."""
+    if len(kinds) > 1:
+        yield (
+            f"The activations were made by {len(kinds)} kinds of processor ({'; '.join(kinds)}), which add sums in another order: "
+            "made anew on one kind they differ in the last digits, and verdicts may for pairs at a threshold."
+        )
 
 
 def of_families(families: pd.DataFrame) -> Iterator[str]:

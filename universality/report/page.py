@@ -16,7 +16,7 @@ from universality import runs
 from universality.figures import HAAR_NAME
 from universality.origin import KEY, as_text
 from universality.report import pictures
-from universality.report.cautions import cautions
+from universality.report.cautions import cautions, processors
 from universality.report.data import page_data
 from universality.report.sentences import STANDINGS, findings
 from universality.runs import Run
@@ -75,6 +75,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
         taps=_taps(run), words=STANDINGS, titles=_TITLES, data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
+        processors=processors(run.record),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ A digest is the SHA-256 of the canonical JSON of the validated values, so it dep
 the keys in a file nor on its comments.
 """
 
-from universality.spec.base import Float, InnerPath, Int, Sha256, Spec, digest, inner_path, unique
+from universality.spec.base import Float, InnerPath, Int, Sha256, Spec, digest, inner_path, is_sealed, sealed, unique
 from universality.spec.cards import ModelCard, Preprocessing, Tap, Training, Weights
 from universality.spec.job import (
     MOST_FIGURE_PAIRS,
@@ -87,10 +87,12 @@ __all__ = [
     "Weights",
     "digest",
     "inner_path",
+    "is_sealed",
     "parse_toml",
     "read_card",
     "read_definition",
     "read_job",
+    "sealed",
     "unique",
     "validate",
 ]

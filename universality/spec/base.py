@@ -22,6 +22,26 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with a digest of themselves under ``digest``, for a file that nothing else has a checksum of."""
+    return {**values, "digest": digest(values)}
+
+
+def is_sealed(values: dict[str, Any]) -> bool:
+    """Return whether the values are those that `sealed` gave.
+
+    Examples
+    --------
+    >>> is_sealed(sealed({"a": 1})), is_sealed({**sealed({"a": 1}), "a": 2}), is_sealed({"a": 1})
+    (True, False, False)
+    """
+    said = {name: value for name, value in values.items() if name != "digest"}
+    try:
+        return bool(values == sealed(said))
+    except ValueError:  # a number that is none
+        return False
+
+
 def inner_path(path: str) -> str:
     """Refuse a path that is absolute or climbs out of the folder that holds the file naming it."""
     pure = Path(path)

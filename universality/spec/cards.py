@@ -98,7 +98,7 @@ class Training(Spec):
     seed: Int = Field(ge=0)
     epochs: Int = Field(ge=1)
     images: Int = Field(ge=1, description="training images")
-    generator: str = Field(description="fingerprint of the training images")
+    generator: Int = Field(ge=1, description="version of the generator that drew the training images")
     accuracy: Float = Field(ge=0, le=1, description="on held-out images of fresh seeds")
     held_out_images: Int = Field(ge=1)
     chance: Float = Field(ge=0, le=1)
