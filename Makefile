@@ -3,6 +3,16 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 
+# Run a command that says little of itself, and say every eight seconds (in a log every minute) that it goes on, and the answer
+# of a second one.
+define telling
+begun=$$(date +%s); $(1) & command=$$!; trap 'kill $$command 2>/dev/null' INT TERM; said=0; \
+while kill -0 $$command 2>/dev/null; do \
+  sleep 0.5; now=$$(( $$(date +%s) - begun )); \
+  if [ $$(( now - said )) -ge $$( [ -t 1 ] && echo 8 || echo 60 ) ]; then said=$$now; echo "  $$now s: $$($(2))"; fi; \
+done; wait $$command || exit; echo "  done in $$(( $$(date +%s) - begun )) s"
+endef
+
 .PHONY: demo test notebooks peers docs lint format benchmark clean
 
 demo: $(VENV)/.demo
@@ -14,7 +24,7 @@ test: $(VENV)/.dev
 
 # Every notebook of analyses/, in a temporary folder: nothing is written into the checkout.
 notebooks: $(VENV)/.dev
-	$(BIN)/python analyses/run_notebooks.py
+	@$(call telling,$(BIN)/python analyses/run_notebooks.py,echo running)
 
 # Other packages as oracles; without them these tests are skipped.
 peers: $(VENV)/.dev $(VENV)/.peers
@@ -22,12 +32,13 @@ peers: $(VENV)/.dev $(VENV)/.peers
 
 # The documentation site in site/; a broken link or a missing page is an error.
 docs: $(VENV)/.dev $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Building the documentation in site/"
+	@$(call telling,NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet,echo pages)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@$(call telling,$(BIN)/mypy,echo types)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -43,8 +54,9 @@ benchmark: $(VENV)/.demo
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "universality needs Python 3.11 or newer, '$(PYTHON)' is older; call make with PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo "Installing universality ($*) into $(VENV): minutes, and 6 to 7 GB if Torch with its GPU libraries is not there yet."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(call telling,$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]',du -sm $(VENV) | cut -f1 | sed 's/$$/ MB/')
 	@touch $@
 
 clean:

@@ -1,12 +1,16 @@
-"""A small job on the real networks, run once per worker: one shallow tap, few stimuli."""
+"""A small job on the real networks, run once: one shallow tap, few stimuli. And what all tests share."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 import universality
 from universality.runs import Run
@@ -32,6 +36,10 @@ crops = 60
 orientations = 8
 curvatures = [0.0, 5.0]
 
+[stimuli.curve_controls]
+orientations = 8
+curvatures = [5.0]
+
 [extraction]
 reduction = "center"
 
@@ -43,6 +51,72 @@ calibration_crops = 32
 haar_rotations = 2
 shuffles = 2
 """
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take two thirds of a small job's time: only runs of tests marked `draws`, and shared ones, have them."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr("universality.figures.all_figures", lambda *_: iter(()))
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return `once(name, make)`: a folder that the first worker to ask for it makes, for all workers of the test run."""
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return once
+
+
+class Heartbeat:
+    """Says on a terminal what is still running when no test has ended for eight seconds."""
+
+    SILENCE_S = 8.0
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since: dict[str, float] = {}
+        self._last = time.monotonic()
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._since[nodeid] = time.monotonic()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._since.pop(nodeid, None)
+        self._last = time.monotonic()
+
+    def pytest_sessionfinish(self) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(1):
+            now = time.monotonic()
+            if now - self._last >= self.SILENCE_S:
+                self._last = now
+                running = [f"{name} ({now - start:.0f} s)" for name, start in list(self._since.items())]
+                self._say(f"\n[still running: {', '.join(running) or 'imports'}]\n")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None and reporter.isatty and not hasattr(session.config, "workerinput"):
+        writer = session.config.get_terminal_writer()
+        session.config.pluginmanager.register(Heartbeat(lambda text: writer.write(text, flush=True)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +131,23 @@ class SmallRun:
 def _few_torch_threads():
     """Workers of the test run share the cores; waiting for one another costs more than a second thread gives."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+POCKET_TAPS = {
+    "package/efficientnet_lite0": "pocket/vgg-focus-s0", "package/efficientnet_lite1": "pocket/alexnet-focus-s0",
+    '"blocks.1.1.bn2", "blocks.2.1.bn2"': '"features.4"', '"blocks.2.1.bn2"': '"features.4"',
+}  # fmt: skip
+
+
+@pytest.fixture
+def pocket_job(tmp_path) -> Path:
+    """The small job on two pocket networks, for tests that have to extract all of it."""
+    text = SMALL_JOB
+    for name, pocket in POCKET_TAPS.items():
+        text = text.replace(name, pocket)
+    path = tmp_path / "pocket.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True)
@@ -81,14 +172,17 @@ def hostile(small) -> HostileRun:
     return HostileRun(evil, run)
 
 
-@pytest.fixture(scope="session")
-def small(tmp_path_factory) -> Iterator[SmallRun]:
-    """A finished run for all tests of a worker: those that run or damage anything copy its folders first."""
-    folder = tmp_path_factory.mktemp("small")
+def _run_small(folder: Path) -> None:
     job = folder / "job.toml"
     job.write_text(SMALL_JOB, encoding="utf-8")
-    finished = universality.run(job, folder / "run", store=folder / "store")
-    yield SmallRun(job, folder / "run", folder / "store", finished)
+    universality.run(job, folder / "run", store=folder / "store")
+
+
+@pytest.fixture(scope="session")
+def small(once) -> Iterator[SmallRun]:
+    """A finished run for all tests: those that run or damage anything copy its folders first."""
+    folder = once("small", _run_small)
+    yield SmallRun(folder / "job.toml", folder / "run", folder / "store", universality.open_run(folder / "run"))
     assert set(ActivationStore(folder / "store").runs().values()) == {str(folder / "run")}, (
         "a test used the small store"
     )

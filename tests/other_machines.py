@@ -1,104 +1,117 @@
-"""What `other_machines.sh` needs to know: lower bounds, names of instruction sets, and the table of what came of it.
+"""Conditions under which the suite has to pass, and the table of what came of them: `other_machines.sh` runs them.
 
+python tests/other_machines.py list
+python tests/other_machines.py variables CONDITION
 python tests/other_machines.py lower-bounds
-python tests/other_machines.py numpy-features avx512|avx2
-python tests/other_machines.py table FOLDER CONDITION ...
+python tests/other_machines.py table FOLDER
 """
 
 from __future__ import annotations
 
+import platform
 import re
+import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-SETS = {
-    "as-it-is": "nothing changed",
-    "numpy-no-avx512": "NumPy without AVX-512",
-    "numpy-no-avx2": "NumPy without AVX2 and AVX-512",
-    "torch-default": "Torch's own kernels without AVX2 and AVX-512 (`ATEN_CPU_CAPABILITY=default`)",
-    "torch-avx2": "Torch's own kernels without AVX-512 (`ATEN_CPU_CAPABILITY=avx2`)",
-    "onednn-sse41": "convolutions with SSE4.1 only (`ONEDNN_MAX_CPU_ISA=SSE41`)",
-    "onednn-avx2": "convolutions without AVX-512 (`ONEDNN_MAX_CPU_ISA=AVX2`)",
-    "openblas-haswell": "OpenBLAS's kernels for Intel Haswell",
-    "openblas-zen": "OpenBLAS's kernels for AMD Zen",
-    "openblas-skylakex": "OpenBLAS's kernels for AVX-512",
-    "openblas-nehalem": "OpenBLAS's kernels for SSE4.2",
-    "mkl-compatible": "MKL's kernels for any processor (`MKL_CBWR=COMPATIBLE`)",
-    "all-oldest-instructions": "all five libraries with the oldest instructions that they have",
-    "one-thread": "one thread for each library of numbers",
-    "four-threads": "four threads for each library of numbers",
-    "oldest": "the lowest versions that pyproject.toml allows",
-    "newest": "the newest Python that the dependencies support",
-    "other-order": "files in another order, and the tests of each file",
-    "burning": "two other processes that take all they can get",
-    "locale": "another language and character set, time zone 14 hours ahead",
+
+def numpy_without(sets: str) -> dict[str, str]:
+    """Return the variable that takes instruction sets from NumPy, by the names that this NumPy gives to those in use."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    unwanted = [name for name in found if re.search(sets, name)]
+    return {"NPY_DISABLE_CPU_FEATURES": " ".join(unwanted)} if unwanted else {}
+
+
+NO_AVX512, NO_AVX2 = "AVX512|X86_V4", "AVX|FMA3|F16C|X86_V[34]"
+OLDEST = {
+    **numpy_without(NO_AVX2), "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Nehalem", "MKL_CBWR": "COMPATIBLE",
+}  # fmt: skip
+FAR_AWAY = {"TZ": "Pacific/Kiritimati"}
+TURKISH = "tr_TR.utf8"
+
+
+def _turkish() -> dict[str, str]:
+    """Return another language (its capital i is none of ASCII's), or where it is not installed a character set of 128."""
+    known = subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout.split()
+    return {"LC_ALL": TURKISH} if TURKISH in known else {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is changed in words, the variables that change it, and the instructions that it needs."""
+
+    what: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
+
+    def why_not(self) -> str:
+        """Return why it says nothing on this processor; empty where it does."""
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+        if platform.machine() != "x86_64" and self.variables and "TZ" not in self.variables:
+            return "for x86-64 only"
+        return f"this processor has no {self.needs}" if self.needs and self.needs.lower() not in flags else ""
+
+
+CONDITIONS = {
+    "as-it-is": Condition("nothing"),
+    "numpy-no-avx512": Condition("NumPy without AVX-512", numpy_without(NO_AVX512), "AVX512F"),
+    "numpy-no-avx2": Condition("NumPy without AVX2 and AVX-512", numpy_without(NO_AVX2), "AVX2"),
+    "torch-default": Condition("Torch's own kernels without AVX2", {"ATEN_CPU_CAPABILITY": "default"}, "AVX2"),
+    "torch-avx2": Condition("Torch's own kernels without AVX-512", {"ATEN_CPU_CAPABILITY": "avx2"}, "AVX512F"),
+    "onednn-sse41": Condition("oneDNN's convolutions with SSE4.1 only", {"ONEDNN_MAX_CPU_ISA": "SSE41"}, "AVX2"),
+    "onednn-avx2": Condition("oneDNN's convolutions without AVX-512", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX512F"),
+    "openblas-haswell": Condition("OpenBLAS's kernels for Intel Haswell", {"OPENBLAS_CORETYPE": "Haswell"}, "AVX2"),
+    "openblas-zen": Condition("OpenBLAS's kernels for AMD Zen", {"OPENBLAS_CORETYPE": "Zen"}, "AVX2"),
+    "openblas-skylakex": Condition("OpenBLAS's kernels for AVX-512", {"OPENBLAS_CORETYPE": "SkylakeX"}, "AVX512F"),
+    "openblas-nehalem": Condition("OpenBLAS's kernels for SSE4.2", {"OPENBLAS_CORETYPE": "Nehalem"}),
+    "mkl-compatible": Condition("MKL's kernels for any processor", {"MKL_CBWR": "COMPATIBLE"}),
+    "oldest-instructions": Condition("all five libraries with the oldest instructions that they have", OLDEST),
+    "one-thread": Condition("one thread for each library of numbers", {"OMP_NUM_THREADS": "1"}),
+    "four-threads": Condition("four threads for each library of numbers", {"OMP_NUM_THREADS": "4"}),
+    "oldest": Condition("the lowest versions that pyproject.toml allows"),
+    "newest": Condition("the newest Python that the dependencies support"),
+    "other-order": Condition("the order of the files, and of the tests in each"),
+    "burning": Condition("two other processes that take all they can get"),
+    "locale": Condition("language, character set, and a time zone 14 hours ahead", {**_turkish(), **FAR_AWAY}),
 }
 
 
-def lower_bounds() -> Iterator[str]:
-    """Yield ``name==version`` for every lower bound of the package and of its tests."""
-    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    for requirement in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
-        yield requirement.replace(">=", "==")
+def variables(name: str) -> Iterator[str]:
+    """Yield ``NAME=value`` for what a condition sets; end with its reason where it cannot be had here."""
+    if name not in CONDITIONS:
+        sys.exit(f"unknown condition '{name}', expected one of {', '.join(CONDITIONS)}")
+    if why := CONDITIONS[name].why_not():
+        sys.exit(why)
+    yield from (f"{key}={value}" for key, value in CONDITIONS[name].variables.items())
 
 
-def numpy_features(without: str) -> Iterator[str]:
-    """Yield the names by which this NumPy knows the instruction sets from `without` on that it could use here."""
-    unwanted = re.compile({"avx512": "AVX512|X86_V4", "avx2": "AVX|FMA3|F16C|X86_V[34]"}[without])
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return (name for name in found if unwanted.search(name))
-
-
-def row(folder: Path, condition: str) -> str:
-    """Return a line of the table."""
-    why, results = folder / f"{condition}.notrun", folder / f"{condition}.xml"
-    head = f"| `{condition}` | {SETS[condition]} |"
-    if why.is_file():
-        return f"{head} not run: {why.read_text(encoding='utf-8').strip()} | | | |"
-    if not results.is_file():
-        return f"{head} not run | | | |"
-    suites = list(ElementTree.parse(results).iter("testsuite"))
-    total, bad, skipped = (
-        sum(int(suite.get(name, 0)) for suite in suites for name in names)
-        for names in (("tests",), ("failures", "errors"), ("skipped",))
-    )
-    failed = sorted(
-        {
-            f"`{case.get('name', '').split('[')[0]}`"
-            for suite in suites
-            for case in suite.iter("testcase")
-            if case.find("failure") is not None or case.find("error") is not None
-        }
-    )
-    seconds = sum(float(suite.get("time", 0)) for suite in suites)
-    passed = total - bad - skipped
-    return f"{head} {passed} | {bad}{': ' if bad else ''}{', '.join(failed)} | {skipped} | {seconds:.0f} |"
-
-
-def table(folder: Path, conditions: Sequence[str]) -> Iterator[str]:
-    """Yield the table as Markdown."""
+def table(folder: str) -> Iterator[str]:
+    """Yield what came of every condition, as Markdown."""
     yield "| condition | what is changed | passed | failed | skipped | s |"
     yield "|---|---|---|---|---|---|"
-    yield from (row(folder, condition) for condition in conditions)
+    for name, condition in CONDITIONS.items():
+        yield f"| `{name}` | {condition.what} | {_came(Path(folder), name)} |"
 
 
-def main(command: str, *arguments: str) -> None:
-    """Print what is asked for."""
-    if command == "lower-bounds":
-        print("\n".join(lower_bounds()))
-    elif command == "numpy-features":
-        print(" ".join(numpy_features(*arguments)))
-    elif command == "table":
-        print("\n".join(table(Path(arguments[0]), arguments[1:])))
-    else:
-        sys.exit(f"unknown command '{command}', expected lower-bounds, numpy-features or table")
+def _came(folder: Path, name: str) -> str:
+    why, results = folder / f"{name}.notrun", folder / f"{name}.xml"
+    if not results.is_file():
+        return f"not run: {why.read_text(encoding='utf-8').strip() if why.is_file() else 'no time'} | | | "
+    (suite,) = ElementTree.parse(results).iter("testsuite")
+    cases, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+    bad = [case for case in suite.iter("testcase") if {"failure", "error"} & {child.tag for child in case}]
+    names = ", ".join(sorted({f"`{case.get('name', '').split('[')[0]}`" for case in bad}))
+    return f"{cases - len(bad) - skipped} | {len(bad)}{': ' * bool(bad)}{names} | {skipped} | {float(suite.get('time', 0)):.0f}"
 
+
+COMMANDS = {"list": lambda: CONDITIONS, "variables": variables, "table": table}
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for line in COMMANDS[sys.argv[1]](*sys.argv[2:]):
+        print(line)

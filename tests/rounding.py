@@ -15,4 +15,4 @@ def float32_slack(values, terms: int) -> float:
     counts the terms of all layers up to it. That is about ten times what processors were seen to differ by, and a
     thousandth of what a wrong tensor, place or layer differs by.
     """
-    return terms * UNIT_ROUNDOFF * float(np.abs(values).max())
+    return terms * UNIT_ROUNDOFF * float(np.abs(np.asarray(values)).max())

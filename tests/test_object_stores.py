@@ -229,12 +229,12 @@ def test_names_that_lead_out_of_the_root_are_refused(store, tmp_path):
                 place.remove(name)
 
 
-def test_a_job_runs_with_its_store_on_a_url(small, tmp_path):
+def test_a_job_runs_with_its_store_on_a_url(pocket_job, tmp_path):
     url = f"objects://{tmp_path}/bucket"
-    again = universality.run(small.job, tmp_path / "run", store=url)
+    first = universality.run(pocket_job, tmp_path / "first", store=tmp_path / "store")
+    again = universality.run(pocket_job, tmp_path / "run", store=url)
     for name in ("similarity", "correspondence", "families", "units"):
         file = f"{name}.parquet"
-        assert (tmp_path / "run" / file).read_bytes() == (small.out / file).read_bytes()
-    curves = again.activations("package/efficientnet_lite0", "blocks.2.1.bn2", "curves")
-    expected = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2", "curves")
+        assert (tmp_path / "run" / file).read_bytes() == (first.path / file).read_bytes()
+    curves, expected = (run.activations("pocket/vgg-focus-s0", "features.4", "curves") for run in (again, first))
     np.testing.assert_array_equal(curves.values, expected.values)

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from universality import zoo
 from universality.errors import CardError, StoreError, WeightsError
+from universality.origin import processor
 from universality.resources import DEFAULT_STORE, own_cards
 from universality.spec import ModelCard
 from universality.store import ActivationStore, store_at
@@ -58,7 +59,7 @@ def examine(store: str | Path, *, online: bool = False, verify: bool = False) ->
 
 def _python() -> Iterator[Finding]:
     state: State = "ok" if sys.version_info >= (3, 11) else "fault"
-    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores ({processor()})"
     yield Finding("python", state, detail if state == "ok" else f"{detail}; expected 3.11 or newer")
 
 

@@ -8,9 +8,11 @@ import tiny
 import universality
 
 
-@pytest.fixture(scope="session")
-def done(tmp_path_factory) -> Path:
-    """Folder with job, run and store; whoever runs or damages anything works on a copy."""
-    folder = tmp_path_factory.mktemp("tiny")
+def _run_tiny(folder: Path) -> None:
     universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=1)
-    return folder
+
+
+@pytest.fixture(scope="session")
+def done(once) -> Path:
+    """Folder with job, run and store; whoever runs or damages anything works on a copy."""
+    return once("tiny", _run_tiny)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 import universality
-from universality import figures, runs, zoo
+from universality import runs, zoo
 from universality.errors import StoreError, UniversalityError
 from universality.jobs import comparing, recent
 from universality.jobs.results import Results
@@ -39,9 +39,8 @@ def before(monkeypatch):
 
 
 @pytest.fixture
-def run(done, tmp_path, monkeypatch):
-    """Return a function that runs the job; figures cost most and cannot change a table, so none is drawn."""
-    monkeypatch.setattr(figures, "all_figures", lambda *_: iter(()))
+def run(done, tmp_path):
+    """Return a function that runs the job."""
     shutil.copytree(done / "store", tmp_path / "store")
     return lambda **how: universality.run(
         done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1, **how

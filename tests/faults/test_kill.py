@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("whom", "kills", "each"), [("job", 4, []), ("worker", 3, ["--each", "3"])])
+@pytest.mark.parametrize(("whom", "kills", "each"), [("job", 2, []), ("worker", 2, ["--each", "2"])])
 def test_killed_jobs_end_with_identical_tables(tmp_path, record_property, whom, kills, each):
     record_property("cases", kills)
     # In a process of its own: only one that has started no threads may fork.

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 import universality
-from universality import atlas_files, cli, figures, report, upkeep
+from universality import atlas_files, cli, report, upkeep
 from universality.errors import UniversalityError
 from universality.figures import export
 from universality.jobs import Quiet, scheduling
@@ -34,12 +34,6 @@ def filled(done, tmp_path):
     return Path(shutil.copytree(done / "store", tmp_path / "filled"))
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """No figure is drawn: they cost most, and what is asked here is not theirs."""
-    monkeypatch.setattr(figures, "all_figures", lambda *_: iter(()))
-
-
 def ends_well(job, out, store, done):
     finished = universality.run(job, out, store=store, threads=1)
     assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
@@ -52,7 +46,7 @@ def test_odd_names_and_spaces(done, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["run", "store"])
-def test_a_path_near_the_longest(done, tmp_path, filled, undrawn, what):
+def test_a_path_near_the_longest(done, tmp_path, filled, what):
     """The system allows 4,095 bytes; with room for its own names a job needs about 150 of them."""
     paths = {"run": tmp_path / "run", "store": filled}
     ends_well(done / "job.toml", *(paths | {what: deep(tmp_path, 3900)}).values(), done)
@@ -60,7 +54,7 @@ def test_a_path_near_the_longest(done, tmp_path, filled, undrawn, what):
 
 @pytest.mark.parametrize("nbytes", [4000, 4060, 4200])
 @pytest.mark.parametrize("what", ["run", "store"])
-def test_a_path_too_long_is_one_sentence(done, tmp_path, filled, undrawn, what, nbytes):
+def test_a_path_too_long_is_one_sentence(done, tmp_path, filled, what, nbytes):
     paths = {"run": tmp_path / "run", "store": filled}
     paths[what] = deep(tmp_path, nbytes)
     try:
@@ -75,7 +69,7 @@ def test_a_path_too_long_is_one_sentence(done, tmp_path, filled, undrawn, what, 
 
 
 @pytest.mark.parametrize("what", ["run", "store", "both"])
-def test_links(done, tmp_path, undrawn, what):
+def test_links(done, tmp_path, what):
     shutil.copytree(done / "store", tmp_path / "far" / "store", ignore=shutil.ignore_patterns("results"))
     (tmp_path / "far" / "run").mkdir()
     for name in ("run", "store"):
@@ -108,6 +102,7 @@ class TestCopy:
         shutil.rmtree(tmp_path / "first")
         return there
 
+    @pytest.mark.draws
     def test_serves_as_the_original_did(self, done, copied, monkeypatch, capsys):
         run = universality.open_run(copied / "run", store=copied / "store")
         assert run.activations("pocket/vgg-focus-s0", "features.4").values.shape == (64, 32)
@@ -137,7 +132,7 @@ class TestCopy:
 
 
 class TestClock:
-    def test_it_jumps_between_the_stages(self, done, tmp_path, undrawn, monkeypatch):
+    def test_it_jumps_between_the_stages(self, done, tmp_path, monkeypatch):
         """No number, no name and no lock hangs on what time it is.
 
         Backwards by seconds only: Tornado's loop, on which Dask runs, stands as long as the clock needs to catch up.

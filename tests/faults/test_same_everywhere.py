@@ -127,7 +127,7 @@ class TestNothingTwice:
         longer = tiny.write_job(tmp_path, tiny.JOB.replace("crops = 64", "crops = 96"))
         finished = universality.run(longer, tmp_path / "longer", store=tmp_path / "store")
         assert sum(shown) == 4 * 32  # two models and their twins, one new shard each
-        assert before == 4 * (64 + 32 + 240)
+        assert before == 4 * (64 + 32 + 96)
         fresh = universality.run(longer, tmp_path / "fresh", store=tmp_path / "fresh_store")
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
 
@@ -149,7 +149,7 @@ class TestNothingTwice:
         monkeypatch.setattr(Shards, "write", real)
         shown.clear()
         finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1)
-        assert sum(shown) == 4 * (64 + 32 + 240) - sum(written)
+        assert sum(shown) == 4 * (64 + 32 + 96) - sum(written)
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
 
     def test_damaged_shard_is_shown_again(self, done, tmp_path):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def cluster():
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         scheduling.comparison_client(scheduling.Workers(processes=2, threads=1, memory="1500MB")) as client,
     ):
         yield client
@@ -111,7 +111,8 @@ def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(
 
 def test_a_worker_that_dies_is_started_again_however_soon_dask_looks():
     with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}),
+        # Of the deaths that Dask allows a task, the cluster of this module allows none.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms", "distributed.scheduler.allowed-failures": 3}),
         scheduling.comparison_client(scheduling.Workers(processes=1, threads=1)) as client,
     ):
         (before,) = client.run(os.getpid).values()

@@ -32,6 +32,10 @@ orientations = 8
 curvatures = [0.0, 5.0]
 variants = ["thin_dark", "filled_dark"]
 
+[stimuli.curve_controls]
+orientations = 8
+curvatures = [5.0]
+
 [extraction]
 reduction = "center"
 

@@ -87,13 +87,14 @@ def schema_command(
 
 
 def versions_command(as_json: JsonOption = False) -> None:
-    """Print the versions that decide numbers.
+    """Print the versions and the kind of processor that decide numbers.
 
     Example: universality versions --json
     """
-    from universality.origin import package_version, package_versions
+    from universality.origin import package_version, package_versions, processor
 
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
+    facts["processor"] = processor()
     if as_json:
         print_json(facts)
         return
