@@ -1,5 +1,7 @@
 """A small job on the real networks, run once: one shallow tap, few stimuli. And what all tests share."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import threading
@@ -7,14 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from filelock import FileLock
+from undrawn import draw_nothing
 
 import universality
-from universality.runs import Run
-from universality.store import ActivationStore
+
+if TYPE_CHECKING:
+    from universality.runs import Run
 
 SMALL_JOB = """
 name = "small"
@@ -55,9 +59,9 @@ shuffles = 2
 
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take two thirds of a small job's time: only runs of tests marked `draws`, and shared ones, have them."""
+    """Only the jobs of tests marked `draws`, and shared ones, draw figures and a report."""
     if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr("universality.figures.all_figures", lambda *_: iter(()))
+        draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +134,8 @@ class SmallRun:
 @pytest.fixture(scope="session", autouse=True)
 def _few_torch_threads():
     """Workers of the test run share the cores; waiting for one another costs more than a second thread gives."""
+    import torch
+
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
@@ -159,6 +165,8 @@ class HostileRun:
 @pytest.fixture
 def hostile(small) -> HostileRun:
     """The small run with markup that would run a script as its question, its digest and the name of one network."""
+    from universality.runs import Run
+
     evil = """</script><script>alert(1)</script><!--<img src=x onerror="alert(2)">'"""
     job = small.run.record["job"]
     renamed = "package/efficientnet_lite1"
@@ -181,6 +189,8 @@ def _run_small(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def small(once) -> Iterator[SmallRun]:
     """A finished run for all tests: those that run or damage anything copy its folders first."""
+    from universality.store import ActivationStore
+
     folder = once("small", _run_small)
     yield SmallRun(folder / "job.toml", folder / "run", folder / "store", universality.open_run(folder / "run"))
     assert set(ActivationStore(folder / "store").runs().values()) == {str(folder / "run")}, (

@@ -1,8 +1,7 @@
 """Conditions under which the suite has to pass, and the table of what came of them: `other_machines.sh` runs them.
 
 python tests/other_machines.py list
-python tests/other_machines.py variables CONDITION
-python tests/other_machines.py lower-bounds
+python tests/other_machines.py variables|tests CONDITION
 python tests/other_machines.py table FOLDER
 """
 
@@ -33,6 +32,45 @@ OLDEST = {
     "OPENBLAS_CORETYPE": "Nehalem", "MKL_CBWR": "COMPATIBLE",
 }  # fmt: skip
 FAR_AWAY = {"TZ": "Pacific/Kiritimati"}
+NUMBERS = [
+    "comparators",
+    "comparison",
+    "control_stimuli",
+    "correspondence",
+    "detectors",
+    "early_families",
+    "engine",
+    "evidence",
+    "extraction",
+    "families",
+    "framing",
+    "golden_measures",
+    "high_low_detectors",
+    "high_low_stimuli",
+    "index",
+    "joint_tuning",
+    "links",
+    "match_units",
+    "measures_common",
+    "measures_kernels",
+    "mixture",
+    "nonlinearity",
+    "own_images",
+    "pairs",
+    "picture_stimuli",
+    "planted",
+    "pocket",
+    "receptive_field",
+    "same_receptive_field",
+    "scaled_stimuli",
+    "stimuli",
+    "streaming",
+    "tracing",
+    "truth",
+    "tuning",
+    "zoo",
+]
+"""Files of tests that the order of a sum can reach."""
 TURKISH = "tr_TR.utf8"
 
 
@@ -49,6 +87,12 @@ class Condition:
     what: str
     variables: Mapping[str, str] = field(default_factory=dict)
     needs: str = ""
+    everything: bool = True
+
+    @property
+    def tests(self) -> list[str]:
+        """What is run: the whole suite, or where one library is changed the tests of numbers."""
+        return [] if self.everything else [f"tests/test_{name}.py" for name in NUMBERS]
 
     def why_not(self) -> str:
         """Return why it says nothing on this processor; empty where it does."""
@@ -60,17 +104,29 @@ class Condition:
 
 CONDITIONS = {
     "as-it-is": Condition("nothing"),
-    "numpy-no-avx512": Condition("NumPy without AVX-512", numpy_without(NO_AVX512), "AVX512F"),
-    "numpy-no-avx2": Condition("NumPy without AVX2 and AVX-512", numpy_without(NO_AVX2), "AVX2"),
-    "torch-default": Condition("Torch's own kernels without AVX2", {"ATEN_CPU_CAPABILITY": "default"}, "AVX2"),
-    "torch-avx2": Condition("Torch's own kernels without AVX-512", {"ATEN_CPU_CAPABILITY": "avx2"}, "AVX512F"),
-    "onednn-sse41": Condition("oneDNN's convolutions with SSE4.1 only", {"ONEDNN_MAX_CPU_ISA": "SSE41"}, "AVX2"),
-    "onednn-avx2": Condition("oneDNN's convolutions without AVX-512", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX512F"),
-    "openblas-haswell": Condition("OpenBLAS's kernels for Intel Haswell", {"OPENBLAS_CORETYPE": "Haswell"}, "AVX2"),
-    "openblas-zen": Condition("OpenBLAS's kernels for AMD Zen", {"OPENBLAS_CORETYPE": "Zen"}, "AVX2"),
-    "openblas-skylakex": Condition("OpenBLAS's kernels for AVX-512", {"OPENBLAS_CORETYPE": "SkylakeX"}, "AVX512F"),
-    "openblas-nehalem": Condition("OpenBLAS's kernels for SSE4.2", {"OPENBLAS_CORETYPE": "Nehalem"}),
-    "mkl-compatible": Condition("MKL's kernels for any processor", {"MKL_CBWR": "COMPATIBLE"}),
+    "numpy-no-avx512": Condition("NumPy without AVX-512", numpy_without(NO_AVX512), "AVX512F", everything=False),
+    "numpy-no-avx2": Condition("NumPy without AVX2 and AVX-512", numpy_without(NO_AVX2), "AVX2", everything=False),
+    "torch-default": Condition(
+        "Torch's own kernels without AVX2", {"ATEN_CPU_CAPABILITY": "default"}, "AVX2", everything=False
+    ),
+    "torch-avx2": Condition(
+        "Torch's own kernels without AVX-512", {"ATEN_CPU_CAPABILITY": "avx2"}, "AVX512F", everything=False
+    ),
+    "onednn-sse41": Condition(
+        "oneDNN's convolutions with SSE4.1 only", {"ONEDNN_MAX_CPU_ISA": "SSE41"}, "AVX2", everything=False
+    ),
+    "onednn-avx2": Condition(
+        "oneDNN's convolutions without AVX-512", {"ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX512F", everything=False
+    ),
+    "openblas-haswell": Condition(
+        "OpenBLAS's kernels for Intel Haswell", {"OPENBLAS_CORETYPE": "Haswell"}, "AVX2", everything=False
+    ),
+    "openblas-zen": Condition("OpenBLAS's kernels for AMD Zen", {"OPENBLAS_CORETYPE": "Zen"}, "AVX2", everything=False),
+    "openblas-skylakex": Condition(
+        "OpenBLAS's kernels for AVX-512", {"OPENBLAS_CORETYPE": "SkylakeX"}, "AVX512F", everything=False
+    ),
+    "openblas-nehalem": Condition("OpenBLAS's kernels for SSE4.2", {"OPENBLAS_CORETYPE": "Nehalem"}, everything=False),
+    "mkl-compatible": Condition("MKL's kernels for any processor", {"MKL_CBWR": "COMPATIBLE"}, everything=False),
     "oldest-instructions": Condition("all five libraries with the oldest instructions that they have", OLDEST),
     "one-thread": Condition("one thread for each library of numbers", {"OMP_NUM_THREADS": "1"}),
     "four-threads": Condition("four threads for each library of numbers", {"OMP_NUM_THREADS": "4"}),
@@ -93,10 +149,10 @@ def variables(name: str) -> Iterator[str]:
 
 def table(folder: str) -> Iterator[str]:
     """Yield what came of every condition, as Markdown."""
-    yield "| condition | what is changed | passed | failed | skipped | s |"
-    yield "|---|---|---|---|---|---|"
+    yield "| condition | what is changed | tests | passed | failed | skipped | s |"
+    yield "|---|---|---|---|---|---|---|"
     for name, condition in CONDITIONS.items():
-        yield f"| `{name}` | {condition.what} | {_came(Path(folder), name)} |"
+        yield f"| `{name}` | {condition.what} | {'all' if condition.everything else 'numbers'} | {_came(Path(folder), name)} |"
 
 
 def _came(folder: Path, name: str) -> str:
@@ -110,7 +166,12 @@ def _came(folder: Path, name: str) -> str:
     return f"{cases - len(bad) - skipped} | {len(bad)}{': ' * bool(bad)}{names} | {skipped} | {float(suite.get('time', 0)):.0f}"
 
 
-COMMANDS = {"list": lambda: CONDITIONS, "variables": variables, "table": table}
+COMMANDS = {
+    "list": lambda: CONDITIONS,
+    "variables": variables,
+    "tests": lambda name: CONDITIONS[name].tests,
+    "table": table,
+}
 
 if __name__ == "__main__":
     for line in COMMANDS[sys.argv[1]](*sys.argv[2:]):

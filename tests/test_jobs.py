@@ -355,6 +355,7 @@ class TestMending:
         assert file.exists() is kept
         assert any("joint.parquet" in text for text in lines.said) is not kept
 
+    @pytest.mark.draws
     def test_run_that_dies_while_it_writes_is_not_believed(self, small, copied, copied_store, monkeypatch):
         (copied / "report.html").unlink()
         monkeypatch.setattr(report, "write", lambda *_: 1 / 0)

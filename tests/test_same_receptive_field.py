@@ -7,6 +7,7 @@ from planted import gabors, of_grey
 from rounding import float32_slack
 from torch import nn
 from torch.nn import functional
+from undrawn import draw_nothing
 
 import universality
 from universality import extraction, stimuli, zoo
@@ -157,7 +158,9 @@ def finished(tmp_path_factory):
             said.append(f"{description}: {total}")
             return lambda steps: None
 
-    run = universality.run(folder / "job.toml", folder / "run", store=folder / "store", reporter=Reporter())
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        run = universality.run(folder / "job.toml", folder / "run", store=folder / "store", reporter=Reporter())
     return folder, run, said
 
 

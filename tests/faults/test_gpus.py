@@ -7,9 +7,10 @@ import pytest
 import tiny
 import torch
 from distributed import Client, LocalCluster, get_worker
+from undrawn import draw_nothing
 
 import universality
-from universality import devices, extraction
+from universality import devices, extraction, origin
 from universality.errors import DeviceError, RunError
 from universality.jobs import Workers, extracting, placement, plan, scheduling
 from universality.runs import open_run
@@ -55,7 +56,9 @@ def at_once(monkeypatch):
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cpu")
-    universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=2)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=2)
     return folder
 
 
@@ -65,6 +68,7 @@ def on_gpu(on_cpu, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
+        draw_nothing(patch)
         universality.run(tiny.write_job(folder, CUDA), folder / "run", store=on_cpu / "store", threads=2)
     return folder
 
@@ -91,6 +95,7 @@ class TestRun:
         for key in keys(on_cpu / "run"):
             made = store.attributes(key)
             assert made["device"] == "cpu" and not {"gpus", "batch_size"} & made.keys()
+            assert made["processors"] == [origin.processor()]
         record = json.loads((on_gpu / "run" / "run.json").read_text(encoding="utf-8"))
         assert record["devices"] == {"extraction": ["cuda"], "comparison": ["cpu"]}
         assert universality.provenance(on_gpu / "run" / "units.parquet")["extraction"][0]["gpus"] == ["planted GPU"]

@@ -11,11 +11,13 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction, memory, zoo
+from universality import extraction, memory, origin, zoo
 from universality.errors import JobError, RunError
-from universality.jobs import shards
+from universality.jobs import extracting, shards
 from universality.jobs.planning import plan
 from universality.jobs.shards import Maker, Shards
+from universality.report import cautions
+from universality.store import ActivationStore
 
 
 class Lines:
@@ -151,6 +153,31 @@ class TestNothingTwice:
         finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1)
         assert sum(shown) == 4 * (64 + 32 + 96) - sum(written)
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
+
+    def test_a_store_that_two_kinds_of_processor_made_says_so(self, done, tmp_path, monkeypatch):
+        """The first run ends when all shards are there and no store is; one is lost, and on this machine the job goes on."""
+
+        def breaks(*_):
+            raise ValueError("planted")
+
+        here, places = origin.processor(), (done / "job.toml", tmp_path / "run", tmp_path / "store")
+        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(origin, "processor", lambda: "another kind")
+            elsewhere.setattr(extracting, "store_task", breaks)
+            with pytest.raises(RunError, match="planted"):
+                universality.run(places[0], places[1], store=places[2], threads=1)
+        shown = next(shown for shown in plan(*places).passes if shown.stimulus_set == "natural")
+        lost = shown.key(shown.taps[0], shown.shards[0])
+        (tmp_path / "store" / "shards" / lost[:2] / lost).unlink()
+        finished = universality.run(places[0], places[1], store=places[2], threads=1)
+        mixed = shown.network.key("natural", shown.taps[0]).name
+        for key in (entry["key"] for entry in finished.record["stores"]):
+            made = ActivationStore(finished.store).attributes(key)["processors"]
+            assert made == (["another kind", here] if key == mixed else ["another kind"])
+        assert cautions.processors(finished.record) == ["another kind", here]
+        for name in tiny.TABLES:
+            assert getattr(finished, name).equals(getattr(universality.open_run(done / "run"), name))
 
     def test_damaged_shard_is_shown_again(self, done, tmp_path):
         store = plan(done / "job.toml", tmp_path / "run", tmp_path / "store").store

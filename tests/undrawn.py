@@ -1,0 +1,17 @@
+"""Jobs without figures and report: these take three quarters of a small job's time, and most tests look at none."""
+
+from types import SimpleNamespace
+
+import pytest
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Let the jobs of this process write tables and record as ever, no figure, and a report of one word."""
+
+    def write(run):
+        page = run.path / "report.html"
+        page.write_text("undrawn", encoding="utf-8")
+        return page
+
+    patch.setattr("universality.figures.all_figures", lambda *_: iter(()))
+    patch.setattr("universality.jobs.writing.report", SimpleNamespace(write=write))
