@@ -1,7 +1,8 @@
 """From a model card to a network in eval mode, with weights that are checked before they are used.
 
 Loaders are per source (`SOURCES`); architectures are data (the cards in `model_zoo/`). Checkpoints are read as
-safetensors or with ``weights_only=True``, nothing else.
+safetensors or with ``weights_only=True``, nothing else. timm and torchvision take seconds to import, so they are where a network
+is built: processes that only compare need neither.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from universality.errors import CardError, WeightsError, did_you_mean
-from universality.pocket import networks as pocket_networks
 from universality.resources import is_file, own_cards, resource
 from universality.spec import ModelCard, Preprocessing, digest, read_card
 
@@ -124,10 +122,16 @@ def build(model_card: ModelCard) -> nn.Module:
     try:
         with _DRAWING:
             if model_card.library == "pocket":
+                from universality.pocket import networks as pocket_networks
+
                 network = pocket_networks.build(model_card.architecture, **kwargs)
             elif model_card.library == "timm":
+                import timm
+
                 network = timm.create_model(model_card.architecture, pretrained=False, **kwargs)
             else:
+                import torchvision
+
                 network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
     except (LookupError, TypeError, ValueError, RuntimeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
@@ -184,6 +188,9 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
 
 def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str) -> str:
     """Return the digest of the recipe of `untrained`: it stands for the weights before they are made."""
+    import timm
+    import torchvision
+
     return digest(
         [
             "untrained",
@@ -499,6 +506,8 @@ class Facts:
 
 
 def _timm_facts(architecture: str) -> Facts:
+    import timm
+
     if not timm.is_model(architecture):
         raise CardError(f"timm has no architecture '{architecture}'{did_you_mean(architecture, timm.list_models())}")
     found = timm.get_pretrained_cfg(architecture)
@@ -516,6 +525,8 @@ def _timm_facts(architecture: str) -> Facts:
 
 
 def _torchvision_facts(architecture: str) -> Facts:
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:
         raise CardError(f"torchvision has no architecture '{architecture}'{did_you_mean(architecture, known)}")
@@ -530,6 +541,8 @@ def _torchvision_facts(architecture: str) -> Facts:
 
 
 def _pocket_facts(architecture: str) -> Facts:
+    from universality.pocket import networks as pocket_networks
+
     known = pocket_networks.ARCHITECTURES
     if architecture not in known:
         raise CardError(f"the pocket zoo has no architecture '{architecture}'{did_you_mean(architecture, known)}")

@@ -21,7 +21,9 @@ from typing import Any
 from universality.cli.leaving import Status
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["universality.cli", "universality.jobs", "universality.atlas"])
+SERVER.set_forkserver_preload(
+    ["universality.cli", "universality.jobs", "universality.atlas", "universality.pocket.networks"]
+)
 FORK = multiprocessing.get_context("fork")
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
 _PRIVATE, _RECURSIVE = 1 << 18, 1 << 14

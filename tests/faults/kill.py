@@ -39,6 +39,7 @@ import tiny
 
 import universality
 import universality.jobs
+import universality.pocket.networks
 from universality import figures
 from universality.jobs import comparing
 from universality.jobs.planning import plan
