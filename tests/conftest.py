@@ -43,6 +43,7 @@ curvatures = [0.0, 5.0]
 [stimuli.curve_controls]
 orientations = 8
 curvatures = [5.0]
+variants = ["thin_dark"]
 
 [extraction]
 reduction = "center"

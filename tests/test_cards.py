@@ -82,8 +82,10 @@ def test_probe_agrees_with_every_tap(card, network):
     assert extraction.probe(network, card.taps, card.preprocessing.size_px) in [tap.name for tap in card.taps]
 
 
-def test_probe_refuses_each_wrong_fact(card, network):
-    tap, size = card.taps[-1], card.preprocessing.size_px
+@pytest.mark.parametrize("model_id", ["torchvision/alexnet", "timm/resnet18", "pocket/inceptionv1-focus-s0"])
+def test_probe_refuses_each_wrong_fact(model_id):
+    card = zoo.card(model_id)
+    network, tap, size = zoo.build(card), card.taps[-1], card.preprocessing.size_px
     for wrong in (
         {"channels": tap.channels + 1},
         {"size": tap.size + 1},

@@ -97,7 +97,7 @@ def test_time_is_that_of_every_image(fresh):
     trained = [network for network in fresh.networks if network.seed is None]
     image_s = {"natural": 1.0, "curves": 0.5, "curve_controls": 0.25}
     made_up = [estimates.Timed(network, load_s=10.0, twin_s=30.0, image_s=image_s, nbytes=0) for network in trained]
-    shown = 60 * 1.0 + 64 * 0.5 + 96 * 0.25
+    shown = 60 * 1.0 + 64 * 0.5 + 48 * 0.25
     stores = estimates.STORE_S * len(fresh.stores)
     assert estimates.extraction_s(fresh, made_up) == pytest.approx(stores + 2 * (2 * 10 + shown) + 2 * (30 + shown))
 

@@ -191,7 +191,7 @@ class TestPlan:
     def test_estimate_is_the_uncompressed_size(self, small, tmp_path):
         planned = jobs.plan(small.job, tmp_path / "run", tmp_path / "store")
         units = 2 * (144 + 240 + 240)
-        assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4 + 96) * 4
+        assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4 + 48) * 4
         assert not (tmp_path / "run").exists()
         assert not (tmp_path / "store").exists()
 

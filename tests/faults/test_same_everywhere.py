@@ -129,7 +129,7 @@ class TestNothingTwice:
         longer = tiny.write_job(tmp_path, tiny.JOB.replace("crops = 64", "crops = 96"))
         finished = universality.run(longer, tmp_path / "longer", store=tmp_path / "store")
         assert sum(shown) == 4 * 32  # two models and their twins, one new shard each
-        assert before == 4 * (64 + 32 + 96)
+        assert before == 4 * (64 + 32 + 48)
         fresh = universality.run(longer, tmp_path / "fresh", store=tmp_path / "fresh_store")
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
 
@@ -151,7 +151,7 @@ class TestNothingTwice:
         monkeypatch.setattr(Shards, "write", real)
         shown.clear()
         finished = universality.run(done / "job.toml", tmp_path / "run", store=tmp_path / "store", threads=1)
-        assert sum(shown) == 4 * (64 + 32 + 96) - sum(written)
+        assert sum(shown) == 4 * (64 + 32 + 48) - sum(written)
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
 
     def test_a_store_that_two_kinds_of_processor_made_says_so(self, done, tmp_path, monkeypatch):

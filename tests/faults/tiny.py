@@ -35,6 +35,7 @@ variants = ["thin_dark", "filled_dark"]
 [stimuli.curve_controls]
 orientations = 8
 curvatures = [5.0]
+variants = ["thin_dark"]
 
 [extraction]
 reduction = "center"
