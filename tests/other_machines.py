@@ -152,7 +152,13 @@ def table(folder: str) -> Iterator[str]:
     yield "| condition | what is changed | tests | passed | failed | skipped | s |"
     yield "|---|---|---|---|---|---|---|"
     for name, condition in CONDITIONS.items():
-        yield f"| `{name}` | {condition.what} | {'all' if condition.everything else 'numbers'} | {_came(Path(folder), name)} |"
+        yield f"| `{name}` | {condition.what} | {_which(Path(folder), name)} | {_came(Path(folder), name)} |"
+
+
+def _which(folder: Path, name: str) -> str:
+    only = folder / f"{name}.only"
+    narrowed = f" with `{only.read_text(encoding='utf-8').strip()}`" if only.is_file() else ""
+    return ("all" if CONDITIONS[name].everything else "numbers") + narrowed
 
 
 def _came(folder: Path, name: str) -> str:

@@ -36,7 +36,7 @@ install() { # NAME BASE-PYTHON RESOLUTION: an environment of its own, kept for t
 }
 
 for name in "${wanted[@]}"; do
-  rm -f "$out/$name".{xml,log,notrun}
+  rm -f "$out/$name".{xml,log,notrun,only}
   python=$PYTHON extra=() burners=()
   mapfile -t variables < <(tool variables "$name" 2>"$out/$name.notrun")
   if [ -s "$out/$name.notrun" ]; then echo "$name: not run, $(cat "$out/$name.notrun")"; continue; fi
@@ -49,7 +49,9 @@ for name in "${wanted[@]}"; do
     burning) for _ in 1 2; do (while :; do :; done) & burners+=($!); done ;;
   esac
   echo "$name: ${variables[*]}"
-  env OMP_NUM_THREADS=1 "${variables[@]}" "$python" -m pytest -n 2 --dist loadfile -q -p no:cacheprovider \
+  mapfile -t tests < <(tool tests "$name")
+  [ $# -eq 0 ] || echo "$@" >"$out/$name.only"
+  env OMP_NUM_THREADS=1 "${variables[@]}" "$python" -m pytest "${tests[@]}" -n 2 --dist loadfile -q -p no:cacheprovider \
     --junitxml="$out/$name.xml" "${extra[@]}" "$@" >"$out/$name.log" 2>&1
   tail -n 1 "$out/$name.log"
   [ ${#burners[@]} -eq 0 ] || { kill "${burners[@]}"; wait "${burners[@]}" 2>/dev/null; }
