@@ -10,19 +10,33 @@ M. Khosla and A. Williams, Soft matching distance, 2024 (UniReps): d^2 = min_T s
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from universality.comparators.arrays import Array, Outcome, Undefined, scaled, standardised
 
 
+@functools.cache
+def _solver() -> Callable[..., Any]:
+    # POT's docstrings hold escapes that are none: what compiles them first warns of each, from Python 3.12 on for all to see.
+    with warnings.catch_warnings():
+        for category in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        from ot.lp import emd
+    solve: Callable[..., Any] = emd
+    return solve
+
+
 def plan(cost: Array) -> Array | Undefined:
     """Return the cheapest plan (p, q), its rows summing to 1 / p and its columns to 1 / q, for `cost` (p, q) >= 0."""
-    from ot.lp import emd
-
     p, q = cost.shape
     masses = np.full(p, 1.0 / p), np.full(q, 1.0 / q)
-    best, log = emd(*masses, np.ascontiguousarray(cost), numItermax=10_000_000, log=True)
+    best, log = _solver()(*masses, np.ascontiguousarray(cost), numItermax=10_000_000, log=True)
     if log["result_code"] != 1:
         return Undefined(f"the transport problem was not solved: {log['warning']}")
     return np.asarray(best)
