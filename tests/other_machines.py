@@ -127,7 +127,9 @@ CONDITIONS = {
     ),
     "openblas-nehalem": Condition("OpenBLAS's kernels for SSE4.2", {"OPENBLAS_CORETYPE": "Nehalem"}, everything=False),
     "mkl-compatible": Condition("MKL's kernels for any processor", {"MKL_CBWR": "COMPATIBLE"}, everything=False),
-    "oldest-instructions": Condition("all five libraries with the oldest instructions that they have", OLDEST, everything=False),
+    "oldest-instructions": Condition(
+        "all five libraries with the oldest instructions that they have", OLDEST, everything=False
+    ),
     "one-thread": Condition("one thread for each library of numbers", {"OMP_NUM_THREADS": "1"}),
     "four-threads": Condition("four threads for each library of numbers", {"OMP_NUM_THREADS": "4"}),
     "oldest": Condition("the lowest versions that pyproject.toml allows"),

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/other_processors.py --out FOLDER [--job JOB] [CONDITION ...]
 
-The job runs once as it is, again as it is (what two runs of one kind differ by), and once under each condition, each with an
-empty store in a process of its own. Rows are joined by their keys. Of every table: how many rows are in both runs, how many
+The job runs once as it is and once under each condition (`as-it-is-again`: what two runs of one kind differ by), each with an empty
+store in a process of its own. Rows are joined by their keys. Of every table: how many rows are in both runs, how many
 columns differ at all, the largest difference of a number as a share of the larger of 1 and the number, and the share of
 rows in which all words and truth values (verdicts, families, who is matched, which criteria fail) agree.
 """
@@ -25,6 +25,7 @@ from other_machines import CONDITIONS
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = (
+    "as-it-is-again",
     "numpy-no-avx2",
     "torch-default",
     "onednn-sse41",
@@ -98,7 +99,7 @@ def main() -> None:
     first = run(job, folder, "as-it-is")
     print("| condition | table | rows in both | columns of numbers that differ | largest difference | words equal |")
     print("|---|---|---|---|---|---|")
-    for name in ("as-it-is-again", *asked.conditions):
+    for name in asked.conditions:
         print("\n".join(lines(first, run(job, folder, name), f"`{name}`")), flush=True)
 
 
