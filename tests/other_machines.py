@@ -166,7 +166,7 @@ def _which(folder: Path, name: str) -> str:
 def _came(folder: Path, name: str) -> str:
     why, results = folder / f"{name}.notrun", folder / f"{name}.xml"
     if not results.is_file():
-        return f"not run: {why.read_text(encoding='utf-8').strip() if why.is_file() else 'no time'} | | | "
+        return f"not run: {why.read_text(encoding='utf-8').strip() if why.is_file() else 'nobody has yet'} | | | "
     (suite,) = ElementTree.parse(results).iter("testsuite")
     cases, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
     bad = [case for case in suite.iter("testcase") if {"failure", "error"} & {child.tag for child in case}]

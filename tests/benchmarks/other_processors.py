@@ -71,7 +71,8 @@ def differences(before: pd.DataFrame, after: pd.DataFrame, keys: tuple[str, ...]
         if pd.api.types.is_float_dtype(a):
             x, y = a.to_numpy(), b.to_numpy()
             equal = (x == y) | (np.isnan(x) & np.isnan(y))
-            gaps = np.where(equal, 0.0, np.abs(x - y) / np.maximum(1, np.abs(x)))
+            with np.errstate(invalid="ignore"):
+                gaps = np.where(equal, 0.0, np.abs(x - y) / np.maximum(1, np.abs(x)))
             same &= np.isnan(x) == np.isnan(y)
             largest = max(largest, float(np.nanmax(gaps, initial=0.0)))
             differing += not equal.all()
