@@ -47,7 +47,7 @@ EPOCHS = {"alexnet": 8, "vgg": 4, "inceptionv1": 4, "resnet": 4}
 def precision() -> torch.dtype:
     """Return what the forward passes of training compute in: bfloat16 where the processor multiplies it, else float32.
 
-    Without AVX-512 Torch convolves bfloat16 by loops of its own, some sixty times slower than float32. The shipped networks
+    Without AVX-512 Torch convolves bfloat16 by loops of its own, ten times slower than float32. The shipped networks
     were trained in bfloat16.
     """
     return torch.bfloat16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else torch.float32
@@ -223,7 +223,7 @@ def train_named(name: str, out: Path, cache: Path, *, threads: int = 1, say: Cal
     recipe = recipe_of(name)
     _claim(out, recipe)
     if precision() is torch.float32:
-        say("this processor does not multiply bfloat16: training in float32, unlike the shipped networks, and slower")
+        say("this processor does not multiply bfloat16: training in float32, unlike the shipped networks")
     torch.set_num_threads(threads)
     sizes = {TRAINING_STREAM: recipe.n_images, VALIDATION_STREAM: N_VALIDATION, TEST_STREAM: N_TEST}
     training, validation, test = (
