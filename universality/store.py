@@ -2,8 +2,8 @@
 
 A key is the digest of what decides the values: weights, preprocessing, stimuli, tap, reduction and dtype. A store
 is written as a draft, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` beside it, which
-carries a digest of itself, and the draft is committed: a local folder ``KEY.partial-...`` is renamed to ``KEY``, on an object store the manifest is written
-last (see `places`). So a KEY with a manifest is complete, and whatever was cut short is not seen.
+carries a digest of itself, and the draft is committed: a local folder ``KEY.partial-...`` is renamed to ``KEY``, on an
+object store the manifest is written last (see `places`). So a KEY with a manifest is complete, and whatever was cut short is not seen.
 """
 
 from __future__ import annotations
