@@ -8,7 +8,7 @@ family are cliques: units of several models that are pairwise the same, without 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import networkx as nx
 import numpy as np
@@ -19,7 +19,6 @@ from universality.census import Census
 from universality.detectors import FAMILIES, best_taps
 from universality.errors import RunError
 from universality.links import ANY_UNIT
-from universality.runs import Run
 
 BIN_DEG = 30.0
 LEAST_MODELS = 3
@@ -27,6 +26,14 @@ DATA_DRIVEN = "data-driven"
 STABLE = 0.5
 """A clique that re-forms in so large a share of the resamples counts as stable."""
 Node = tuple[str, str, int]
+
+
+class HasTables(Protocol):
+    """A run, or whatever else has these tables."""
+
+    families: pd.DataFrame
+    units: pd.DataFrame
+    correspondence: pd.DataFrame
 
 
 def same_feature_graph(correspondence: pd.DataFrame, family: str) -> nx.Graph:
@@ -48,7 +55,7 @@ def _graph(rows: pd.DataFrame) -> nx.Graph:
     return graph
 
 
-def atlas(run: Run, bin_deg: float = BIN_DEG) -> pd.DataFrame:
+def atlas(run: HasTables, bin_deg: float = BIN_DEG) -> pd.DataFrame:
     """Return the periodic table of the known families, one row per family, bin of orientation and model.
 
     Columns
@@ -152,7 +159,7 @@ def _edges_of(graph: nx.Graph, clique: list[Node]) -> list[dict[str, Any]]:
     return [graph.edges[a, b] for i, a in enumerate(clique) for b in clique[:i]]
 
 
-def cliques(run: Run, least: int = LEAST_MODELS, counted: Census | None = None) -> pd.DataFrame:
+def cliques(run: HasTables, least: int = LEAST_MODELS, counted: Census | None = None) -> pd.DataFrame:
     """Return the detectors of several models that are all pairwise the same feature: A to B, B to C and C back to A.
 
     No model is a hub: every pair of a clique has its own verdict. A model contributes at most one unit, since units of one

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import atlas, figures, index, runs, schema, sidecars, stimuli, zoo
-from universality.census import Census, census
+from universality import atlas, figures, index, schema, sidecars, stimuli, zoo
+from universality.atlas import HasTables
+from universality.census import Census
 from universality.detectors import FAMILIES
 from universality.links import ANY_UNIT
 from universality.runs import Run
@@ -19,9 +20,14 @@ _EXAMPLES = 3
 _EXAMPLE_PX = 64
 
 
-def tables_of(run: Run, counted: Census | None = None) -> dict[str, pd.DataFrame]:
-    """Return every table of ``schema.ATLAS_TABLES``; a census is taken where none is given."""
-    counted = census(run) if counted is None else counted
+def tables_of(run: HasTables, counted: Census) -> dict[str, pd.DataFrame]:
+    """Return every table of ``schema.ATLAS_TABLES``.
+
+    Parameters
+    ----------
+    run : anything with the tables ``families``, ``units`` and ``correspondence`` of these names
+    counted : every link between its networks
+    """
     pairs = index.by_pair(index.tally(counted), zoo.cards())
     known, counts = atlas.atlas(run), atlas.clique_counts(counted)
     free = atlas.data_driven(counted)
@@ -39,22 +45,21 @@ def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFrame]]:
-    """Write the atlas of a run to `folder`, every table as Parquet and CSV; return the files and the tables.
+    """Write the atlas of a run to `folder`, every table as CSV, and its figures; return the files and the tables.
 
     Checksums of all files, and where their numbers come from, are in ``provenance.json`` beside them.
 
     Raises
     ------
-    StoreError
-        A store of the run is gone.
+    RunError
+        The run has no atlas: that stage was left out.
     """
-    tables = tables_of(run)
+    tables = {name: run.table(name) for name in schema.ATLAS_TABLES}
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for name, table in schema.ATLAS_TABLES.items():
-        files.append(runs.write_table(folder, table, tables[name], run.record["provenance"]))
+    for name, table in tables.items():
         files.append(folder / f"{name}.csv")
-        tables[name].to_csv(files[-1], index=False, lineterminator="\n")
+        table.to_csv(files[-1], index=False, lineterminator="\n")
     files += _draw(run, tables, folder)
     return [*files, sidecars.write(run, folder, files)], tables
 

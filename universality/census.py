@@ -14,11 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import comparators
-from universality.comparison import Layer, load_layer
+from universality.comparison import Layer
 from universality.detectors import FAMILIES
 from universality.links import ANY_UNIT, Block, Links, Marks, Resampling, View, rematched
-from universality.reading import references
-from universality.runs import Run
 from universality.spec import digest
 
 BASES = 3
@@ -54,26 +52,6 @@ class Census:
     edges: pd.DataFrame
     rematched: NDArray[np.bool_]
     kept: NDArray[np.bool_]
-
-
-def census(run: Run, bases: int = BASES, resamples: int = RESAMPLES) -> Census:
-    """Return every link between the networks a run compares, from its stores.
-
-    Raises
-    ------
-    StoreError
-        A store of the run is gone.
-    """
-    refs = list(references(run))
-    seeds = (None, *run.job.nulls.untrained_seeds)
-    # One kind of network at a time: its layers are all in memory.
-    return joined(
-        count_links(
-            [load_layer(ref) for ref in refs if ref.seed == seed],
-            run.job.compared(), run.job.comparison.families, run.job.seed, bases, resamples,
-        )
-        for seed in seeds
-    )  # fmt: skip
 
 
 def count_links(

@@ -99,7 +99,14 @@ class Layer:
 
     def units(self, family: str) -> pd.DataFrame:
         """One row per unit with every criterion of a family."""
-        return FAMILIES[family].table(self.responses(family))
+        if family not in self._units:
+            self._units[family] = FAMILIES[family].table(self.responses(family))
+        return self._units[family].copy()
+
+    @cached_property
+    def _units(self) -> dict[str, pd.DataFrame]:
+        """The tables that were asked for: several tasks ask for those of a layer that one process keeps."""
+        return {}
 
     def rotated(self, rotation: NDArray[np.float64]) -> Layer:
         """Return the layer in another orthonormal basis: the Haar null. Units become mixtures of units."""

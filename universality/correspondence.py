@@ -45,12 +45,8 @@ def _mean_counts(layers: Iterable[Layer], family: str) -> dict[str, float]:
     return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
 
 
-def family_rows(layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
-    """Return the rows of the table ``families`` for one layer, one for each family."""
-    return pd.concat([_family_row(family, layer, twins, plan) for family in layer.drawn], ignore_index=True)
-
-
-def _family_row(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
+def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
+    """Return the row of the table ``families`` for one family in one layer."""
     table = layer.units(family)
     found = table[table["detector"]]
     counts = _counts(table, FAMILIES[family].period_deg)
@@ -81,12 +77,8 @@ def _family_row(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     return schema.as_table(schema.FAMILIES, pd.DataFrame([row]))
 
 
-def unit_rows(layer: Layer) -> pd.DataFrame:
-    """Return the rows of the table ``units`` for one layer, every unit once for each family."""
-    return pd.concat([_unit_rows(family, layer) for family in layer.drawn], ignore_index=True)
-
-
-def _unit_rows(family: str, layer: Layer) -> pd.DataFrame:
+def unit_rows(family: str, layer: Layer) -> pd.DataFrame:
+    """Return the rows of the table ``units`` for one family in one layer, one for each unit."""
     ref = layer.ref
     table = layer.units(family).assign(
         model=ref.model,

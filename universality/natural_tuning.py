@@ -1,4 +1,4 @@
-"""Do detectors prefer on natural images what they prefer among drawings: a second pass over a finished run.
+"""Do detectors prefer on natural images what they prefer among drawings: a second pass over the natural images.
 
 The top natural images of each tap's detectors are turned through a full circle and shown again. What the rest of the
 family says about the orientation of an image predicts where a unit has to peak (`universality.detectors.joint`).
@@ -8,19 +8,17 @@ chance. Untrained twins get the same pass where a family of theirs is large enou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from universality import extraction, schema, stimuli, zoo
-from universality.comparison import Layer, LayerRef, load_layer
+from universality.comparison import Layer
 from universality.detectors import FAMILIES
 from universality.detectors.joint import family_preference, rotated, top_crops
-from universality.networks import Network, networks_of
-from universality.reading import references
-from universality.runs import Run
+from universality.networks import Network
 from universality.spec import Tap
 
 AGREES_DEG = 20.0
@@ -31,32 +29,29 @@ CROPS_EACH = 3
 TURNS_DEG = np.arange(24) * 15.0
 
 
-def natural_tuning(run: Run) -> pd.DataFrame:
-    """Return the table ``joint`` of a run: one row per detector and per unit that stands for chance.
+def natural_rows(network: Network, units: pd.DataFrame, seed: int, read: Callable[[Tap], Layer]) -> pd.DataFrame:
+    """Return the rows of the table ``joint`` of one network: one per detector and per unit that stands for chance.
 
     For each tap and family the `MOST_UNITS` detectors with the largest peak are taken, `CROPS_EACH` top images of each.
     Nothing is chosen by the outcome; the units for chance are drawn with the job's seed. Families whose angle has another
     period than 360 degrees are left out: an image turned by half a circle would be the same to them.
 
-    Raises
-    ------
-    StoreError
-        The activations of the run are gone.
+    Parameters
+    ----------
+    units : the rows of the table ``units`` of this network
+    seed : of the job
+    read : gives the layer of a tap
     """
-    layers = {(ref.model, ref.seed, ref.tap.name): ref for ref in references(run)}
-    parts = [_of_network(run, network, layers) for network in networks_of(run.job)]
-    rows = [row for part in parts for row in part]
+    rows = list(_rows_of(network, units, seed, read))
     return schema.as_table(schema.JOINT, pd.DataFrame(rows, columns=schema.JOINT.names))
 
 
-def _of_network(
-    run: Run, network: Network, refs: Mapping[tuple[str, int | None, str], LayerRef]
+def _rows_of(
+    network: Network, units: pd.DataFrame, seed: int, read: Callable[[Tap], Layer]
 ) -> Iterator[dict[str, object]]:
-    """Yield the rows of one network; its taps share one pass over the turned images."""
-    seed = -1 if network.seed is None else network.seed
-    units = run.units[(run.units["model"] == network.card.id) & (run.units["seed"] == seed)]
+    """Yield the rows; the taps share one pass over the turned images."""
     chosen = {
-        (tap, str(family)): _chosen(rows, [run.job.seed, len(rows), tap.channels])
+        (tap, str(family)): _chosen(rows, [seed, len(rows), tap.channels])
         for tap in network.taps
         for family, rows in units[units["tap"] == tap.name].groupby("family", sort=False)
         if FAMILIES[str(family)].period_deg == 360.0
@@ -64,7 +59,7 @@ def _of_network(
     chosen = {key: rows for key, rows in chosen.items() if rows["detector"].sum() >= LEAST_FAMILY}
     if not chosen:
         return
-    layers = {tap: load_layer(refs[network.card.id, network.seed, tap.name]) for tap, _ in chosen}
+    layers = {tap: read(tap) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
     answers = _answers(network, tuple(layers), shown)

@@ -41,12 +41,23 @@ PACKAGES = (
 Facts = dict[str, Any]
 
 
-@functools.cache
 def code_digest() -> str:
-    """Return the digest of the package's own source files: results of other code are not up to date."""
+    """Return the digest of the package's own source files."""
+    return source_digest("")
+
+
+@functools.cache
+def source_digest(*folders: str) -> str:
+    """Return the digest of the source files, templates and styles in some folders of the package."""
     root = Path(__file__).parent
     sha = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".html", ".css", ".js")):
+    files = {
+        path
+        for folder in folders
+        for path in (root / folder).rglob("*")
+        if path.suffix in (".py", ".html", ".css", ".js")
+    }
+    for path in sorted(files):
         sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class Started:
 
 
 @contextmanager
-def claimed(out: Path, job: Job, store: ActivationStore) -> Iterator[None]:
+def claimed(out: Path, job: Job, store: ActivationStore, tables: Sequence[str]) -> Iterator[None]:
     """Hold a run directory and its store for a run; refuse one of another job, of a run that goes on, or of other files.
 
     If an error comes out before anything but the claim was written, a new directory is removed again.
@@ -61,7 +61,7 @@ def claimed(out: Path, job: Job, store: ActivationStore) -> Iterator[None]:
         try:
             with store.in_use(out):
                 if record is None:
-                    mark_started(out, job)
+                    mark_started(out, job, tables)
                 yield
         except BaseException:
             if record is None:
@@ -86,14 +86,14 @@ def _unmake(out: Path, made: Sequence[Path]) -> None:
                 folder.rmdir()
 
 
-def mark_started(out: Path, job: Job) -> None:
-    """Record that the directory's tables are not to be believed (yet)."""
+def mark_started(out: Path, job: Job, tables: Sequence[str]) -> None:
+    """Record that the directory's tables are not to be believed (yet), and which will be written."""
     with cannot_be_written(out):
         started = round(time.time(), 1)
         runs.write_record(
             out,
             {"status": "started", "job_digest": job.digest(), "job": job.plain(), "code": origin.code(),
-             "started_unix": started},
+             "started_unix": started, "writes": [f"{name}.parquet" for name in tables]},
         )  # fmt: skip
 
 
@@ -109,7 +109,12 @@ def cannot_be_written(out: Path) -> Iterator[None]:
 
 
 def facts_of(
-    job: Job, inputs_digest: str, networks: Sequence[Network], store: ActivationStore, keys: Sequence[str]
+    job: Job,
+    inputs_digest: str,
+    networks: Sequence[Network],
+    store: ActivationStore,
+    keys: Sequence[str],
+    stages: Mapping[str, int],
 ) -> Facts:
     """Return where a run's numbers come from, as `origin.provenance` gives it: nothing of it changes from run to run."""
     models: dict[str, Any] = {}
@@ -131,6 +136,7 @@ def facts_of(
         "seeds": {"job": job.seed, "untrained": list(job.nulls.untrained_seeds)},
         "extraction": _extracted_with(store, keys),
         "comparison": {"device": "cpu", "threads": 1},
+        "stages": dict(stages),
         "command": "universality run JOB",
     }
 
@@ -158,7 +164,7 @@ def complete_record(
     return {
         "status": "complete",
         "provenance": facts,
-        **{name: facts[name] for name in ("job", "job_digest", "inputs_digest", "code", "packages")},
+        **{name: facts[name] for name in ("job", "job_digest", "inputs_digest", "code", "packages", "stages")},
         "store": store.location,
         "stores": list(entries),
         "extracted_stores": extracted,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import jobs, runs, schema
+from universality import jobs, runs
 from universality.errors import RunError
 from universality.origin import Facts
 from universality.runs import Run
@@ -38,6 +38,7 @@ class Reproduction:
 
     Attributes
     ----------
+    n_tables : tables that the recorded run has
     identical : tables with the same bytes
     rows : tables with another number of rows, as (recorded, again)
     columns : columns that differ
@@ -48,6 +49,7 @@ class Reproduction:
     recorded: Path
     again: Path
     tolerance: float
+    n_tables: int
     identical: list[str] = field(default_factory=list)
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     columns: list[ColumnDifference] = field(default_factory=list)
@@ -73,8 +75,8 @@ class Reproduction:
                 f"{worst.table}.{worst.column} ({worst.rows} rows, by up to {worst.largest:.3g})"
             )
         if not self.columns:
-            same = "to the byte" if len(self.identical) == len(schema.TABLES) else "in every value"
-            return f"reproduced: all {len(schema.TABLES)} tables are equal {same}"
+            same = "to the byte" if len(self.identical) == self.n_tables else "in every value"
+            return f"reproduced: all {self.n_tables} tables are equal {same}"
         largest = max(c.largest for c in self.columns)
         return f"reproduced: no value differs by more than {largest:.3g} (tolerance {self.tolerance:g})"
 
@@ -106,19 +108,22 @@ def reproduce(
     recorded, out = runs.open_run(path), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"'{out}' exists and is not empty: a reproduction starts from nothing; give another with --out")
-    again = jobs.run(recorded.job, out / "run", store=out / "store", reporter=reporter, scheduler=scheduler)
+    again = jobs.run(
+        recorded.job, out / "run", store=out / "store", reporter=reporter, scheduler=scheduler,
+        only=recorded.record.get("stages"),
+    )  # fmt: skip
     return compared(recorded, again, tolerance)
 
 
 def compared(recorded: Run, again: Run, tolerance: float = TOLERANCE) -> Reproduction:
     """Return in what two runs of one job differ."""
-    found = Reproduction(recorded.path, again.path, tolerance)
-    for name in schema.TABLES:
+    found = Reproduction(recorded.path, again.path, tolerance, len(recorded.tables))
+    for name in recorded.tables:
         file = f"{name}.parquet"
         if recorded.record["tables"][file] == again.record["tables"][file]:
             found.identical.append(name)
             continue
-        before, after = getattr(recorded, name), getattr(again, name)
+        before, after = recorded.table(name), again.table(name)
         if len(before) != len(after):
             found.rows[name] = (len(before), len(after))
         else:

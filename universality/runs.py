@@ -47,32 +47,58 @@ class Run:
     @cached_property
     def similarity(self) -> pd.DataFrame:
         """One row per pair of taps and measure; columns in ``schema.SIMILARITY``."""
-        return read_table(self, schema.SIMILARITY)
+        return self.table("similarity")
 
     @cached_property
     def correspondence(self) -> pd.DataFrame:
         """One row per matched pair of units; columns in ``schema.CORRESPONDENCE``."""
-        return read_table(self, schema.CORRESPONDENCE)
+        return self.table("correspondence")
 
     @cached_property
     def correspondence_nulls(self) -> pd.DataFrame:
         """The same rows where nothing should correspond; columns in ``schema.CORRESPONDENCE_NULLS``."""
-        return read_table(self, schema.CORRESPONDENCE_NULLS)
+        return self.table("correspondence_nulls")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """One row per pair of taps, family and method; columns in ``schema.PAIRS``."""
-        return read_table(self, schema.PAIRS)
+        return self.table("pairs")
 
     @cached_property
     def families(self) -> pd.DataFrame:
         """One row per network and tap; columns in ``schema.FAMILIES``."""
-        return read_table(self, schema.FAMILIES)
+        return self.table("families")
 
     @cached_property
     def units(self) -> pd.DataFrame:
         """One row per unit with every criterion; columns in ``schema.UNITS``."""
-        return read_table(self, schema.UNITS)
+        return self.table("units")
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of its tables."""
+        return table_names(self.record)
+
+    def has(self, *names: str) -> bool:
+        """Return whether the run has all of these tables."""
+        return set(names) <= set(self.tables)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read one of the run's tables and check its columns.
+
+        Raises
+        ------
+        RunError
+            The run has no such table: its stage was left out.
+        """
+        if not self.has(name):
+            near = did_you_mean(name, self.tables)
+            raise RunError(
+                f"run '{self.path}' has no table '{name}'{near}, expected one of {', '.join(self.tables)}; run its job again with "
+                "the stage that makes it"
+            )
+        rows = pd.read_parquet(self.path / f"{name}.parquet")
+        return schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
 
     @cached_property
     def trained_keys(self) -> dict[tuple[str, str, str], str]:
@@ -261,8 +287,8 @@ def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
 
 
 def _table_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    for name in (f"{table}.parquet" for table in schema.TABLES):
-        yield from _file_problems(path, "table", name, record["tables"].get(name))
+    for name, expected in record["tables"].items():
+        yield from _file_problems(path, "table", name, expected)
 
 
 def _file_problems(path: Path, kind: str, name: str, expected: Any) -> Iterator[str]:
@@ -279,14 +305,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_table(run: Run, table: schema.Table) -> pd.DataFrame:
-    """Read one of the run's tables and check its columns."""
-    return schema.as_table(table, pd.read_parquet(run.path / f"{table.name}.parquet"))
+def table_names(record: dict[str, Any]) -> list[str]:
+    """Return the names of the tables that a run's record names, in its order of stages."""
+    return [Path(name).stem for name in record["tables"]]
 
 
 def row_counts(run: Run) -> dict[str, int]:
     """Return how many rows each of the run's tables has, without reading them."""
-    return {name: pq.read_metadata(run.path / f"{name}.parquet").num_rows for name in schema.TABLES}
+    return {name: pq.read_metadata(run.path / f"{name}.parquet").num_rows for name in table_names(run.record)}
 
 
 def write_table(path: Path, table: schema.Table, rows: pd.DataFrame, facts: Facts) -> Path:

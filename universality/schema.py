@@ -568,11 +568,7 @@ JOINT = Table(
         ),
     ),
 )
-"""Written by ``universality detectors RUN --joint`` beside the tables of a run."""
 
-TABLES: dict[str, Table] = {
-    table.name: table for table in (SIMILARITY, CORRESPONDENCE, CORRESPONDENCE_NULLS, PAIRS, FAMILIES, UNITS)
-}
 
 _FEATURE = (
     Column(
@@ -770,7 +766,22 @@ INDEX_BY_FEATURE = _means("index_by_feature", "one feature, mean over all pairs 
 ATLAS_TABLES: dict[str, Table] = {
     table.name: table for table in (ATLAS, CLIQUES, CLIQUE_COUNTS, INDEX_BY_PAIR, INDEX_BY_GROUP, INDEX_BY_FEATURE)
 }
-"""What ``universality atlas`` makes of a finished run."""
+"""What the stage ``atlas`` makes."""
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        SIMILARITY,
+        CORRESPONDENCE,
+        CORRESPONDENCE_NULLS,
+        PAIRS,
+        FAMILIES,
+        UNITS,
+        JOINT,
+        *ATLAS_TABLES.values(),
+    )
+}
+"""What a run may hold."""
 
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from universality import locks, origin, runs, schema, sidecars
+from universality import locks, origin, runs, sidecars
 from universality.errors import RunError, StoreError
 from universality.places import HIDDEN
 from universality.records import LOCK
@@ -18,7 +18,7 @@ from universality.store import MANIFEST, ActivationStore
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _ASIDE = re.compile(r"[0-9a-f]{32}\.damaged-[0-9a-f]{8}")
-_OF_A_RUN = (origin.RECORD, LOCK, "report.html", *(f"{name}.parquet" for name in schema.TABLES))
+_OF_A_RUN = (origin.RECORD, LOCK, "report.html")
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,11 @@ def _references(folder: Path, store: ActivationStore) -> tuple[set[str], list[Re
 
 def _files_of_run(path: Path) -> list[Path]:
     """Return what a run writes into its directory: nothing else is ever removed."""
+    record = runs.read_record(path) or {}
+    names = [*record.get("writes", ()), *record.get("tables", ()), *_OF_A_RUN]
     drawn = sorted((path / "figures").glob("*")) if not (path / "figures").is_symlink() else []
-    partial = [file for name in _OF_A_RUN for file in path.glob(f"{name}.partial-*")]
-    return [*drawn, *partial, *(path / name for name in _OF_A_RUN)]
+    partial = [file for name in names for file in path.glob(f"{name}.partial-*")]
+    return [*drawn, *partial, *(path / name for name in names)]
 
 
 def _of_store(store: ActivationStore, kept: set[str]) -> Iterator[Removable]:

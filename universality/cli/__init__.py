@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(jobs.run_command)
 app.command("plan")(jobs.plan_command)
+app.command("stages")(jobs.stages_command)
 app.command("detectors")(analyses.detectors_command)
 app.command("atlas")(analyses.atlas_command)
 app.command("report")(results.report_command)

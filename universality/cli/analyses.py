@@ -29,13 +29,16 @@ def detectors_command(
         str | None, typer.Option("--threshold", help="Criterion whose threshold is moved.", metavar="COLUMN")
     ] = None,
     joint: Annotated[
-        bool, typer.Option("--joint", help="Compare preferences with those on turned natural images instead.")
+        bool,
+        typer.Option(
+            "--joint", help="Compare preferences with those on turned natural images instead (stage natural)."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Apply a definition of detectors to a run's units: rates beside the untrained twins', without extracting anew.
 
-    With --joint, show the networks turned natural images, write RUN/joint.parquet and print how many detectors agree.
+    With --joint, print of how many detectors the preference among drawings agrees with that on turned natural images.
 
     Example: universality detectors data/runs/quickstart --family curve --threshold invariance
     """
@@ -95,13 +98,11 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 
 
 def _joint(run_path: Path, as_json: bool) -> None:
-    from universality import runs, schema
+    from universality import runs
     from universality.figures import short
-    from universality.natural_tuning import natural_tuning
 
-    run = runs.open_run(run_path)
-    found = natural_tuning(run)
-    file = runs.write_table(run_path, schema.JOINT, found, run.record["provenance"])
+    found = runs.open_run(run_path).table("joint")
+    file = run_path / "joint.parquet"
     keys = ["model", "seed", "tap", "family"]
     counted = found[found["detector"]].groupby(keys, sort=False, as_index=False)
     rates = counted.agg(n_detectors=("agrees", "size"), n_agree=("agrees", "sum"), chance=("chance", "first"))
@@ -134,7 +135,7 @@ def atlas_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the atlas of a run: its features, cliques of units that are one feature in several models, index of universality.
+    """Write the atlas of a run (stage atlas) as CSV and figures: features, cliques of units that are one feature, index.
 
     With --unit, print where that unit's best partners are in the other models, with their evidence, instead.
 

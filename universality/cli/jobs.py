@@ -8,11 +8,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from universality.cli.options import JobArgument, JsonOption, OutOption, StoreOption, ThreadsOption, WorkersOption
+from universality.cli.options import (
+    JobArgument,
+    JsonOption,
+    OnlyOption,
+    OutOption,
+    StoreOption,
+    ThreadsOption,
+    WithoutOption,
+    WorkersOption,
+)
 from universality.cli.output import line, on_terminal, print_json, rows, stdout
 from universality.cli.progress import reporting
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from universality.jobs import Plan
     from universality.jobs.estimates import Disk
     from universality.runs import Run
@@ -32,6 +43,8 @@ def run_command(
     ] = None,
     retries: Annotated[int, typer.Option("--retries", help="How often a failed task is tried again.", min=0)] = 0,
     repair: Annotated[bool, typer.Option("--repair", help="Set damaged stores aside and extract them anew.")] = False,
+    only: OnlyOption = None,
+    without: WithoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a comparison job: tables, figures and a report.
@@ -43,7 +56,7 @@ def run_command(
     with reporting() as reporter:
         finished = run(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
-            repair=repair, reporter=reporter,
+            repair=repair, only=only, without=without, reporter=reporter,
         )  # fmt: skip
     if as_json:
         print_json(_facts(finished))
@@ -53,26 +66,36 @@ def run_command(
 
 def _facts(finished: Run) -> dict[str, Any]:
     from universality.report import findings
-    from universality.schema import TABLES
 
     return {
         "run": finished.path,
         "name": finished.job.name,
-        "tables": {name: finished.path / f"{name}.parquet" for name in TABLES},
+        "tables": {name: finished.path / f"{name}.parquet" for name in finished.tables},
         "figures": sorted((finished.path / "figures").iterdir()),
         "report": finished.path / "report.html",
         "findings": [{"text": found.text, "detail": found.detail} for found in findings(finished)],
-        "families": rows(finished.families),
+        "families": rows(finished.families) if finished.has("families") else [],
     }
 
 
 def _print_run(finished: Run) -> None:
-    from universality.figures import short
     from universality.report import findings
-    from universality.schema import TABLES
 
     console = stdout()
-    families = finished.families
+    if finished.has("families"):
+        _print_families(finished.families)
+    for sentence in findings(finished):
+        if not sentence.detail:
+            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not on_terminal(console))
+    for name in finished.tables:
+        line(str(finished.path / f"{name}.parquet"))
+    line(str(finished.path / "figures"))
+    line(str(finished.path / "report.html"))
+
+
+def _print_families(families: pd.DataFrame) -> None:
+    from universality.figures import short
+
     table = Table(title="detectors and their nulls", title_justify="left")
     columns = (
         ("family", "family", "{}"),
@@ -95,14 +118,7 @@ def _print_run(finished: Run) -> None:
     for _, row in families.sort_values("family", kind="stable").iterrows():
         shown = row.to_dict() | {"model": short(row["model"]), "family": row["family"].removesuffix("_frequency")}
         table.add_row(*(form.format(shown[name]) for _, name, form in columns))
-    console.print(table)
-    for sentence in findings(finished):
-        if not sentence.detail:
-            console.print(f"- {escape(sentence.text)}", highlight=False, soft_wrap=not on_terminal(console))
-    for name in TABLES:
-        line(str(finished.path / f"{name}.parquet"))
-    line(str(finished.path / "figures"))
-    line(str(finished.path / "report.html"))
+    stdout().print(table)
 
 
 def plan_command(
@@ -114,6 +130,8 @@ def plan_command(
     measure_time: Annotated[
         bool, typer.Option("--time", help="Time a few batches of every network and a few comparisons of each kind.")
     ] = False,
+    only: OnlyOption = None,
+    without: WithoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
@@ -122,7 +140,7 @@ def plan_command(
     """
     from universality.jobs import Workers, estimates, plan
 
-    planned = plan(job, out, store)
+    planned = plan(job, out, store, only=only, without=without)
     needed = estimates.disk(planned)
     each = Workers(processes=workers, threads=threads).threads_each()
     sentences = estimates.sentences(planned, each, measure_time, workers)
@@ -142,7 +160,8 @@ def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any
         "policy": planned.job.stimuli.policy,
         "networks": rows(planned.table()),
         "stores": {"all": len(planned.stores), "missing": len(planned.missing)},
-        "comparisons": {"all": len(planned.tasks), "kept": planned.kept()},
+        "stages": [{"name": s.name, "tasks": s.count(planned.inputs)} for s in planned.stages],
+        "tasks": {"all": planned.n_tasks, "kept": planned.kept()},
         "tables_exist": planned.tables_exist,
         "disk_bytes": needed,
         "estimates": sentences,
@@ -165,10 +184,36 @@ def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "
         f"in {planned.store.location}",
-        f"comparisons: {len(planned.tasks)} tasks, {planned.kept()} results are kept, "
+        f"stages: {', '.join(f'{s.name} ({s.count(planned.inputs)} tasks)' for s in planned.stages)}; {planned.kept()} of "
+        f"{planned.n_tasks} results are kept, "
         + ("tables exist: nothing to compute" if planned.tables_exist and not missing else "the others to compute"),
         f"disk: {needed.expected / 1e6:.0f} MB expected, {needed.most / 1e6:.0f} MB at most"
         + ("" if needed.free is None else f", {needed.free / 1e6:.0f} MB free"),
     )
     for text in (*lines, *sentences, *planned.warnings):
         line(text)
+
+
+def stages_command(as_json: JsonOption = False) -> None:
+    """List the stages of a job: what each makes, which tables, and which stages it needs.
+
+    Example: universality stages
+    """
+    from universality.jobs import STAGES
+
+    if as_json:
+        known = [
+            {
+                "name": s.name,
+                "makes": s.makes,
+                "version": s.version,
+                "tables": [t.name for t in s.tables],
+                "needs": s.needs,
+            }
+            for s in STAGES.values()
+        ]
+        print_json(known)
+        return
+    for stage in STAGES.values():
+        needs = f"; needs {', '.join(stage.needs)}" if stage.needs else ""
+        line(f"{stage.name}: {stage.makes} ({', '.join(table.name for table in stage.tables)}){needs}")

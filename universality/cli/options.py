@@ -22,6 +22,14 @@ WorkersOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", help="Threads of each worker [default: the cores].", min=1)
 ]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Only this stage and those it needs; may be given again.", metavar="STAGE"),
+]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option("--without", help="Not this stage, nor those that need it; may be given again.", metavar="STAGE"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN", autocompletion=run_folders)]
 ModelArgument = Annotated[

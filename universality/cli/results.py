@@ -82,7 +82,7 @@ def figures_command(
         for file in files:
             line(str(file))
     if kind is None and left_out:
-        line(f"left out: {', '.join(left_out)}; they need the tables of: universality atlas {run_path}")
+        line(f"left out: {', '.join(left_out)}; they need tables of stages that the run left out")
 
 
 def _print_kinds(kinds: list[dict[str, Any]], as_json: bool) -> None:
@@ -90,5 +90,5 @@ def _print_kinds(kinds: list[dict[str, Any]], as_json: bool) -> None:
         print_json(kinds)
         return
     for kind in kinds:
-        lacking = "" if kind["available"] else "; needs the tables of: universality atlas RUN"
+        lacking = "" if kind["available"] else "; needs tables of a stage that the run left out"
         line(f"{kind['name']}: one per {kind['per']}{lacking}")

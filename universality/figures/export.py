@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import groups, schema, sidecars
+from universality import groups, sidecars
 from universality.errors import RunError, did_you_mean
 from universality.figures.kinds import FIGURES, Drawing, drawings
 from universality.figures.style import WIDTHS_MM, save
@@ -15,32 +15,21 @@ from universality.runs import Run, replace_file
 
 FORMATS = ("pdf", "svg", "png")
 CAPTIONS = "captions.md"
-_OF_ATLAS = ("index_by_pair", "index_by_group", "index_by_feature", "cliques", "clique_counts")
 
 
 class Tables(Mapping[str, pd.DataFrame]):
     """Every table that a figure may need, read or computed when it is first asked for."""
 
     def __init__(self, run: Run) -> None:
-        own = {name: self._of_run(run, name) for name in schema.TABLES}
-        self._sources: dict[str, Callable[[], pd.DataFrame]] = own | {
-            "atlas": lambda: _atlas(run),
-            "similarity_pairs": lambda: _by_pair(self["similarity"]),
-            "similarity_groups": lambda: groups.by_group(self["similarity_pairs"]),
-        }
-        for name in _OF_ATLAS:
-            file = run.path / "atlas" / f"{name}.parquet"
-            if file.is_file():
-                self._sources[name] = self._of_atlas(file, name)
+        self._sources: dict[str, Callable[[], pd.DataFrame]] = {name: self._of_run(run, name) for name in run.tables}
+        if "similarity" in self._sources:
+            self._sources["similarity_pairs"] = lambda: _by_pair(self["similarity"])
+            self._sources["similarity_groups"] = lambda: groups.by_group(self["similarity_pairs"])
         self._read: dict[str, pd.DataFrame] = {}
 
     @staticmethod
     def _of_run(run: Run, name: str) -> Callable[[], pd.DataFrame]:
-        return lambda: getattr(run, name)
-
-    @staticmethod
-    def _of_atlas(file: Path, name: str) -> Callable[[], pd.DataFrame]:
-        return lambda: schema.as_table(schema.ATLAS_TABLES[name], pd.read_parquet(file))
+        return lambda: run.table(name)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._read:
@@ -54,12 +43,6 @@ class Tables(Mapping[str, pd.DataFrame]):
         return len(self._sources)
 
 
-def _atlas(run: Run) -> pd.DataFrame:
-    from universality.atlas import atlas  # it knows how to load networks: nothing else that draws has to wait for that
-
-    return atlas(run)
-
-
 def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
     from universality.zoo import cards
 
@@ -67,9 +50,9 @@ def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
 
 
 def available(run: Run) -> list[str]:
-    """Return the kinds that a run can be drawn as now: those of the index need the tables of ``universality atlas``."""
+    """Return the kinds for which a run has the tables."""
     tables = Tables(run)
-    return [name for name, kind in FIGURES.items() if all(n in tables for n in kind.needs if n in _OF_ATLAS)]
+    return [name for name, kind in FIGURES.items() if all(table in tables for table in kind.tables)]
 
 
 def export(
@@ -114,7 +97,8 @@ def export(
     for name in kinds or ():
         if name not in possible:
             raise RunError(
-                f"figures of kind '{name}' need tables that run '{run.path}' lacks; write them with: universality atlas {run.path}"
+                f"figures of kind '{name}' need tables that run '{run.path}' lacks ({', '.join(FIGURES[name].tables)}); run its job again "
+                "with the stages that make them"
             )
     if folder.resolve() == (run.path / "figures").resolve():
         raise RunError(
@@ -129,8 +113,8 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     captions, written = [], []
     wanted = [name for name in FIGURES if name in kinds]
-    for drawing in drawings(Tables(run), run.job.drawn(), wanted, width_mm):
-        written += _save(run, folder, drawing, formats)
+    for drawing in drawings(Tables(run), run.job.drawn(), run.job.comparison.families, wanted):
+        written += _save(run, folder, drawing, formats, width_mm)
         yield written[-len(formats) - 1 :]
         captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")
     file = folder / CAPTIONS
@@ -139,12 +123,11 @@ def _write(
     yield [file, sidecars.write(run, folder, [*written, file])]
 
 
-def _save(run: Run, folder: Path, drawing: Drawing, formats: Sequence[str]) -> list[Path]:
+def _save(run: Run, folder: Path, drawing: Drawing, formats: Sequence[str], width_mm: float) -> list[Path]:
     suffixes = [f".{name}" for name in formats]
     facts, about = run.record.get("provenance"), {"kind": drawing.kind, "caption": drawing.caption}
-    files = save(drawing.figure, folder / drawing.stem, facts, suffixes, **about)
-    if drawing.data is not None:
-        data = drawing.data
-        files.append(folder / f"{drawing.stem}.csv")
-        replace_file(files[-1], lambda partial: data.to_csv(partial, index=False, lineterminator="\n"))
+    files = save(drawing.figure(width_mm), folder / drawing.stem, facts, suffixes, **about)
+    data = drawing.data()
+    files.append(folder / f"{drawing.stem}.csv")
+    replace_file(files[-1], lambda partial: data.to_csv(partial, index=False, lineterminator="\n"))
     return files

@@ -64,6 +64,12 @@ class Kind:
     labels: tuple[str, ...]
     caption: str
 
+    @property
+    def tables(self) -> list[str]:
+        """The tables without which it cannot be drawn."""
+        found = {name: None for need in (*self.needs, *self.labels) for name in _TABLES_OF.get(need, (need,))}
+        return list(found)
+
 
 FIGURES: dict[str, Kind] = {
     kind.name: kind
@@ -115,19 +121,33 @@ FIGURES: dict[str, Kind] = {
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""
 
-OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_pairs", "matches_and_nulls")
-"""Kinds that a run draws itself, for its report."""
-
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure, its file's stem, its caption, its kind, and the table of what is drawn (None where nobody asked for it)."""
+    """One figure that is to be drawn: all that it needs and nothing else, so that it can be drawn anywhere.
 
+    Attributes
+    ----------
+    kind, stem, caption : name in `FIGURES`, its file's stem, its caption
+    needs : what both the plot function and that of its data take, in their order
+    keywords, labels : what both take by name; what only the plot function takes by name
+    """
+
+    kind: str
     stem: str
     caption: str
-    figure: Figure
-    kind: str
-    data: pd.DataFrame | None = None
+    needs: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    labels: Mapping[str, Any]
+
+    def figure(self, width_mm: float = DOUBLE_MM) -> Figure:
+        """Draw it."""
+        axes: Panels = FIGURES[self.kind].draw(*self.needs, **self.keywords, **self.labels, width_mm=width_mm)
+        return figure_of(axes)
+
+    def data(self) -> pd.DataFrame:
+        """Return what is drawn as a table."""
+        return FIGURES[self.kind].data(*self.needs, **self.keywords)
 
 
 class Subject:
@@ -166,6 +186,11 @@ class Subject:
         return drawn_taps(self._tables["similarity"], self._tables["families"], self.family, *self.pair)
 
 
+_TABLES_OF: dict[str, tuple[str, ...]] = {
+    "noun": ("families",), "angle": ("families",), "period_deg": ("families",), "taps": ("similarity", "families"),
+    "curves": ("units",), "chosen": ("units",), "title": ("families",), "nouns": ("families",), "clique_nouns": ("families",),
+}  # fmt: skip
+"""From which tables the facts of a subject are read."""
 _FACTS: dict[str, Callable[[Subject], Any]] = {
     "noun": lambda subject: FAMILIES[subject.family or ""].noun,
     "angle": lambda subject: FAMILIES[subject.family or ""].angle,
@@ -188,30 +213,19 @@ def clique_nouns(families: Iterable[str]) -> dict[str, str]:
     return known | {OF_NO_FAMILY: "units of no known family"}
 
 
-def draw(kind: Kind, subject: Subject, width_mm: float = DOUBLE_MM, *, data: bool = True) -> Drawing:
-    """Draw one figure of a kind."""
-    needs = [subject[name] for name in kind.needs]
-    names = dict(zip(kind.needs, needs, strict=True))
+def drawing(kind: Kind, subject: Subject) -> Drawing:
+    """Return the figure of a kind about a subject."""
+    names = {name: subject[name] for name in kind.needs}
     keywords = {name: names.pop(name) for name in ("period_deg", "taps") if name in names}
-    axes: Panels = kind.draw(
-        *names.values(), **keywords, **{name: subject[name] for name in kind.labels}, width_mm=width_mm
-    )
-    return Drawing(
-        kind.name + subject.stem, kind.caption.format(**subject.facts()), figure_of(axes), kind.name,
-        kind.data(*names.values(), **keywords) if data else None,
-    )  # fmt: skip
+    labels = {name: subject[name] for name in kind.labels}
+    caption = kind.caption.format(**subject.facts())
+    return Drawing(kind.name, kind.name + subject.stem, caption, tuple(names.values()), keywords, labels)
 
 
 def drawings(
-    tables: Mapping[str, pd.DataFrame],
-    pairs: Sequence[Pair],
-    kinds: Sequence[str],
-    width_mm: float = DOUBLE_MM,
-    *,
-    data: bool = True,
+    tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], families: Sequence[str], kinds: Sequence[str]
 ) -> Iterator[Drawing]:
     """Yield the figures of some kinds: of the run, of each family, of each pair of models, of each family in each pair."""
-    families = list(dict.fromkeys(tables["families"]["family"]))
     subjects: list[tuple[Per, Subject]] = [("run", Subject(tables))]
     subjects += [("family", Subject(tables, family)) for family in families]
     for pair in pairs:
@@ -220,7 +234,7 @@ def drawings(
     for per, subject in subjects:
         for name in kinds:
             if FIGURES[name].per == per:
-                yield draw(FIGURES[name], subject, width_mm, data=data)
+                yield drawing(FIGURES[name], subject)
 
 
 def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> Pair:

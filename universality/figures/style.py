@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import matplotlib as mpl
@@ -36,10 +38,16 @@ _STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
+_DRAWING = RLock()
+
+
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the figures' own settings, and only here; a user's own defaults (a matplotlibrc) decide nothing."""
-    with mpl.rc_context():
+    """Apply the figures' own settings, and only here; a user's own defaults (a matplotlibrc) decide nothing.
+
+    Matplotlib's settings are those of the whole process, so its threads draw one after another.
+    """
+    with _DRAWING, mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
@@ -143,9 +151,18 @@ def save(
 ) -> list[Path]:
     """Write a figure without dates, as PNG (300 dpi), PDF or SVG, with provenance, kind and caption inside; return the files."""
     stem = Path(stem)
-    with style():
-        files = [stem.with_name(stem.name + suffix) for suffix in suffixes]
-        for file, suffix in zip(files, suffixes, strict=True):
-            inside = in_figure(suffix, facts, kind, caption)
-            figure.savefig(file, dpi=300 if suffix == ".png" else "figure", metadata=inside)
+    files = []
+    for suffix in suffixes:
+        files.append(stem.with_name(stem.name + suffix))
+        files[-1].write_bytes(encoded(figure, suffix, facts, kind=kind, caption=caption))
     return files
+
+
+def encoded(figure: Figure, suffix: str, facts: Facts | None = None, *, kind: str = "", caption: str = "") -> bytes:
+    """Return the bytes of a figure's file: PNG (300 dpi), PDF or SVG, with provenance, kind and caption inside, no date."""
+    content = io.BytesIO()
+    with style():
+        inside = in_figure(suffix, facts, kind, caption)
+        dpi = 300 if suffix == ".png" else "figure"
+        figure.savefig(content, format=suffix.removeprefix("."), dpi=dpi, metadata=inside)
+    return content.getvalue()

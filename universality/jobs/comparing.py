@@ -1,4 +1,4 @@
-"""Comparisons on a cluster: each result is kept when it is there, small ones share a Dask task, failures wait for the end."""
+"""Tasks of stages on a cluster: each result is kept when it is there, small ones share a Dask task, failures wait for the end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import pandas as pd
 import pyarrow as pa
 from distributed import Client, Future
 
-from universality import evidence, schema
-from universality.jobs.comparisons import Task
 from universality.jobs.progress import Reporter
-from universality.jobs.recent import forgetting
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Failure, Watch, single_threaded, watching
+from universality.jobs.tasks import Tables, Task
 
 Outcomes = list[tuple[float, Failure | None]]
 
@@ -33,14 +31,17 @@ _AHEAD = 2
 def compute(
     tasks: Iterable[Task], location: str, opened: Callable[[], Client], retries: int, reporter: Reporter
 ) -> list[Failure]:
-    """Compute the tasks whose results are not kept at `location`; return the failures once all others have ended."""
+    """Compute the tasks whose results are not kept at `location`; return the failures once all others have ended.
+
+    Tasks of several stages follow one another without waiting; each stage has its own bar of progress.
+    """
     kept = Results(location).listed()
-    total = sum(1 for task in tasks if task.key not in kept)
-    if not total:
+    left = Counter(task.stage for task in tasks if not task.kept(kept))
+    if not left:
         return []
-    queue = _Queue((task for task in tasks if task.key not in kept), total, retries)
-    advance = reporter.track("comparisons (tasks)", total)
-    with watching(opened()) as watch, forgetting():
+    queue = _Queue((task for task in tasks if not task.kept(kept)), left.total(), retries)
+    advance = {stage: reporter.track(f"{stage} (tasks)", count) for stage, count in left.items()}
+    with watching(opened()) as watch:
         batches: dict[Future[Any], Sequence[Task]] = {}
         while True:
             _submit(queue, watch, batches, location)
@@ -49,13 +50,14 @@ def compute(
             for future in watch.ended():
                 outcomes = watch.outcome(future)
                 if outcomes is not None:
-                    advance(queue.settle(batches.pop(future), outcomes))
+                    for task in queue.settle(batches.pop(future), outcomes):
+                        advance[task.stage](1)
 
 
 def _submit(queue: _Queue, watch: Watch, batches: dict[Future[Any], Sequence[Task]], location: str) -> None:
     threads = watch.threads()
     while len(watch.pending) < _AHEAD * threads and (batch := queue.take(threads, alone=not watch.pending)):
-        future = watch.client.submit(batch_task, location, batch, key=watch.new_key("compare"), pure=False)
+        future = watch.client.submit(batch_task, location, batch, key=watch.new_key("tasks"), pure=False)
         watch.pending.add(future)
         batches[future] = batch
 
@@ -95,29 +97,29 @@ class _Queue:
             return [self._suspects.popleft()]
         return batch
 
-    def settle(self, batch: Sequence[Task], outcomes: Outcomes | BaseException) -> int:
-        """Take in what came of a batch; return how many tasks are done with, for better or worse."""
+    def settle(self, batch: Sequence[Task], outcomes: Outcomes | BaseException) -> list[Task]:
+        """Take in what came of a batch; return the tasks that are done with, whether they have a result or failed."""
         if isinstance(outcomes, BaseException):
             return self._lost(batch, outcomes)
         mean = sum(seconds for seconds, _ in outcomes) / len(outcomes)
         self._mean_s = max(0.7 * self._mean_s + 0.3 * mean, 1e-5)
-        return sum(self._ended(task, failure) for task, (_, failure) in zip(batch, outcomes, strict=True))
+        return [task for task, (_, failure) in zip(batch, outcomes, strict=True) if self._ended(task, failure)]
 
-    def _lost(self, batch: Sequence[Task], cause: BaseException) -> int:
+    def _lost(self, batch: Sequence[Task], cause: BaseException) -> list[Task]:
         """Deal with a batch whose worker died."""
         if not self._alone:
             self._suspects.extend(batch)
-            return 0
-        return self._ended(batch[0], Failure.of(batch[0].label, cause))
+            return []
+        return [task for task in batch if self._ended(task, Failure.of(task.label, cause))]
 
-    def _ended(self, task: Task, failure: Failure | None) -> int:
-        if failure is not None and self._tries[task.key] < self._retries:
-            self._tries[task.key] += 1
+    def _ended(self, task: Task, failure: Failure | None) -> bool:
+        if failure is not None and self._tries[task.label] < self._retries:
+            self._tries[task.label] += 1
             (self._suspects if self._alone else self._again).append(task)
-            return 0
+            return False
         if failure is not None:
             self.failures.append(failure)
-        return 1
+        return True
 
 
 def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
@@ -130,30 +132,31 @@ def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
 def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
     started = time.perf_counter()
     try:
-        if not results.has(task.key):
-            results.write(task.key, task.function(*task.arguments))
+        wanted = [part for part, key in task.keys.items() if not results.has(key)]
+        for part, tables in task.results(wanted).items() if wanted else ():
+            results.write(task.keys[part], tables)
     except Exception as cause:
         return time.perf_counter() - started, Failure.of(task.label, cause)
     return time.perf_counter() - started, None
 
 
-def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, pd.DataFrame], list[Task]]:
-    """Return the tables that tasks make, rows in the order of the tasks, and the tasks whose results are damaged: these are removed."""
-    results, damaged = Results(location), []
-    parts = {name: _Parts() for name in schema.TABLES}
+def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, Tables], int]:
+    """Return by stage the rows that its tasks made, in their order, and how many results are damaged: these are removed."""
+    results, damaged = Results(location), 0
+    parts: dict[str, dict[str, _Parts]] = {}
     for task in tasks:
-        tables = results.read_arrow(task.key)
-        if tables is None:
-            damaged.append(task)
-            results.remove(task.key)
-            continue
-        for name, rows in tables.items():
-            parts[name].add(rows)
+        of_stage = parts.setdefault(task.stage, {})
+        for key in task.keys.values():
+            tables = results.read_arrow(key)
+            if tables is None:
+                damaged += 1
+                results.remove(key)
+                continue
+            for name, rows in tables.items():
+                of_stage.setdefault(name, _Parts()).add(rows)
     if damaged:
         return {}, damaged
-    joined = {name: parts.pop(name).frame(table) for name, table in schema.TABLES.items() if name != schema.PAIRS.name}
-    # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
-    return joined | {name: evidence.with_q(joined[name]) for name in ("correspondence", "correspondence_nulls")}, []
+    return {stage: {name: rows.frame() for name, rows in of.items()} for stage, of in parts.items()}, 0
 
 
 class _Parts:
@@ -170,12 +173,10 @@ class _Parts:
             self._blocks.append(_joined(self._last))
             self._last = []
 
-    def frame(self, table: schema.Table) -> pd.DataFrame:
+    def frame(self) -> pd.DataFrame:
         """Return all rows, one after another."""
         blocks = [*self._blocks, *self._last]
         self._blocks, self._last = [], []
-        if not blocks:
-            return schema.empty_table(table)
         frame: pd.DataFrame = _joined(blocks).to_pandas()
         return frame
 

@@ -58,8 +58,8 @@ class Disk:
 def disk(plan: Plan) -> Disk:
     """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
-    tables, left = table_sizes(plan).nbytes, len(plan.tasks) - plan.kept()
-    results = RESULT_BYTES * left + tables * left // len(plan.tasks)
+    tables, left = table_sizes(plan).nbytes, plan.n_tasks - plan.kept()
+    results = RESULT_BYTES * left + tables * left // plan.n_tasks
     drawn = FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
     fixed = STORE_BYTES * len(plan.missing) + results + int(PARQUET * tables) + drawn
     # The shards of a network lie beside its stores until these are joined.
@@ -148,7 +148,7 @@ def needs(plan: Plan, threads: int) -> Needs:
     networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
     shown = max((t.nbytes for t in networks), default=0)
     memory = resident_bytes() + max(recent.MOST_BYTES + threads * comparison_bytes(plan), threads * shown)
-    left = 1 - plan.kept() / len(plan.tasks)
+    left = 1 - plan.kept() / plan.n_tasks
     compared = left * rehearsal.comparisons_s(plan) if left else 0.0
     layers = sum(len(network.taps) for network in plan.networks if network.seed is None)
     written = FIGURE_S * _drawn(plan) + LAYER_S * layers * len(plan.job.comparison.families)
@@ -156,7 +156,8 @@ def needs(plan: Plan, threads: int) -> Needs:
 
 
 def _drawn(plan: Plan) -> int:
-    return figures.count(plan.job.drawn(), plan.job.comparison.families)
+    kinds = [kind for stage in plan.stages for kind in stage.figures]
+    return figures.count(plan.job.drawn(), plan.job.comparison.families, kinds)
 
 
 def timed(plan: Plan, network: Network) -> Timed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import pandas as pd
 
 from universality import comparators, display, origin, runs
 from universality.comparison import LayerRef
-from universality.jobs.comparisons import Comparisons
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
 from universality.jobs.shards import Pass
+from universality.jobs.stages import STAGES, Stage, chosen
+from universality.jobs.tasks import Inputs, Task
 from universality.networks import Network, networks_of, stimulus_sets
 from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.spec import Job, Tap, digest, read_job
@@ -47,8 +48,24 @@ class Plan:
     store: ActivationStore
     networks: tuple[Network, ...]
     stores: tuple[PlannedStore, ...]
-    tasks: Comparisons
+    stages: tuple[Stage, ...]
+    inputs: Inputs
     inputs_digest: str
+
+    def tasks(self, stages: Iterable[Stage] | None = None) -> Iterator[Task]:
+        """Yield the tasks of some stages (all of the plan when left out), in the order of the tables' rows."""
+        for stage in self.stages if stages is None else stages:
+            yield from stage.tasks(self.inputs)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return sum(stage.count(self.inputs) for stage in self.stages)
+
+    @property
+    def table_names(self) -> list[str]:
+        """The tables that the stages make."""
+        return [table.name for stage in self.stages for table in stage.tables]
 
     @property
     def missing(self) -> list[PlannedStore]:
@@ -67,9 +84,9 @@ class Plan:
         ]
 
     def kept(self) -> int:
-        """Return of how many comparisons the results are kept."""
+        """Return of how many tasks the results are kept."""
         listed = Results(self.store.location).listed()
-        return sum(1 for task in self.tasks if task.key in listed) if listed else 0
+        return sum(1 for task in self.tasks() if task.kept(listed)) if listed else 0
 
     @property
     def tables_exist(self) -> bool:
@@ -122,14 +139,21 @@ class Plan:
                 display.table([str(name) for name in table], table.itertuples(index=False, name=None)),
                 display.items(self.warnings),
                 display.paragraph(
-                    f"{missing} of {len(self.stores)} activation stores to extract, {len(self.tasks)} comparisons ({self.kept()} kept); "
+                    f"{missing} of {len(self.stores)} activation stores to extract, {self.n_tasks} tasks of {len(self.stages)} stages ({self.kept()} kept); "
                     f"tables, figures and report {tables} in {self.out}."
                 ),
             )
         )
 
 
-def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str | Path | None = None) -> Plan:
+def plan(
+    job_path: str | Path | Job,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    without: Iterable[str] | None = None,
+) -> Plan:
     """Return what a job would compute and what exists already. Nothing is written.
 
     The device ``auto`` is settled on what this process has; `run` asks the workers.
@@ -140,6 +164,8 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
         The job's TOML file, or the job itself.
     out, store : path, optional
         Run directory (default ``data/runs/NAME``) and folder or URL of the activation stores (default ``data/store``).
+    only, without : names of stages, optional
+        Instead of what the job's ``[stages]`` says. With `only`, stages that the directory holds of this job stay in it.
 
     Examples
     --------
@@ -156,6 +182,8 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
     job = settled(job_path if isinstance(job_path, Job) else read_job(Path(job_path)))
     for measure in job.comparison.measures:
         comparators.comparator(measure)
+    directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
+    stages = _stages(job, directory, only, without)
     networks = tuple(networks_of(job))
     for network in networks:
         for name, tap in itertools.product(stimulus_sets(job), network.taps):
@@ -168,17 +196,24 @@ def plan(job_path: str | Path | Job, out: str | Path | None = None, store: str |
         for tap in network.taps
         for key in [network.key(name, tap).name]
     )
-    directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
-    inputs = digest([job.plain(), [p.key for p in planned], [n.card.digest() for n in networks], origin.code_digest()])
-    return Plan(
-        job,
-        directory,
-        stores,
-        networks,
-        planned,
-        Comparisons(job, _layers(planned, stores, job.comparison.families)),
-        inputs,
-    )
+    made_of = [
+        job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
+        origin.package_versions(),
+    ]  # fmt: skip
+    inputs = Inputs(job, _layers(planned, stores, job.comparison.families), {(n.card.id, n.seed): n for n in networks})
+    return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
+
+
+def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
+    """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
+    if only is None and without is None:
+        return chosen(job.stages.only, job.stages.without)
+    wanted = chosen(only, without or ())
+    record = runs.read_record(directory) if only is not None else None
+    if record is None or record["status"] != "complete" or record["job_digest"] != job.digest():
+        return wanted
+    names = {stage.name for stage in wanted} | record.get("stages", {}).keys()
+    return [stage for name, stage in STAGES.items() if name in names]
 
 
 def _layers(

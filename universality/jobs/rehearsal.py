@@ -41,7 +41,7 @@ def comparisons_s(plan: Plan) -> float:
     Made-up units are hardly ever detectors, and the evidence is made for matched detectors only: every `ONE_IN`-th unit is
     taken for one.
     """
-    taps = {entry.id: [ref.tap for ref in plan.tasks.layers[entry.id, None]] for entry in plan.job.models}
+    taps = {entry.id: [ref.tap for ref in plan.inputs.layers[entry.id, None]] for entry in plan.job.models}
     every = [tap for of in taps.values() for tap in of]
     single_threaded()
     rehearsed = _Rehearsed(plan)
@@ -66,7 +66,7 @@ def _strata(items: Sequence[Item], size: Callable[[Item], Any]) -> list[tuple[It
 def _loads(plan: Plan) -> int:
     """Return how many layers are read: each with all its stores, and once for two networks whose layers are all kept."""
     networks = 1 + len(plan.job.nulls.untrained_seeds)
-    taps = {entry.id: len(plan.tasks.layers[entry.id, None]) for entry in plan.job.models}
+    taps = {entry.id: len(plan.inputs.layers[entry.id, None]) for entry in plan.job.models}
     kept = {n.card.id: networks * _kept_bytes(plan, n) for n in plan.networks if n.seed is None}
     loads = sum(taps.values())
     for a, b in plan.job.compared():
@@ -97,19 +97,25 @@ class _Rehearsed:
     def family(self, tap: Tap) -> float:
         """Return the time of the rows of one layer."""
         layer, twins = self._layers(tap, 0)
-        nulls = self.plan.tasks.nulls
+        nulls = self.plan.inputs.nulls
         return _seconds(
-            lambda: (correspondence.family_rows(layer, twins, nulls), *map(correspondence.unit_rows, (layer, *twins)))
+            lambda: [
+                (
+                    correspondence.family_rows(family, layer, twins, nulls),
+                    *(correspondence.unit_rows(family, x) for x in (layer, *twins)),
+                )
+                for family in layer.drawn
+            ]
         )
 
     def pair(self, x: Tap, y: Tap) -> float:
         """Return the time of similarity and correspondence of one pair of layers."""
-        job, tasks = self.plan.job, self.plan.tasks
+        job, inputs = self.plan.job, self.plan.inputs
         (a, twins_a), (b, twins_b) = self._layers(x, 0), self._layers(y, 1000)
         of_a, of_b = [[twin] for twin in twins_a], [[twin] for twin in twins_b]
-        measured = _seconds(lambda: similarity_rows([a], [b], of_a, of_b, job.comparison.measures, tasks.nulls))
+        measured = _seconds(lambda: similarity_rows([a], [b], of_a, of_b, job.comparison.measures, inputs.nulls))
         left, right = (
-            _with_detectors(Contender(of, twins, tasks.matching)) for of, twins in ((a, twins_a), (b, twins_b))
+            _with_detectors(Contender(of, twins, inputs.matching)) for of, twins in ((a, twins_a), (b, twins_b))
         )
         return measured + _seconds(
             lambda: (correspondence.correspondence_rows(left, right), correspondence.null_rows(left, right))
@@ -117,7 +123,7 @@ class _Rehearsed:
 
     def load(self) -> float:
         """Return the time of reading one layer from stores: the mean over one small layer of each model."""
-        refs = [refs[0] for (_, seed), refs in self.plan.tasks.layers.items() if seed is None]
+        refs = [refs[0] for (_, seed), refs in self.plan.inputs.layers.items() if seed is None]
         ref = min(refs, key=lambda ref: ref.tap.channels)
         location = f"memory://rehearsal-{uuid.uuid4().hex}"
         store = ActivationStore(location)

@@ -2,64 +2,140 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from distributed import Client
 
-from universality import figures, origin, records, report, runs, schema
-from universality.errors import RunError
+from universality import figures, origin, records, report, runs
+from universality.figures import Drawing
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
+from universality.jobs.scheduling import watching
+from universality.jobs.stages import STAGES
+from universality.jobs.tasks import Tables
 from universality.records import Started
 from universality.runs import Run
 
+FORMATS = (".png", ".pdf")
+"""Of the figures that a run draws: for its report and for a paper."""
 
-def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, started: Started, reporter: Reporter) -> Run:
+
+def write(
+    planned: Plan,
+    tables: Tables,
+    extracted: int,
+    started: Started,
+    opened: Callable[[], Client],
+    reporter: Reporter,
+) -> Run:
     """Write tables (each of which is taken out of `tables`), figures and report, then the record that says the run is complete."""
     keys = [p.key for p in planned.stores]
-    facts = records.facts_of(planned.job, planned.inputs_digest, planned.networks, planned.store, keys)
-    _remove_stale_joint(planned.out, facts, reporter)
+    facts = records.facts_of(
+        planned.job,
+        planned.inputs_digest,
+        planned.networks,
+        planned.store,
+        keys,
+        {stage.name: stage.version for stage in planned.stages},
+    )
     record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
-    for name, table in schema.TABLES.items():
-        # What is written is read from the file: a large table is not held twice.
-        file = runs.write_table(planned.out, table, tables.pop(name), facts)
-        record["tables"][file.name] = runs.file_sha256(file)
-    finished = Run(planned.out, record)
+    _remove_others(planned, reporter)
+    for stage in planned.stages:
+        for table in stage.tables:
+            # What is written is read from the file: a large table is not held twice.
+            file = runs.write_table(planned.out, table, tables.pop(table.name), facts)
+            record["tables"][file.name] = runs.file_sha256(file)
+    record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
+    return draw(planned, record, opened, reporter)
+
+
+def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], reporter: Reporter) -> Run:
+    """Draw figures and report of the tables that the record names, and write the record as that of a complete run."""
+    begun = time.monotonic()
+    finished, facts = Run(planned.out, record), record["provenance"]
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    drawn = figures.all_figures(
-        finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
+    kinds = [kind for stage in planned.stages for kind in stage.figures]
+    advance = reporter.track(
+        "figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families, kinds)
     )
-    advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
-    for stem, caption, figure in drawn:
-        files = figures.save(figure, folder / stem, facts, kind=stem.split("__")[0], caption=caption)
-        hashes = {file.relative_to(planned.out).as_posix(): runs.file_sha256(file) for file in files}
-        record["figures"][stem] = {"caption": caption, "files": hashes}
+    every = figures.drawings(figures.Tables(finished), planned.job.drawn(), planned.job.comparison.families, kinds)
+    captions = {}
+    for drawing, contents in _drawn(every, facts, opened):
+        captions[drawing.stem] = {
+            "caption": drawing.caption,
+            "files": _write_files(planned.out, drawing.stem, contents),
+        }
         advance(1)
+    record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
     page = report.write(finished)
-    record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
+    record["drawn_by"] = drawing_digest()
+    record["seconds"] = round(record["seconds"] + time.monotonic() - begun, 1)
     records.finish(planned.out, record | {"report": runs.file_sha256(page)})
     return runs.open_run(planned.out)
 
 
-def _remove_stale_joint(out: Path, facts: origin.Facts, reporter: Reporter) -> None:
-    """Remove a table ``joint`` that another command wrote beside tables which are not those written now."""
-    file = out / f"{schema.JOINT.name}.parquet"
-    if not file.is_file():
-        return
-    try:
-        if origin.as_text(origin.provenance(file)) == origin.as_text(facts):
-            return
-    except RunError:
-        pass  # It cannot be read, so nobody knows what it belongs to.
-    file.unlink()
-    reporter.say(
-        f"removed '{file}', which belonged to the tables before; universality detectors {out} --joint writes it"
-    )
+def _drawn(
+    drawings: Iterable[Drawing], facts: origin.Facts, opened: Callable[[], Client]
+) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
+    """Yield every figure with its files' contents, as they are drawn by the workers."""
+    waiting, under_way = iter(drawings), {}
+    with watching(opened()) as watch:
+        while True:
+            while len(under_way) < 2 * watch.threads() and (drawing := next(waiting, None)):
+                future = watch.client.submit(
+                    draw_task, drawing, facts, key=watch.new_key("draw"), pure=False, retries=1
+                )
+                watch.pending.add(future)
+                under_way[future] = drawing
+            if not under_way:
+                return
+            for future in watch.ended():
+                contents = watch.outcome(future)
+                if isinstance(contents, BaseException):
+                    raise contents
+                if contents is not None:
+                    yield under_way.pop(future), contents
+
+
+def draw_task(drawing: Drawing, facts: origin.Facts) -> dict[str, bytes]:
+    """Return the contents of a figure's files by suffix: PNG for the report, PDF for a paper."""
+    figure = drawing.figure()
+    return {
+        suffix: figures.encoded(figure, suffix, facts, kind=drawing.kind, caption=drawing.caption) for suffix in FORMATS
+    }
+
+
+def _write_files(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Write a figure's files; return the checksum of each by its name in the run's directory."""
+    sums = {}
+    for suffix, content in contents.items():
+        name = f"figures/{stem}{suffix}"
+        (out / name).write_bytes(content)
+        sums[name] = hashlib.sha256(content).hexdigest()
+    return sums
+
+
+def drawing_digest() -> str:
+    """Return the digest of the code that draws figures and reports: a change of it draws them again, and computes nothing."""
+    return origin.source_digest("figures", "report")
+
+
+def _remove_others(planned: Plan, reporter: Reporter) -> None:
+    """Remove the tables of stages that the run has no more: they belong to other inputs, or were left out."""
+    wanted = {table.name for stage in planned.stages for table in stage.tables}
+    for stage in STAGES.values():
+        for table in stage.tables:
+            file = planned.out / f"{table.name}.parquet"
+            if table.name not in wanted and file.is_file():
+                file.unlink()
+                reporter.say(f"removed '{file}': the stage '{stage.name}' is left out")
 
 
 def _entries(planned: Plan) -> list[dict[str, Any]]:

@@ -7,13 +7,14 @@ rounded to four significant digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from universality import atlas, checks, runs, schema, zoo
+from universality import checks, schema, zoo
 from universality.detectors import FAMILIES
 from universality.errors import RunError, UniversalityError
 from universality.figures import drawn_taps, spread
@@ -51,42 +52,42 @@ _SHOWN = {
     "atlas": ("family", "angle_deg", "model", "tap", "n_units", "n_untrained", "unit", "preferred_deg", "links", "linked"),
 }  # fmt: skip
 """Columns that a table shows before a reader asks for all of them; a table not named here shows them all."""
+_FIRST = ("families", "similarity", "correspondence", "units")
 Plain = dict[str, Any]
 
 
 def page_data(run: Run) -> Plain:
     """Return everything the page's script needs."""
-    families = list(dict.fromkeys(run.families["family"]))
-    units, matches = chosen_units(run.units, run.correspondence), chosen_matches(run.correspondence)
-    chosen = {"families": run.families, "similarity": run.similarity, "correspondence": matches, "units": units}
-    tables = {name: table_of(name, rows, len(_whole(run, name))) for name, rows in chosen.items()}
-    for name in schema.TABLES:
-        if name not in tables:
-            rows = runs.read_table(run, schema.TABLES[name])
-            tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
-    derived: dict[str, Callable[[Run], pd.DataFrame]] = {
-        "checks": checks.checks,
-        "atlas": atlas.atlas,
-        "cliques": atlas.cliques,
-    }
-    for name, make in derived.items():
-        try:
-            rows = make(run)
-        except RunError:
-            continue  # a run without published statements has no checks; the page leaves the section out
-        tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
+    families = list(dict.fromkeys(run.families["family"])) if run.has("families") else []
+    matches = (
+        chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
+    )
+    units = chosen_units(run.units, matches) if run.has("units") else schema.empty_table(schema.UNITS)
+    chosen = {"correspondence": matches, "units": units}
+    tables = {}
+    for name in sorted(run.tables, key=_place):
+        rows = chosen[name] if name in chosen else run.table(name)
+        tables[name] = table_of(name, rows.head(MOST_ROWS.get(name, MOST_OTHER_ROWS)), len(_whole(run, name)))
+    with suppress(RunError):  # a run without published statements has no checks; the page leaves the section out
+        rows = checks.checks(run)
+        tables["checks"] = table_of("checks", rows.head(MOST_OTHER_ROWS), len(rows))
     return {
         "families": {family: _family(family) for family in families},
         "tables": tables,
         "tuning": [_numbers(curve, 3) for curve in units["tuning_sigma"]],
-        "boxes": _boxes(run.families, run.job.extraction.reduction),
-        "gallery": list(_gallery(run, matches, families)),
+        "boxes": _boxes(run.families, run.job.extraction.reduction) if families else {},
+        "gallery": list(_gallery(run, matches, families)) if run.has("similarity", "correspondence") else [],
         **_pictures(run, units, families),
     }
 
 
+def _place(name: str) -> int:
+    """Return where a table stands on the page: those that its sections are about come first."""
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
 def _whole(run: Run, name: str) -> pd.DataFrame:
-    rows: pd.DataFrame = getattr(run, name)
+    rows = run.table(name)
     return rows[rows["seed"] == -1] if name == "units" else rows
 
 

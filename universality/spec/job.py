@@ -129,6 +129,17 @@ class NullSpec(Spec):
     shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")
 
 
+class StagesSpec(Spec):
+    """Which stages run: all when left out."""
+
+    only: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] | None = Field(
+        None, description="these and the stages that they need, as `universality stages` lists them"
+    )
+    without: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        (), description="all but these and the stages that need them"
+    )
+
+
 class Job(Spec):
     """A comparison job: networks, stimuli, extraction, comparison, nulls."""
 
@@ -142,6 +153,7 @@ class Job(Spec):
     extraction: ExtractionSpec
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
+    stages: StagesSpec = Field(default_factory=StagesSpec)
     pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
         None, description="pairs of models to compare (ids); all when left out, none when empty"
     )
@@ -150,8 +162,13 @@ class Job(Spec):
     )
 
     def digest(self) -> str:
-        """Return the SHA-256 of the validated values; of the CPU nothing is said, as before there was a choice of device."""
+        """Return the SHA-256 of the validated values that decide numbers.
+
+        Which stages run decides which tables there are, and no number in one. Of the CPU nothing is said, as before there
+        was a choice of device.
+        """
         values = self.plain()
+        del values["stages"]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)

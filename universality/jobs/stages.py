@@ -1,0 +1,354 @@
+"""The stages of a job after its activations: what each makes, from what, by which tasks.
+
+A stage is a line in `STAGES`. Plans, keys, resuming, retries, progress, verification, reproduction, `runs clean`, the
+report and the figures learn of it from there. `Stage.version` is raised when the stage's numbers change for equal inputs:
+it is in the keys of its results and of those of every stage that needs it, so that only these are computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from universality import atlas_files, correspondence, evidence, natural_tuning, pairs, schema
+from universality.census import Census, count_links
+from universality.comparison import LayerRef, NullPlan, similarity_rows
+from universality.detectors import FAMILIES
+from universality.errors import JobError, did_you_mean
+from universality.jobs.recent import read_layer
+from universality.jobs.tasks import Inputs, Tables, Task
+from universality.networks import Network
+from universality.origin import package_versions
+from universality.partners import Contender, MatchingPlan
+from universality.schema import Table
+from universality.spec import digest
+
+_NUMBERS = ("numpy", "pandas", "scipy")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes
+    ----------
+    name : as ``--only``, ``--without`` and ``[stages]`` take it
+    makes : what it makes, in words
+    tables : of the run's directory
+    version : raised when its numbers change for equal inputs
+    needs : names of the stages whose tables it takes
+    waits : whether its tasks take them too, not only `finished`
+    tasks : its work in pieces, each under a key; none for a stage that is made of tables alone
+    count : how many `tasks` yields
+    finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
+    packages : names, in `origin.PACKAGES`, of those that decide its numbers
+    figures : kinds of figures that a run draws of it, names in `figures.FIGURES`
+    """
+
+    name: str
+    makes: str
+    tables: tuple[Table, ...]
+    version: int
+    tasks: Callable[[Inputs], Iterator[Task]] = lambda inputs: iter(())
+    count: Callable[[Inputs], int] = lambda inputs: 0
+    finished: Callable[[Inputs, Tables, Tables], Tables] = lambda inputs, rows, before: rows
+    needs: tuple[str, ...] = ()
+    waits: bool = False
+    packages: tuple[str, ...] = _NUMBERS
+    figures: tuple[str, ...] = ()
+
+
+def _key(stage: str, causes: Any) -> str:
+    of = STAGES[stage]
+    versions = [(needed.name, needed.version) for needed in lineage(of)]
+    packages = {name: found for name, found in package_versions().items() if name in of.packages}
+    return digest([versions, packages, causes])[:32]
+
+
+def lineage(stage: Stage) -> list[Stage]:
+    """Return a stage and all that it needs, in the order of the table."""
+    wanted = {stage.name}
+    for of in reversed(STAGES.values()):
+        if of.name in wanted:
+            wanted |= set(of.needs)
+    return [of for of in STAGES.values() if of.name in wanted]
+
+
+def chosen(only: Iterable[str] | None = None, without: Iterable[str] = ()) -> list[Stage]:
+    """Return the stages that a job runs, in the order of the table.
+
+    Parameters
+    ----------
+    only : names, optional
+        These and what they need; all when left out.
+    without : names
+        Left out, and whatever needs them with them.
+
+    Raises
+    ------
+    JobError
+        A name is unknown, or nothing is left.
+    """
+    only, without = None if only is None else list(only), list(without)
+    for name in (*(only or ()), *without):
+        if name not in STAGES:
+            known = ", ".join(STAGES)
+            raise JobError(f"unknown stage '{name}', expected one of {known}{did_you_mean(name, STAGES)}")
+    wanted = {s.name for name in (STAGES if only is None else only) for s in lineage(STAGES[name])}
+    left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
+    lost = [name for name in only or () if _needs_any(STAGES[name], without)]
+    if lost:
+        raise JobError(
+            f"stage '{lost[0]}' is asked for and needs one that is left out ({', '.join(without)}); drop one of the two"
+        )
+    if not left:
+        raise JobError(f"no stage is left without {', '.join(without)}; leave out fewer of {', '.join(STAGES)}")
+    return left
+
+
+def _needs_any(stage: Stage, names: Sequence[str]) -> bool:
+    return any(of.name in names for of in lineage(stage))
+
+
+# families -----------------------------------------------------------------------------------------------------------
+
+
+def _family_tasks(inputs: Inputs) -> Iterator[Task]:
+    for model in inputs.models:
+        for place, layer in enumerate(inputs.layers[model, None]):
+            twins = [layers[place] for layers in inputs.twins(model)]
+            keys = {
+                family: _key("families", [family, inputs.of_layer(model, place, (family,)), repr(inputs.nulls)])
+                for family in inputs.job.comparison.families
+            }
+            yield Task(
+                "families", keys, f"families of {model}, {layer.tap.name}", family_task, (layer, twins, inputs.nulls)
+            )
+
+
+def family_task(
+    layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan, families: Sequence[str]
+) -> dict[str, Tables]:
+    """Return the rows of ``families`` and ``units`` for one layer, by family."""
+    trained, untrained = read_layer(layer), [read_layer(twin) for twin in twins]
+    return {
+        family: {
+            "families": correspondence.family_rows(family, trained, untrained, nulls),
+            "units": pd.concat([correspondence.unit_rows(family, x) for x in (trained, *untrained)], ignore_index=True),
+        }
+        for family in families
+    }
+
+
+def _layer_by_layer(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    """Return the rows family after family within each layer, twins after the trained network."""
+    orders: dict[str, Sequence[object] | None] = {"model": inputs.models, "tap": None}
+    families = {"family": [name for name in FAMILIES if name in inputs.job.comparison.families]}
+    seeds = {"seed": [-1, *inputs.job.nulls.untrained_seeds]}
+    return {
+        "families": _ordered(rows["families"], orders | families),
+        "units": _ordered(rows["units"], orders | seeds | families),
+    }
+
+
+def _ordered(table: pd.DataFrame, orders: Mapping[str, Sequence[object] | None]) -> pd.DataFrame:
+    """Return a table's rows by the places of their values in `orders`; None for the order in which values come."""
+    place = np.zeros(len(table), dtype=np.int64)
+    for column, order in orders.items():
+        values = table[column].astype("object")
+        known = list(dict.fromkeys(values)) if order is None else list(order)
+        place = place * max(len(known), 1) + pd.Categorical(values, known).codes
+    return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+
+
+# similarity ---------------------------------------------------------------------------------------------------------
+
+
+def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
+    # All taps of two networks and all measures share a task: reading the layers would cost more than comparing them.
+    for a, b in inputs.job.compared():
+        networks = [inputs.of_model(model, ()) for model in (a, b)]
+        keys = {
+            measure: _key("similarity", [networks, measure, repr(inputs.nulls)])
+            for measure in inputs.job.comparison.measures
+        }
+        arguments = inputs.layers[a, None], inputs.layers[b, None], inputs.twins(a), inputs.twins(b), inputs.nulls
+        yield Task("similarity", keys, f"similarity of {a} with {b}", similarity_task, arguments)
+
+
+def similarity_task(
+    a: Sequence[LayerRef],
+    b: Sequence[LayerRef],
+    twins_a: Sequence[Sequence[LayerRef]],
+    twins_b: Sequence[Sequence[LayerRef]],
+    nulls: NullPlan,
+    measures: Sequence[str],
+) -> dict[str, Tables]:
+    """Return the rows of ``similarity`` for all pairs of taps of two networks, by measure."""
+    first, second = ([read_layer(ref) for ref in refs] for refs in (a, b))
+    of_a, of_b = ([[read_layer(ref) for ref in refs] for refs in twins] for twins in (twins_a, twins_b))
+    rows = similarity_rows(first, second, of_a, of_b, measures, nulls)
+    of = {str(measure): part.reset_index(drop=True) for measure, part in rows.groupby("measure", sort=False)}
+    return {measure: {"similarity": of.get(measure, rows.head(0))} for measure in measures}
+
+
+def _measure_by_measure(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    """Return the rows measure after measure within each pair of layers."""
+    orders: dict[str, Sequence[object] | None] = {
+        "model_a": inputs.models, "model_b": inputs.models, "tap_a": None, "tap_b": None,
+        "measure": inputs.job.comparison.measures,
+    }  # fmt: skip
+    return {"similarity": _ordered(rows["similarity"], orders)}
+
+
+# correspondence -----------------------------------------------------------------------------------------------------
+
+
+def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
+    for a, b in inputs.job.compared():
+        for place, layer in enumerate(inputs.layers[a, None]):
+            causes = [inputs.of_layer(a, place), inputs.of_model(b), repr(inputs.matching)]
+            twins = [layers[place] for layers in inputs.twins(a)]
+            arguments = layer, inputs.layers[b, None], twins, inputs.twins(b), inputs.matching
+            label = f"correspondence of {a}, {layer.tap.name} with {b}"
+            yield Task("correspondence", {"": _key("correspondence", causes)}, label, correspondence_task, arguments)
+
+
+def correspondence_task(
+    a: LayerRef,
+    b: Sequence[LayerRef],
+    twins_a: Sequence[LayerRef],
+    twins_b: Sequence[Sequence[LayerRef]],
+    matching: MatchingPlan,
+) -> Tables:
+    """Return the rows of ``correspondence`` and of its nulls for one layer of a network with all layers of another.
+
+    `twins_a` holds the layer of each untrained twin, `twins_b` for each untrained seed the same layers of the twin.
+    """
+
+    def contender(ref: LayerRef, twins: Sequence[LayerRef]) -> Contender:
+        return Contender(read_layer(ref), [read_layer(twin) for twin in twins], matching)
+
+    first = contender(a, twins_a)
+    parts: dict[str, list[pd.DataFrame]] = {"correspondence": [], "correspondence_nulls": []}
+    for place, ref in enumerate(b):
+        second = contender(ref, [twins[place] for twins in twins_b])
+        parts["correspondence"].append(correspondence.correspondence_rows(first, second))
+        parts["correspondence_nulls"].append(correspondence.null_rows(first, second))
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+
+
+def _with_q(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
+    return {name: evidence.with_q(table) for name, table in rows.items()}
+
+
+# pairs --------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    return {
+        "pairs": pairs.pair_rows(
+            before["families"], before["correspondence"], before["correspondence_nulls"], before["similarity"],
+            inputs.job.comparison.matching,
+        )
+    }  # fmt: skip
+
+
+# natural ------------------------------------------------------------------------------------------------------------
+
+
+def _natural_tasks(inputs: Inputs) -> Iterator[Task]:
+    for (model, seed), network in inputs.networks.items():
+        layers = list(inputs.layers[model, seed])
+        causes = [[inputs.identity(model, place, seed) for place in range(len(layers))], inputs.job.seed]
+        yield Task(
+            "natural", {"": _key("natural", causes)}, f"turned natural images shown to {network.label}", natural_task,
+            (network, layers, inputs.job.seed), _units_of(model, seed),
+        )  # fmt: skip
+
+
+def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataFrame]]:
+    def late(tables: Tables) -> tuple[pd.DataFrame]:
+        units = tables["units"]
+        return (units[(units["model"] == model) & (units["seed"] == (-1 if seed is None else seed))],)
+
+    return late
+
+
+def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
+    """Return the rows of ``joint`` for one network."""
+    of = {ref.tap.name: ref for ref in layers}
+    return {"joint": natural_tuning.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
+
+
+# atlas --------------------------------------------------------------------------------------------------------------
+
+
+def _census_tasks(inputs: Inputs) -> Iterator[Task]:
+    for seed in inputs.seeds:
+        layers = [ref for model in inputs.models for ref in inputs.layers[model, seed]]
+        causes = [
+            [[inputs.identity(model, place, seed) for place in range(len(inputs.layers[model, seed]))] for model in inputs.models],
+            inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed,
+        ]  # fmt: skip
+        label = "trained networks" if seed is None else f"untrained twins of seed {seed}"
+        arguments = layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed
+        yield Task("atlas", {"": _key("atlas", causes)}, f"links between {label}", census_task, arguments)
+
+
+def census_task(
+    layers: Sequence[LayerRef], compared: Sequence[tuple[str, str]], families: Sequence[str], seed: int
+) -> Tables:
+    """Return the units of all networks of one kind and every link between them, as tables."""
+    counted = count_links([read_layer(ref) for ref in layers], compared, families, seed)
+    edges = counted.edges.assign(rematched=list(counted.rematched), kept=list(counted.kept))
+    return {"census_units": counted.units, "census_edges": edges}
+
+
+def _atlas(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    edges = rows["census_edges"]
+    marks = [np.array(list(edges[name]), dtype=np.bool_) for name in ("rematched", "kept")]
+    counted = Census(rows["census_units"], edges.drop(columns=["rematched", "kept"]), *marks)
+    return atlas_files.tables_of(SimpleNamespace(**before), counted)
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1,
+            _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
+            figures=("detectors_against_depth", "tuning_family"),
+        ),
+        Stage(
+            "similarity", "measures between layers", (schema.SIMILARITY,), 1,
+            _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
+            packages=("POT", "scikit-learn", *_NUMBERS), figures=("similarity",),
+        ),
+        Stage(
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1,
+            _correspondence_tasks, lambda inputs: sum(len(inputs.layers[a, None]) for a, _ in inputs.job.compared()), _with_q,
+            packages=("POT", *_NUMBERS),
+        ),
+        Stage(
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, finished=_pairs,
+            needs=("families", "similarity", "correspondence"), figures=("matched_pairs", "matches_and_nulls"),
+        ),
+        Stage(
+            "natural", "preferences on turned natural images", (schema.JOINT,), 1,
+            _natural_tasks, lambda inputs: len(inputs.networks), needs=("families",), waits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+        ),
+        Stage(
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1,
+            _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
+        ),
+    )
+}  # fmt: skip
+"""Every stage, those that a stage needs before it."""
