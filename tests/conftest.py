@@ -55,6 +55,9 @@ bootstraps = 100
 calibration_crops = 32
 haar_rotations = 2
 shuffles = 2
+
+[stages]
+without = ["natural", "atlas"]
 """
 
 
@@ -172,13 +175,12 @@ def hostile(small) -> HostileRun:
     job = small.run.record["job"]
     renamed = "package/efficientnet_lite1"
     models = [{**entry, "id": evil if entry["id"] == renamed else entry["id"]} for entry in job["models"]]
-    run = Run(small.out, {**small.run.record, "job": {**job, "question": evil, "models": models}, "job_digest": evil})
+    record = {**small.run.record, "job": {**job, "question": evil, "models": models}, "job_digest": evil}
+    tables = {}
     for name in ("families", "similarity", "correspondence", "units"):
-        table = getattr(small.run, name)
-        run.__dict__[name] = table.assign(
-            **{c: table[c].replace(renamed, evil) for c in table if c.startswith("model")}
-        )
-    return HostileRun(evil, run)
+        table = small.run.table(name)
+        tables[name] = table.assign(**{c: table[c].replace(renamed, evil) for c in table if c.startswith("model")})
+    return HostileRun(evil, Run(small.out, record, tables=tables))
 
 
 def _run_small(folder: Path) -> None:

@@ -203,7 +203,7 @@ def test_runs_show_is_short_for_a_run_and_whole_for_a_file(monkeypatch, capsys, 
     assert lines["weights"].count(", ") == len(whole["models"]) - 1
     for model, facts in whole["models"].items():
         assert f"{model} {facts['weights'][:12]}" in lines["weights"]
-    counted = {name: len(pd.read_parquet(small.out / f"{name}.parquet")) for name in schema.TABLES}
+    counted = {name: len(pd.read_parquet(small.out / f"{name}.parquet")) for name in small.run.tables}
     assert lines["rows"] == ", ".join(f"{name} {count}" for name, count in counted.items())
     assert lines["the whole provenance"].endswith("--json")
     file = command(monkeypatch, capsys, "runs", "show", small.out / "units.parquet")[1]

@@ -102,8 +102,7 @@ def test_plan_says_what_exists(small, tmp_path):
 def test_verdicts_of_a_run_stand_beside_those_of_nulls(small):
     nulls = small.run.correspondence_nulls.copy()
     nulls.loc[nulls.index[:1], "verdict"] = "same_feature"
-    run = universality.Run(small.out, small.run.record)
-    run.__dict__["correspondence_nulls"] = nulls
+    run = universality.Run(small.out, small.run.record, tables={"correspondence_nulls": nulls})
     assert (
         f"untrained twins): same_feature {min(len(nulls), 1)} of {len(nulls)} pairs." in Shown(run._repr_html_()).text
     )

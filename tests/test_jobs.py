@@ -308,7 +308,7 @@ class TestDamage:
         def fails(*_):
             raise ValueError("planted")
 
-        monkeypatch.setattr(jobs.comparisons, "similarity_rows", fails)
+        monkeypatch.setattr(jobs.stages, "similarity_rows", fails)
         with pytest.raises(RunError, match=r"1 of \d+ tasks failed: 'similarity of .* with ValueError: planted"):
             universality.run(small.job, tmp_path / "run", store=bare_store)
         assert not list((tmp_path / "run").glob("*.parquet"))

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 import universality
 from universality import schema, zoo
-from universality.figures import all_figures, save
+from universality.figures import drawings, save
+from universality.jobs import STAGES
 from universality.reproduction import compared
 from universality.runs import Run
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 def test_every_exported_file_knows_the_same(small, tmp_path):
     expected = small.run.record["provenance"]
     files = [p for p in small.out.rglob("*") if p.suffix in (".parquet", ".png", ".pdf", ".html")]
-    assert len(files) == len(schema.TABLES) + 2 * len(small.run.record["figures"]) + 1
+    assert len(files) == len(small.run.tables) + 2 * len(small.run.record["figures"]) + 1
     for file in files:
         alone = shutil.copy(file, tmp_path / f"alone{file.suffix}")
         assert universality.provenance(alone) == expected, file.name
@@ -65,11 +66,11 @@ def test_models_of_one_name_and_two_sources_have_figures_of_their_own(small):
 
     run = small.run
     pair = ["model_a", "model_b"]
-    drawn = list(all_figures(
-        renamed(run.similarity, pair), renamed(run.correspondence, pair), renamed(run.families, ["model"]),
-        renamed(run.units, ["model"]), [("timm/vgg16", "torchvision/vgg16"), ("torchvision/vgg16", "timm/vgg16")][:1],
-    ))  # fmt: skip
-    stems = [stem for stem, *_ in drawn]
+    tables = {name: renamed(run.table(name), pair) for name in ("similarity", "correspondence")}
+    tables |= {name: renamed(run.table(name), ["model"]) for name in ("families", "units")}
+    kinds = [kind for stage in STAGES.values() for kind in stage.figures]
+    pairs = [("timm/vgg16", "torchvision/vgg16"), ("torchvision/vgg16", "timm/vgg16")][:1]
+    stems = [drawing.stem for drawing in drawings(tables, pairs, run.job.matched_by(), run.job.comparison.families, kinds)]
     assert len(stems) == len(set(stems))
     assert "similarity__timm.vgg16__torchvision.vgg16" in stems
 
@@ -79,16 +80,14 @@ class TestReproduction:
         """The same run with one table changed."""
         record = json.loads(json.dumps(small.run.record))
         record["tables"]["similarity.parquet"] = "other"
-        run = Run(tmp_path, record)
-        for name in schema.TABLES:
-            run.__dict__[name] = getattr(small.run, name).copy()
+        run = Run(tmp_path, record, tables={name: small.run.table(name).copy() for name in small.run.tables})
         change(run)
         return compared(small.run, run)
 
     def test_the_same_is_reproduced(self, small, tmp_path):
         found = compared(small.run, small.run)
         assert found.equal
-        assert found.verdict() == "reproduced: all 6 tables are equal to the byte"
+        assert found.verdict() == f"reproduced: all {len(small.run.tables)} tables are equal to the byte"
         assert "in every value" in self.again(small, tmp_path, lambda run: None).verdict()
 
     @pytest.mark.parametrize(("step", "equal"), [(1e-9, True), (1e-3, False)])
@@ -112,7 +111,7 @@ class TestReproduction:
 
     def test_rows_and_inputs_are_compared(self, small, tmp_path):
         def shorter(run):
-            run.__dict__["similarity"] = run.similarity.iloc[:-1]
+            run.similarity.drop(run.similarity.index[-1], inplace=True)
 
         def other_weights(run):
             run.record["provenance"]["models"]["package/efficientnet_lite0"]["weights"] = "x"
@@ -132,7 +131,7 @@ class TestReproduction:
         def change(run):
             cells = run.units["tuning_sigma"].tolist()
             cells[0] = np.asarray(cells[0]) + 0.5
-            run.__dict__["units"] = run.units.assign(tuning_sigma=pd.Series(cells, index=run.units.index))
+            run.units["tuning_sigma"] = pd.Series(cells, index=run.units.index)
             run.record["tables"]["units.parquet"] = "other"
 
         found = self.again(small, tmp_path, change)

@@ -75,7 +75,7 @@ def test_a_layer_is_told_apart_by_everything_that_decides_it(small):
     import universality
 
     plan = universality.plan(small.job, small.out, small.store)
-    (ref, *_), *_ = plan.tasks.layers.values()
+    (ref, *_), *_ = plan.inputs.layers.values()
     layers = RecentLayers()
     assert layers(ref) is layers(replace(ref))
     assert layers(ref) is not layers(replace(ref, families=("none",)))

@@ -4,8 +4,8 @@ import pytest
 
 from universality import schema
 from universality.jobs import comparing
-from universality.jobs.comparisons import Task
 from universality.jobs.results import Results, _to_bytes
+from universality.jobs.tasks import Task
 
 VALUES = {
     "string": lambda n: f"text {n}",
@@ -42,19 +42,38 @@ def test_a_table_joined_of_many_is_kept_in_one_piece(table):
 @pytest.mark.parametrize("block", [1, 2, 3, 256])
 def test_gathered_tables_are_the_parts_one_after_another(tmp_path, monkeypatch, block):
     monkeypatch.setattr(comparing, "_IN_BLOCK", block)
-    names = [name for name in schema.TABLES if name != schema.PAIRS.name]
-    tasks = [Task(f"{n:032x}", str(n), made_up, ()) for n in range(4)]
+    names = list(schema.TABLES)
+    stages = ("first", "second")
+    tasks = [Task(stages[n % 2], {"": f"{n:032x}"}, str(n), made_up, ()) for n in range(4)]
     # Not every task has rows of every table, and some have a table without rows.
     sizes = [{name: (n + place) % 3 for place, name in enumerate(names) if (n + place) % 4} for n in range(4)]
     parts = [
         {name: made_up(schema.TABLES[name], size, 10 * n) for name, size in of.items()} for n, of in enumerate(sizes)
     ]
     for task, tables in zip(tasks, parts, strict=True):
-        Results(str(tmp_path)).write(task.key, tables)
-    tables, damaged = comparing.gather(tasks, str(tmp_path))
+        Results(str(tmp_path)).write(task.keys[""], tables)
+    gathered, damaged = comparing.gather(tasks, str(tmp_path))
     assert not damaged
-    for name in names:
-        expected = pd.concat([part[name] for part in parts if name in part], ignore_index=True)
-        # q is that of all rows together, and no part has it.
-        left = [column for column in expected if column != "q"]
-        pd.testing.assert_frame_equal(tables[name][left], expected[left])
+    for stage, of in zip(stages, (parts[::2], parts[1::2]), strict=True):
+        for name in names:
+            found = [part[name] for part in of if name in part]
+            assert (name in gathered[stage]) == bool(found)
+            if found:
+                pd.testing.assert_frame_equal(gathered[stage][name], pd.concat(found, ignore_index=True))
+
+
+def test_parts_are_computed_and_kept_by_themselves(tmp_path):
+    asked = []
+
+    def compute(number, parts):
+        asked.append(tuple(parts))
+        return {part: {"similarity": made_up(schema.SIMILARITY, number)} for part in parts}
+
+    results, keys = Results(str(tmp_path)), {"a": "aa" * 16, "b": "bb" * 16}
+    task = Task("similarity", keys, "x", compute, (2,))
+    results.write(keys["a"], {"similarity": made_up(schema.SIMILARITY, 1)})
+    assert not task.kept(results.listed())
+    assert comparing.batch_task(str(tmp_path), [task, task])[0][1] is None
+    assert asked == [("b",)]
+    assert task.kept(results.listed())
+    assert len(comparing.gather([task], str(tmp_path))[0]["similarity"]["similarity"]) == 1 + 2

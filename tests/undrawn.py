@@ -13,5 +13,5 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
         page.write_text("undrawn", encoding="utf-8")
         return page
 
-    patch.setattr("universality.figures.all_figures", lambda *_: iter(()))
+    patch.setattr("universality.figures.drawings", lambda *_: iter(()))
     patch.setattr("universality.jobs.writing.report", SimpleNamespace(write=write))

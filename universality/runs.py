@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,42 +34,49 @@ class Run:
         Provenance: job, digests of cards, weights and stimuli, versions, seeds, device, threads, command, times.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any], store: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: dict[str, Any],
+        store: str | Path | None = None,
+        tables: Mapping[str, pd.DataFrame] | None = None,
+    ) -> None:
         self.path = path
         self.record = record
         self._store = None if store is None else str(store)
+        self._tables = dict(tables or {})
 
     @cached_property
     def job(self) -> Job:
         """The job that was run."""
         return Job.model_validate(self.record["job"])
 
-    @cached_property
+    @property
     def similarity(self) -> pd.DataFrame:
         """One row per pair of taps and measure; columns in ``schema.SIMILARITY``."""
         return self.table("similarity")
 
-    @cached_property
+    @property
     def correspondence(self) -> pd.DataFrame:
         """One row per matched pair of units; columns in ``schema.CORRESPONDENCE``."""
         return self.table("correspondence")
 
-    @cached_property
+    @property
     def correspondence_nulls(self) -> pd.DataFrame:
         """The same rows where nothing should correspond; columns in ``schema.CORRESPONDENCE_NULLS``."""
         return self.table("correspondence_nulls")
 
-    @cached_property
+    @property
     def pairs(self) -> pd.DataFrame:
         """One row per pair of taps, family and method; columns in ``schema.PAIRS``."""
         return self.table("pairs")
 
-    @cached_property
+    @property
     def families(self) -> pd.DataFrame:
         """One row per network and tap; columns in ``schema.FAMILIES``."""
         return self.table("families")
 
-    @cached_property
+    @property
     def units(self) -> pd.DataFrame:
         """One row per unit with every criterion; columns in ``schema.UNITS``."""
         return self.table("units")
@@ -84,7 +91,7 @@ class Run:
         return set(names) <= set(self.tables)
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read one of the run's tables and check its columns.
+        """Return one of the run's tables, read when it is first asked for, its columns checked.
 
         Raises
         ------
@@ -97,8 +104,10 @@ class Run:
                 f"run '{self.path}' has no table '{name}'{near}, expected one of {', '.join(self.tables)}; run its job again with "
                 "the stage that makes it"
             )
-        rows = pd.read_parquet(self.path / f"{name}.parquet")
-        return schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
+        if name not in self._tables:
+            rows = pd.read_parquet(self.path / f"{name}.parquet")
+            self._tables[name] = schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
+        return self._tables[name]
 
     @cached_property
     def trained_keys(self) -> dict[tuple[str, str, str], str]:

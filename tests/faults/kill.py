@@ -95,7 +95,9 @@ class Stage:
         pass
 
     def track(self, description: str, total: int):
-        note(self._path, next(name for name in STAGES if name in description))
+        stage = "comparisons" if description.endswith("(tasks)") else description.split()[0]
+        if stage not in dict(noted(self._path)):
+            note(self._path, stage)
         return lambda steps: None
 
 
@@ -278,8 +280,8 @@ def trials(asked: Wanted, folder: Path) -> list[Trial]:
     """Make trials until so many kills were dealt (of jobs that had ended before their moment at most as many again)."""
     if asked.job is None:
         # Of the job of seconds, one figure: the children that are forked from here draw no more.
-        draw = figures.all_figures
-        figures.all_figures = lambda *of: itertools.islice(draw(*of), 1)
+        draw = figures.drawings
+        figures.drawings = lambda *of: itertools.islice(draw(*of), 1)
     job = asked.job or tiny.write_job(folder)
     lasts = {} if asked.whole else undisturbed(folder / "whole", job)
     whole = asked.whole or folder / "whole"

@@ -19,7 +19,7 @@ STAGES = {
     "store's commit": (f"{FOLDER}:_FolderDraft.commit", 2, "store"),
     "result": ("universality.jobs.results:Results.write", 2, "store"),
     "table": ("universality.runs:write_table", 3, "run"),
-    "figure": ("universality.figures:save", 2, "run"),
+    "figure": ("universality.jobs.writing:write_figure", 2, "run"),
     "report": ("universality.report:write", 1, "run"),
     "record": ("universality.records:finish", 1, "run"),
 }
@@ -40,8 +40,8 @@ class Full:
 def fill_up(folder: Path) -> dict:
     """Run one job that finds the disk full at one stage after another, then with room; return how each run ended."""
     # The second of them finds the disk full; the others would only take time, in each of nineteen commands.
-    draw = figures.all_figures
-    figures.all_figures = lambda *of: itertools.islice(draw(*of), 2)
+    draw = figures.drawings
+    figures.drawings = lambda *of: itertools.islice(draw(*of), 2)
     job = tiny.write_job(folder / "job")
     place = folder / "place"
     place.mkdir()

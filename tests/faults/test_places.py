@@ -165,5 +165,5 @@ class TestClock:
         planned = plan(done / "job.toml", tmp_path / "run", tmp_path / "store")
         assert planned.missing == []
         assert planned.tables_exist
-        assert planned.kept() == len(planned.tasks)
+        assert planned.kept() == planned.n_tasks
         assert list(upkeep.problems(tmp_path / "run", tmp_path / "store")) == []

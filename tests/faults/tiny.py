@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from universality import schema
 from universality.networks import Network
 
 JOB = """
@@ -50,13 +49,17 @@ permutations = 19
 calibration_crops = 32
 haar_rotations = 1
 shuffles = 1
+
+[stages]
+without = ["natural", "atlas"]
 """
 THIRD = """
 [[models]]
 id = "pocket/resnet-focus-s0"
 taps = ["layer1.0"]
 """
-TABLES = tuple(schema.TABLES)
+TABLES = ("families", "units", "similarity", "correspondence", "correspondence_nulls", "pairs")
+"""Those of its stages."""
 PATIENCE_S = 120
 
 

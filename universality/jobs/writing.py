@@ -70,7 +70,7 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
     for drawing, contents in _drawn(every, facts, opened):
         captions[drawing.stem] = {
             "caption": drawing.caption,
-            "files": _write_files(planned.out, drawing.stem, contents),
+            "files": write_figure(planned.out, drawing.stem, contents),
         }
         advance(1)
     record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
@@ -112,7 +112,7 @@ def draw_task(drawing: Drawing, facts: origin.Facts) -> dict[str, bytes]:
     }
 
 
-def _write_files(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[str, str]:
+def write_figure(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[str, str]:
     """Write a figure's files; return the checksum of each by its name in the run's directory."""
     sums = {}
     for suffix, content in contents.items():
