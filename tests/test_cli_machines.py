@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from typer.main import get_command
 
-from universality import cli, jobs, reproduction, zoo
+from universality import catalogue, cli, jobs, reproduction
 from universality.cli import completion
 from universality.cli.leaving import INTERRUPTED
 from universality.cli.progress import Bars, progress_on
@@ -126,7 +126,7 @@ def test_json_is_one_document_with_the_documented_keys(name, places, monkeypatch
         assert answer
     found = answer[0] if isinstance(answer, list) else answer
     if "model card" in row:
-        assert set(found) == set(zoo.card("pocket/vgg-focus-s0").plain())
+        assert set(found) == set(catalogue.card("pocket/vgg-focus-s0").plain())
     elif name == "versions":
         assert {"universality", "python", "torch"} <= set(found)
     else:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import atlas, figures, index, runs, schema, sidecars, stimuli, zoo
+from universality import atlas, catalogue, figures, index, runs, schema, sidecars, stimuli
 from universality.census import Census, census
 from universality.detectors import FAMILIES
 from universality.links import ANY_UNIT
@@ -22,7 +22,7 @@ _EXAMPLE_PX = 64
 def tables_of(run: Run, counted: Census | None = None) -> dict[str, pd.DataFrame]:
     """Return every table of ``schema.ATLAS_TABLES``; a census is taken where none is given."""
     counted = census(run) if counted is None else counted
-    pairs = index.by_pair(index.tally(counted), zoo.cards())
+    pairs = index.by_pair(index.tally(counted), catalogue.cards())
     known, counts = atlas.atlas(run), atlas.clique_counts(counted)
     free = atlas.data_driven(counted)
     cells = atlas.data_driven_rows(free, counts, list(dict.fromkeys(known["model"])))

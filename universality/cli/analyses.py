@@ -67,7 +67,7 @@ def detectors_command(
 
 
 def _print_rates(chosen: Definition, rates: pd.DataFrame) -> None:
-    from universality.figures import short
+    from universality.names import short
 
     for criterion in chosen.criteria:
         line(f"{criterion.column} {criterion.op} {criterion.threshold:g}: {criterion.reason}")
@@ -96,7 +96,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 
 def _joint(run_path: Path, as_json: bool) -> None:
     from universality import runs, schema
-    from universality.figures import short
+    from universality.names import short
     from universality.natural_tuning import natural_tuning
 
     run = runs.open_run(run_path)

@@ -67,7 +67,7 @@ def _facts(finished: Run) -> dict[str, Any]:
 
 
 def _print_run(finished: Run) -> None:
-    from universality.figures import short
+    from universality.names import short
     from universality.report import findings
     from universality.schema import TABLES
 

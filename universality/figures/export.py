@@ -61,7 +61,7 @@ def _atlas(run: Run) -> pd.DataFrame:
 
 
 def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
-    from universality.zoo import cards
+    from universality.catalogue import cards
 
     return groups.by_pair(similarity, cards())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality.detectors import FAMILIES, best_taps, definition_of
+from universality.detectors import FAMILIES, definition_of
+from universality.drawn import OF_A_RUN, Pair, Per, drawn_taps
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.cliques import clique_data, clique_matrix
@@ -23,7 +24,7 @@ from universality.figures.similarity import (
     similarity_data,
     similarity_heatmaps,
 )
-from universality.figures.style import DOUBLE_MM, HAAR_NAME, Panels, figure_of, short
+from universality.figures.style import DOUBLE_MM, Panels, figure_of
 from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
 from universality.figures.units import (
     MOST_NETWORKS,
@@ -34,10 +35,8 @@ from universality.figures.units import (
     nulls_data,
     tuning_family,
 )
-from universality.groups import nearest_taps
+from universality.names import HAAR_NAME, short
 
-Pair = tuple[str, str]
-Per = Literal["run", "family", "pair", "family and pair"]
 ALL_UNITS = "any_unit"
 OF_NO_FAMILY = "data-driven"
 
@@ -68,21 +67,21 @@ class Kind:
 FIGURES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("detectors_against_depth", "family", detectors_against_depth, depth_data, ("families",), ("noun",),
+        Kind("detectors_against_depth", OF_A_RUN["detectors_against_depth"], detectors_against_depth, depth_data, ("families",), ("noun",),
              "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each. More than "
              f"{MOST_PANELS} networks share one panel: points are layers, lines the means over bins of 0.1 of depth."),
-        Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
+        Kind("tuning_family", OF_A_RUN["tuning_family"], tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
              "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
              "the untrained twin. Of many networks, those without any are not drawn; of more than "
              f"{MOST_NETWORKS} with some, those are drawn that lie evenly between the largest share and the smallest."),
-        Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
+        Kind("similarity", OF_A_RUN["similarity"], similarity_heatmaps, similarity_data, ("similarity",), (),
              "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
              "do not depend on the basis stay as they were in a random one; unit matching falls."),
-        Kind("matched_pairs", "family and pair", matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
+        Kind("matched_pairs", OF_A_RUN["matched_pairs"], matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
              ("noun", "angle"),
              "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
              "brackets that of the best partner in a {haar} and in an untrained twin."),
-        Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
+        Kind("matches_and_nulls", OF_A_RUN["matches_and_nulls"], matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
              "Held-out correlation of matched {noun} of {a} and {b} beside that of the same units with their best partners in a "
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
@@ -114,9 +113,6 @@ FIGURES: dict[str, Kind] = {
     )
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""
-
-OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_pairs", "matches_and_nulls")
-"""Kinds that a run draws itself, for its report."""
 
 
 @dataclass(frozen=True)
@@ -221,16 +217,6 @@ def drawings(
         for name in kinds:
             if FIGURES[name].per == per:
                 yield draw(FIGURES[name], subject, width_mm, data=data)
-
-
-def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> Pair:
-    """Return the pair of taps that figures and sentences about matched units of two models are about.
-
-    It is the tap of A with the most detectors of the family, and the tap of B nearest to it in depth.
-    """
-    best = best_taps(families[(families["family"] == family) & (families["model"] == a)])["tap"].iloc[0]
-    near = nearest_taps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)])
-    return str(best), str(near.loc[near["tap_a"] == best, "tap_b"].iloc[0])
 
 
 def _pair_stem(a: str, b: str) -> str:

@@ -10,7 +10,7 @@ from universality.jobs.comparisons import Comparisons, Task
 from universality.jobs.execute import run
 from universality.jobs.planning import Plan, PlannedStore, plan
 from universality.jobs.progress import Quiet, Reporter
-from universality.jobs.scheduling import Workers
+from universality.jobs.workers import Workers
 
 __all__ = [
     "Comparisons",

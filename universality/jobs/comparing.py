@@ -17,7 +17,8 @@ from universality.jobs.comparisons import Task
 from universality.jobs.progress import Reporter
 from universality.jobs.recent import forgetting
 from universality.jobs.results import Results
-from universality.jobs.scheduling import Failure, Watch, single_threaded, watching
+from universality.jobs.scheduling import Watch, watching
+from universality.jobs.workers import Failure, single_threaded
 
 Outcomes = list[tuple[float, Failure | None]]
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from distributed import Client
-
-from universality import pairs, records, runs
+from universality import records, runs
 from universality.errors import JobError, StoreError
-from universality.jobs import comparing, extracting, placement
-from universality.jobs.comparisons import Possible
+from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
-from universality.jobs.scheduling import Failure, Workers, elsewhere, opener, raise_failures
-from universality.jobs.writing import write
+from universality.jobs.workers import Workers
 from universality.runs import Run
 from universality.spec import Job
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def run(
@@ -88,7 +86,7 @@ def run(
     _refuse_place(planned, team)
     for warning in planned.warnings:
         reporter.say(warning)
-    with records.claimed(planned.out, planned.job, planned.store), opener(team, reporter.say) as opened:
+    with records.claimed(planned.out, planned.job, planned.store):
         removed = planned.store.remove_partial()
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
@@ -101,19 +99,10 @@ def run(
                 reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
                 return runs.open_run(planned.out)
         refuse_disk(disk(planned), planned.store.location)
-        if missing:
-            if planned.job.extraction.device == "cuda":
-                placement.refuse_here(team)
-                placement.require_gpus(opened())
-            # Who started the workers can start them otherwise.
-            advise = reporter.say if elsewhere(team) else None
-            raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
-        failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
-        tables = _compared(planned, missing, failures, opened, retries, reporter)
-        # From here on until the end, what lies in the directory belongs to no finished run.
-        records.mark_started(planned.out, planned.job)
-        with records.cannot_be_written(planned.out):
-            return write(planned, tables, len(missing), started, reporter)
+        # With Torch, Dask and Matplotlib: who finds everything computed waits for none of them.
+        from universality.jobs.computing import compute
+
+        return compute(planned, team, started, reporter)
 
 
 def _refuse_place(planned: Plan, team: Workers) -> None:
@@ -135,40 +124,6 @@ def _refuse_unwritable(planned: Plan) -> None:
             f"store '{planned.store.location}' cannot be written: it may only be read, and lacks {missing} stores and {left} "
             "results; choose another folder with --store, or have its owner run the job"
         )
-
-
-def _compared(
-    planned: Plan,
-    missing: frozenset[str],
-    failures: list[Failure],
-    opened: Callable[[], Client],
-    retries: int,
-    reporter: Reporter,
-) -> dict[str, pd.DataFrame]:
-    """Compare what is not kept yet and return the tables; raise for all that failed, when everything else is kept."""
-    location = planned.store.location
-    lost = frozenset(key for key in missing if failures and not planned.store.has(key))
-    tasks = Possible(planned.tasks, lost)
-    for _ in range(2):
-        failures = failures + comparing.compute(tasks, location, opened, retries, reporter)
-        for failure in failures if len(failures) > 1 else ():
-            reporter.say(f"failed: {failure.label}: {failure.cause}")
-        raise_failures(failures, len(planned.passes) + len(planned.tasks))
-        tables, damaged = comparing.gather(tasks, location)
-        if not damaged:
-            break
-        reporter.say(f"{len(damaged)} kept result(s) were damaged: computing them again")
-    else:
-        raise StoreError(
-            f"{len(damaged)} results in store '{location}' were gone or damaged again as soon as they were written; see who "
-            "else deletes there, and run the job again"
-        )
-    return tables | {
-        "pairs": pairs.pair_rows(
-            tables["families"], tables["correspondence"], tables["correspondence_nulls"], tables["similarity"],
-            planned.job.comparison.matching,
-        )
-    }  # fmt: skip
 
 
 def _verified(

@@ -12,9 +12,9 @@ import pandas as pd
 from universality import comparators, display, origin, runs
 from universality.comparison import LayerRef
 from universality.jobs.comparisons import Comparisons
+from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
-from universality.jobs.shards import Pass
 from universality.networks import Network, networks_of, stimulus_sets
 from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.spec import Job, Tap, digest, read_job

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from universality import figures, origin, records, report, runs, schema
+from universality import drawn, figures, origin, records, report, runs, schema
 from universality.errors import RunError
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
@@ -31,11 +31,11 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    drawn = figures.all_figures(
+    pictures = figures.all_figures(
         finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
     )
-    advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
-    for stem, caption, figure in drawn:
+    advance = reporter.track("figures and report", drawn.count(planned.job.drawn(), planned.job.comparison.families))
+    for stem, caption, figure in pictures:
         files = figures.save(figure, folder / stem, facts, kind=stem.split("__")[0], caption=caption)
         hashes = {file.relative_to(planned.out).as_posix(): runs.file_sha256(file) for file in files}
         record["figures"][stem] = {"caption": caption, "files": hashes}

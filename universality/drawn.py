@@ -1,0 +1,48 @@
+"""What a run draws of itself: which kinds of figures, of what it has one each, and which taps and rows they show.
+
+Plans, tables and sentences ask this; Matplotlib is imported only where something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from universality.detectors import best_taps
+from universality.groups import nearest_taps
+
+Pair = tuple[str, str]
+Per = Literal["run", "family", "pair", "family and pair"]
+
+OF_A_RUN: dict[str, Per] = {
+    "detectors_against_depth": "family",
+    "tuning_family": "family",
+    "similarity": "pair",
+    "matched_pairs": "family and pair",
+    "matches_and_nulls": "family and pair",
+}
+"""Kinds that a run draws itself, for its report, and of what there is one each."""
+
+
+def count(pairs: Sequence[Pair], families: Sequence[str]) -> int:
+    """Return how many figures a run draws itself (`universality.figures.all_figures`)."""
+    each = {"run": 1, "family": len(families), "pair": len(pairs), "family and pair": len(pairs) * len(families)}
+    return sum(each[per] for per in OF_A_RUN.values())
+
+
+def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> Pair:
+    """Return the pair of taps that figures and sentences about matched units of two models are about.
+
+    It is the tap of A with the most detectors of the family, and the tap of B nearest to it in depth.
+    """
+    best = best_taps(families[(families["family"] == family) & (families["model"] == a)])["tap"].iloc[0]
+    near = nearest_taps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)])
+    return str(best), str(near.loc[near["tap_a"] == best, "tap_b"].iloc[0])
+
+
+def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return at most `most` rows, evenly from all, the first and the last among them."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
