@@ -351,18 +351,6 @@ class TestCompletion:
         assert "resnet" not in done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["zoo", "--help"], ["atlas", "--help"]])
-def test_help_imports_no_library_of_numbers(words):
-    """Help and completion come at once: what takes time is imported by the commands that need it."""
-    code = (
-        "import sys\nfrom universality.cli import app\n"
-        f"app({words!r}, standalone_mode=False)\n"
-        "print([n for n in ('numpy', 'pandas', 'scipy', 'torch', 'xarray', 'dask', 'matplotlib') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 def examples():
     for param in EVERY:
         name, command = param.values

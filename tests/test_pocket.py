@@ -11,6 +11,7 @@ from PIL import Image
 from universality import catalogue, stimuli, weight_files, zoo
 from universality.errors import CardError, WeightsError
 from universality.pocket import networks, shapes, training
+from universality.resources import resource
 from universality.spec import read_card
 
 POCKET = sorted(model for model in catalogue.cards() if model.startswith("pocket/"))
@@ -151,7 +152,7 @@ class TestShippedNetworks:
             zoo.pretrained(card)
 
     def test_training_section_is_checked(self, tmp_path):
-        text = (zoo.resource("model_zoo") / f"{POCKET[0]}.toml").read_text(encoding="utf-8")
+        text = (resource("model_zoo") / f"{POCKET[0]}.toml").read_text(encoding="utf-8")
         path = tmp_path / "card.toml"
         path.write_text(text.replace("accuracy = 0.", "accuracy = 1.5 # 0."), encoding="utf-8")
         with pytest.raises(CardError, match=r"training.accuracy"):
