@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from universality import extraction, stimuli, zoo
+from universality import extraction, stimuli
 from universality.comparison import Layer, LayerRef
 from universality.detectors import FAMILIES
 from universality.receptive_field import describe_tap
@@ -130,7 +130,7 @@ class Planted(nn.Module):
 
     def answers(self, images, taps):
         """Activations (image, unit) by tap of images in [0, 1] (image, channel, y, x)."""
-        shown = zoo.normalise(images, self.preprocessing)
+        shown = stimuli.normalise(images, self.preprocessing)
         batches = (shown[start : start + 128] for start in range(0, len(shown), 128))
         size = self.preprocessing.size_px
         return dict(extraction.collect(extraction.extract(self, taps, batches, EXTRACTION, size)))

@@ -9,17 +9,19 @@ PACKAGE = Path(__file__).parents[1] / "universality"
 
 # From left to right as the data flows; modules of one level do not see one another.
 LEVELS = (
-    ("errors", "resources", "locks", "memory", "display"),
+    ("errors", "resources", "locks", "memory", "display", "names"),
     ("schema", "recipes", "devices"),
     ("spec", "places"),
+    ("weight_files",),
+    ("catalogue",),
     ("pocket",),
     ("hooks", "stimuli", "comparators", "tuning"),
     ("zoo",),
-    ("receptive_field", "nonlinearity", "extraction", "store", "detectors", "origin"),
-    ("kept",),
+    ("receptive_field", "nonlinearity", "sampling", "store", "detectors", "origin"),
+    ("kept", "extraction"),
     ("engine", "drafting", "doctor"),
     ("networks", "comparison", "runs", "groups"),
-    ("checks", "evidence", "reading", "records", "sidecars"),
+    ("checks", "drawn", "evidence", "reading", "records", "sidecars"),
     ("partners",),
     ("correspondence", "pairs", "links", "tracing", "natural_tuning", "upkeep"),
     ("census",),
@@ -34,7 +36,7 @@ LEVELS = (
 ONLY_IN = {
     "timm": {"zoo", "pocket"},
     "torchvision": {"zoo", "pocket"},
-    "huggingface_hub": {"zoo"},
+    "huggingface_hub": {"weight_files"},
     "seaborn": {"figures"},
     "matplotlib": {"figures"},
     "distributed": {"jobs"},

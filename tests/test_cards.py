@@ -11,20 +11,20 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from universality import extraction, hooks, zoo
+from universality import catalogue, extraction, hooks, zoo
 from universality.errors import TapError
 from universality.resources import resource
 
 PLACES = sorted(path.relative_to(resource("model_zoo")) for path in resource("model_zoo").glob("*/*.toml"))
 IDS = [place.with_suffix("").as_posix() for place in PLACES]
-TAPS = [(model_id, tap) for model_id in IDS for tap in zoo.card(model_id).taps]
+TAPS = [(model_id, tap) for model_id in IDS for tap in catalogue.card(model_id).taps]
 STRIP_PX = 64  # width of the images that measure along the height: the narrowest that every network's pools accept
 MARGIN_PX = 256  # a multiple of every stride, so that padding which depends on the size stays as at the card's size
 
 
 @pytest.fixture(scope="module", params=IDS)
 def card(request):
-    return zoo.card(request.param)
+    return catalogue.card(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def open_residual_branches(network):
 
 def test_the_cards_of_other_peoples_networks_are_there():
     assert len([model for model in IDS if not model.startswith("pocket/")]) == 12
-    assert list(zoo.cards()) == IDS
+    assert list(catalogue.cards()) == IDS
 
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_id_is_the_place_and_the_facts_are_there(model_id):
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     assert card.id == model_id
     assert card.source == model_id.split("/")[0]
     assert card.licence and card.citation and card.training_set
@@ -74,7 +74,7 @@ def test_id_is_the_place_and_the_facts_are_there(model_id):
     ],
 )
 def test_published_receptive_field(model_id, tap, rf_px):
-    assert zoo.card(model_id).tap(tap).rf_px == rf_px
+    assert catalogue.card(model_id).tap(tap).rf_px == rf_px
 
 
 def test_probe_agrees_with_every_tap(card, network):
@@ -84,7 +84,7 @@ def test_probe_agrees_with_every_tap(card, network):
 
 @pytest.mark.parametrize("model_id", ["torchvision/alexnet", "timm/resnet18", "pocket/inceptionv1-focus-s0"])
 def test_probe_refuses_each_wrong_fact(model_id):
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     network, tap, size = zoo.build(card), card.taps[-1], card.preprocessing.size_px
     for wrong in (
         {"channels": tap.channels + 1},
@@ -254,6 +254,6 @@ def test_real_gradient_of_the_centre_unit_fills_the_stated_field(card, network):
 
 @pytest.mark.parametrize(("model_id", "tap"), TAPS, ids=[f"{model_id}-{tap.name}" for model_id, tap in TAPS])
 def test_centre_unit_is_the_one_nearest_the_middle(model_id, tap):
-    size = zoo.card(model_id).preprocessing.size_px
+    size = catalogue.card(model_id).preprocessing.size_px
     centres = tap.rf_start_px + tap.stride_px * np.arange(tap.size)
     assert tap.center_index(size) == np.argmin(np.abs(centres - (size - 1) / 2))  # argmin: the lower of two

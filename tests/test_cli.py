@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from universality import cli, schema, zoo
+from universality import catalogue, cli, weight_files, zoo
 from universality.comparators import COMPARATORS
 
 GOOD = """
@@ -109,7 +109,7 @@ class TestWeights:
     @pytest.fixture
     def job(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv(zoo.WEIGHTS_FOLDER_VARIABLE, raising=False)
+        monkeypatch.delenv(weight_files.WEIGHTS_FOLDER_VARIABLE, raising=False)
         path = tmp_path / "job.toml"
         path.write_text(GOOD, encoding="utf-8")
         return path
@@ -122,7 +122,7 @@ class TestWeights:
 
     def test_missing_with_no_hub(self, monkeypatch, capsys, job):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(zoo, "_reachable", lambda url: False)
+        monkeypatch.setattr(weight_files, "_reachable", lambda url: False)
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(job.parent / "hub"))
         job.write_text(
             GOOD.replace("package/efficientnet_lite0", "torchvision/alexnet").replace("blocks.1.1.bn2", "features.4", 1)
@@ -132,14 +132,14 @@ class TestWeights:
         assert_one_sentence(err, "weights of 'torchvision/alexnet' are missing", "data/weights/torchvision/alexnet")
 
     def test_other_hash_than_the_card(self, monkeypatch, capsys, job):
-        state = dict(zoo.build(zoo.card("package/efficientnet_lite0")).state_dict())
+        state = dict(zoo.build(catalogue.card("package/efficientnet_lite0")).state_dict())
         self.put(state)
         status, _, err = command(monkeypatch, capsys, "run", job)
         assert status == 1
         assert_one_sentence(err, "have the state-dict hash", "the card states 4c6ab284cc48...")
 
     def test_wrong_shape(self, monkeypatch, capsys, job):
-        state = dict(zoo.build(zoo.card("package/efficientnet_lite0")).state_dict())
+        state = dict(zoo.build(catalogue.card("package/efficientnet_lite0")).state_dict())
         state["conv_stem.weight"] = torch.zeros(32, 3, 5, 5)
         self.put(state)
         status, _, err = command(monkeypatch, capsys, "run", job)
@@ -228,19 +228,19 @@ def test_path_that_the_system_refuses_is_one_sentence(monkeypatch, capsys, small
 
 def test_weights_folder_that_is_none_is_named(monkeypatch, capsys, tmp_path):
     (tmp_path / "weights").write_text("")
-    monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
+    monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
     (tmp_path / "job.toml").write_text(GOOD, encoding="utf-8")
     status, _, err = command(
         monkeypatch, capsys, "run", tmp_path / "job.toml", "--out", tmp_path / "r", "--store", tmp_path / "s"
     )
     assert status == 1
-    assert_one_sentence(err, zoo.WEIGHTS_FOLDER_VARIABLE, "is a file")
+    assert_one_sentence(err, weight_files.WEIGHTS_FOLDER_VARIABLE, "is a file")
 
 
 def test_zoo_list_names_every_card(monkeypatch, capsys):
     status, out, _ = command(monkeypatch, capsys, "zoo", "list")
     assert status == 0
-    for model in zoo.cards():
+    for model in catalogue.cards():
         assert model in out
 
 
@@ -328,7 +328,7 @@ def test_stimuli_are_listed_and_drawn(monkeypatch, capsys, tmp_path):
 
 
 def test_stimuli_are_drawn_as_a_tap_sees_them(monkeypatch, capsys, tmp_path):
-    from universality import figures, zoo
+    from universality import catalogue, figures
     from universality.stimuli.framing import Frame
 
     shown = {}
@@ -339,7 +339,7 @@ def test_stimuli_are_drawn_as_a_tap_sees_them(monkeypatch, capsys, tmp_path):
     where = ("--out", tmp_path / "a.png", "--tap", "pocket/vgg-focus-s0:features.13")
     asked = ("stimuli", "show", "curves", "--images", "3", *where)
     assert command(monkeypatch, capsys, *asked)[0] == 0
-    card = zoo.card("pocket/vgg-focus-s0")
+    card = catalogue.card("pocket/vgg-focus-s0")
     frame = Frame.of(card.tap("features.13"), card.preprocessing.size_px)
     assert f"the scene is {frame.side_px} px in the middle of {frame.size_px} px" in shown["title"]
     # Nothing of a drawing in the middle of its scene reaches the border, which the whole image would show larger.

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from typer.main import get_command
 
-from universality import cli, jobs, reproduction, zoo
+from universality import catalogue, cli, jobs, reproduction
 from universality.cli import completion
 from universality.cli.leaving import INTERRUPTED
 from universality.cli.progress import Bars, progress_on
@@ -126,7 +126,7 @@ def test_json_is_one_document_with_the_documented_keys(name, places, monkeypatch
         assert answer
     found = answer[0] if isinstance(answer, list) else answer
     if "model card" in row:
-        assert set(found) == set(zoo.card("pocket/vgg-focus-s0").plain())
+        assert set(found) == set(catalogue.card("pocket/vgg-focus-s0").plain())
     elif name == "versions":
         assert {"universality", "python", "torch"} <= set(found)
     else:
@@ -349,18 +349,6 @@ class TestCompletion:
         )
         assert "pocket/vgg-focus-s0" in done.stdout, done.stderr
         assert "resnet" not in done.stdout
-
-
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["zoo", "--help"], ["atlas", "--help"]])
-def test_help_imports_no_library_of_numbers(words):
-    """Help and completion come at once: what takes time is imported by the commands that need it."""
-    code = (
-        "import sys\nfrom universality.cli import app\n"
-        f"app({words!r}, standalone_mode=False)\n"
-        "print([n for n in ('numpy', 'pandas', 'scipy', 'torch', 'xarray', 'dask', 'matplotlib') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def examples():

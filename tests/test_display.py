@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import universality
-from universality import display, figures, stimuli, zoo
+from universality import catalogue, display, figures, stimuli
 from universality.errors import StimulusError
 from universality.report import Finding, Findings
 from universality.spec import Job, StimuliSpec, read_job
@@ -39,7 +39,7 @@ class Shown(HTMLParser):
 
 
 def evil_card():
-    card = zoo.card("pocket/vgg-focus-s0")
+    card = catalogue.card("pocket/vgg-focus-s0")
     first = card.taps[0].model_copy(update={"name": EVIL})
     weights = card.weights.model_copy(update={"name": EVIL})
     texts = dict.fromkeys(("architecture", "training_set", "licence", "citation", "note"), EVIL)
@@ -83,7 +83,7 @@ def test_lists_and_facts_escape_and_leave_out_what_is_empty():
 
 
 def test_card_shows_accuracy_beside_chance_and_every_tap():
-    card = zoo.card("pocket/vgg-focus-s0")
+    card = catalogue.card("pocket/vgg-focus-s0")
     shown = Shown(card._repr_html_()).text
     assert f"{card.training.accuracy:.3f} (chance {card.training.chance:.3f})" in shown
     assert all(tap.name in shown and str(tap.rf_px) in shown for tap in card.taps)

@@ -48,7 +48,7 @@ def test_job_keys_are_documented():
 
 
 def test_every_key_of_a_job_has_a_description():
-    from universality.jobs.documentation import job_schema
+    from universality.spec import job_schema
 
     schema = job_schema()
     for name, part in {"Job": schema, **schema["$defs"]}.items():
@@ -61,7 +61,7 @@ def test_example_jobs_obey_the_schema():
     """The keys of every shipped job are keys of the exported schema."""
     import tomllib
 
-    from universality.jobs.documentation import job_schema
+    from universality.spec import job_schema
 
     schema = job_schema()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from universality import doctor, zoo
+from universality import catalogue, doctor, weight_files
 from universality.cli import app
 from universality.resources import OWN_CARDS_VARIABLE
 
@@ -42,21 +42,21 @@ def test_an_old_package(monkeypatch, tmp_path):
 
 
 def test_weights_at_hand(tmp_path, monkeypatch):
-    monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
-    alexnet = zoo.card("torchvision/alexnet")
-    monkeypatch.setattr(zoo, "_torchvision_file", lambda _: tmp_path / "nowhere")
-    assert zoo.weights_at_hand(zoo.card("pocket/vgg-focus-s0"))
-    assert not zoo.weights_at_hand(alexnet)
+    monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
+    alexnet = catalogue.card("torchvision/alexnet")
+    monkeypatch.setattr(weight_files, "_torchvision_file", lambda _: tmp_path / "nowhere")
+    assert weight_files.weights_at_hand(catalogue.card("pocket/vgg-focus-s0"))
+    assert not weight_files.weights_at_hand(alexnet)
     place = tmp_path / "torchvision" / "alexnet.pth"
     place.parent.mkdir()
     place.write_bytes(b"any")
-    assert zoo.weights_at_hand(alexnet)
+    assert weight_files.weights_at_hand(alexnet)
 
 
 def test_online_asks_and_offline_does_not(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(zoo, "_reachable", lambda url: asked.append(url) or False)
-    monkeypatch.setattr(zoo, "weights_at_hand", lambda card: card.source in ("pocket", "package"))
+    monkeypatch.setattr(weight_files, "_reachable", lambda url: asked.append(url) or False)
+    monkeypatch.setattr(weight_files, "weights_at_hand", lambda card: card.source in ("pocket", "package"))
     doctor.examine(tmp_path)
     assert not asked
     doctor.examine(tmp_path, online=True)

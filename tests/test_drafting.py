@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from universality import drafting, zoo
+from universality import catalogue, drafting, weight_files, zoo
 from universality.cli import app
 from universality.drafting import Asked, draft
 from universality.errors import CardError, TapError, WeightsError
@@ -22,7 +22,7 @@ OWN_VGG = Asked(
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv(OWN_CARDS_VARIABLE, str(tmp_path / "cards"))
-    monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
+    monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, str(tmp_path / "weights"))
     return tmp_path
 
 
@@ -32,7 +32,7 @@ def with_taps(asked, *taps):
 
 @pytest.mark.usefixtures("folders")
 def test_named_taps_are_those_of_the_hand_checked_card():
-    shipped = zoo.card("pocket/vgg-focus-s0")
+    shipped = catalogue.card("pocket/vgg-focus-s0")
     paths = [tap.path for tap in shipped.taps]
     assert draft(with_taps(OWN_VGG, *paths)).taps == shipped.taps
 
@@ -40,7 +40,7 @@ def test_named_taps_are_those_of_the_hand_checked_card():
 @pytest.mark.usefixtures("folders")
 def test_preprocessing_and_weights_of_a_library_are_those_of_its_card():
     """AlexNet's published preprocessing and the address of its checkpoint stand in the shipped card."""
-    shipped = zoo.card("torchvision/alexnet")
+    shipped = catalogue.card("torchvision/alexnet")
     asked = Asked("own/alexnet", "torchvision", "alexnet", taps=("features.3",))
     drafted = draft(asked)
     assert drafted.preprocessing == shipped.preprocessing
@@ -50,10 +50,10 @@ def test_preprocessing_and_weights_of_a_library_are_those_of_its_card():
 
 @pytest.mark.usefixtures("folders")
 def test_a_source_keeps_its_address(monkeypatch):
-    monkeypatch.setattr(zoo, "cards", dict)
+    monkeypatch.setattr(catalogue, "cards", dict)
     drafted = draft(Asked("torchvision/alexnet", taps=("features.3",)))
     monkeypatch.undo()
-    shipped = zoo.card("torchvision/alexnet")
+    shipped = catalogue.card("torchvision/alexnet")
     assert (drafted.source, drafted.weights) == (shipped.source, shipped.weights)
 
 
@@ -73,9 +73,11 @@ def test_written_card_and_weights_are_read_again(folders):
     card = draft(OWN_VGG)
     path = drafting.write(card, VGG)
     assert read_card(path) == card
-    assert zoo.card("own/vgg") == card
+    assert catalogue.card("own/vgg") == card
     network = zoo.pretrained(card)
-    assert zoo.state_dict_sha256(network.state_dict()) == zoo.card("pocket/vgg-focus-s0").weights.state_dict_sha256
+    assert (
+        zoo.state_dict_sha256(network.state_dict()) == catalogue.card("pocket/vgg-focus-s0").weights.state_dict_sha256
+    )
     with pytest.raises(CardError, match="has a card already"):
         draft(OWN_VGG)
     with pytest.raises(CardError, match="exists already"):
@@ -83,7 +85,7 @@ def test_written_card_and_weights_are_read_again(folders):
 
 
 def test_a_weights_file_is_never_overwritten(folders):
-    place = zoo.weights_folder() / "own" / "vgg.safetensors"
+    place = weight_files.weights_folder() / "own" / "vgg.safetensors"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"mine")
     with pytest.raises(WeightsError, match="exists already"):
@@ -97,7 +99,7 @@ def test_own_card_with_an_id_of_the_package_is_refused(folders):
     place.parent.mkdir(parents=True)
     shutil.copyfile(resource("model_zoo") / "pocket" / "vgg-focus-s0.toml", place)
     with pytest.raises(CardError, match="has the id of a card of the package"):
-        zoo.cards()
+        catalogue.cards()
 
 
 class ShutBranch(torch.nn.Module):
@@ -110,7 +112,7 @@ class ShutBranch(torch.nn.Module):
 def test_shut_branches_are_opened(monkeypatch):
     """With timm's default an untrained twin would be its shortcuts alone."""
     monkeypatch.setattr(zoo, "build", lambda card: ShutBranch(card.kwargs.get("zero_init_last") is False))
-    card = zoo.card("timm/resnet18").model_copy(update={"kwargs": {}})
+    card = catalogue.card("timm/resnet18").model_copy(update={"kwargs": {}})
     opened, network = drafting._built(card)
     assert opened.kwargs == {"zero_init_last": False}
     assert "open" in opened.note
@@ -151,5 +153,5 @@ def test_the_command(folders):
     arguments += ["--weights", str(VGG), "--tap", "features.13", "--licence", "BSD-3-Clause"]
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
-    card = zoo.card("own/vgg")
+    card = catalogue.card("own/vgg")
     assert (card.licence, [tap.path for tap in card.taps]) == ("BSD-3-Clause", ["features.13"])

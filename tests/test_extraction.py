@@ -12,10 +12,11 @@ from rounding import float32_slack
 from torch import nn
 
 import universality
-from universality import zoo
+from universality import catalogue, zoo
 from universality.errors import TapError
-from universality.extraction import collect, extract, position_targets, probe, reducer
+from universality.extraction import collect, extract, probe, reducer
 from universality.jobs.shards import load_task
+from universality.sampling import position_targets
 from universality.spec import ExtractionSpec, Tap
 
 SIZE_PX = 17
@@ -172,7 +173,7 @@ def test_position_targets_divide_the_side_evenly(count, size):
 
 def test_in_place_relu_does_not_reach_an_earlier_tap():
     """torchvision's AlexNet: features.4 overwrites what features.3 gave."""
-    card = zoo.card("torchvision/alexnet")
+    card = catalogue.card("torchvision/alexnet")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         alexnet = zoo.build(card)

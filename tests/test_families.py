@@ -8,7 +8,7 @@ import pytest
 from silent_controls import grid_of, with_controls
 
 import universality
-from universality import schema, zoo
+from universality import catalogue, schema
 from universality.comparison import Layer, LayerRef, NullPlan, load_layer, rotations
 from universality.correspondence import correspondence_rows, family_rows, unit_rows
 from universality.detectors import FAMILIES, within
@@ -276,7 +276,7 @@ def check_ranges(run):
 def check_layers(run, trained):
     """Layers read from the run's stores, where activations carry the coordinates of their units too, say the same."""
     for entry in run.record["job"]["models"]:
-        model, tap = entry["id"], zoo.card(entry["id"]).tap(entry["taps"][0])
+        model, tap = entry["id"], catalogue.card(entry["id"]).tap(entry["taps"][0])
         keys = {e["stimuli"]: e["key"] for e in run.record["stores"] if e["model"] == model and e["seed"] is None}
         made = load_layer(LayerRef(model, None, tap, run.store, keys, families=tuple(FAMILIES)))
         assert set(made.drawn) == set(made.grids) == set(FAMILIES)

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from universality import figures, schema
 from universality.cli import app
+from universality.drawn import OF_A_RUN, count
 from universality.errors import RunError
 from universality.figures import FIGURES, export, figure_of
 from universality.figures.chords import NETWORKS, chord_data, places
 from universality.figures.export import CAPTIONS, available
-from universality.figures.kinds import OF_A_RUN, Subject, draw, drawings
+from universality.figures.kinds import Subject, draw, drawings
 from universality.origin import SIDECAR, provenance
 from universality.runs import open_run, write_table
 
@@ -439,7 +440,7 @@ def test_a_run_draws_what_it_drew(tables):
         "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",
     ]  # fmt: skip
-    assert figures.count([(A, B)], ["curve"]) == len(stems)
+    assert count([(A, B)], ["curve"]) == len(stems)
 
 
 def test_defaults_of_the_user_change_nothing(tables):

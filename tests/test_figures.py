@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from universality import figures, schema
+from universality.drawn import drawn_taps
 from universality.figures import figure_of
 
 mpl.use("Agg")
@@ -179,7 +180,7 @@ def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, 
 
 def test_drawn_taps_start_from_the_most_detectors_and_look_at_depth(families, similarity):
     # A's best tap is a0 at 0.2; B's taps lie at 0.3, 0.4 and 0.5.
-    assert figures.drawn_taps(similarity, families, "curve", "m/a", "m/b") == ("a0", "b0")
+    assert drawn_taps(similarity, families, "curve", "m/a", "m/b") == ("a0", "b0")
 
 
 def test_numbers_have_no_negative_zero(similarity):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from universality import stimuli, zoo
+from universality import catalogue, stimuli
 from universality.errors import CardError, JobError, StimulusError, TapError
-from universality.extraction import misalignment_px, position_targets, refuse_places
 from universality.networks import networks_of
+from universality.sampling import misalignment_px, position_targets, refuse_places
 from universality.spec import (
     ColourContrastStimuli,
     ContourStimuli,
@@ -134,10 +134,10 @@ def test_the_surround_keeps_the_proportion_of_the_crop():
     np.testing.assert_allclose(came[0, 10], expected, atol=0.6 / 255)
 
 
-@pytest.mark.parametrize("model_id", list(zoo.cards()))
+@pytest.mark.parametrize("model_id", list(catalogue.cards()))
 def test_every_cards_frames_are_the_receptive_fields_of_centre_units(model_id):
     """Whole pixels, within half a stride of the middle. Real gradients reach exactly there (tests/test_cards.py)."""
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     size = card.preprocessing.size_px
     for at in card.taps:
         frame = Frame.of(at, size)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from universality import zoo
+from universality import catalogue
 from universality.groups import COLUMNS, GROUPS, at_taps, by_group, by_pair, relation
 
 
@@ -26,7 +26,7 @@ from universality.groups import COLUMNS, GROUPS, at_taps, by_group, by_pair, rel
     ],
 )
 def test_relation_names_what_differs(a, b, group):
-    assert relation(zoo.card(a), zoo.card(b)) == relation(zoo.card(b), zoo.card(a)) == group
+    assert relation(catalogue.card(a), catalogue.card(b)) == relation(catalogue.card(b), catalogue.card(a)) == group
 
 
 def similarity(pairs, depths_a=(0.2, 0.8), depths_b=(0.25, 0.7)):
@@ -51,19 +51,19 @@ POCKET = [f"pocket/{a}-focus-s{s}" for a in ("alexnet", "vgg", "inceptionv1", "r
 
 
 def test_taps_of_like_depth_stand_for_a_pair_of_models():
-    pairs = by_pair(similarity([("pocket/vgg-focus-s0", "pocket/vgg-focus-s1")]), zoo.cards())
+    pairs = by_pair(similarity([("pocket/vgg-focus-s0", "pocket/vgg-focus-s1")]), catalogue.cards())
     assert pairs["value"].tolist() == [(0 + 11) / 2]  # a0 with b0, a1 with b1
     assert pairs["group"].tolist() == ["seed"]
 
 
 def test_equally_near_taps_are_the_shallower_one():
     table = similarity([("pocket/vgg-focus-s0", "pocket/vgg-focus-s1")], (0.5,), (0.6, 0.4))
-    assert by_pair(table, zoo.cards())["value"].tolist() == [1.0]
+    assert by_pair(table, catalogue.cards())["value"].tolist() == [1.0]
 
 
 def test_group_is_the_mean_of_its_pairs_within_its_interval():
     table = similarity(list(itertools.combinations(POCKET, 2)))
-    pairs = by_pair(table, zoo.cards())
+    pairs = by_pair(table, catalogue.cards())
     groups = by_group(pairs, bootstraps=300).set_index("group")
     assert set(groups.index) == {"seed", "architecture"}
     assert groups["pairs"].to_dict() == {"seed": 4, "architecture": 24}
@@ -75,13 +75,13 @@ def test_group_is_the_mean_of_its_pairs_within_its_interval():
 
 
 def test_interval_of_two_pairs_is_not_given():
-    pairs = by_pair(similarity([(POCKET[0], POCKET[1]), (POCKET[2], POCKET[3])]), zoo.cards())
+    pairs = by_pair(similarity([(POCKET[0], POCKET[1]), (POCKET[2], POCKET[3])]), catalogue.cards())
     assert by_group(pairs)[["low", "high"]].isna().all(axis=None)
 
 
 def test_interval_of_equal_pairs_is_a_point():
     table = similarity(list(itertools.combinations(POCKET[:4], 2))).assign(value=0.25)
-    row = by_group(by_pair(table, zoo.cards()), bootstraps=200).iloc[-1]
+    row = by_group(by_pair(table, catalogue.cards()), bootstraps=200).iloc[-1]
     assert (row["low"], row["high"]) == pytest.approx((0.25, 0.25))
 
 

@@ -8,14 +8,13 @@ import pytest
 from scipy.stats import t as t_dist
 from zoos import zoo
 
-from universality import index, schema
-from universality import zoo as cards_of
+from universality import catalogue, index, schema
 from universality.census import Census, count_links
 from universality.groups import SETTINGS, setting
 from universality.index import ANY_UNIT, Pairs, Tally, by_feature, by_group, by_pair, jackknife, mean_interval, tally
 
 POCKET = [f"pocket/{a}-focus-s{s}" for a in ("alexnet", "vgg", "inceptionv1", "resnet") for s in (0, 1)]
-CARDS = cards_of.cards()
+CARDS = catalogue.cards()
 
 
 def units(counts, rule="curve", bases=2, angles=None):

@@ -14,9 +14,9 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction, jobs, records, report, runs, schema, zoo
+from universality import catalogue, extraction, jobs, records, report, runs, schema
 from universality.errors import JobError, RunError, StoreError
-from universality.jobs import extracting
+from universality.jobs import extracting, scheduling
 from universality.networks import networks_of
 from universality.spec import read_job
 
@@ -250,7 +250,7 @@ class TestReopening:
         record = small.run.record
         weights = {s["model"]: s["weights"] for s in record["stores"] if s["seed"] is None}
         assert len(weights) == 2
-        assert weights == {model: zoo.card(model).weights.state_dict_sha256 for model in weights}
+        assert weights == {model: catalogue.card(model).weights.state_dict_sha256 for model in weights}
         assert {"job_digest", "inputs_digest", "packages", "machine", "command", "code"} <= record.keys()
 
     def test_changed_table_is_refused(self, small, tmp_path):
@@ -394,7 +394,7 @@ class TestClaims:
         assert not (tmp_path / "run").exists()
 
     def test_scheduler_without_workers_is_named(self, small, bare_store, tmp_path, monkeypatch):
-        monkeypatch.setattr(jobs.scheduling, "WORKER_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(scheduling, "WORKER_TIMEOUT_S", 0.2)
         with (
             LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster,
             pytest.raises(JobError, match="has no worker after"),
@@ -417,7 +417,7 @@ class TestClaims:
         def refuses(*_, **__):
             raise OSError("timed out")
 
-        monkeypatch.setattr(jobs.scheduling, "Client", refuses)
+        monkeypatch.setattr(scheduling, "Client", refuses)
         with pytest.raises(JobError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
             universality.run(small.job, tmp_path / "run", store=bare_store, scheduler="tcp://127.0.0.1:9")
 

@@ -10,6 +10,7 @@ import pytest
 
 from universality import memory
 from universality.jobs import scheduling
+from universality.jobs.workers import Workers
 
 TWO_THREADS = """
 import ctypes, resource, sys, threading
@@ -108,7 +109,7 @@ def test_a_process_whose_threads_give_memory_back_is_found_by_each_of_them(when,
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems are not asked")
 def test_local_worker_processes_use_again_what_they_freed(monkeypatch):
     monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    with scheduling.comparison_client(scheduling.Workers(processes=1, threads=2)) as client:
+    with scheduling.comparison_client(Workers(processes=1, threads=2)) as client:
         # Each in a thread that has had tasks.
         assert client.gather([client.submit(memory.gives_back, pure=False) for _ in range(4)]) == [False] * 4
     # Other programs that this process starts are told nothing.

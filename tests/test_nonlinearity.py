@@ -6,14 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from universality import extraction, hooks, zoo
+from universality import catalogue, extraction, hooks, zoo
 from universality.errors import CardError, TapError
-from universality.nonlinearity import NONLINEARITIES, counterparts, tap_of
+from universality.networks import tap_of
+from universality.nonlinearity import NONLINEARITIES, counterparts
 from universality.receptive_field import describe_tap
 from universality.spec import ExtractionSpec
 
 # Seeds and diets of the pocket zoo share their architectures and taps.
-IDS = [model_id for model_id in zoo.cards() if not model_id.startswith("pocket/") or model_id.endswith("focus-s0")]
+IDS = [
+    model_id for model_id in catalogue.cards() if not model_id.startswith("pocket/") or model_id.endswith("focus-s0")
+]
 JOINED = {"inception3a", "inception3b", "inception4a", "inception4b", "inception4c", "inception5a", "inception5b"}
 
 
@@ -36,7 +39,7 @@ def recorded(network, taps, size_px):
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_behind_is_the_function_of_before_for_every_card(model_id):
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     network, size = seeded(zoo.build, card), card.preprocessing.size_px
     found = counterparts(network, card.taps, size)
     without = {name for name, other in found.items() if other is None}
@@ -60,7 +63,7 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
 
 @pytest.mark.parametrize("reduction", ["center", "max", "mean", "positions"])
 def test_maxima_commute_with_the_nonlinearity_and_means_do_not(reduction):
-    card = zoo.card("package/efficientnet_lite0")
+    card = catalogue.card("package/efficientnet_lite0")
     taps = [tap_of(card, name) for name in ("blocks.1.1.bn2", "blocks.1.1.bn2:pre")]
     images = np.random.default_rng(0).standard_normal((4, 3, 224, 224)).astype(np.float32)
     spec = ExtractionSpec(reduction=reduction, batch_size=4)
@@ -137,10 +140,10 @@ def test_no_hook_is_left_behind():
 )
 def test_sides_that_do_not_exist_are_refused(model_id, name, error, message):
     with pytest.raises(error, match=message):
-        tap_of(zoo.card(model_id), name)
+        tap_of(catalogue.card(model_id), name)
 
 
 def test_names_with_a_call_are_names_of_the_card():
-    card = zoo.card("torchvision/resnet50")
+    card = catalogue.card("torchvision/resnet50")
     assert tap_of(card, "layer2.0.relu:1") == card.tap("layer2.0.relu:1")
     assert tap_of(card, "layer2.0.relu:1:pre").side == "input"

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import universality
-from universality import schema, zoo
+from universality import catalogue
 from universality.figures import drawings, save
 from universality.jobs import STAGES
 from universality.reproduction import compared
@@ -36,7 +36,7 @@ def test_it_names_everything_that_decides_numbers(small):
     assert facts["job"] == small.run.job.plain()
     assert facts["job_digest"] == small.run.job.digest()
     for model, known in facts["models"].items():
-        card = zoo.card(model)
+        card = catalogue.card(model)
         assert known["card_digest"] == card.digest()
         assert known["weights"] == card.weights.state_dict_sha256
         assert set(known["untrained"]) == {"0"}

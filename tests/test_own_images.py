@@ -7,7 +7,7 @@ from PIL import Image
 from rounding import float32_slack
 
 import universality
-from universality import stimuli, zoo
+from universality import catalogue, stimuli, zoo
 from universality.spec import StimuliSpec, read_job
 
 JOB = """
@@ -63,8 +63,8 @@ def test_activations_of_the_folder_are_those_of_a_plain_forward_pass(own):
     shown = run.activations("pocket/vgg-focus-s1", "features.4", "folder")
     assert list(shown.file.values) == ["leaf/a.png", "leaf/b.png", "stone/c.png"]
     assert list(shown.label.values) == ["leaf", "leaf", "stone"]
-    card = zoo.card("pocket/vgg-focus-s1")
-    images = zoo.normalise(stimuli.render("folder", job.stimuli, 64).values, card.preprocessing)
+    card = catalogue.card("pocket/vgg-focus-s1")
+    images = stimuli.normalise(stimuli.render("folder", job.stimuli, 64).values, card.preprocessing)
     layers = zoo.pretrained(card).features[:5]
     with torch.inference_mode():
         maps = layers(torch.from_numpy(images)).numpy()

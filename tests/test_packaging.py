@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import universality.origin
-from universality import zoo
+from universality import catalogue
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -77,12 +77,13 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
         assert {Path(name).suffix for name in carried} == {".html", ".css", ".js"}
     (tmp_path / "empty").mkdir()
     script = (
-        "import universality, universality.zoo as zoo\n"
+        "import universality\n"
+        "from universality import catalogue, zoo\n"
         "from universality.resources import resource\n"
         "from universality.stimuli import natural\n"
         "print(universality.__file__)\n"
-        "print(len(zoo.cards()), len(natural.photographs()))\n"
-        "print(type(zoo.pretrained(zoo.card('pocket/vgg-focus-s0'))).__name__)\n"
+        "print(len(catalogue.cards()), len(natural.photographs()))\n"
+        "print(type(zoo.pretrained(catalogue.card('pocket/vgg-focus-s0'))).__name__)\n"
         "print(len(universality.plan(resource('analyses/quickstart/job.toml')).missing))\n"
     )
     done = subprocess.run(
@@ -95,6 +96,6 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     )
     file, counts, network, missing = done.stdout.split("\n")[:4]
     assert file.startswith(str(tmp_path / "installed"))
-    assert counts == f"{len(zoo.cards())} 15"
+    assert counts == f"{len(catalogue.cards())} 15"
     assert network == "ConvolutionalThenLinear"
     assert missing == "112"  # 7 networks and their twins, 2 taps each, 4 stimulus sets

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from universality import zoo
+from universality import catalogue, stimuli, weight_files, zoo
 from universality.errors import CardError, WeightsError
 from universality.pocket import networks, shapes, training
+from universality.resources import resource
 from universality.spec import read_card
 
-POCKET = sorted(model for model in zoo.cards() if model.startswith("pocket/"))
+POCKET = sorted(model for model in catalogue.cards() if model.startswith("pocket/"))
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -107,7 +108,7 @@ class TestNetworks:
 class TestShippedNetworks:
     @pytest.mark.parametrize("model", POCKET)
     def test_recorded_accuracy_is_met_on_held_out_images(self, model):
-        card = zoo.card(model)
+        card = catalogue.card(model)
         count = 720
         parameters = shapes.sample_parameters(count, training.TEST_STREAM, card.training.diet)
         held_out = training.Dataset(
@@ -120,14 +121,14 @@ class TestShippedNetworks:
 
     @pytest.mark.parametrize("model", POCKET)
     def test_images_are_normalised_as_in_training(self, model):
-        card = zoo.card(model)
+        card = catalogue.card(model)
         image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-        came = zoo.normalise(np.moveaxis(image, 3, 1).astype(np.float32) / 255, card.preprocessing)
+        came = stimuli.normalise(np.moveaxis(image, 3, 1).astype(np.float32) / 255, card.preprocessing)
         np.testing.assert_allclose(came, training.normalised(image).numpy(), atol=1e-6)
 
     @pytest.mark.parametrize("model", POCKET)
     def test_card_states_the_recipe_of_its_name(self, model):
-        card = zoo.card(model)
+        card = catalogue.card(model)
         recipe = training.recipe_of(card.id)
         stated = (card.architecture, card.training.diet, card.training.task, card.training.seed, card.training.images)
         assert stated == (recipe.architecture, recipe.diet, recipe.task, recipe.seed, recipe.n_images)
@@ -136,22 +137,22 @@ class TestShippedNetworks:
         assert card.training.command == f"universality zoo train {card.id}"
 
     def test_changed_weights_are_refused(self, tmp_path, monkeypatch):
-        card = zoo.card(POCKET[0])
-        content = bytearray(zoo.find_weights(card).read_bytes())
+        card = catalogue.card(POCKET[0])
+        content = bytearray(weight_files.find_weights(card).read_bytes())
         content[-5] ^= 1
         (tmp_path / card.weights.package_file).write_bytes(content)
-        monkeypatch.setattr(zoo, "resource", lambda _: tmp_path)
+        monkeypatch.setattr(weight_files, "resource", lambda _: tmp_path)
         with pytest.raises(WeightsError, match="has SHA-256"):
             zoo.pretrained(card)
 
     def test_missing_file_names_the_training_command(self, tmp_path, monkeypatch):
-        card = zoo.card(POCKET[0])
-        monkeypatch.setattr(zoo, "resource", lambda _: tmp_path)
+        card = catalogue.card(POCKET[0])
+        monkeypatch.setattr(weight_files, "resource", lambda _: tmp_path)
         with pytest.raises(WeightsError, match=f"train it with `universality zoo train {card.id}`"):
             zoo.pretrained(card)
 
     def test_training_section_is_checked(self, tmp_path):
-        text = (zoo.resource("model_zoo") / f"{POCKET[0]}.toml").read_text(encoding="utf-8")
+        text = (resource("model_zoo") / f"{POCKET[0]}.toml").read_text(encoding="utf-8")
         path = tmp_path / "card.toml"
         path.write_text(text.replace("accuracy = 0.", "accuracy = 1.5 # 0."), encoding="utf-8")
         with pytest.raises(CardError, match=r"training.accuracy"):

@@ -11,7 +11,7 @@ from timm.layers import Conv2dSame, LayerNorm2d
 from torch import nn
 from torch.nn import functional
 
-from universality import zoo
+from universality import catalogue, zoo
 from universality.errors import TapError
 from universality.receptive_field import (
     describe_tap,
@@ -278,7 +278,7 @@ def test_a_convolution_of_another_kind_is_refused():
 )
 def test_cards_state_what_is_measured(model_id, names):
     """One way to write a card is to measure it; tests of the cards themselves use other oracles."""
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     network = seeded(zoo.build, card)
     for tap in card.taps if names is None else [card.tap(name) for name in names]:
         came = describe_tap(
@@ -310,7 +310,7 @@ class TestEffective:
         assert effective_side_px(pyramid, describe_tap(pyramid, "1", 16), images, share) == side
 
     def test_trained_weights_use_less_than_the_field(self):
-        card = zoo.card("pocket/vgg-focus-s0")
+        card = catalogue.card("pocket/vgg-focus-s0")
         tap = card.tap("features.9")
         images = np.random.default_rng(0).standard_normal((8, 3, 64, 64)).astype(np.float32)
         sides = [effective_side_px(zoo.pretrained(card), tap, images, share) for share in (0.5, 0.9)]

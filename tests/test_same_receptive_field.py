@@ -10,7 +10,7 @@ from torch.nn import functional
 from undrawn import draw_nothing
 
 import universality
-from universality import extraction, stimuli, zoo
+from universality import catalogue, extraction, stimuli, zoo
 from universality.receptive_field import describe_tap
 from universality.runs import open_run
 from universality.spec import CurveStimuli, ExtractionSpec, NaturalStimuli, StimuliSpec, read_job
@@ -98,7 +98,7 @@ def test_units_of_twice_the_field_are_matched_only_under_the_policy(single, doub
 
 @pytest.mark.parametrize("name", ["natural", "curves"])
 def test_one_network_at_two_input_sizes_gives_the_same_answers_only_under_the_policy(name):
-    card = zoo.card("pocket/vgg-focus-s0")
+    card = catalogue.card("pocket/vgg-focus-s0")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = zoo.build(card)
@@ -194,13 +194,13 @@ class TestRun:
     def test_what_is_stored_is_the_answer_to_scenes_in_the_field(self, finished):
         folder, run, _ = finished
         job = read_job(folder / "job.toml")
-        card = zoo.card("pocket/alexnet-focus-s0")
+        card = catalogue.card("pocket/alexnet-focus-s0")
         (tap,) = [card.tap("features.7")]
         frame = Frame(64, 9, 43)
         assert Frame.of(tap, 64) == frame
         images = stimuli.render("curves", job.stimuli, 64, frame=frame).values
         spec = job.extraction.model_copy(update={"batch_size": len(images)})
-        batches = [zoo.normalise(images, card.preprocessing)]
+        batches = [stimuli.normalise(images, card.preprocessing)]
         (came,) = extraction.extract(zoo.pretrained(card), [tap], batches, spec, 64, frame)
         stored = run.activations(card.id, tap.name, "curves").values
         assert stored.shape == (64, 9, tap.channels)

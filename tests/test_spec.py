@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from universality import zoo
+from universality import catalogue
 from universality.detectors import FAMILIES
 from universality.errors import CardError, JobError, StimulusError, UniversalityError
 from universality.resources import resource
@@ -166,7 +166,7 @@ def test_quickstart_holds_four_pocket_architectures_a_second_seed_and_two_imagen
 def test_every_analysis_is_a_valid_job_of_known_networks(path):
     job = read_job(path)
     # Cards of the source own are made by the notebook that uses them.
-    assert {entry.id for entry in job.models if not entry.id.startswith("own/")} <= set(zoo.cards())
+    assert {entry.id for entry in job.models if not entry.id.startswith("own/")} <= set(catalogue.cards())
 
 
 def job_of(models, head=""):

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
+import timm
 import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from universality import zoo
+from universality import catalogue, stimuli, weight_files, zoo
 from universality.errors import CardError, WeightsError
 from universality.resources import resource
 from universality.spec import ModelCard
@@ -113,10 +115,10 @@ def assert_same_state(network, expected):
 
 def test_unknown_model_suggests_the_nearest():
     with pytest.raises(CardError, match="unknown model 'timm/resnet5O'; did you mean 'timm/resnet50'") as caught:
-        zoo.card("timm/resnet5O")
+        catalogue.card("timm/resnet5O")
     assert "\n" not in str(caught.value)
     with pytest.raises(CardError, match="choose one of: package/efficientnet_lite0, package/efficientnet_lite1"):
-        zoo.card("zzz")
+        catalogue.card("zzz")
 
 
 @pytest.fixture
@@ -125,30 +127,30 @@ def own_zoo(tmp_path, monkeypatch):
     root = tmp_path / "model_zoo"
     (root / "torchvision").mkdir(parents=True)
     shutil.copy(resource("model_zoo/torchvision/alexnet.toml"), root / "torchvision")
-    monkeypatch.setattr(zoo, "resource", lambda _: root)
+    monkeypatch.setattr(catalogue, "resource", lambda _: root)
     return root / "torchvision" / "alexnet.toml"
 
 
 def test_cards_are_found_by_their_place(own_zoo):
-    assert list(zoo.cards()) == ["torchvision/alexnet"]
+    assert list(catalogue.cards()) == ["torchvision/alexnet"]
 
 
 def test_card_in_another_place_is_refused(own_zoo):
     own_zoo.rename(own_zoo.with_name("resnet.toml"))
     with pytest.raises(CardError, match="has id 'torchvision/alexnet', expected 'torchvision/resnet' from its place"):
-        zoo.cards()
+        catalogue.cards()
 
 
 def test_card_of_an_unknown_source_is_refused(own_zoo):
     own_zoo.write_text(own_zoo.read_text().replace('source = "torchvision"', 'source = "torchvison"'))
     with pytest.raises(CardError, match="unknown source 'torchvison'; did you mean 'torchvision'"):
-        zoo.cards()
+        catalogue.cards()
 
 
 def test_malformed_card_names_its_file(own_zoo):
     own_zoo.write_text("id = ")
     with pytest.raises(CardError, match=r"alexnet\.toml' is not valid TOML"):
-        zoo.cards()
+        catalogue.cards()
 
 
 def test_networks_are_built_in_eval_mode():
@@ -160,7 +162,7 @@ def test_networks_are_built_in_eval_mode():
 
 @pytest.mark.parametrize("model_id", LITE)
 def test_packaged_weights_have_the_pinned_hash(model_id):
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     network = zoo.pretrained(card)
     assert card.weights.state_dict_sha256 is not None
     assert zoo.state_dict_sha256(network.state_dict()) == card.weights.state_dict_sha256
@@ -169,7 +171,7 @@ def test_packaged_weights_have_the_pinned_hash(model_id):
 
 @pytest.mark.parametrize("model_id", LITE)
 def test_packaged_weights_lie_in_the_order_of_the_file(model_id):
-    card = zoo.card(model_id)
+    card = catalogue.card(model_id)
     package = pytest.importorskip(card.weights.package)
     file = Path(package.__file__).parent / card.weights.package_file
     raw = torch.load(file, map_location="cpu", weights_only=True)
@@ -183,13 +185,13 @@ def test_packaged_weights_lie_in_the_order_of_the_file(model_id):
 @pytest.mark.parametrize(("photograph", "index"), [("coffee", 967), ("chelsea", 285)], ids=["espresso", "Egyptian cat"])
 def test_packaged_weights_know_photographs(photograph, index):
     """Wrong order, wrong padding or wrong normalisation would not name what everybody sees."""
-    card = zoo.card(LITE[0])
+    card = catalogue.card(LITE[0])
     folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
     with Image.open(folder / f"{photograph}.png") as image:
         # The whole picture: a square crop leaves of the cat only its face.
         small = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     pixels = np.asarray(small, dtype=np.float32) / 255
-    batch = zoo.normalise(pixels.transpose(2, 0, 1)[None], card.preprocessing)
+    batch = stimuli.normalise(pixels.transpose(2, 0, 1)[None], card.preprocessing)
     with torch.inference_mode():
         chances = zoo.pretrained(card)(torch.from_numpy(batch)).softmax(1)[0]
     assert chances.argmax() == index
@@ -197,7 +199,7 @@ def test_packaged_weights_know_photographs(photograph, index):
 
 
 def test_another_state_dict_hash_is_refused_in_one_sentence():
-    card = zoo.card(LITE[0])
+    card = catalogue.card(LITE[0])
     weights = card.weights.model_copy(update={"state_dict_sha256": "0" * 64})
     pinned = card.weights.state_dict_sha256[:12]
     message = refused(card.model_copy(update={"weights": weights}), match="the card states 000000000000")
@@ -211,7 +213,7 @@ def test_package_that_is_not_installed():
 
 
 def test_package_without_the_file():
-    card = zoo.card(LITE[0])
+    card = catalogue.card(LITE[0])
     weights = card.weights.model_copy(update={"package_file": "models/none.pth"})
     refused(card.model_copy(update={"weights": weights}), match="lacks models/none.pth")
 
@@ -240,7 +242,7 @@ def test_safetensors_come_before_pth(state):
 
 
 def test_local_file_comes_before_the_source():
-    card = zoo.card(LITE[0])
+    card = catalogue.card(LITE[0])
     other = seeded(card, seed=3).state_dict()
     unpinned = card.model_copy(update={"weights": card.weights.model_copy(update={"state_dict_sha256": None})})
     put(card, other, ".pth")
@@ -250,7 +252,7 @@ def test_local_file_comes_before_the_source():
 
 def test_default_folder_is_below_the_working_directory(monkeypatch):
     monkeypatch.delenv("UNIVERSALITY_WEIGHTS")
-    assert zoo.weights_folder() == Path("data/weights")
+    assert weight_files.weights_folder() == Path("data/weights")
 
 
 class Code:
@@ -392,8 +394,8 @@ NO_HUB = ["torchvision/alexnet", "timm/resnet18"]
 
 @pytest.mark.parametrize("model_id", NO_HUB)
 def test_missing_weights_name_the_place_to_put_them(model_id, monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "_reachable", lambda url: False)
-    message = refused(zoo.card(model_id), match=f"weights of '{model_id}' are missing: .* cannot be reached")
+    monkeypatch.setattr(weight_files, "_reachable", lambda url: False)
+    message = refused(catalogue.card(model_id), match=f"weights of '{model_id}' are missing: .* cannot be reached")
     assert str(tmp_path / "weights" / f"{model_id}.safetensors") in message
     assert "UNIVERSALITY_WEIGHTS" in message
 
@@ -402,7 +404,7 @@ def test_missing_weights_name_the_place_to_put_them(model_id, monkeypatch, tmp_p
 def test_offline_nothing_is_asked(model_id, monkeypatch):
     """`urlopen` fails the test when it is called: with the variable set, not even one question goes out."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    refused(zoo.card(model_id), match="cannot be reached")
+    refused(catalogue.card(model_id), match="cannot be reached")
 
 
 @pytest.mark.parametrize("model_id", NO_HUB)
@@ -415,7 +417,7 @@ def test_an_unreachable_hub_is_asked_once_and_briefly(model_id, error, monkeypat
         raise error
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    refused(zoo.card(model_id), match="cannot be reached")
+    refused(catalogue.card(model_id), match="cannot be reached")
     assert len(asked) == 1
     assert asked[0] <= 10
 
@@ -425,16 +427,16 @@ def test_an_answer_that_is_an_error_is_an_answer(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 404, "Not Found", {}, None)
 
     monkeypatch.setattr("urllib.request.urlopen", not_found)
-    assert zoo._reachable("https://example.org/x")
+    assert weight_files._reachable("https://example.org/x")
 
 
 def test_a_failing_download_is_one_sentence(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError('invalid hash value (expected "7be5be79", got "00000000")')
 
-    monkeypatch.setattr(zoo, "_reachable", lambda url: True)
+    monkeypatch.setattr(weight_files, "_reachable", lambda url: True)
     monkeypatch.setattr("torch.hub.download_url_to_file", fail)
-    refused(zoo.card("torchvision/alexnet"), match="the download of https://.* failed: invalid hash value")
+    refused(catalogue.card("torchvision/alexnet"), match="the download of https://.* failed: invalid hash value")
 
 
 def in_torch_cache(name, content):
@@ -446,7 +448,7 @@ def in_torch_cache(name, content):
 
 def test_cached_file_with_another_hash_is_refused():
     path = in_torch_cache("alexnet-owt-7be5be79.pth", b"exchanged")
-    message = refused(zoo.card("torchvision/alexnet"), match="the card states 7be5be79")
+    message = refused(catalogue.card("torchvision/alexnet"), match="the card states 7be5be79")
     assert str(path) in message
     assert "delete the file" in message
 
@@ -467,7 +469,7 @@ def test_cached_file_with_the_stated_hash_is_taken(state, tmp_path):
 
 
 def test_auxiliary_heads_of_googlenet_are_dropped():
-    card = zoo.card("torchvision/googlenet")
+    card = catalogue.card("torchvision/googlenet")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         full = torchvision.models.googlenet(weights=None, aux_logits=True, init_weights=False).state_dict()
@@ -583,18 +585,27 @@ def test_network_without_batchnorm_is_not_run():
     zoo.calibrate_batchnorm(network, never())
 
 
+def test_written_versions_are_those_of_the_imported_packages():
+    """Keys of untrained twins hold them, so that one read otherwise would have every twin extracted anew."""
+    for package in (torch, timm, torchvision):
+        assert catalogue.written_version(package.__name__) == package.__version__
+    assert catalogue.written_version("safetensors") == safetensors.__version__  # it has no version.py
+    with pytest.raises(ModuleNotFoundError):
+        catalogue.written_version("no_such_package")
+
+
 def test_identity_of_a_twin_changes_with_each_cause(monkeypatch):
     card = tiny_card()
-    before = zoo.untrained_identity(card, 0, "c")
-    assert zoo.untrained_identity(card, 0, "c") == before
+    before = catalogue.untrained_identity(card, 0, "c")
+    assert catalogue.untrained_identity(card, 0, "c") == before
     others = [
-        zoo.untrained_identity(card, 1, "c"),
-        zoo.untrained_identity(card, 0, "d"),
-        zoo.untrained_identity(tiny_card("test_efficientnet"), 0, "c"),
-        zoo.untrained_identity(card.model_copy(update={"kwargs": {"num_classes": 7}}), 0, "c"),
+        catalogue.untrained_identity(card, 1, "c"),
+        catalogue.untrained_identity(card, 0, "d"),
+        catalogue.untrained_identity(tiny_card("test_efficientnet"), 0, "c"),
+        catalogue.untrained_identity(card.model_copy(update={"kwargs": {"num_classes": 7}}), 0, "c"),
     ]
-    monkeypatch.setattr(torch, "__version__", "0.0")
-    others.append(zoo.untrained_identity(card, 0, "c"))
+    monkeypatch.setattr(catalogue, "written_version", lambda package: "0.0")
+    others.append(catalogue.untrained_identity(card, 0, "c"))
     assert len({before, *others}) == 6
 
 
@@ -640,9 +651,9 @@ def test_hash_does_not_depend_on_the_memory_layout():
 
 
 def test_normalise_is_per_channel():
-    card = zoo.card("torchvision/alexnet")
+    card = catalogue.card("torchvision/alexnet")
     image = np.random.default_rng(0).uniform(size=(2, 3, 4, 5)).astype(np.float32)
-    came = zoo.normalise(image, card.preprocessing)
+    came = stimuli.normalise(image, card.preprocessing)
     assert came.dtype == np.float32
     for channel, (mean, std) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
         np.testing.assert_allclose(came[:, channel], (image[:, channel] - mean) / std, rtol=1e-5, atol=1e-6)
@@ -650,10 +661,12 @@ def test_normalise_is_per_channel():
 
 def test_twins_of_two_cards_with_one_architecture_are_two_networks():
     """Else a comparison of untrained twins would compare a network with itself."""
-    first, second = (zoo.untrained(zoo.card(f"{source}/vgg16"), 0, []) for source in ("torchvision", "timm"))
+    first, second = (zoo.untrained(catalogue.card(f"{source}/vgg16"), 0, []) for source in ("torchvision", "timm"))
     weights = [next(p for p in network.parameters() if p.ndim == 4) for network in (first, second)]
     assert weights[0].shape == weights[1].shape
     r = np.corrcoef(weights[0].detach().numpy().ravel(), weights[1].detach().numpy().ravel())[0, 1]
     assert abs(r) < 0.1
-    identities = {zoo.untrained_identity(zoo.card(f"{source}/vgg16"), 0, "") for source in ("torchvision", "timm")}
+    identities = {
+        catalogue.untrained_identity(catalogue.card(f"{source}/vgg16"), 0, "") for source in ("torchvision", "timm")
+    }
     assert len(identities) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from universality import correspondence, extraction, stimuli, zoo
+from universality import catalogue, correspondence, extraction, stimuli
 from universality.comparison import Layer, LayerRef, NullPlan
 from universality.detectors import FAMILIES
 from universality.networks import Network
@@ -36,7 +36,7 @@ def turned_back(images):
 
 def pocket(card_id, tap_name, spec, seed=None):
     """A network of the pocket zoo (trained, or its untrained twin), and the tap."""
-    card = zoo.card(card_id)
+    card = catalogue.card(card_id)
     tap = card.tap(tap_name)
     return Network(card, seed, (tap,), spec, EXTRACTION, spec), tap
 

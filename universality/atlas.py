@@ -8,9 +8,8 @@ family are cliques: units of several models that are pairwise the same, without 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 
@@ -19,6 +18,9 @@ from universality.census import Census
 from universality.detectors import FAMILIES, best_taps
 from universality.errors import RunError
 from universality.links import ANY_UNIT
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 BIN_DEG = 30.0
 LEAST_MODELS = 3
@@ -47,6 +49,8 @@ def same_feature_graph(correspondence: pd.DataFrame, family: str) -> nx.Graph:
 
 def _graph(rows: pd.DataFrame) -> nx.Graph:
     """Return the graph of the units (model, tap, unit) of the rows; an edge carries `r`, `excess_low` and its row's label."""
+    import networkx as nx
+
     graph = nx.Graph()
     for label, row in zip(rows.index, rows.to_dict("records"), strict=True):
         a, b = ((row[f"model_{x}"], row[f"tap_{x}"], int(row[f"unit_{x}"])) for x in "ab")
@@ -152,7 +156,9 @@ def data_driven_rows(found: pd.DataFrame, counts: pd.DataFrame, models: list[str
 
 def _found(graph: nx.Graph, least: int) -> list[list[Node]]:
     """Return the maximal cliques of at least `least` models, the largest first."""
-    return sorted((sorted(c) for c in nx.find_cliques(graph) if len(c) >= least), key=lambda c: (-len(c), c))
+    from networkx import find_cliques
+
+    return sorted((sorted(c) for c in find_cliques(graph) if len(c) >= least), key=lambda c: (-len(c), c))
 
 
 def _edges_of(graph: nx.Graph, clique: list[Node]) -> list[dict[str, Any]]:

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import atlas, figures, index, schema, sidecars, stimuli, zoo
-from universality.atlas import HasTables
-from universality.census import Census
+from universality import atlas, figures, schema, sidecars, stimuli
 from universality.detectors import FAMILIES
 from universality.links import ANY_UNIT
 from universality.runs import Run
@@ -18,30 +16,6 @@ from universality.runs import Run
 _EXAMPLES = 3
 """Images per cell of the data-driven figure."""
 _EXAMPLE_PX = 64
-
-
-def tables_of(run: HasTables, counted: Census) -> dict[str, pd.DataFrame]:
-    """Return every table of ``schema.ATLAS_TABLES``.
-
-    Parameters
-    ----------
-    run : anything with the tables ``families``, ``units`` and ``correspondence`` of these names
-    counted : every link between its networks
-    """
-    pairs = index.by_pair(index.tally(counted), zoo.cards())
-    known, counts = atlas.atlas(run), atlas.clique_counts(counted)
-    free = atlas.data_driven(counted)
-    cells = atlas.data_driven_rows(free, counts, list(dict.fromkeys(known["model"])))
-    return {
-        "atlas": pd.concat([known, cells], ignore_index=True) if len(cells) else known,
-        "cliques": _joined(atlas.cliques(run, counted=counted), free), "clique_counts": counts,
-        "index_by_pair": pairs.table, "index_by_group": index.by_group(pairs), "index_by_feature": index.by_feature(pairs),
-    }  # fmt: skip
-
-
-def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
-    # Empty tables have kinds of columns, but nothing to add.
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFrame]]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from universality.errors import RunError
 from universality.runs import Run
@@ -77,6 +76,8 @@ def _echo_falls(units: pd.DataFrame) -> dict[str, object]:
     figures = ", ".join(f"{depth:.0%}: {echo:.2f}" for depth, echo in by_tap["mean"].items())
     holds = None
     if len(by_tap) >= _LEAST and by_tap["mean"].nunique() > 1:  # constant values have no rank correlation
+        from scipy.stats import spearmanr
+
         holds = bool(spearmanr(by_tap.index, by_tap["mean"]).statistic < 0)
     return _row(
         "echo falls with depth (units that are curves but perhaps for their echo)",
@@ -89,6 +90,8 @@ def _width_grows(units: pd.DataFrame) -> dict[str, object]:
     statement = "FWHM grows with the preferred curvature (rank correlation over detectors)"
     if len(found) < 8 or min(found["preferred_curvature"].nunique(), found["fwhm_deg"].nunique()) < 2:
         return _row(statement, "grows", "too few units", len(found), None)
+    from scipy.stats import spearmanr
+
     rho = spearmanr(found["preferred_curvature"], found["fwhm_deg"])
     # A trend that chance explains neither holds nor fails.
     holds = bool(rho.statistic > 0) if rho.pvalue < 0.05 else None

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from packaging.requirements import Requirement
 
-from universality import zoo
+from universality import catalogue, weight_files
 from universality.errors import CardError, StoreError, WeightsError
 from universality.origin import processor
 from universality.resources import DEFAULT_STORE, own_cards
@@ -104,7 +104,7 @@ def _device() -> Iterator[Finding]:
 
 def _weights(online: bool) -> Iterator[Finding]:
     try:
-        cards = zoo.cards()
+        cards = catalogue.cards()
     except CardError as error:
         yield Finding("model cards", "fault", str(error))
         return
@@ -113,7 +113,7 @@ def _weights(online: bool) -> Iterator[Finding]:
     elsewhere: list[ModelCard] = []
     for card in cards.values():
         try:
-            (here if zoo.weights_at_hand(card) else elsewhere).append(card)
+            (here if weight_files.weights_at_hand(card) else elsewhere).append(card)
         except WeightsError as error:
             yield Finding(f"weights of {card.id}", "fault", str(error))
             return
@@ -121,7 +121,7 @@ def _weights(online: bool) -> Iterator[Finding]:
     for card in elsewhere:
         if not online:
             continue
-        reached = zoo.weights_reachable(card)
+        reached = weight_files.weights_reachable(card)
         yield Finding(
             f"weights of {card.id}",
             "ok" if reached else "note",

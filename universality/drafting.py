@@ -17,7 +17,7 @@ import tomli_w
 import torch
 from torch import Tensor, nn
 
-from universality import zoo
+from universality import catalogue, weight_files, zoo
 from universality.errors import CardError, TapError, WeightsError
 from universality.hooks import weight_calls
 from universality.receptive_field import describe_tap
@@ -103,7 +103,7 @@ def draft(asked: Asked) -> ModelCard:
     WeightsError
         The checkpoint does not fit.
     """
-    if asked.model_id in zoo.cards():
+    if asked.model_id in catalogue.cards():
         raise CardError(f"model '{asked.model_id}' has a card already; give another id, or edit that card")
     source, _, name = asked.model_id.partition("/")
     library = asked.library or source
@@ -116,7 +116,7 @@ def draft(asked: Asked) -> ModelCard:
     preprocessing = _preprocessing(facts, asked)
     plain = {
         "id": asked.model_id,
-        "source": source if source in zoo.SOURCES and asked.weights is None else "file",
+        "source": source if source in weight_files.SOURCES and asked.weights is None else "file",
         "library": library,
         "architecture": architecture,
         "kwargs": dict(asked.kwargs),
@@ -302,7 +302,7 @@ def write(card: ModelCard, weights: Path | None = None) -> Path:
         raise CardError(f"'{path}' exists already; give another id, or delete it")
     path.parent.mkdir(parents=True, exist_ok=True)
     if weights is not None:
-        place = zoo.weights_folder() / f"{card.id}{weights.suffix}"
+        place = weight_files.weights_folder() / f"{card.id}{weights.suffix}"
         if place.exists():
             raise WeightsError(f"'{place}' exists already; give another id, or delete it")
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
-from scipy.stats import t as t_dist
+from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -114,7 +113,7 @@ def _t_width(photographs: int) -> float:
     """Return how many bootstrap standard deviations lie between the middle and an end of a 95 % interval."""
     # The bootstrap's variance is that of a population of k photographs: k / (k - 1) makes it that of a sample.
     k = max(photographs, 2)
-    return float(t_dist.ppf(0.975, k - 1) * np.sqrt(k / (k - 1)))
+    return float(stdtrit(k - 1, 0.975) * np.sqrt(k / (k - 1)))
 
 
 def excess_interval(excess: Array, resampled: Array, nulls: Array, photographs: int) -> tuple[Array, Array]:
@@ -234,6 +233,10 @@ def _permuted(groups: list[Indices], places: int, rows: int, rng: np.random.Gene
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its Benjamini-Hochberg `q` within every pair of models, family and method (and null)."""
+    from scipy.stats import (
+        false_discovery_control,  # the only use of scipy.stats, which takes most of a second to import
+    )
+
     q = np.full(len(table), np.nan)
     by = [name for name in ("null", "seed", "model_a", "model_b", "family", "method") if name in table]
     groups = table.reset_index(drop=True).groupby(by, sort=False).indices

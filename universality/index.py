@@ -35,8 +35,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import beta
-from scipy.stats import t as t_dist
+from scipy.special import betaincinv, stdtrit
 
 from universality import schema
 from universality.census import Census
@@ -110,7 +109,7 @@ def share_interval(share: float, n: float) -> tuple[float, float]:
     Brown, Cai and DasGupta 2001, Stat. Sci. 16. `n` need not be whole.
     """
     k = share * n
-    low, high = beta.ppf((0.025, 0.975), k + 0.5, n - k + 0.5)
+    low, high = betaincinv(k + 0.5, n - k + 0.5, (0.025, 0.975))
     return (0.0 if share <= 0 else float(low)), (1.0 if share >= 1 else float(high))
 
 
@@ -230,7 +229,7 @@ def mean_interval(values: Array, resampled: Array, model_a: NDArray[np.object_],
     """
     models = len(np.unique(np.concatenate([model_a, model_b]).astype(str)))
     error = np.hypot(jackknife(values, model_a, model_b), resampled.mean(axis=0).std(ddof=1))
-    half = t_dist.ppf(0.975, max(models - 1, 1)) * error
+    half = stdtrit(max(models - 1, 1), 0.975) * error
     return float(np.maximum(values.mean() - half, -1.0)), float(np.minimum(values.mean() + half, 1.0))
 
 

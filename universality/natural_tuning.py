@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import extraction, schema, stimuli, zoo
+from universality import extraction, schema, stimuli
 from universality.comparison import Layer
 from universality.detectors import FAMILIES
 from universality.detectors.joint import family_preference, rotated, top_crops
@@ -92,7 +92,7 @@ def _answers(network: Network, taps: tuple[Tap, ...], images: NDArray[np.int64])
     def batches() -> Iterator[np.ndarray]:
         for image in images:
             shown = stimuli.render("natural", network.stimuli, size, np.array([image]), preprocessing.interpolation)
-            yield zoo.normalise(rotated(shown.values, TURNS_DEG)[0], preprocessing)
+            yield stimuli.normalise(rotated(shown.values, TURNS_DEG)[0], preprocessing)
 
     spec = spec.model_copy(update={"batch_size": TURNS_DEG.size})
     shown = extraction.collect(extraction.extract(network.load(), taps, batches(), spec, size))

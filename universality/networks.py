@@ -1,23 +1,29 @@
-"""A job's networks, trained and untrained, and the content keys of what they will be asked."""
+"""A job's networks, trained and untrained, and the content keys of what they will be asked.
+
+Keys, shapes and labels come from cards and specifications; Torch is imported only to load a network.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from universality import extraction, nonlinearity, stimuli, zoo
+from universality import catalogue, sampling, stimuli
 from universality.detectors import family_of
-from universality.errors import CardError, StimulusError
-from universality.receptive_field import effective_side_px
+from universality.errors import CardError, StimulusError, TapError
 from universality.schema import STIMULUS
 from universality.spec import ExtractionSpec, Job, ModelCard, NaturalStimuli, StimuliSpec, Tap, digest
 from universality.stimuli import Frame, Scene
 from universality.store import StoreKey
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIDES = ("pre", "post")
 
 
 def stimulus_sets(job: Job) -> tuple[str, ...]:
@@ -58,8 +64,12 @@ class Network:
         """Identity of the weights: the pinned or computed state-dict hash, or the digest of the twin's recipe."""
         if self.seed is not None:
             content = [stimuli.stimulus_digest("natural", self.calibration), self.card.preprocessing.plain()]
-            return zoo.untrained_identity(self.card, self.seed, digest(content))
-        return self.card.weights.state_dict_sha256 or zoo.state_dict_sha256(zoo.pretrained(self.card).state_dict())
+            return catalogue.untrained_identity(self.card, self.seed, digest(content))
+        if self.card.weights.state_dict_sha256:
+            return self.card.weights.state_dict_sha256
+        from universality.zoo import pretrained, state_dict_sha256
+
+        return state_dict_sha256(pretrained(self.card).state_dict())
 
     def frame(self, tap: Tap) -> Frame | None:
         """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
@@ -70,7 +80,7 @@ class Network:
     def scene(self, tap: Tap) -> Scene:
         """Return how scenes lie in the images shown for `tap`."""
         frame = self.frame(tap) or Frame.whole(self.card.preprocessing.size_px)
-        return Scene(frame.side_px, frame.shown, extraction.misalignment_px(tap, self.extraction, frame))
+        return Scene(frame.side_px, frame.shown, sampling.misalignment_px(tap, self.extraction, frame))
 
     def refuse(self, stimulus_set: str, tap: Tap) -> None:
         """Raise `StimulusError` or `TapError` if a set cannot be shown or read at `tap`; nothing is drawn."""
@@ -81,7 +91,7 @@ class Network:
             scene = f"the receptive field of '{tap.name}'" if frame else "the input"
             raise StimulusError(f"{scene} of '{self.card.id}' is too small: {error}") from None
         if frame:
-            extraction.refuse_places(tap, self.extraction, frame)
+            sampling.refuse_places(tap, self.extraction, frame)
 
     def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
         """Return the content key of this network's activations at `tap` for a stimulus set."""
@@ -108,9 +118,11 @@ class Network:
 
     def load(self) -> nn.Module:
         """Return the network in eval mode, checked and (for a twin) calibrated."""
+        from universality.zoo import pretrained, untrained
+
         if self.seed is None:
-            return zoo.pretrained(self.card)
-        return zoo.untrained(self.card, self.seed, self._batches("natural", self.calibration, zoo.CALIBRATION_BATCH))
+            return pretrained(self.card)
+        return untrained(self.card, self.seed, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
 
     def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
         """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""
@@ -124,7 +136,7 @@ class Network:
         for start in range(shown.start, shown.stop, size):
             some = slice(start, min(start + size, shown.stop))
             images = stimuli.render(stimulus_set, spec, preprocessing.size_px, some, preprocessing.interpolation, frame)
-            yield zoo.normalise(images.values, preprocessing)
+            yield stimuli.normalise(images.values, preprocessing)
 
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
         """Return the attributes that travel with the stored activations."""
@@ -158,29 +170,11 @@ def networks_of(job: Job) -> list[Network]:
     whole = {"policy": "same_field_of_view", "natural": _calibration(job)}
     calibration = job.stimuli.model_copy(update=whole)
     for entry in job.models:
-        card = zoo.card(entry.id)
+        card = catalogue.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
             found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
     return found
-
-
-def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:
-    """Return the side of the effective receptive field at every tap of a trained network, px.
-
-    Over natural crops and images of the pocket zoo's world that lie in the theoretical field; see
-    `universality.receptive_field.effective_side_px`.
-    """
-    network, preprocessing = zoo.pretrained(card), card.preprocessing
-    shown = StimuliSpec(natural=NaturalStimuli(crops=15, shapes=12))
-    sides = {}
-    for tap in card.taps:
-        frame = Frame.of(tap, preprocessing.size_px)
-        images = stimuli.render(
-            "natural", shown, preprocessing.size_px, interpolation=preprocessing.interpolation, frame=frame
-        )
-        sides[tap.name] = effective_side_px(network, tap, zoo.normalise(images.values, preprocessing), share)
-    return sides
 
 
 def _calibration(job: Job) -> NaturalStimuli:
@@ -193,10 +187,41 @@ def _calibration(job: Job) -> NaturalStimuli:
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
     if names is None:
         return card.taps
-    taps = tuple(nonlinearity.tap_of(card, name) for name in names)
+    taps = tuple(tap_of(card, name) for name in names)
     places: dict[tuple[str, int, str], str] = {}
     for tap in taps:
         first = places.setdefault((tap.path, tap.call, tap.side), tap.name)
         if first != tap.name:
             raise CardError(f"taps '{first}' and '{tap.name}' of '{card.id}' are the same place; name one of them")
     return taps
+
+
+def tap_of(card: ModelCard, name: str) -> Tap:
+    """Return the tap called `name`; ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity of tap NAME.
+
+    A card states one side of each tap; the other is found by running the network once.
+
+    Raises
+    ------
+    CardError
+        The card has no such tap, or states this side itself (under NAME alone).
+    TapError
+        The tap has no nonlinearity of its own, or no module is given or gives its other side.
+    """
+    stem, _, side = name.rpartition(":")
+    if side not in SIDES or name in {tap.name for tap in card.taps}:
+        return card.tap(name)
+    tap = card.tap(stem)
+    if tap.activation == side:
+        raise CardError(
+            f"tap '{stem}' of '{card.id}' is itself the side '{side}' of its nonlinearity; name it '{stem}'"
+        )
+    from universality.nonlinearity import other_side
+
+    found = other_side(card, tap)
+    if found is None:
+        why = "joined from branches or made without one" if side == "pre" else "handed on through other steps"
+        raise TapError(
+            f"tap '{stem}' of '{card.id}' has no side '{side}': its units are {why}; name a tap at a single nonlinearity"
+        )
+    return found.tap

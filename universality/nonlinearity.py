@@ -23,7 +23,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from universality import zoo
-from universality.errors import CardError, TapError
 from universality.spec import ModelCard, Tap
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -31,8 +30,6 @@ NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": functional.relu6,
 }
 """Those that this module follows, by name; both never fall, so a maximum over positions may be taken before or behind them."""
-
-SIDES = ("pre", "post")
 
 
 @dataclass(frozen=True)
@@ -184,28 +181,6 @@ def _of_card(text: str) -> dict[str, Counterpart | None]:
     return counterparts(network, card.taps, card.preprocessing.size_px)
 
 
-def tap_of(card: ModelCard, name: str) -> Tap:
-    """Return the tap called `name`; ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity of tap NAME.
-
-    Raises
-    ------
-    CardError
-        The card has no such tap, or states this side itself (under NAME alone).
-    TapError
-        The tap has no nonlinearity of its own, or no module is given or gives its other side.
-    """
-    stem, _, side = name.rpartition(":")
-    if side not in SIDES or name in {tap.name for tap in card.taps}:
-        return card.tap(name)
-    tap = card.tap(stem)
-    if tap.activation == side:
-        raise CardError(
-            f"tap '{stem}' of '{card.id}' is itself the side '{side}' of its nonlinearity; name it '{stem}'"
-        )
-    found = _of_card(card.model_dump_json())[stem]
-    if found is None:
-        why = "joined from branches or made without one" if side == "pre" else "handed on through other steps"
-        raise TapError(
-            f"tap '{stem}' of '{card.id}' has no side '{side}': its units are {why}; name a tap at a single nonlinearity"
-        )
-    return found.tap
+def other_side(card: ModelCard, tap: Tap) -> Counterpart | None:
+    """Return the other side of the nonlinearity of a card's tap; None where it has none of its own."""
+    return _of_card(card.model_dump_json())[tap.name]

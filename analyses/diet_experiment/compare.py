@@ -22,7 +22,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universality import open_run, zoo
+from universality import catalogue, open_run
 from universality.detectors import FAMILIES
 from universality.figures import DOUBLE_MM, MM, TRAINED, UNTRAINED, short, style
 from universality.runs import Run
@@ -48,7 +48,7 @@ def shares(run: Run) -> pd.DataFrame:
     in_bases = in_bases.groupby([run.families["family"], run.families["model"]]).sum()
     rows = []
     for (family, model), row in counted.iterrows():
-        training = zoo.card(model).training
+        training = catalogue.card(model).training
         rows.append(
             {
                 "family": family, "model": model, "diet": training.diet if training else "",

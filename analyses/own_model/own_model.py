@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import universality
-from universality import drafting, figures, stimuli, zoo
+from universality import catalogue, drafting, figures, stimuli, zoo
 from universality.spec import FolderStimuli, NaturalStimuli, StimuliSpec
 
 WORK = Path("../../data")
@@ -33,7 +33,7 @@ os.environ["UNIVERSALITY_WEIGHTS"] = str(OWN / "weights")  # default: data/weigh
 # network: a file with code in it is refused.
 
 # %%
-torch.save(zoo.pretrained(zoo.card("pocket/vgg-focus-s1")).state_dict(), OWN / "mine.pth")
+torch.save(zoo.pretrained(catalogue.card("pocket/vgg-focus-s1")).state_dict(), OWN / "mine.pth")
 
 # %% [markdown]
 # ## Its card

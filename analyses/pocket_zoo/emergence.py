@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from universality import extraction, stimuli, zoo
+from universality import catalogue, extraction, stimuli
 from universality.comparison import Layer, LayerRef
 from universality.correspondence import wilson_interval
 from universality.detectors import FAMILIES
@@ -105,7 +105,7 @@ def emergence(folder: Path) -> Iterator[dict[str, object]]:
     """Yield the rows of every checkpoint of a training folder."""
     name, history = history_of(folder)
     recipe = history["recipe"]
-    card = zoo.card(f"pocket/{name}")
+    card = catalogue.card(f"pocket/{name}")
     spec = StimuliSpec(natural=NaturalStimuli(crops=0, shapes=1152, diet=recipe["diet"]))
     accuracy = {row["epoch"]: row["accuracy"] for row in history["epochs"]}
     for epoch, weights in checkpoints(folder):

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from universality import open_run, stimuli, zoo
+from universality import catalogue, open_run, stimuli
 from universality.detectors import FAMILIES
 from universality.figures import DOUBLE_MM, MM, contact_sheet, figure_of, group_comparison, style
 from universality.groups import by_group, by_pair
@@ -91,7 +91,7 @@ def key() -> list[Line2D]:
 def main() -> None:
     """Draw and write everything."""
     run = open_run(sys.argv[1])
-    pairs = by_pair(run.similarity, zoo.cards())
+    pairs = by_pair(run.similarity, catalogue.cards())
     groups = by_group(pairs)
     groups.to_csv(HERE / "groups.csv", index=False, float_format="%.4f")
     print(groups.to_string(index=False, float_format="%.3f"))

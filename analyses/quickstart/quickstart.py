@@ -10,7 +10,7 @@
 from pathlib import Path
 
 import universality
-from universality import figures, stimuli, zoo
+from universality import catalogue, figures, stimuli
 from universality.spec import StimuliSpec
 
 WORK = Path("../../data")  # the checkout's data folder, which git ignores
@@ -21,7 +21,7 @@ WORK = Path("../../data")  # the checkout's data folder, which git ignores
 # A network is a card. This one was trained by the project on images that it draws; its accuracy stands beside chance.
 
 # %%
-zoo.card("pocket/vgg-focus-s0")
+catalogue.card("pocket/vgg-focus-s0")
 
 # %% [markdown]
 # ## What they are shown

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import open_run, run, zoo
+from universality import catalogue, open_run, run
 from universality.atlas_files import findings, write_atlas
 from universality.detectors import FAMILIES
 from universality.groups import SETTINGS, by_group, by_pair, setting
@@ -30,7 +30,7 @@ def verdicts(finished: Run) -> pd.DataFrame:
     """Return how many matched pairs of detectors have which verdict, one row per family and group of pairs (one-to-one)."""
     table = finished.correspondence
     both = table[(table["method"] == "hungarian") & table["detector_a"] & table["detector_b"]]
-    cards = zoo.cards()
+    cards = catalogue.cards()
     groups = [setting(cards[a], cards[b]) for a, b in zip(both["model_a"], both["model_b"], strict=True)]
     counted = both.assign(group=pd.Categorical(groups, SETTINGS, ordered=True))
     counts = counted.groupby(["family", "group"], observed=True)["verdict"].value_counts().unstack(fill_value=0)
@@ -59,7 +59,7 @@ def said(finished: Run, tables: dict[str, pd.DataFrame], counts: pd.DataFrame) -
         numbers = ", ".join(f"{name} {value:g}" for name, value in row.items() if name != "family")
         yield f"- {row['family']}, all pairs of layers: {numbers}"
     yield "\n## Similarity of layers of like depth\n"
-    groups = by_group(by_pair(finished.similarity, zoo.cards()))
+    groups = by_group(by_pair(finished.similarity, catalogue.cards()))
     numbers_only = groups.select_dtypes("float")
     groups[numbers_only.columns] = numbers_only.round(2) + 0.0  # no -0.00
     for row in groups.to_dict("records"):

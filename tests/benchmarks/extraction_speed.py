@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from universality import extraction, hooks, memory, zoo
+from universality import catalogue, extraction, hooks, memory, zoo
 from universality.spec import ExtractionSpec
 
 MODEL = "package/efficientnet_lite0"
@@ -25,7 +25,7 @@ def stop(*_: object) -> None:
 
 
 def main() -> None:
-    card = zoo.card(MODEL)
+    card = catalogue.card(MODEL)
     spec = ExtractionSpec(reduction="center")
     network = zoo.pretrained(card).to(memory_format=torch.channels_last)
     taps = [card.tap(name) for name in TAPS]

@@ -42,7 +42,7 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import comparators, compare_all, memory, origin, pairs, runs, stimuli, zoo
+from universality import catalogue, comparators, compare_all, memory, origin, pairs, runs, stimuli
 from universality.jobs import Plan, PlannedStore, Quiet, Task, Workers, comparing, estimates, execute, plan, writing
 from universality.jobs.results import Results
 from universality.jobs.scheduling import opener
@@ -52,7 +52,7 @@ from universality.store import ActivationStore
 
 TAPS, UNITS, TUNED, EMPTY = 20, 8, 2, 2000
 PEAK_SIGMA, NARROW = 6.0, 2.0
-_CARD = zoo.card  # made-up cards take its place
+_CARD = catalogue.card  # made-up cards take its place
 CHECKED = 200
 """Pairs of layers that brute force computes again."""
 
@@ -236,7 +236,7 @@ def renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
 def whole_run(models: int, ring: int, drawn: int, workers: int, folder: Path) -> None:
     """Print what a run of so many models takes, and whether its tables hold the answer that was planted."""
     cards = made_up_zoo(models)
-    zoo.card = cards.__getitem__  # networks_of asks here
+    catalogue.card = cards.__getitem__  # networks_of asks here
     job, clock = job_of(cards, ring), Clock()
     with clock.stage("plan"):
         planned = plan(job, folder / "run", folder / "store")
@@ -339,7 +339,7 @@ def far_from_brute_force(named: dict[str, np.ndarray], values: np.ndarray, rng: 
 def planning(models: int, folder: Path) -> None:
     """Print what planning all pairs of the zoo takes, and how fast its tasks are named."""
     cards = made_up_zoo(models)
-    zoo.card = cards.__getitem__
+    catalogue.card = cards.__getitem__
     started = time.process_time()
     planned = plan(job_of(cards), folder / "run", folder / "store")
     seconds, count = time.process_time() - started, len(planned.tasks)

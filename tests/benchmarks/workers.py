@@ -39,7 +39,8 @@ from safetensors.torch import save_file
 
 import universality
 from universality import extraction, memory
-from universality.jobs.scheduling import Workers, comparison_client, run_single_threaded, single_threaded
+from universality.jobs.scheduling import comparison_client
+from universality.jobs.workers import Workers, run_single_threaded, single_threaded
 from universality.networks import networks_of
 from universality.spec import read_job
 

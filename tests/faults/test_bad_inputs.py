@@ -6,7 +6,7 @@ from pathlib import Path
 import bad_inputs
 import pytest
 
-from universality import cli, zoo
+from universality import catalogue, cli, weight_files
 
 
 def lay(folder: Path, files: dict) -> None:
@@ -38,10 +38,12 @@ def test_one_sentence_and_nothing_written(monkeypatch, capsys, tmp_path, files, 
     lay(tmp_path, files)
     monkeypatch.chdir(tmp_path)
     if (tmp_path / "weights").exists():
-        monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, "weights")
+        monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, "weights")
     if (tmp_path / "model_zoo").exists():
-        shipped = zoo.resource
-        monkeypatch.setattr(zoo, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name))
+        shipped = catalogue.resource
+        monkeypatch.setattr(
+            catalogue, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name)
+        )
     before = everything(tmp_path)
     monkeypatch.setattr(sys, "argv", ["universality", *arguments])
     with pytest.raises(SystemExit) as leaving:

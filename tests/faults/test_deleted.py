@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 import universality
-from universality import runs, zoo
+from universality import runs, weight_files
 from universality.errors import StoreError, UniversalityError
 from universality.jobs import comparing, recent
 from universality.jobs.results import Results
@@ -91,7 +91,7 @@ class TestDuringExtraction:
         folder = tmp_path / "weights"
         (folder / MODEL).parent.mkdir(parents=True)
         shutil.copy(resource("data/pocket_zoo") / "vgg-focus-s0.safetensors", folder / f"{MODEL}.safetensors")
-        monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(folder))
+        monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, str(folder))
         # Both networks are looked at first, then loaded.
         before(Network, "load", 3, lambda: shutil.rmtree(folder))
         ends_well(run, done, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from universality import zoo
+from universality import catalogue, weight_files, zoo
 from universality.errors import StoreError, WeightsError
 from universality.resources import resource
 from universality.store import ActivationStore
@@ -67,18 +67,18 @@ def test_every_flipped_bit_of_a_run_is_found_and_its_file_named(copies, kind, re
 
 def test_every_flipped_bit_of_weights_is_found_and_the_file_named(tmp_path, monkeypatch, record_property):
     record_property("cases", 10)
-    monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, str(tmp_path))
     file = tmp_path / f"{MODEL}.safetensors"
     file.parent.mkdir()
     shutil.copy(resource("data/pocket_zoo") / "vgg-focus-s0.safetensors", file)
     os.chmod(file, 0o600)  # noqa: PTH101
-    zoo.pretrained(zoo.card(MODEL))
+    zoo.pretrained(catalogue.card(MODEL))
     header = 8 * 200
     bits = [bit for _, bit in spread([file], 7, seed=3)] + np.random.default_rng(4).integers(0, header, 3).tolist()
     for bit in bits:
         flip(file, bit)
         with pytest.raises(WeightsError) as caught:
-            zoo.pretrained(zoo.card(MODEL))
+            zoo.pretrained(catalogue.card(MODEL))
         flip(file, bit)
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -55,7 +55,7 @@ def refuse_all(folder: Path, done: Path) -> dict[str, tuple[apart.End, set[str]]
     """Run every case in a process that permissions hold for; return how it ended and what was written."""
     import os
 
-    from universality import zoo
+    from universality import weight_files
 
     lay(folder, done)
     apart.obey_permissions()
@@ -68,8 +68,8 @@ def refuse_all(folder: Path, done: Path) -> dict[str, tuple[apart.End, set[str]]
 
         def plant(name: str = name) -> None:
             if "weights" in name:
-                os.environ[zoo.WEIGHTS_FOLDER_VARIABLE] = "weights"
-            zoo._reachable = lambda url: True
+                os.environ[weight_files.WEIGHTS_FOLDER_VARIABLE] = "weights"
+            weight_files._reachable = lambda url: True
 
         for path in paths:
             (folder / path).chmod(mode)

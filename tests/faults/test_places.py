@@ -16,6 +16,7 @@ from universality.errors import UniversalityError
 from universality.figures import export
 from universality.jobs import Quiet, scheduling
 from universality.jobs.planning import plan
+from universality.jobs.workers import Workers
 
 ODD = "Größe 任務 \U0001f9ea & 'quotes' \"100 %\" #1 [a]{b}$c; *?"
 LONG = "ø" * 120 + "x" * 15  # 255 bytes, the most that a name may have
@@ -152,7 +153,7 @@ class TestClock:
 
     def test_workers_are_not_lost_when_it_jumps_ahead(self):
         """As after a computer slept: Dask takes workers that were silent for five minutes for lost."""
-        with scheduling.comparison_client(scheduling.Workers(threads=1)) as client:
+        with scheduling.comparison_client(Workers(threads=1)) as client:
             assert client.cluster.scheduler.worker_ttl is None
             assert "worker-ttl" not in client.cluster.scheduler.periodic_callbacks
 

@@ -11,7 +11,7 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import extraction, memory, origin, zoo
+from universality import catalogue, extraction, memory, origin, zoo
 from universality.errors import JobError, RunError
 from universality.jobs import extracting, shards
 from universality.jobs.planning import plan
@@ -89,7 +89,9 @@ class TestSchedulers:
 
 def test_twins_built_at_the_same_time_are_those_built_one_by_one():
     """Torch's generator belongs to the process: a second thread must not draw from the first one's seed."""
-    cards = [zoo.card(name) for name in ("pocket/vgg-focus-s0", "pocket/alexnet-focus-s0", "pocket/resnet-focus-s0")]
+    cards = [
+        catalogue.card(name) for name in ("pocket/vgg-focus-s0", "pocket/alexnet-focus-s0", "pocket/resnet-focus-s0")
+    ]
 
     def identity(card):
         return zoo.state_dict_sha256(zoo.untrained(card, 0, []).state_dict())

@@ -17,6 +17,7 @@ from universality.errors import RunError
 from universality.jobs import Quiet, Task, comparing, extracting, scheduling
 from universality.jobs.planning import plan
 from universality.jobs.results import Results
+from universality.jobs.workers import Failure, Workers, raise_failures
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 def cluster():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        scheduling.comparison_client(scheduling.Workers(processes=2, threads=1, memory="1500MB")) as client,
+        scheduling.comparison_client(Workers(processes=2, threads=1, memory="1500MB")) as client,
     ):
         yield client
 
@@ -50,7 +51,7 @@ def test_worker_processes_that_do_not_start_are_one_sentence(monkeypatch):
     monkeypatch.setattr(scheduling, "LocalCluster", fails)
     with (
         pytest.raises(RunError, match=r"worker processes did not start \(OSError: planted\); run the job again"),
-        scheduling.comparison_client(scheduling.Workers(processes=2)),
+        scheduling.comparison_client(Workers(processes=2)),
     ):
         pass
 
@@ -87,11 +88,11 @@ class TestOneTaskGoesWrong:
         assert [failure.label for failure in queue.failures] == [tasks[1].label]
 
     def test_failures_become_one_sentence(self):
-        failures = [scheduling.Failure.of(name, ValueError("planted")) for name in ("first", "second")]
+        failures = [Failure.of(name, ValueError("planted")) for name in ("first", "second")]
         with pytest.raises(
             RunError, match=r"2 of 9 tasks failed: 'first' with ValueError: planted \(and 1 more\); mend"
         ):
-            scheduling.raise_failures(failures, 9)
+            raise_failures(failures, 9)
 
 
 def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(cluster, tmp_path):
@@ -113,7 +114,7 @@ def test_a_worker_that_dies_is_started_again_however_soon_dask_looks():
     with (
         # Of the deaths that Dask allows a task, the cluster of this module allows none.
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms", "distributed.scheduler.allowed-failures": 3}),
-        scheduling.comparison_client(scheduling.Workers(processes=1, threads=1)) as client,
+        scheduling.comparison_client(Workers(processes=1, threads=1)) as client,
     ):
         (before,) = client.run(os.getpid).values()
         os.kill(before, signal.SIGKILL)

@@ -70,7 +70,7 @@ def detectors_command(
 
 
 def _print_rates(chosen: Definition, rates: pd.DataFrame) -> None:
-    from universality.figures import short
+    from universality.names import short
 
     for criterion in chosen.criteria:
         line(f"{criterion.column} {criterion.op} {criterion.threshold:g}: {criterion.reason}")
@@ -99,7 +99,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 
 def _joint(run_path: Path, as_json: bool) -> None:
     from universality import runs
-    from universality.figures import short
+    from universality.names import short
 
     found = runs.open_run(run_path).table("joint")
     file = run_path / "joint.parquet"

@@ -94,7 +94,7 @@ def _print_run(finished: Run) -> None:
 
 
 def _print_families(families: pd.DataFrame) -> None:
-    from universality.figures import short
+    from universality.names import short
 
     table = Table(title="detectors and their nulls", title_justify="left")
     columns = (

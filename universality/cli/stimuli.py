@@ -83,13 +83,13 @@ def stimuli_show(
 
 def _frame_of(text: str) -> Frame:
     """Return where scenes lie in the images of ``MODEL:TAP``."""
-    from universality import zoo
+    from universality import catalogue
     from universality.stimuli.framing import Frame
 
     model, _, tap = text.partition(":")  # the name of a tap may hold a colon, that of a model may not
     if not (model and tap):
         raise StimulusError(f"'{text}' names no tap, expected MODEL:TAP such as pocket/vgg-focus-s0:features.13")
-    card = zoo.card(model)
+    card = catalogue.card(model)
     return Frame.of(card.tap(tap), card.preprocessing.size_px)
 
 

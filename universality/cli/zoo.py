@@ -24,7 +24,7 @@ def zoo_list(as_json: JsonOption = False) -> None:
 
     Example: universality zoo list --json
     """
-    from universality.zoo import cards
+    from universality.catalogue import cards
 
     if as_json:
         print_json([card.plain() for card in cards().values()])
@@ -46,7 +46,7 @@ def zoo_show(model_id: ModelArgument, as_json: JsonOption = False) -> None:
 
     Example: universality zoo show torchvision/alexnet
     """
-    from universality.zoo import card
+    from universality.catalogue import card
 
     shown = card(model_id)
     if as_json:
@@ -141,8 +141,8 @@ def zoo_fields(
 
     Example: universality zoo fields pocket/vgg-focus-s0
     """
-    from universality.networks import effective_sides_px
-    from universality.zoo import card
+    from universality.catalogue import card
+    from universality.receptive_field import effective_sides_px
 
     shown = card(model_id)
     sides = effective_sides_px(shown, share)

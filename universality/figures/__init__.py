@@ -7,8 +7,6 @@ a grid of them), and returns the axes; `FIGURES` lists what a run can be drawn a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from universality.detectors import best_taps
 from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
@@ -16,13 +14,12 @@ from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
 from universality.figures.export import Tables, export
 from universality.figures.index import index_by_feature, index_by_group
-from universality.figures.kinds import FIGURES, Drawing, clique_nouns, drawings, drawn_taps
+from universality.figures.kinds import FIGURES, Drawing, clique_nouns, drawings
 from universality.figures.sheet import contact_sheet, stimulus_sheet
 from universality.figures.similarity import group_comparison, similarity_against_depth, similarity_heatmaps
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    HAAR_NAME,
     MM,
     SINGLE_MM,
     TRAINED,
@@ -30,14 +27,13 @@ from universality.figures.style import (
     WIDTHS_MM,
     encoded,
     figure_of,
-    number,
     save,
-    short,
     style,
     tap_label,
 )
 from universality.figures.thresholds import curves_of, threshold_curves
-from universality.figures.units import matched_pairs, matches_and_nulls, spread, tuning_family
+from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
+from universality.names import HAAR_NAME, number, short
 
 __all__ = [
     "DOUBLE_MM",
@@ -58,11 +54,9 @@ __all__ = [
     "clique_nouns",
     "contact_sheet",
     "correspondence_chords",
-    "count",
     "curves_of",
     "detectors_against_depth",
     "drawings",
-    "drawn_taps",
     "encoded",
     "export",
     "figure_of",
@@ -76,16 +70,9 @@ __all__ = [
     "short",
     "similarity_against_depth",
     "similarity_heatmaps",
-    "spread",
     "stimulus_sheet",
     "style",
     "tap_label",
     "threshold_curves",
     "tuning_family",
 ]  # fmt: skip
-
-
-def count(pairs: Sequence[tuple[str, str]], families: Sequence[str], kinds: Sequence[str]) -> int:
-    """Return how many figures `drawings` yields of some kinds."""
-    each = {"run": 1, "family": len(families), "pair": len(pairs), "family and pair": len(pairs) * len(families)}
-    return sum(each[FIGURES[name].per] for name in kinds)

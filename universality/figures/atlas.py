@@ -16,11 +16,11 @@ from universality.figures.style import (
     Panels,
     canvas,
     drawn_width,
-    short,
     style,
     wrapped,
 )
 from universality.figures.units import closed_curve, trained_tuning
+from universality.names import short
 
 _HUES = sns.husl_palette(360)
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from universality.figures.style import (
     DOUBLE_MM,
-    HAAR_NAME,
     TRAINED,
     UNTRAINED,
     Panels,
@@ -21,11 +20,10 @@ from universality.figures.style import (
     columns_for,
     drawn_width,
     legend_below,
-    number,
-    short,
     style,
     wrapped,
 )
+from universality.names import HAAR_NAME, number, short
 
 NETWORKS = {
     "": "trained",

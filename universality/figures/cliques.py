@@ -13,18 +13,16 @@ from matplotlib.ticker import MaxNLocator
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    HAAR_NAME,
     PAGE_MM,
     TRAINED,
     UNTRAINED,
     Panels,
     canvas,
     drawn_width,
-    number,
-    short,
     style,
     wrapped,
 )
+from universality.names import HAAR_NAME, number, short
 
 UNIT, COUNT, ROW = "unit", "count", "network"
 """What a row of `clique_data` stands for: a dot, a bar, or a row of the matrix (whether or not it holds a dot)."""

@@ -10,7 +10,6 @@ from matplotlib.ticker import PercentFormatter
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    HAAR_NAME,
     PAGE_MM,
     TRAINED,
     UNTRAINED,
@@ -19,10 +18,10 @@ from universality.figures.style import (
     columns_for,
     drawn_width,
     legend_below,
-    short,
     style,
     wrapped,
 )
+from universality.names import HAAR_NAME, short
 
 STATES = {
     "share": (TRAINED, "o", "trained, with 95 % interval"),

@@ -44,7 +44,7 @@ class Tables(Mapping[str, pd.DataFrame]):
 
 
 def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
-    from universality.zoo import cards
+    from universality.catalogue import cards
 
     return groups.by_pair(similarity, cards())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality.detectors import FAMILIES, best_taps, definition_of
+from universality.detectors import FAMILIES, definition_of
+from universality.drawn import Pair, Per, drawn_taps
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.cliques import clique_data, clique_matrix
@@ -23,7 +24,7 @@ from universality.figures.similarity import (
     similarity_data,
     similarity_heatmaps,
 )
-from universality.figures.style import DOUBLE_MM, HAAR_NAME, Panels, figure_of, short
+from universality.figures.style import DOUBLE_MM, Panels, figure_of
 from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
 from universality.figures.units import (
     MOST_NETWORKS,
@@ -34,10 +35,8 @@ from universality.figures.units import (
     nulls_data,
     tuning_family,
 )
-from universality.groups import nearest_taps
+from universality.names import HAAR_NAME, short
 
-Pair = tuple[str, str]
-Per = Literal["run", "family", "pair", "family and pair"]
 ALL_UNITS = "any_unit"
 OF_NO_FAMILY = "data-driven"
 
@@ -235,16 +234,6 @@ def drawings(
         for name in kinds:
             if FIGURES[name].per == per:
                 yield drawing(FIGURES[name], subject)
-
-
-def drawn_taps(similarity: pd.DataFrame, families: pd.DataFrame, family: str, a: str, b: str) -> Pair:
-    """Return the pair of taps that figures and sentences about matched units of two models are about.
-
-    It is the tap of A with the most detectors of the family, and the tap of B nearest to it in depth.
-    """
-    best = best_taps(families[(families["family"] == family) & (families["model"] == a)])["tap"].iloc[0]
-    near = nearest_taps(similarity[(similarity["model_a"] == a) & (similarity["model_b"] == b)])
-    return str(best), str(near.loc[near["tap_a"] == best, "tap_b"].iloc[0])
 
 
 def _pair_stem(a: str, b: str) -> str:

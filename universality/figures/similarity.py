@@ -11,7 +11,6 @@ from matplotlib.figure import Figure, SubFigure
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    HAAR_NAME,
     TRAINED,
     UNTRAINED,
     Panels,
@@ -19,11 +18,10 @@ from universality.figures.style import (
     columns_for,
     drawn_width,
     legend_below,
-    number,
-    short,
     style,
     tap_label,
 )
+from universality.names import HAAR_NAME, number, short
 
 STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
 _STATE_TITLES = {

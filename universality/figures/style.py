@@ -112,29 +112,6 @@ def legend_below(
     figure.legend(shown, labels, loc="outside lower center", ncols=columns, frameon=False, title=title or None)
 
 
-HAAR_NAME = "random basis (Haar)"
-"""What the null of a rotated layer is called, everywhere."""
-
-
-def short(model: str) -> str:
-    """Return a model's name without its source."""
-    return model.split("/", 1)[-1]
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Return a number with so many digits behind the point; 0.00 has no sign, and NaN is said in words.
-
-    Examples
-    --------
-    >>> number(-0.0004), number(-0.5, 1), number(float("nan"))
-    ('0.00', '-0.5', 'not defined')
-    """
-    if value != value:
-        return "not defined"
-    # Adding 0.0 takes the sign from a rounded -0.0.
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"
-
-
 def tap_label(tap: str, depth: float) -> str:
     """Return a tap's name with its relative depth in percent."""
     return f"{tap.removesuffix('.bn2')} ({depth:.0%})"

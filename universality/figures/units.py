@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from universality.detectors import best_taps
+from universality.drawn import spread
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    HAAR_NAME,
     PAGE_MM,
     TRAINED,
     UNTRAINED,
@@ -26,13 +26,12 @@ from universality.figures.style import (
     drawn_width,
     figure_of,
     legend_below,
-    number,
     panel,
-    short,
     style,
     tap_label,
     wrapped,
 )
+from universality.names import HAAR_NAME, number, short
 
 _MAX_LINES = 60
 _OVERLAP = 2.2
@@ -305,11 +304,6 @@ def matched_pairs(
         sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
         sheet.supylabel("response / peak", fontsize=6)
     return axes
-
-
-def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return at most `most` rows, evenly from all, the first and the last among them."""
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
 def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:

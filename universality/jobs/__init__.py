@@ -10,9 +10,9 @@ from __future__ import annotations
 from universality.jobs.execute import run
 from universality.jobs.planning import Plan, PlannedStore, plan
 from universality.jobs.progress import Quiet, Reporter
-from universality.jobs.scheduling import Workers
 from universality.jobs.stages import STAGES, Stage
 from universality.jobs.tasks import Inputs, Task
+from universality.jobs.workers import Workers
 
 __all__ = [
     "STAGES",

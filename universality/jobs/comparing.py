@@ -14,8 +14,9 @@ from distributed import Client, Future
 
 from universality.jobs.progress import Reporter
 from universality.jobs.results import Results
-from universality.jobs.scheduling import Failure, Watch, single_threaded, watching
+from universality.jobs.scheduling import Watch, watching
 from universality.jobs.tasks import Tables, Task
+from universality.jobs.workers import Failure, single_threaded
 
 Outcomes = list[tuple[float, Failure | None]]
 

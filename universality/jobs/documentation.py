@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from universality.spec import Job
+from universality.spec import job_schema
 
 _RANGE = (
     ("minimum", ">= {}"), ("exclusiveMinimum", "> {}"), ("maximum", "<= {}"), ("exclusiveMaximum", "< {}"),
@@ -17,11 +17,6 @@ TOML. Every key, as `universality schema job` exports it (JSON schema, for edito
 the same specification. Unknown keys are refused. Keys without a default must be given. `[[models]]` is written once for
 each model, the other tables once or not at all.
 """
-
-
-def job_schema() -> dict[str, Any]:
-    """Return the JSON schema of job files (draft 2020-12)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
 
 
 def job_markdown() -> str:

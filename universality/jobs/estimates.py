@@ -10,20 +10,25 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from universality import devices, figures
+from universality import drawn
 from universality.errors import StoreError
 from universality.jobs import recent, rehearsal
+from universality.jobs.passes import Pass
+from universality.jobs.placement import gpus_here
 from universality.jobs.planning import Plan, PlannedStore
-from universality.jobs.scheduling import single_threaded
-from universality.jobs.shards import Loaded, Pass, load_task, shard_task
 from universality.jobs.table_sizes import table_sizes
+from universality.jobs.workers import single_threaded
 from universality.memory import peak_bytes, resident_bytes
 from universality.networks import Network, stimulus_sets
 from universality.places import Folder
 from universality.store import ActivationStore
+
+if TYPE_CHECKING:
+    from universality.jobs.shards import Loaded
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -156,12 +161,15 @@ def needs(plan: Plan, threads: int) -> Needs:
 
 
 def _drawn(plan: Plan) -> int:
-    kinds = [kind for stage in plan.stages for kind in stage.figures]
-    return figures.count(plan.job.drawn(), plan.job.comparison.families, kinds)
+    return drawn.count(
+        plan.job.drawn(), plan.job.comparison.families, [per for s in plan.stages for per in s.figures.values()]
+    )
 
 
 def timed(plan: Plan, network: Network) -> Timed:
     """Load a trained network and its first twin, and have two batches of each set extracted after one that warms up."""
+    from universality.jobs.shards import load_task
+
     before = resident_bytes()
     loaded, load_s = rehearsal.clocked(time.process_time, load_task, network)
     image_s = {name: _image_s(network, loaded, name) for name in stimulus_sets(plan.job)}
@@ -175,6 +183,8 @@ def _image_s(network: Network, loaded: Loaded, name: str) -> float:
 
     The batches lie in the middle of the set: photographs are read once, so that the first images are no rule.
     """
+    from universality.jobs.shards import shard_task
+
     shown = Pass(network, name, network.frame(network.taps[0]), network.taps)
     batch, count = network.extraction.batch_size, network.shape(name, network.taps[0])[0]
     location = f"memory://rehearsal-{uuid.uuid4().hex}"
@@ -227,13 +237,13 @@ def _of_tables(plan: Plan) -> str:
 
 def _of_workers(plan: Plan, threads: int, measure_time: bool, workers: int | None) -> list[str]:
     on_gpus = plan.job.extraction.device == "cuda"
-    if not measure_time or (on_gpus and not devices.count()):
+    if not measure_time or (on_gpus and not gpus_here()):
         why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"
         need = (resident_bytes() + recent.MOST_BYTES + threads * comparison_bytes(plan)) / 1e6
         return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]
     found, every = needs(plan, threads), threads * (workers or 1)
     # A GPU shows the images of one task at a time.
-    showing = devices.count() if on_gpus else every
+    showing = gpus_here() if on_gpus else every
     who = f"{threads} thread(s)" if workers is None else f"{workers} worker(s) of {threads} thread(s)"
     return [
         f"memory: about {found.memory / 1e6:.0f} MB for {threads} thread(s) of one worker",

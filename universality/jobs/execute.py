@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distributed import Client
-
-from universality import records, runs, schema
+from universality import records, runs
 from universality.errors import JobError, StoreError
-from universality.jobs import comparing, extracting, placement
+from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
-from universality.jobs.recent import forgetting
-from universality.jobs.scheduling import Failure, Workers, elsewhere, opener, raise_failures
-from universality.jobs.stages import STAGES, Stage
-from universality.jobs.tasks import Tables, Task
-from universality.jobs.writing import draw, drawing_digest, write
+from universality.jobs.workers import Workers
 from universality.runs import Run
 from universality.spec import Job
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def run(
@@ -95,10 +92,7 @@ def run(
     _refuse_place(planned, team)
     for warning in planned.warnings:
         reporter.say(warning)
-    with (
-        records.claimed(planned.out, planned.job, planned.store, planned.table_names),
-        opener(team, reporter.say) as opened,
-    ):
+    with records.claimed(planned.out, planned.job, planned.store, planned.table_names):
         removed = planned.store.remove_partial()
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
@@ -108,37 +102,17 @@ def run(
         missing = frozenset(p.key for p in planned.missing)
         if not missing:
             reporter.say(f"all {len(planned.stores)} activation stores exist: extracted nothing")
-            if planned.tables_exist:
-                return _drawn(planned, opened, reporter)
+        exists = not missing and planned.tables_exist
+        if exists and planned.drawn:
+            reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
+            return runs.open_run(planned.out)
+        # With Torch, Dask and Matplotlib: who finds everything computed waits for none of them.
+        from universality.jobs.computing import compute, draw_again
+
+        if exists:
+            return draw_again(planned, team, reporter)
         refuse_disk(disk(planned), planned.store.location)
-        if missing:
-            if planned.job.extraction.device == "cuda":
-                placement.refuse_here(team)
-                placement.require_gpus(opened())
-            # Who started the workers can start them otherwise.
-            advise = reporter.say if elsewhere(team) else None
-            raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
-        failures = extracting.extract(planned.passes, planned.store, opened, retries, reporter) if missing else []
-        tables = _compared(planned, missing, failures, opened, retries, reporter)
-        # From here on until the end, what lies in the directory belongs to no finished run.
-        records.mark_started(planned.out, planned.job, planned.table_names)
-        with records.cannot_be_written(planned.out):
-            return write(planned, tables, len(missing), started, opened, reporter)
-
-
-def _drawn(planned: Plan, opened: Callable[[], Client], reporter: Reporter) -> Run:
-    """Return the run that exists, its figures and report drawn again where the code that draws is another now."""
-    run = runs.open_run(planned.out)
-    if run.record.get("drawn_by") == drawing_digest():
-        reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
-        return run
-    reporter.say(
-        f"tables of exactly this job exist in {planned.out}; figures and report are drawn by another version of the code"
-    )
-    record = {name: value for name, value in run.record.items() if name != "digest"}
-    records.mark_started(planned.out, planned.job, planned.table_names)
-    with records.cannot_be_written(planned.out):
-        return draw(planned, record, opened, reporter)
+        return compute(planned, team, started, reporter)
 
 
 def _refuse_place(planned: Plan, team: Workers) -> None:
@@ -160,88 +134,6 @@ def _refuse_unwritable(planned: Plan) -> None:
             f"store '{planned.store.location}' cannot be written: it may only be read, and lacks {missing} stores and {left} "
             "results; choose another folder with --store, or have its owner run the job"
         )
-
-
-def _compared(
-    planned: Plan,
-    missing: frozenset[str],
-    failures: list[Failure],
-    opened: Callable[[], Client],
-    retries: int,
-    reporter: Reporter,
-) -> Tables:
-    """Compute what is not kept yet and return the tables; raise for all that failed, when everything else is kept.
-
-    Stages whose tasks take tables of others wait for these; all others are one wave.
-    """
-    lost = frozenset(key for key in missing if failures and not planned.store.has(key))
-    waiting, computed = list(planned.stages), _Computed(planned, {}, {})
-    with forgetting():
-        while waiting:
-            wave = [stage for stage in waiting if not stage.waits or computed.holds(stage.needs)]
-            tasks = _Bound(planned, wave, computed.tables, lost)
-            failures = failures + comparing.compute(tasks, planned.store.location, opened, retries, reporter)
-            for failure in failures if len(failures) > 1 else ():
-                reporter.say(f"failed: {failure.label}: {failure.cause}")
-            raise_failures(failures, len(planned.passes) + planned.n_tasks)
-            computed.take(wave, _gathered(planned, tasks, opened, retries, reporter))
-            waiting = [stage for stage in waiting if stage not in wave]
-    return computed.tables
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """The tasks of a wave of stages that read no lost store, made anew whenever they are asked for."""
-
-    planned: Plan
-    stages: Sequence[Stage]
-    tables: Tables
-    lost: frozenset[str]
-
-    def __iter__(self) -> Iterator[Task]:
-        for task in self.planned.tasks(self.stages):
-            if not self.lost or not task.reads(self.lost):
-                yield task.bound(self.tables)
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """The tables that are finished, and by stage the rows of those that still wait for the tables that they need."""
-
-    planned: Plan
-    tables: Tables
-    rows: dict[str, Tables]
-
-    def holds(self, stages: Iterable[str]) -> bool:
-        """Return whether the tables of all of these stages are finished."""
-        return all(table.name in self.tables for name in stages for table in STAGES[name].tables)
-
-    def take(self, stages: Sequence[Stage], rows: dict[str, Tables]) -> None:
-        """Take in what the tasks of some stages made; finish every stage, in the order of the table, whose needs are there."""
-        self.rows.update({stage.name: rows.get(stage.name, {}) for stage in stages})
-        for stage in self.planned.stages:
-            if stage.name in self.rows and self.holds(stage.needs):
-                empty = {table.name: schema.empty_table(table) for table in stage.tables}
-                made = stage.finished(self.planned.inputs, empty | self.rows.pop(stage.name), self.tables)
-                self.tables.update({table.name: made[table.name] for table in stage.tables})
-
-
-def _gathered(
-    planned: Plan, tasks: _Bound, opened: Callable[[], Client], retries: int, reporter: Reporter
-) -> dict[str, Tables]:
-    """Return the rows of the tasks by stage; damaged results are computed again, once."""
-    location = planned.store.location
-    rows, damaged = comparing.gather(tasks, location)
-    if damaged:
-        reporter.say(f"{damaged} kept result(s) were damaged: computing them again")
-        raise_failures(comparing.compute(tasks, location, opened, retries, reporter), planned.n_tasks)
-        rows, damaged = comparing.gather(tasks, location)
-    if damaged:
-        raise StoreError(
-            f"{damaged} results in store '{location}' were gone or damaged again as soon as they were written; see who "
-            "else deletes there, and run the job again"
-        )
-    return rows
 
 
 def _verified(planned: Plan, repair: bool, reporter: Reporter) -> int:

@@ -13,9 +13,11 @@ from typing import Any
 from distributed import Client, Future
 
 from universality.errors import UniversalityError
+from universality.jobs.passes import Pass
 from universality.jobs.progress import Reporter
-from universality.jobs.scheduling import GPU, Failure, Watch, run_single_threaded, watching
-from universality.jobs.shards import Pass, Shards, check_task, load_task, shard_task, store_task
+from universality.jobs.scheduling import Watch, watching
+from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task
+from universality.jobs.workers import GPU, Failure, run_single_threaded
 from universality.store import ActivationStore
 
 _SLOW = (

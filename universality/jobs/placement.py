@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distributed import Client
-
-from universality import devices
 from universality.errors import DeviceError
-from universality.jobs.scheduling import GPU, Workers, comparison_client, elsewhere, workers_of
+from universality.jobs.workers import GPU, Workers, elsewhere, workers_of
 from universality.spec import Job, read_job
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def gpus_here() -> int:
+    """Return how many GPUs Torch can use in this process; only jobs that may want one ask."""
+    from universality import devices
+
+    return devices.count()
 
 
 def settled(job: Job, device: str | None = None) -> Job:
@@ -21,7 +29,7 @@ def settled(job: Job, device: str | None = None) -> Job:
     """
     if job.extraction.device != "auto":
         return job
-    found = device or ("cuda" if devices.count() else "cpu")
+    found = device or ("cuda" if gpus_here() else "cpu")
     return job.model_copy(update={"extraction": job.extraction.model_copy(update={"device": found})})
 
 
@@ -33,13 +41,15 @@ def for_workers(job_path: str | Path | Job, workers: Workers) -> Job:
     job = job_path if isinstance(job_path, Job) else read_job(Path(job_path))
     if job.extraction.device != "auto" or not elsewhere(workers):
         return settled(job)
+    from universality.jobs.scheduling import comparison_client
+
     with comparison_client(workers) as client:
         return settled(job, "cuda" if gpu_workers(client) else "cpu")
 
 
 def with_gpus(workers: Workers, job: Job) -> Workers:
     """Return the workers; those that a job on GPUs will open here declare this machine's."""
-    return replace(workers, gpus=devices.count()) if job.extraction.device == "cuda" else workers
+    return replace(workers, gpus=gpus_here()) if job.extraction.device == "cuda" else workers
 
 
 def gpu_workers(client: Client) -> list[str]:
@@ -64,7 +74,7 @@ def require_gpus(client: Client) -> None:
             f"start some with `dask worker {address} --resources {GPU}=1` or dask-cuda, or set "
             "extraction.device = 'cpu'"
         )
-    for address, usable in client.run(devices.count, workers=found, on_error="return").items():
+    for address, usable in client.run(gpus_here, workers=found, on_error="return").items():
         if usable == 0:
             raise DeviceError(
                 f"worker '{address}' declares the resource {GPU}, expected a GPU that Torch can use there, came none; check its "

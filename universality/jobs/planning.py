@@ -11,9 +11,9 @@ import pandas as pd
 
 from universality import comparators, display, origin, runs
 from universality.comparison import LayerRef
+from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
-from universality.jobs.shards import Pass
 from universality.jobs.stages import STAGES, Stage, chosen
 from universality.jobs.tasks import Inputs, Task
 from universality.networks import Network, networks_of, stimulus_sets
@@ -21,6 +21,9 @@ from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 from universality.spec import Job, Tap, digest, read_job
 from universality.stimuli import Frame
 from universality.store import ActivationStore, store_at
+
+DRAWING = ("figures", "report")
+"""Folders of the code that draws: a change of it draws again, and computes nothing."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,12 @@ class Plan:
         if record is None or record["status"] != "complete" or record["inputs_digest"] != self.inputs_digest:
             return False
         return next(runs.problems(self.out, record), None) is None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the code that drew the directory's figures and report is today's."""
+        record = runs.read_record(self.out) or {}
+        return record.get("drawn_by") == origin.source_digest(*DRAWING)
 
     def table(self) -> pd.DataFrame:
         """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB.

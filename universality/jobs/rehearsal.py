@@ -16,7 +16,7 @@ from universality.comparison import Layer, LayerRef, load_layer, similarity_rows
 from universality.detectors import FAMILIES
 from universality.jobs import recent
 from universality.jobs.planning import Plan
-from universality.jobs.scheduling import single_threaded
+from universality.jobs.workers import single_threaded
 from universality.networks import Network, stimulus_sets
 from universality.partners import Contender
 from universality.spec import Job, Tap

@@ -1,4 +1,4 @@
-"""Which workers compute, with how many threads, and what happens when a task, a worker or the scheduler is lost.
+"""The cluster that computes: opened here or elsewhere, watched, and what happens when a worker or the scheduler is lost.
 
 Threads are decided here for every stage: one thread of Torch and of the linear algebra in each task, as many tasks at a
 time as the workers have threads. So nothing depends on how many threads a machine has, to the last bit.
@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import dask
-import torch
-from distributed import Client, Future, LocalCluster, get_client, wait
+from distributed import Client, Future, LocalCluster, wait
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
-from universality import devices, memory
-from universality.errors import JobError, RunError, TasksFailedError, UniversalityError
+from universality import memory
+from universality.errors import JobError, RunError
+from universality.jobs.workers import GPU, Workers, active, elsewhere, workers_of
 
-GPU = "GPU"
-"""The resource of which a worker declares one for each of its GPUs, and a task that shows images on a GPU takes one."""
 WORKER_TIMEOUT_S = 30.0
 SCHEDULER_TIMEOUT_S = 10.0
 _LOOK_EVERY_S = 0.5
@@ -38,46 +35,6 @@ _LASTING = {"distributed.scheduler.worker-ttl": None, "distributed.deploy.lost-w
 jumps ahead, or a computer that slept, would make all of them so, and one that dies closes its connection. A worker that has
 died is started again; Dask looks some time after each death, and gives one up for ever that happens to be absent then, which
 is likely after 15 s (its default) where one task kills it again and again."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who computes.
-
-    Attributes
-    ----------
-    client : used and left open; without it `scheduler`, else the active client, else a local cluster
-    scheduler : address of a Dask scheduler
-    processes : local worker processes; None for threads of this process
-    threads : threads of each worker; None for the machine's cores divided among the processes
-    memory : limit of each local process, such as ``"4GB"``; a worker above it is restarted
-    retries : how often a task that failed is tried again
-    gpus : GPUs that local workers declare and use, one task at a time on each
-    """
-
-    client: Client | None = None
-    scheduler: str | None = None
-    processes: int | None = None
-    threads: int | None = None
-    memory: str | None = None
-    retries: int = 0
-    gpus: int = 0
-
-    def threads_each(self) -> int:
-        """Return the threads of each local worker."""
-        return self.threads or max((os.cpu_count() or 1) // (self.processes or 1), 1)
-
-
-def single_threaded() -> None:
-    """Give this thread's task one thread of the linear algebra and of Torch: the other cores have tasks of their own."""
-    threadpool_limits(limits=1)
-    torch.set_num_threads(1)
-
-
-def run_single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with one thread."""
-    single_threaded()
-    return function(*arguments)
 
 
 @contextmanager
@@ -115,12 +72,6 @@ def comparison_client(workers: Workers) -> Iterator[Client]:
             yield client
 
 
-def workers_of(client: Client) -> dict[str, dict[str, Any]]:
-    """Return what the scheduler knows of each worker, by address."""
-    # Some releases tell of five workers only, unless they are asked for all.
-    return dict(client.scheduler_info(n_workers=-1)["workers"])
-
-
 def dashboard(client: Client, own: bool = False) -> str | None:
     """Return the address of the scheduler's dashboard; None where it has none, or nothing to draw one with.
 
@@ -133,21 +84,6 @@ def dashboard(client: Client, own: bool = False) -> str | None:
             return None
         return f"http://{_HERE}:{port}/status" if own else str(client.dashboard_link)
     except Exception:  # what only shows a run must not end it
-        return None
-
-
-def elsewhere(workers: Workers) -> bool:
-    """Return whether workers compute that were not started here: a client, a scheduler, or the active client's."""
-    return bool(workers.client or workers.scheduler or active(workers))
-
-
-def active(workers: Workers) -> Client | None:
-    """Return the client that is active in this thread, unless local workers are asked for."""
-    if workers.processes is not None or workers.threads is not None:
-        return None
-    try:
-        return get_client()
-    except ValueError:
         return None
 
 
@@ -186,8 +122,12 @@ def _local(workers: Workers) -> Iterator[Client]:
     else:
         settings |= {"processes": True, "memory_limit": workers.memory or "auto"}
         if workers.gpus:
+            from universality import devices
+
             kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
-    of_torch = torch.get_num_threads()
+    # Where networks are shown images, their module has imported Torch by now; comparisons need none.
+    torch = sys.modules.get("torch")
+    of_torch = None if torch is None else torch.get_num_threads()
     try:
         with (
             threadpool_limits(limits=1),
@@ -200,7 +140,8 @@ def _local(workers: Workers) -> Iterator[Client]:
                 opened.wait_for_workers(workers.processes, timeout=4 * WORKER_TIMEOUT_S)
             yield opened
     finally:
-        torch.set_num_threads(of_torch)
+        if torch is not None:
+            torch.set_num_threads(of_torch)
 
 
 @contextmanager
@@ -249,43 +190,6 @@ def _started(kind: type[LocalCluster], settings: dict[str, Any]) -> LocalCluster
             f"the local worker processes did not start ({type(root).__name__}: {str(root).splitlines()[0] if str(root) else 'no reason'}); "
             "run the job again, with fewer --workers if memory is short"
         ) from None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task that failed: what it was for, and why; `error` where a user's mistake is the cause.
-
-    `lost` says that workers died with it. Dask blames every task that waited on a worker for the worker's death, so who
-    is lost in company is a suspect only: it has to be tried once more alone.
-    """
-
-    label: str
-    cause: str
-    error: UniversalityError | None = None
-    lost: bool = False
-
-    @classmethod
-    def of(cls, label: str, cause: BaseException | None) -> Failure:
-        """Return the failure of the task `label` with its exception."""
-        if isinstance(cause, UniversalityError):
-            return cls(label, str(cause), cause)
-        if isinstance(cause, KilledWorker):
-            return cls(label, "the worker died every time (killed, or out of memory)", lost=True)
-        return cls(label, f"{type(cause).__name__}: {cause}")
-
-
-def raise_failures(failures: Sequence[Failure], total: int) -> None:
-    """Raise one sentence for all failures among `total` tasks; a single user's mistake speaks for itself."""
-    if not failures:
-        return
-    first = failures[0]
-    if first.error is not None and all(failure.cause == first.cause for failure in failures):
-        raise first.error
-    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    raise TasksFailedError(
-        f"{len(failures)} of {total} tasks failed: '{first.label}' with {first.cause}{others}; mend the cause and run the "
-        "job again, what is finished is kept"
-    )
 
 
 class Watch:

@@ -13,56 +13,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from distributed import get_worker
 from numpy.typing import NDArray
 from torch import nn
 
 from universality import devices, extraction, kept, memory, origin, stimuli
 from universality.errors import DeviceError, StoreError
+from universality.jobs.passes import Pass
 from universality.networks import Network
 from universality.schema import ACTIVATION
-from universality.spec import Tap, digest
-from universality.stimuli import Frame
+from universality.spec import Tap
 from universality.store import ActivationStore
 
 FOLDER = "shards"
-SHARD_STIMULI = 256
-SHARD_BYTES = 64 << 20
-"""Largest shard of a tap, unless one batch is larger."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A stimulus set shown to a network for all taps that see it in the same frame and whose stores are missing."""
-
-    network: Network
-    stimulus_set: str
-    frame: Frame | None
-    taps: tuple[Tap, ...]
-
-    @property
-    def label(self) -> str:
-        """Name for people: network, set, and the side of the scene where it is not the image's."""
-        scene = "" if self.frame is None else f" in {self.frame.side_px} px"
-        return f"{self.network.label}: {self.stimulus_set}{scene}"
-
-    @cached_property
-    def shards(self) -> tuple[range, ...]:
-        """Stretches of the set: whole batches, so that no image changes its place in a batch."""
-        count, batch = self.network.shape(self.stimulus_set, self.taps[0])[0], self.network.extraction.batch_size
-        row = max(self.network.nbytes(self.stimulus_set, tap) // count for tap in self.taps)
-        size = max(min(SHARD_STIMULI, SHARD_BYTES // row) // batch, 1) * batch
-        return tuple(range(start, min(start + size, count)) for start in range(0, count, size))
-
-    def key(self, tap: Tap, rows: range) -> str:
-        """Return the key of a tap's shard: the digest of what decides its values."""
-        key = self.network.key(self.stimulus_set, tap)
-        part = stimuli.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
-        return digest(["shard", key.weights, key.preprocessing, part, key.tap, key.reduction])[:32]
 
 
 @dataclass(frozen=True)
@@ -181,6 +146,8 @@ def on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[n
 
 def _here() -> str:
     """Return the name of the worker that computes this, for people."""
+    from distributed import get_worker
+
     try:
         return f"worker '{get_worker().address}'"
     except ValueError:

@@ -8,17 +8,18 @@ it is in the keys of its results and of those of every stage that needs it, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from universality import atlas_files, correspondence, evidence, natural_tuning, pairs, schema
+from universality import atlas_tables, correspondence, evidence, pairs, schema
 from universality.census import Census, count_links
 from universality.comparison import LayerRef, NullPlan, similarity_rows
 from universality.detectors import FAMILIES
+from universality.drawn import Per
 from universality.errors import JobError, did_you_mean
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
@@ -47,7 +48,7 @@ class Stage:
     count : how many `tasks` yields
     finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
     packages : names, in `origin.PACKAGES`, of those that decide its numbers
-    figures : kinds of figures that a run draws of it, names in `figures.FIGURES`
+    figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
     """
 
     name: str
@@ -60,7 +61,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     waits: bool = False
     packages: tuple[str, ...] = _NUMBERS
-    figures: tuple[str, ...] = ()
+    figures: Mapping[str, Per] = field(default_factory=dict)
 
 
 def _key(stage: str, causes: Any) -> str:
@@ -283,6 +284,8 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
     """Return the rows of ``joint`` for one network."""
+    from universality import natural_tuning  # with Torch: only this stage shows images again
+
     of = {ref.tap.name: ref for ref in layers}
     return {"joint": natural_tuning.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
 
@@ -315,7 +318,7 @@ def _atlas(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     edges = rows["census_edges"]
     marks = [np.array(list(edges[name]), dtype=np.bool_) for name in ("rematched", "kept")]
     counted = Census(rows["census_units"], edges.drop(columns=["rematched", "kept"]), *marks)
-    return atlas_files.tables_of(SimpleNamespace(**before), counted)
+    return atlas_tables.tables_of(SimpleNamespace(**before), counted)
 
 
 STAGES: dict[str, Stage] = {
@@ -324,12 +327,12 @@ STAGES: dict[str, Stage] = {
         Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
-            figures=("detectors_against_depth", "tuning_family"),
+            figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
         Stage(
             "similarity", "measures between layers", (schema.SIMILARITY,), 1,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
-            packages=("POT", "scikit-learn", *_NUMBERS), figures=("similarity",),
+            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"},
         ),
         Stage(
             "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1,
@@ -338,7 +341,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "pairs", "what pairs of layers share", (schema.PAIRS,), 1, finished=_pairs,
-            needs=("families", "similarity", "correspondence"), figures=("matched_pairs", "matches_and_nulls"),
+            needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1,

@@ -11,9 +11,9 @@ from typing import Any
 
 from distributed import Client
 
-from universality import figures, origin, records, report, runs
+from universality import drawn, figures, origin, records, report, runs
 from universality.figures import Drawing
-from universality.jobs.planning import Plan
+from universality.jobs.planning import DRAWING, Plan
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import watching
 from universality.jobs.stages import STAGES
@@ -61,11 +61,10 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    kinds = [kind for stage in planned.stages for kind in stage.figures]
-    advance = reporter.track(
-        "figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families, kinds)
-    )
-    every = figures.drawings(figures.Tables(finished), planned.job.drawn(), planned.job.comparison.families, kinds)
+    kinds = {kind: per for stage in planned.stages for kind, per in stage.figures.items()}
+    pairs, families = planned.job.drawn(), planned.job.comparison.families
+    advance = reporter.track("figures and report", drawn.count(pairs, families, list(kinds.values())))
+    every = figures.drawings(figures.Tables(finished), pairs, families, list(kinds))
     captions = {}
     for drawing, contents in _drawn(every, facts, opened):
         captions[drawing.stem] = {
@@ -75,7 +74,7 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
         advance(1)
     record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
     page = report.write(finished)
-    record["drawn_by"] = drawing_digest()
+    record["drawn_by"] = origin.source_digest(*DRAWING)
     record["seconds"] = round(record["seconds"] + time.monotonic() - begun, 1)
     records.finish(planned.out, record | {"report": runs.file_sha256(page)})
     return runs.open_run(planned.out)
@@ -120,11 +119,6 @@ def write_figure(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[st
         (out / name).write_bytes(content)
         sums[name] = hashlib.sha256(content).hexdigest()
     return sums
-
-
-def drawing_digest() -> str:
-    """Return the digest of the code that draws figures and reports: a change of it draws them again, and computes nothing."""
-    return origin.source_digest("figures", "report")
 
 
 def _remove_others(planned: Plan, reporter: Reporter) -> None:

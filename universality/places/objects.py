@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.core import url_to_fs
-from zarr.storage import FsspecStore
 
 from universality.errors import StoreError
 from universality.places.base import HIDDEN, Draft, check_name
+
+if TYPE_CHECKING:
+    from zarr.storage import FsspecStore
 
 
 class Objects:
@@ -116,6 +118,8 @@ class Objects:
 
     def zarr(self, name: str, *, read_only: bool = True) -> FsspecStore:
         """Return the prefix as Zarr's kind of store."""
+        from zarr.storage import FsspecStore
+
         return FsspecStore.from_url(self.join(name), read_only=read_only)
 
     @contextmanager

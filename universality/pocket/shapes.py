@@ -33,7 +33,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 Array = NDArray[np.float32]
 Diet = Literal["focus", "sharp"]
@@ -338,6 +337,8 @@ def _centred(values: Array, weights: Array, colour: NDArray[Any]) -> Array:
 
 
 def _defocus(images: Array, sigma_px: NDArray[Any]) -> Array:
+    from scipy import ndimage
+
     for row in np.flatnonzero(sigma_px > 0):
         sigma = float(sigma_px[row])
         images[row] = ndimage.gaussian_filter(images[row], (sigma, sigma, 0), mode="reflect")
@@ -373,6 +374,8 @@ def _texture(block: Mapping[str, NDArray[Any]], side: str, size_px: int) -> Arra
 @cache
 def _texture_bank() -> Array:
     """Periodic Gaussian textures of unit variance, (band, structure, y, x), made once."""
+    from scipy import fft
+
     white = fft.rfft2(np.random.default_rng(20200310).standard_normal((_BANK_PX, _BANK_PX)))
     fy = fft.fftfreq(_BANK_PX)[:, None]
     fx = fft.rfftfreq(_BANK_PX)[None, :]

@@ -11,7 +11,7 @@ import xarray as xr
 
 from universality import stimuli
 from universality.errors import UniversalityError
-from universality.figures import number, short
+from universality.names import number, short
 from universality.report.sentences import noun_of
 from universality.runs import Run
 

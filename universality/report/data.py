@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import checks, schema, zoo
+from universality import catalogue, checks, schema
 from universality.detectors import FAMILIES
+from universality.drawn import drawn_taps, spread
 from universality.errors import RunError, UniversalityError
-from universality.figures import drawn_taps, spread
 from universality.report import pictures
 from universality.report.sentences import noun_of
 from universality.runs import Run
@@ -185,7 +185,7 @@ def _boxes(families: pd.DataFrame, reduction: str) -> Plain:
         return boxes
     for row in families.drop_duplicates(["model", "tap"]).to_dict("records"):
         try:
-            size = zoo.card(row["model"]).preprocessing.size_px
+            size = catalogue.card(row["model"]).preprocessing.size_px
         except UniversalityError:
             continue  # a card that is no longer there: the pictures go without a box
         boxes[f"{row['model']}|{row['tap']}"] = round(min(row["rf_px"] / size, 1.0), 3)

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from universality import runs
-from universality.figures import HAAR_NAME
+from universality.names import HAAR_NAME
 from universality.origin import KEY, as_text
 from universality.report import pictures
 from universality.report.cautions import cautions, processors

@@ -11,9 +11,10 @@ import pandas as pd
 
 from universality import display
 from universality.detectors import FAMILIES, best_taps, within
+from universality.drawn import drawn_taps
 from universality.evidence import VERDICTS, wilson_interval
-from universality.figures import HAAR_NAME, drawn_taps, number, short
 from universality.groups import at_taps, nearest_taps
+from universality.names import HAAR_NAME, number, short
 from universality.runs import Run
 
 Standing = Literal["above", "null", "mixed", "none"]

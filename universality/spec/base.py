@@ -70,7 +70,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Spec(BaseModel):
     """Base of every specification: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def plain(self) -> dict[str, Any]:
         """Return the validated values as plain JSON-compatible data."""

@@ -111,7 +111,7 @@ class ModelCard(Spec):
     """Facts about one network: where it comes from, its preprocessing, its taps, its licence."""
 
     id: str = Field(pattern=r"^[a-z0-9_]+/[A-Za-z0-9_.\-]+$", description="source/name, as in the file's place")
-    source: str = Field(description="key in zoo.SOURCES: who supplies the weights")
+    source: str = Field(description="key in weight_files.SOURCES: who supplies the weights")
     library: Literal["timm", "torchvision", "pocket"] = Field(description="who supplies the architecture")
     architecture: str = Field(description="the library's name of the architecture")
     kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)

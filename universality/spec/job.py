@@ -276,3 +276,8 @@ class DefinitionSpec(Spec):
     inherit: bool = Field(True, description="keep the base's criteria; one of the same column and side replaces it")
     note: str = ""
     criteria: Annotated[tuple[CriterionSpec, ...], Field(min_length=1)]
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the JSON schema of job files (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from universality.errors import StimulusError, did_you_mean
 from universality.schema import CHANNEL, STIMULUS, X, Y
-from universality.spec import Spec, StimuliSpec, digest
+from universality.spec import Preprocessing, Spec, StimuliSpec, digest
 from universality.stimuli import (
     colour_contrast,
     colours,
@@ -47,6 +47,7 @@ __all__ = [
     "Scene",
     "StimulusKind",
     "captions",
+    "normalise",
     "parameters",
     "refuse",
     "render",
@@ -277,3 +278,9 @@ def rows_digest(name: str, spec: StimuliSpec, rows: range, frame: Frame | None =
 def extendable(name: str) -> bool:
     """Return whether a longer set of this kind begins with the stimuli of a shorter one."""
     return bool(_kind(name).counts)
+
+
+def normalise(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Return ``(images - mean) / std`` per channel: (stimulus, channel, y, x) float32 from [0, 1]."""
+    mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+    return np.asarray((images - mean) / std, dtype=np.float32)

@@ -1,0 +1,33 @@
+"""Every table of the atlas from the tables of a run and the links between its networks."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from universality import atlas, catalogue, index
+from universality.atlas import HasTables
+from universality.census import Census
+
+
+def tables_of(run: HasTables, counted: Census) -> dict[str, pd.DataFrame]:
+    """Return every table of ``schema.ATLAS_TABLES``.
+
+    Parameters
+    ----------
+    run : anything with the tables ``families``, ``units`` and ``correspondence`` of these names
+    counted : every link between its networks
+    """
+    pairs = index.by_pair(index.tally(counted), catalogue.cards())
+    known, counts = atlas.atlas(run), atlas.clique_counts(counted)
+    free = atlas.data_driven(counted)
+    cells = atlas.data_driven_rows(free, counts, list(dict.fromkeys(known["model"])))
+    return {
+        "atlas": pd.concat([known, cells], ignore_index=True) if len(cells) else known,
+        "cliques": _joined(atlas.cliques(run, counted=counted), free), "clique_counts": counts,
+        "index_by_pair": pairs.table, "index_by_group": index.by_group(pairs), "index_by_feature": index.by_feature(pairs),
+    }  # fmt: skip
+
+
+def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    # Empty tables have kinds of columns, but nothing to add.
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
