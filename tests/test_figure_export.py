@@ -115,7 +115,9 @@ def tables():
 def drawn(tables, name, width_mm=183.0):
     """One figure of a kind about the two networks, and its table as it is read back from the CSV."""
     pair = (A, B) if "pair" in FIGURES[name].per else None
-    made = draw(FIGURES[name], Subject(tables, "curve" if "family" in FIGURES[name].per else None, pair), width_mm)
+    made = draw(
+        FIGURES[name], Subject(tables, "hungarian", "curve" if "family" in FIGURES[name].per else None, pair), width_mm
+    )
     return made.figure, read_csv(made.data.to_csv(index=False))
 
 
@@ -283,7 +285,7 @@ def test_csv_of_the_index_is_what_is_drawn(tables):
     figure, data = drawn(tables, "index_by_feature")
     binned = data[data["angle_deg"].notna()]
     same(figure.axes[0].containers[0].lines[0].get_ydata(), binned["index"])
-    assert lines(figure.axes[0], "all orientations")[0][1][0] == data.loc[data["angle_deg"].isna(), "index"].iloc[0]
+    assert lines(figure.axes[0], "all bins together")[0][1][0] == data.loc[data["angle_deg"].isna(), "index"].iloc[0]
 
 
 def test_csv_of_cliques_is_what_is_drawn(tables):
@@ -337,11 +339,11 @@ def test_chords_are_as_wide_as_their_counts(tables):
 
 def test_a_matching_at_random_meets_as_often_as_shares_say(tables):
     # 8 of 32 units against 4 of 40: one-to-one, 8 detectors meet 40 units, of which 4 are detectors: 8 x 4 / 40.
-    assert chord_data(tables["pairs"])["n_met_random"].tolist() == pytest.approx([0.8] * 6)
+    assert chord_data(tables["pairs"], method="hungarian")["n_met_random"].tolist() == pytest.approx([0.8] * 6)
 
 
 def test_taps_lie_clockwise_by_depth(tables):
-    where = places(chord_data(tables["pairs"]))
+    where = places(chord_data(tables["pairs"], method="hungarian"))
     turns = [
         np.arctan2(x, y) % (2 * np.pi) for x, y in (where[A, "a0"], where[A, "a1"], where[B, "b0"], where[B, "b2"])
     ]
@@ -417,9 +419,11 @@ def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables
 @pytest.mark.parametrize("name", [n for n in FIGURES if n != "matches_and_nulls"])
 def test_grids_are_drawn_into_a_figure_that_is_given(tables, name):
     kind = FIGURES[name]
-    subject = Subject(tables, "curve", (A, B))
+    subject = Subject(tables, "hungarian", "curve", (A, B))
     needs = {n: subject[n] for n in kind.needs}
-    keywords = {n: needs.pop(n) for n in ("period_deg", "taps") if n in needs} | {n: subject[n] for n in kind.labels}
+    keywords = {n: needs.pop(n) for n in ("method", "period_deg", "taps") if n in needs} | {
+        n: subject[n] for n in kind.labels
+    }
     page = Figure(figsize=(9, 9), layout="constrained")
     left, _ = page.subfigures(1, 2)
     axes = kind.draw(*needs.values(), **keywords, figure=left)
@@ -429,12 +433,12 @@ def test_grids_are_drawn_into_a_figure_that_is_given(tables, name):
 
 def test_one_panel_is_drawn_into_axes_that_are_given(tables):
     ax = Figure().subplots()
-    assert figures.matches_and_nulls(tables["correspondence"], ax=ax) is ax
+    assert figures.matches_and_nulls(tables["correspondence"], method="hungarian", ax=ax) is ax
     assert ax.get_legend() is not None
 
 
 def test_a_run_draws_what_it_drew(tables):
-    stems = [d.stem for d in drawings(tables, [(A, B)], OF_A_RUN, data=False)]
+    stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", OF_A_RUN, data=False)]
     assert stems == [
         "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",

@@ -68,6 +68,7 @@ def test_models_of_one_name_and_two_sources_have_figures_of_their_own(small):
     drawn = list(all_figures(
         renamed(run.similarity, pair), renamed(run.correspondence, pair), renamed(run.families, ["model"]),
         renamed(run.units, ["model"]), [("timm/vgg16", "torchvision/vgg16"), ("torchvision/vgg16", "timm/vgg16")][:1],
+        "hungarian",
     ))  # fmt: skip
     stems = [stem for stem, *_ in drawn]
     assert len(stems) == len(set(stems))

@@ -99,7 +99,7 @@ def test_units_are_held_against_random_directions(families, haar, standing):
 
 
 def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, similarity):
-    summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve")
+    summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve", "hungarian")
     assert summary.text == (
         "Of 4 curve detectors matched one to one among all units, 3 met one of the same kind (75 %, chance 25 %), over 1 pair of "
         "networks, each tap of the first with the tap of the second nearest in depth. Their median held-out r is 0.50 (best partner "
@@ -125,19 +125,19 @@ def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
     taps = groups.nearest_taps(similarity)
     correspondence[["r_natural_haar", "family_rate_b"]] = 0.9
-    assert next(sentences.matches_summary(correspondence, taps, "curve")).standing == "null"
+    assert next(sentences.matches_summary(correspondence, taps, "curve", "hungarian")).standing == "null"
     correspondence["detector_b"] = False
-    alone = list(sentences.matches_summary(correspondence, taps, "curve"))
+    alone = list(sentences.matches_summary(correspondence, taps, "curve", "hungarian"))
     assert [finding.standing for finding in alone] == ["null"]
 
 
 def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
     rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 500
     nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
-    finding = sentences.null_verdicts(correspondence, nulls)
+    finding = sentences.null_verdicts(correspondence, nulls, "hungarian")
     assert "0 of 0" not in finding.text and finding.standing == "above"
     assert "(Haar): 0 of 500; between untrained twins: no pair holds a detector, so" in finding.text
-    assert sentences.null_verdicts(correspondence, nulls.head(0)).standing == "none"
+    assert sentences.null_verdicts(correspondence, nulls.head(0), "hungarian").standing == "none"
 
 
 @pytest.mark.parametrize(("same", "standing"), [(1, "null"), (9, "above")])
@@ -146,17 +146,21 @@ def test_few_verdicts_are_not_above_their_null(same, standing):
     verdicts = ["same_feature"] * same + ["family_only"] * (255 - same)
     rows = [{"method": "hungarian", "verdict": verdict} for verdict in verdicts]
     nulls = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 413
-    found = sentences.null_verdicts(filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls))
+    found = sentences.null_verdicts(
+        filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls), "hungarian"
+    )
     assert found.standing == standing
 
 
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):
-    finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"))
-    assert finding.text.startswith("a a1 to b b0, one to one over all live units: of 3 curve detectors, 2 (67 %")
-    assert "50 % prefer orientations within 30 degrees of one another (chance 25 %)" in finding.text
+    finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"), "hungarian")
+    assert finding.text.startswith(
+        "a a1 to b b0, one to one among all live units: of 3 curve detectors that were matched, 2 (67 %"
+    )
+    assert "50 % differ by at most 30 degrees in preferred orientation (chance 25 %)" in finding.text
     assert "1 family_only" in finding.text and "1 unmatched" in finding.text
-    nothing = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a0", "b1"))
-    assert nothing.text == "a a0 to b b1: none of the curve detectors was matched."
+    nothing = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a0", "b1"), "hungarian")
+    assert nothing.text == "a a0 to b b1: none of the curve detectors was matched one to one."
 
 
 def test_similarity_is_a_mean_over_taps_of_nearest_depth(similarity):
@@ -184,7 +188,7 @@ def test_a_family_of_another_version_is_called_by_its_name(families):
 
 
 def test_all_findings_come_together(similarity, correspondence, families, units):
-    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")])
+    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")], "hungarian")
     assert [finding.topic for finding in found if not finding.detail] == [
         "detectors",
         "detectors",

@@ -8,7 +8,7 @@ chance. Untrained twins get the same pass where a family of theirs is large enou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from universality.networks import Network, networks_of
 from universality.reading import references
 from universality.runs import Run
 from universality.spec import Tap
+from universality.stimuli import Frame
 
 AGREES_DEG = 20.0
 LEAST_FAMILY = 3
@@ -52,7 +53,7 @@ def natural_tuning(run: Run) -> pd.DataFrame:
 def _of_network(
     run: Run, network: Network, refs: Mapping[tuple[str, int | None, str], LayerRef]
 ) -> Iterator[dict[str, object]]:
-    """Yield the rows of one network; its taps share one pass over the turned images."""
+    """Yield the rows of one network; taps that are shown scenes in one place share a pass over the turned images."""
     seed = -1 if network.seed is None else network.seed
     units = run.units[(run.units["model"] == network.card.id) & (run.units["seed"] == seed)]
     chosen = {
@@ -67,7 +68,7 @@ def _of_network(
     layers = {tap: load_layer(refs[network.card.id, network.seed, tap.name]) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
-    answers = _answers(network, tuple(layers), shown)
+    answers = _answers(network, list(layers), shown)
     for (tap, family), rows in chosen.items():
         of_family = np.isin(shown, top[tap, family])
         yield from _rows(network, tap, family, rows, answers[tap.name][of_family], layers[tap])
@@ -89,18 +90,27 @@ def _top_images(layer: Layer, units: pd.DataFrame) -> NDArray[np.int64]:
     return top_crops(by_image, CROPS_EACH)
 
 
-def _answers(network: Network, taps: tuple[Tap, ...], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Return responses (image, turn, unit) by tap to natural images, turned; the middle of the image where places are kept."""
-    preprocessing, spec = network.card.preprocessing, network.extraction.model_copy(update={"reduction": "center"})
+def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return responses (image, turn, unit) by tap to natural images, turned, reduced as the run's; of several places the middle."""
+    preprocessing, spec = network.card.preprocessing, network.extraction
     size = preprocessing.size_px
 
-    def batches() -> Iterator[np.ndarray]:
+    def batches(frame: Frame | None) -> Iterator[np.ndarray]:
         for image in images:
-            shown = stimuli.render("natural", network.stimuli, size, np.array([image]), preprocessing.interpolation)
+            one = np.array([image])
+            shown = stimuli.render("natural", network.stimuli, size, one, preprocessing.interpolation, frame)
             yield zoo.normalise(rotated(shown.values, TURNS_DEG)[0], preprocessing)
 
     spec = spec.model_copy(update={"batch_size": TURNS_DEG.size})
-    shown = extraction.collect(extraction.extract(network.load(), taps, batches(), spec, size))
+    if spec.reduction == "positions":
+        spec = spec.model_copy(update={"reduction": "center", "center_radius": 0})
+    by_frame: dict[Frame | None, list[Tap]] = {}
+    for tap in taps:
+        by_frame.setdefault(network.frame(tap), []).append(tap)
+    loaded = network.load()
+    shown: dict[str, NDArray[np.float32]] = {}
+    for frame, together in by_frame.items():
+        shown |= extraction.collect(extraction.extract(loaded, together, batches(frame), spec, size, frame))
     return {name: values.astype(np.float64).reshape(len(images), TURNS_DEG.size, -1) for name, values in shown.items()}
 
 

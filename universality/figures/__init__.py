@@ -56,10 +56,14 @@ def all_figures(
     families: pd.DataFrame,
     units: pd.DataFrame,
     pairs: Sequence[tuple[str, str]],
+    method: str,
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Yield (file stem, caption, figure) for everything a run draws; `pairs` of models get figures of their own."""
+    """Yield (file stem, caption, figure) for everything a run draws.
+
+    `pairs` of models get figures of their own; of matched units those are drawn that `method` matched (`Job.matched_by`).
+    """
     tables = {"similarity": similarity, "correspondence": correspondence, "families": families, "units": units}
-    for drawing in drawings(tables, pairs, OF_A_RUN, data=False):
+    for drawing in drawings(tables, pairs, method, OF_A_RUN, data=False):
         yield drawing.stem, drawing.caption, drawing.figure
 
 

@@ -26,7 +26,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         self._sources: dict[str, Callable[[], pd.DataFrame]] = own | {
             "atlas": lambda: _atlas(run),
             "similarity_pairs": lambda: _by_pair(self["similarity"]),
-            "similarity_groups": lambda: groups.by_group(self["similarity_pairs"]),
+            "similarity_groups": lambda: groups.by_group(self["similarity_pairs"], seed=run.job.seed),
         }
         for name in _OF_ATLAS:
             file = run.path / "atlas" / f"{name}.parquet"
@@ -129,7 +129,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     captions, written = [], []
     wanted = [name for name in FIGURES if name in kinds]
-    for drawing in drawings(Tables(run), run.job.drawn(), wanted, width_mm):
+    for drawing in drawings(Tables(run), run.job.drawn(), run.job.matched_by(), wanted, width_mm):
         written += _save(run, folder, drawing, formats)
         yield written[-len(formats) - 1 :]
         captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")

@@ -32,8 +32,9 @@ def write(planned: Plan, tables: dict[str, pd.DataFrame], extracted: int, starte
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     drawn = figures.all_figures(
-        finished.similarity, finished.correspondence, finished.families, finished.units, planned.job.drawn()
-    )
+        finished.similarity, finished.correspondence, finished.families, finished.units,
+        planned.job.drawn(), planned.job.matched_by(),
+    )  # fmt: skip
     advance = reporter.track("figures and report", figures.count(planned.job.drawn(), planned.job.comparison.families))
     for stem, caption, figure in drawn:
         files = figures.save(figure, folder / stem, facts, kind=stem.split("__")[0], caption=caption)
