@@ -21,10 +21,10 @@ from universality.cli import app
 from universality.errors import RunError
 from universality.figures import FIGURES, export, figure_of
 from universality.figures.chords import NETWORKS, chord_data, places
-from universality.figures.export import CAPTIONS, available
+from universality.figures.export import CAPTIONS, lacking
 from universality.figures.kinds import OF_A_RUN, Subject, draw, drawings
 from universality.origin import SIDECAR, provenance
-from universality.runs import open_run, write_table
+from universality.runs import Run, open_run, write_table
 
 A, B = "m/a", "m/b"
 WIDTHS_MM = {"single": 89.0, "double": 183.0}
@@ -337,6 +337,27 @@ def test_chords_are_as_wide_as_their_counts(tables):
     assert figure.axes[2].get_title().endswith("\n3.8 pairs, 0.0 same feature")
 
 
+@pytest.mark.parametrize("method", ["hungarian", "mutual_nearest"])
+def test_chords_are_of_the_method_of_the_job(tables, method):
+    counts = tables["pairs"].drop(columns="method")
+    # Of another method three times as many: what is drawn must be the one, whichever comes first.
+    other = {"hungarian": "mutual_nearest", "mutual_nearest": "hungarian"}[method]
+    both = pd.concat([counts.assign(method=other, n_met=3 * counts["n_met"]), counts.assign(method=method)])
+    made = draw(FIGURES["correspondence_chords"], Subject(tables | {"pairs": both}, method, "curve"))
+    assert made.data["n_met"].tolist() == counts["n_met"].tolist()
+    words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
+    assert words[method] in made.caption and words[method] in " ".join(made.figure.get_suptitle().split())
+    assert words[other] not in made.caption
+
+
+def test_of_a_job_without_pairs_only_networks_are_drawn(small):
+    job = small.run.record["job"] | {"pairs": [], "figure_pairs": None}
+    lacks = lacking(Run(small.run.path, small.run.record | {"job": job}))
+    drawn = {"detectors_against_depth", "tuning_family", "threshold_curves", "atlas"}
+    assert set(FIGURES) - set(lacks) - {"cliques"} == drawn
+    assert lacks["correspondence_chords"] == "pairs of networks, and the job compares none"
+
+
 def test_a_matching_at_random_meets_as_often_as_shares_say(tables):
     # 8 of 32 units against 4 of 40: one-to-one, 8 detectors meet 40 units, of which 4 are detectors: 8 x 4 / 40.
     assert chord_data(tables["pairs"], method="hungarian")["n_met_random"].tolist() == pytest.approx([0.8] * 6)
@@ -606,10 +627,10 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    assert set(FIGURES) - set(available(run)) == {"index_by_group", "index_by_feature", "cliques"}
+    assert set(lacking(run)) == {"index_by_group", "index_by_feature", "cliques"}
     with pytest.raises(
-        RunError, match=r"'index_by_group' need tables that run .* lacks; write them with: universality atlas"
+        RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need the tables of: universality atlas"
     ):
         export(run, tmp_path / "out", kinds=["index_by_group"])
     answer = CliRunner().invoke(app, ["figures", str(run.path), "--list"])
-    assert "index_by_feature: one per run; needs the tables of: universality atlas RUN" in answer.output
+    assert f"index_by_feature: one per run; needs the tables of: universality atlas {run.path}" in answer.output

@@ -140,6 +140,20 @@ def test_matched_pairs_without_a_pair_says_so(correspondence, units):
     assert "no pair" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(("method", "drawn"), [("hungarian", [20.0, 110.0]), ("mutual_nearest", [110.0])])
+def test_matches_of_one_method_are_drawn(correspondence, units, method, drawn):
+    both = pd.concat([correspondence, correspondence.iloc[[1]].assign(method="mutual_nearest")], ignore_index=True)
+    figure = figure_of(figures.matched_pairs(both, units, method=method))
+    firsts = [ax.get_lines()[0] for ax in figure.axes if ax.get_lines()]
+    assert [line.get_xdata()[np.argmax(line.get_ydata())] for line in firsts] == drawn
+    words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
+    said = " ".join(figure.get_suptitle().split())
+    assert f"{len(drawn)} of {len(drawn)} pairs of curve detectors {words[method]}" in said
+    ax = figures.matches_and_nulls(both, method=method)
+    assert sum(len(c.get_offsets()) for c in ax.collections) == 3 * len(drawn)
+    assert words[method] in " ".join(ax.get_title().split())
+
+
 def test_nulls_are_drawn_beside_the_matches(correspondence):
     ax = figures.matches_and_nulls(correspondence, method="hungarian")
     points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])

@@ -15,6 +15,10 @@ from universality.runs import Run, replace_file
 
 FORMATS = ("pdf", "svg", "png")
 CAPTIONS = "captions.md"
+_OF_PAIRS = frozenset(
+    {"similarity", "correspondence", "pairs", "similarity_pairs", "index_by_pair", "index_by_feature"}
+)
+"""Tables that are empty where no two networks were compared."""
 _OF_ATLAS = ("index_by_pair", "index_by_group", "index_by_feature", "cliques", "clique_counts")
 
 
@@ -66,10 +70,16 @@ def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
     return groups.by_pair(similarity, cards())
 
 
-def available(run: Run) -> list[str]:
-    """Return the kinds that a run can be drawn as now: those of the index need the tables of ``universality atlas``."""
-    tables = Tables(run)
-    return [name for name, kind in FIGURES.items() if all(n in tables for n in kind.needs if n in _OF_ATLAS)]
+def lacking(run: Run) -> dict[str, str]:
+    """Return what the run lacks for every kind of figure that cannot be drawn now, by kind."""
+    tables, compared = Tables(run), run.job.compared()
+    found = {}
+    for name, kind in FIGURES.items():
+        if not compared and not _OF_PAIRS.isdisjoint(kind.needs):
+            found[name] = "pairs of networks, and the job compares none"
+        elif any(n in _OF_ATLAS and n not in tables for n in kind.needs):
+            found[name] = f"the tables of: universality atlas {run.path}"
+    return found
 
 
 def export(
@@ -99,7 +109,7 @@ def export(
     Raises
     ------
     RunError
-        A name is unknown, a kind's tables are missing, or `folder` is the one that the run's own figures lie in.
+        A name is unknown, the run lacks what a kind needs (`lacking`), or `folder` is the one that the run's own figures lie in.
     """
     if not formats:
         raise RunError(f"no format is given, expected some of {', '.join(FORMATS)}")
@@ -110,17 +120,21 @@ def export(
             if name not in known:
                 near = did_you_mean(name, known)
                 raise RunError(f"unknown {what} '{name}', expected one of {', '.join(known)}{near}")
-    possible = available(run)
+    lacks = lacking(run)
     for name in kinds or ():
-        if name not in possible:
-            raise RunError(
-                f"figures of kind '{name}' need tables that run '{run.path}' lacks; write them with: universality atlas {run.path}"
-            )
+        if name in lacks:
+            raise RunError(f"figures of kind '{name}' cannot be drawn of run '{run.path}': they need {lacks[name]}")
     if folder.resolve() == (run.path / "figures").resolve():
         raise RunError(
             f"'{folder}' holds the run's own figures, whose checksums its record keeps; choose another folder"
         )
-    return _write(run, folder, list(dict.fromkeys(formats)), WIDTHS_MM[width], kinds or possible)
+    return _write(
+        run,
+        folder,
+        list(dict.fromkeys(formats)),
+        WIDTHS_MM[width],
+        kinds or [name for name in FIGURES if name not in lacks],
+    )
 
 
 def _write(
