@@ -308,7 +308,7 @@ def matched_pairs(
         first = both.iloc[0]
         said = (
             f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {panels} of "
-            f"{len(both)} pairs of {noun} matched {HOW[method]},\nspread evenly over "
+            f"{len(both)} pairs of {noun} matched {HOW[method]}, spread evenly over "
             f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)"
         )
         sheet.suptitle(wrapped(said, width), fontsize=6.5)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from universality import display
-from universality.comparators.matching import HOW
+from universality.comparators.matching import COMPLETE, HOW
 from universality.detectors import FAMILIES, best_taps, within
 from universality.evidence import VERDICTS, wilson_interval
 from universality.figures import HAAR_NAME, drawn_taps, number, short
@@ -300,7 +300,13 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame, method: str
 
 
 def disagreements(pairs: pd.DataFrame, method: str) -> Iterator[Finding]:
-    """Yield in how many pairs of layers similarity and matching say the opposite, with the case of the best layers."""
+    """Yield in how many pairs of layers similarity and matching say the opposite, with the case of the best layers.
+
+    Nothing is yielded for a method that leaves units without a partner: the chance that the table states is that of a matching
+    of all units, and detectors without a partner count as not met, so such a method seems to fall below chance.
+    """
+    if method not in COMPLETE:
+        return
     rows = pairs[pairs["method"] == method]
     differ = rows[rows["disagreement"] != ""]
     if differ.empty:
