@@ -287,7 +287,9 @@ def test_sentences_are_about_the_method_of_the_job(by_both, similarity, families
 
 def test_disagreements_are_those_of_a_matching_of_all_units():
     """Mutual nearest neighbours leave detectors without a partner, which the table counts against the chance of a full matching."""
-    rows = [{"method": name, "disagreement": "they differ"} for name in ("hungarian", "mutual_nearest", "mutual_nearest")]
+    rows = [
+        {"method": name, "disagreement": "they differ"} for name in ("hungarian", "mutual_nearest", "mutual_nearest")
+    ]
     (said,) = sentences.disagreements(filled(schema.PAIRS, rows), "hungarian")
     assert said.text.startswith("In 1 of 1 cases")
     assert list(sentences.disagreements(filled(schema.PAIRS, rows), "mutual_nearest")) == []
