@@ -16,6 +16,7 @@ from universality.natural_tuning import natural_tuning
 from universality.partners import Contender, MatchingPlan
 from universality.spec import CurveStimuli, HighLowStimuli, Tap
 from universality.stimuli import curves, high_low
+from universality.tracing import trace
 
 CURVES = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
 HIGH_LOW = high_low.parameters(HighLowStimuli(orientations=24, base_cpi=(10.0, 14.0), phases=1))
@@ -248,6 +249,17 @@ def test_job_gives_every_family_in_every_table(tmp_path):
     check_ranges(run)
     check_layers(run, trained)
     check_natural_tuning(run)
+    check_tracing(run, trained)
+
+
+def check_tracing(run, trained):
+    """A traced unit is held against the drawings of the family that it is a detector of, not of the first one."""
+    families = trained[trained["detector"]].groupby(["model", "tap", "unit"], sort=False)["family"].agg(list)
+    alone = families[[names == ["high_low_frequency"] for names in families]]
+    (partner,) = trace(run, *alone.index[0]).to_dict("records")
+    assert partner["family"] == "high_low_frequency" != run.job.comparison.families[0]
+    held = trained.set_index(["model", "tap", "unit", "family"])["detector"]
+    assert partner["detector"] == held[partner["model"], partner["tap"], partner["unit"], "high_low_frequency"]
 
 
 def check_natural_tuning(run):

@@ -22,10 +22,10 @@ from universality.drawn import OF_A_RUN, count
 from universality.errors import RunError
 from universality.figures import FIGURES, export, figure_of
 from universality.figures.chords import NETWORKS, chord_data, places
-from universality.figures.export import CAPTIONS, available
-from universality.figures.kinds import Subject, draw, drawings
+from universality.figures.export import CAPTIONS, lacking
+from universality.figures.kinds import Subject, drawing, drawings
 from universality.origin import SIDECAR, provenance
-from universality.runs import open_run, write_table
+from universality.runs import Run, open_run, write_table
 
 A, B = "m/a", "m/b"
 WIDTHS_MM = {"single": 89.0, "double": 183.0}
@@ -116,7 +116,9 @@ def tables():
 def drawn(tables, name, width_mm=183.0):
     """One figure of a kind about the two networks, and its table as it is read back from the CSV."""
     pair = (A, B) if "pair" in FIGURES[name].per else None
-    made = draw(FIGURES[name], Subject(tables, "curve" if "family" in FIGURES[name].per else None, pair), width_mm)
+    made = draw(
+        FIGURES[name], Subject(tables, "hungarian", "curve" if "family" in FIGURES[name].per else None, pair), width_mm
+    )
     return made.figure, read_csv(made.data.to_csv(index=False))
 
 
@@ -284,7 +286,7 @@ def test_csv_of_the_index_is_what_is_drawn(tables):
     figure, data = drawn(tables, "index_by_feature")
     binned = data[data["angle_deg"].notna()]
     same(figure.axes[0].containers[0].lines[0].get_ydata(), binned["index"])
-    assert lines(figure.axes[0], "all orientations")[0][1][0] == data.loc[data["angle_deg"].isna(), "index"].iloc[0]
+    assert lines(figure.axes[0], "all bins together")[0][1][0] == data.loc[data["angle_deg"].isna(), "index"].iloc[0]
 
 
 def test_csv_of_cliques_is_what_is_drawn(tables):
@@ -336,13 +338,34 @@ def test_chords_are_as_wide_as_their_counts(tables):
     assert figure.axes[2].get_title().endswith("\n3.8 pairs, 0.0 same feature")
 
 
+@pytest.mark.parametrize("method", ["hungarian", "mutual_nearest"])
+def test_chords_are_of_the_method_of_the_job(tables, method):
+    counts = tables["pairs"].drop(columns="method")
+    # Of another method three times as many: what is drawn must be the one, whichever comes first.
+    other = {"hungarian": "mutual_nearest", "mutual_nearest": "hungarian"}[method]
+    both = pd.concat([counts.assign(method=other, n_met=3 * counts["n_met"]), counts.assign(method=method)])
+    made = draw(FIGURES["correspondence_chords"], Subject(tables | {"pairs": both}, method, "curve"))
+    assert made.data["n_met"].tolist() == counts["n_met"].tolist()
+    words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
+    assert words[method] in made.caption and words[method] in " ".join(made.figure.get_suptitle().split())
+    assert words[other] not in made.caption
+
+
+def test_of_a_job_without_pairs_only_networks_are_drawn(small):
+    job = small.run.record["job"] | {"pairs": [], "figure_pairs": None}
+    lacks = lacking(Run(small.run.path, small.run.record | {"job": job}))
+    drawn = {"detectors_against_depth", "tuning_family", "threshold_curves", "atlas"}
+    assert set(FIGURES) - set(lacks) - {"cliques"} == drawn
+    assert lacks["correspondence_chords"] == "pairs of networks, and the job compares none"
+
+
 def test_a_matching_at_random_meets_as_often_as_shares_say(tables):
     # 8 of 32 units against 4 of 40: one-to-one, 8 detectors meet 40 units, of which 4 are detectors: 8 x 4 / 40.
-    assert chord_data(tables["pairs"])["n_met_random"].tolist() == pytest.approx([0.8] * 6)
+    assert chord_data(tables["pairs"], method="hungarian")["n_met_random"].tolist() == pytest.approx([0.8] * 6)
 
 
 def test_taps_lie_clockwise_by_depth(tables):
-    where = places(chord_data(tables["pairs"]))
+    where = places(chord_data(tables["pairs"], method="hungarian"))
     turns = [
         np.arctan2(x, y) % (2 * np.pi) for x, y in (where[A, "a0"], where[A, "a1"], where[B, "b0"], where[B, "b2"])
     ]
@@ -418,9 +441,11 @@ def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables
 @pytest.mark.parametrize("name", [n for n in FIGURES if n != "matches_and_nulls"])
 def test_grids_are_drawn_into_a_figure_that_is_given(tables, name):
     kind = FIGURES[name]
-    subject = Subject(tables, "curve", (A, B))
+    subject = Subject(tables, "hungarian", "curve", (A, B))
     needs = {n: subject[n] for n in kind.needs}
-    keywords = {n: needs.pop(n) for n in ("period_deg", "taps") if n in needs} | {n: subject[n] for n in kind.labels}
+    keywords = {n: needs.pop(n) for n in ("method", "period_deg", "taps") if n in needs} | {
+        n: subject[n] for n in kind.labels
+    }
     page = Figure(figsize=(9, 9), layout="constrained")
     left, _ = page.subfigures(1, 2)
     axes = kind.draw(*needs.values(), **keywords, figure=left)
@@ -430,12 +455,12 @@ def test_grids_are_drawn_into_a_figure_that_is_given(tables, name):
 
 def test_one_panel_is_drawn_into_axes_that_are_given(tables):
     ax = Figure().subplots()
-    assert figures.matches_and_nulls(tables["correspondence"], ax=ax) is ax
+    assert figures.matches_and_nulls(tables["correspondence"], method="hungarian", ax=ax) is ax
     assert ax.get_legend() is not None
 
 
 def test_a_run_draws_what_it_drew(tables):
-    stems = [d.stem for d in drawings(tables, [(A, B)], OF_A_RUN, data=False)]
+    stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", OF_A_RUN, data=False)]
     assert stems == [
         "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",
@@ -603,10 +628,10 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    assert set(FIGURES) - set(available(run)) == {"index_by_group", "index_by_feature", "cliques"}
+    assert set(lacking(run)) == {"index_by_group", "index_by_feature", "cliques"}
     with pytest.raises(
-        RunError, match=r"'index_by_group' need tables that run .* lacks; write them with: universality atlas"
+        RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need the tables of: universality atlas"
     ):
         export(run, tmp_path / "out", kinds=["index_by_group"])
     answer = CliRunner().invoke(app, ["figures", str(run.path), "--list"])
-    assert "index_by_feature: one per run; needs the tables of: universality atlas RUN" in answer.output
+    assert f"index_by_feature: one per run; needs the tables of: universality atlas {run.path}" in answer.output

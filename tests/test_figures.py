@@ -127,7 +127,7 @@ def test_family_is_ordered_by_preferred_orientation(units, families):
 
 
 def test_matched_pairs_draw_both_units_and_state_the_nulls(correspondence, units):
-    figure = figure_of(figures.matched_pairs(correspondence, units))
+    figure = figure_of(figures.matched_pairs(correspondence, units, method="hungarian"))
     first = figure.axes[0]
     assert len(first.get_lines()) == 2
     drawn = [line.get_xdata()[np.argmax(line.get_ydata())] for line in first.get_lines()]
@@ -137,12 +137,26 @@ def test_matched_pairs_draw_both_units_and_state_the_nulls(correspondence, units
 
 
 def test_matched_pairs_without_a_pair_says_so(correspondence, units):
-    figure = figure_of(figures.matched_pairs(correspondence[correspondence["method"] == "none"], units))
+    figure = figure_of(figures.matched_pairs(correspondence, units, method="mutual_nearest"))
     assert "no pair" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(("method", "drawn"), [("hungarian", [20.0, 110.0]), ("mutual_nearest", [110.0])])
+def test_matches_of_one_method_are_drawn(correspondence, units, method, drawn):
+    both = pd.concat([correspondence, correspondence.iloc[[1]].assign(method="mutual_nearest")], ignore_index=True)
+    figure = figure_of(figures.matched_pairs(both, units, method=method))
+    firsts = [ax.get_lines()[0] for ax in figure.axes if ax.get_lines()]
+    assert [line.get_xdata()[np.argmax(line.get_ydata())] for line in firsts] == drawn
+    words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
+    said = " ".join(figure.get_suptitle().split())
+    assert f"{len(drawn)} of {len(drawn)} pairs of curve detectors {words[method]}" in said
+    ax = figures.matches_and_nulls(both, method=method)
+    assert sum(len(c.get_offsets()) for c in ax.collections) == 3 * len(drawn)
+    assert words[method] in " ".join(ax.get_title().split())
+
+
 def test_nulls_are_drawn_beside_the_matches(correspondence):
-    ax = figures.matches_and_nulls(correspondence)
+    ax = figures.matches_and_nulls(correspondence, method="hungarian")
     points = np.concatenate([c.get_offsets()[:, 0] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), [0.12, 0.12, 0.31, 0.31, 0.55, 0.91])
 
@@ -170,11 +184,11 @@ def test_depth_reaches_the_share_of_a_later_panel(families):
 
 
 def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, units):
-    shown = figure_of(figures.matched_pairs(correspondence, units, taps=("a0", "b0")))
+    shown = figure_of(figures.matched_pairs(correspondence, units, method="hungarian", taps=("a0", "b0")))
     assert "a a0 (blue) and b b0 (orange): 2 of 2" in shown.get_suptitle()
     assert (
-        "no pair of curve detectors was matched at a1 and b0"
-        in figure_of(figures.matched_pairs(correspondence, units, taps=("a1", "b0"))).get_suptitle()
+        "no pair of curve detectors was matched one to one at a1 and b0"
+        in figure_of(figures.matched_pairs(correspondence, units, method="hungarian", taps=("a1", "b0"))).get_suptitle()
     )
 
 

@@ -6,7 +6,9 @@ import pytest
 import xarray as xr
 
 from universality import groups, schema
+from universality.comparators.matching import HOW, MATCHINGS
 from universality.report import cautions, sentences
+from universality.spec import ComparisonSpec, ExtractionSpec, Job, StimuliSpec
 
 
 def filled(table, rows, **base):
@@ -99,7 +101,7 @@ def test_units_are_held_against_random_directions(families, haar, standing):
 
 
 def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, similarity):
-    summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve")
+    summary, verdicts = sentences.matches_summary(correspondence, groups.nearest_taps(similarity), "curve", "hungarian")
     assert summary.text == (
         "Of 4 curve detectors matched one to one among all units, 3 met one of the same kind (75 %, chance 25 %), over 1 pair of "
         "networks, each tap of the first with the tap of the second nearest in depth. Their median held-out r is 0.50 (best partner "
@@ -125,19 +127,19 @@ def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
     taps = groups.nearest_taps(similarity)
     correspondence[["r_natural_haar", "family_rate_b"]] = 0.9
-    assert next(sentences.matches_summary(correspondence, taps, "curve")).standing == "null"
+    assert next(sentences.matches_summary(correspondence, taps, "curve", "hungarian")).standing == "null"
     correspondence["detector_b"] = False
-    alone = list(sentences.matches_summary(correspondence, taps, "curve"))
+    alone = list(sentences.matches_summary(correspondence, taps, "curve", "hungarian"))
     assert [finding.standing for finding in alone] == ["null"]
 
 
 def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
     rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 500
     nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
-    finding = sentences.null_verdicts(correspondence, nulls)
+    finding = sentences.null_verdicts(correspondence, nulls, "hungarian")
     assert "0 of 0" not in finding.text and finding.standing == "above"
     assert "(Haar): 0 of 500; between untrained twins: no pair holds a detector, so" in finding.text
-    assert sentences.null_verdicts(correspondence, nulls.head(0)).standing == "none"
+    assert sentences.null_verdicts(correspondence, nulls.head(0), "hungarian").standing == "none"
 
 
 @pytest.mark.parametrize(("same", "standing"), [(1, "null"), (9, "above")])
@@ -146,17 +148,21 @@ def test_few_verdicts_are_not_above_their_null(same, standing):
     verdicts = ["same_feature"] * same + ["family_only"] * (255 - same)
     rows = [{"method": "hungarian", "verdict": verdict} for verdict in verdicts]
     nulls = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 413
-    found = sentences.null_verdicts(filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls))
+    found = sentences.null_verdicts(
+        filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls), "hungarian"
+    )
     assert found.standing == standing
 
 
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):
-    finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"))
-    assert finding.text.startswith("a a1 to b b0, one to one over all live units: of 3 curve detectors, 2 (67 %")
-    assert "50 % prefer orientations within 30 degrees of one another (chance 25 %)" in finding.text
+    finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"), "hungarian")
+    assert finding.text.startswith(
+        "a a1 to b b0, one to one among all live units: of 3 curve detectors that were matched, 2 (67 %"
+    )
+    assert "50 % differ by at most 30 degrees in preferred orientation (chance 25 %)" in finding.text
     assert "1 family_only" in finding.text and "1 unmatched" in finding.text
-    nothing = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a0", "b1"))
-    assert nothing.text == "a a0 to b b1: none of the curve detectors was matched."
+    nothing = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a0", "b1"), "hungarian")
+    assert nothing.text == "a a0 to b b1: none of the curve detectors was matched one to one."
 
 
 def test_similarity_is_a_mean_over_taps_of_nearest_depth(similarity):
@@ -184,7 +190,7 @@ def test_a_family_of_another_version_is_called_by_its_name(families):
 
 
 def test_all_findings_come_together(similarity, correspondence, families, units):
-    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")])
+    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")], "hungarian")
     assert [finding.topic for finding in found if not finding.detail] == [
         "detectors",
         "detectors",
@@ -238,3 +244,88 @@ def test_cautions_name_more_than_one_kind_of_processor():
     assert list(cautions.of_processors(cautions.processors(record(["x86_64 A"], ["x86_64 A"], None)))) == []
     (said,) = cautions.of_processors(cautions.processors(record(["x86_64 B"], ["arm64", "x86_64 B"])))
     assert "2 kinds of processor (arm64; x86_64 B)" in said
+
+
+@pytest.fixture
+def by_both(correspondence):
+    """Every match of the one-to-one matching, and two of them, with other verdicts, as mutual nearest neighbours."""
+    nearest = correspondence.iloc[[1, 3]].assign(method="mutual_nearest", verdict="same_feature", r_natural=[0.6, 0.7])
+    return pd.concat([correspondence, nearest], ignore_index=True)
+
+
+def a_job(**changes):
+    models = [{"id": "m/a"}, {"id": "m/b"}]
+    return Job.model_validate({"name": "j", "models": models, "extraction": {"reduction": "center"}} | changes)
+
+
+def test_the_first_method_of_a_job_is_the_one_that_is_spoken_of():
+    assert a_job().matched_by() == "hungarian"
+    for order in (("mutual_nearest",), ("mutual_nearest", "hungarian"), ("hungarian", "mutual_nearest")):
+        assert a_job(comparison={"matching": order}).matched_by() == order[0]
+
+
+def test_every_method_that_a_job_may_name_has_its_words():
+    assert set(ComparisonSpec().matching) == set(HOW) == set(MATCHINGS)  # the default names all
+
+
+@pytest.mark.parametrize(("method", "matched", "met", "same"), [("hungarian", 4, 3, 1), ("mutual_nearest", 2, 2, 2)])
+def test_sentences_are_about_the_method_of_the_job(by_both, similarity, families, units, method, matched, met, same):
+    nulls = filled(schema.CORRESPONDENCE_NULLS, [{"null": "haar_a", "method": name} for name in ("hungarian", method)])
+    found = sentences.from_tables(similarity, by_both, families, units, [("m/a", "m/b")], method)
+    summary, verdicts, detail = (finding.text for finding in found if finding.topic == "matches")
+    assert f"Of {matched} curve detectors matched {HOW[method]} among all units, {met} met one" in summary
+    assert f"{same} earn" in verdicts
+    at_taps = by_both[(by_both["method"] == method) & (by_both["tap_a"] == "a1") & (by_both["tap_b"] == "b0")]
+    assert f"{HOW[method]} among all live units: of {len(at_taps)} curve detectors that were matched" in detail
+    counted = by_both[by_both["method"] == method]["verdict"].eq("same_feature")
+    said = sentences.null_verdicts(by_both, nulls, method).text
+    assert f"matched {HOW[method]}: {counted.sum()} of {counted.size} matched pairs" in said
+    assert f"(Haar): 0 of {nulls['method'].eq(method).sum()};" in said
+    others = [words for name, words in HOW.items() if name != method]
+    assert not any(words in text for words in others for text in (summary, verdicts, detail, said))
+
+
+def test_disagreements_are_those_of_a_matching_of_all_units():
+    """Mutual nearest neighbours leave detectors without a partner, which the table counts against the chance of a full matching."""
+    rows = [
+        {"method": name, "disagreement": "they differ"} for name in ("hungarian", "mutual_nearest", "mutual_nearest")
+    ]
+    (said,) = sentences.disagreements(filled(schema.PAIRS, rows), "hungarian")
+    assert said.text.startswith("In 1 of 1 cases")
+    assert list(sentences.disagreements(filled(schema.PAIRS, rows), "mutual_nearest")) == []
+
+
+def test_a_method_without_matches_is_named(correspondence, similarity, families, units):
+    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")], "mutual_nearest")
+    said = [finding.text for finding in found if finding.topic == "matches"]
+    assert said[0].startswith("No two curve detectors were matched as mutual nearest neighbours")
+    assert said[1].endswith("none of the curve detectors was matched as mutual nearest neighbours.")
+
+
+def test_of_no_pairs_nothing_is_claimed(similarity, correspondence, families, units):
+    found = sentences.from_tables(similarity.head(0), correspondence.head(0), families, units, [], "hungarian")
+    (said,) = (finding for finding in found if finding.topic != "detectors")
+    assert said.text == "No two networks were compared: the job's list of pairs is empty." and said.standing == "none"
+
+
+def test_angles_are_called_what_they_are_of(families, similarity, correspondence, units):
+    hues = [table.assign(family="colour_contrast") for table in (correspondence, families, units)]
+    found = sentences.from_tables(similarity, *hues, [("m/a", "m/b")], "hungarian")
+    details = " ".join(finding.text for finding in found if finding.detail and finding.topic != "similarity")
+    assert "degrees in axis of hues" in details and "in preferred axis of hues" in details
+    assert "orientation" not in details
+
+
+@pytest.mark.parametrize(
+    ("policy", "reduction", "middle", "size"),
+    [
+        ("same_field_of_view", "center", True, True),
+        ("same_field_of_view", "mean", False, True),
+        ("same_receptive_field", "center", False, False),
+    ],
+)
+def test_cautions_about_places_are_those_of_the_job(policy, reduction, middle, size):
+    job = a_job(extraction=ExtractionSpec(reduction=reduction), stimuli=StimuliSpec(policy=policy))
+    said = " ".join(cautions.of_places(job)).lower()
+    assert ("at the middle of the image" in said) is middle
+    assert ("the size of drawings follows the image and not each layer's receptive field" in said) is size

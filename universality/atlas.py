@@ -41,7 +41,7 @@ class HasTables(Protocol):
 def same_feature_graph(correspondence: pd.DataFrame, family: str) -> nx.Graph:
     """Return the graph whose nodes are units (model, tap, unit) and whose edges are verdicts ``same_feature``.
 
-    An edge carries `r` (held-out correlation) and `excess_low`. Both matching methods count; of equal edges the first stays.
+    An edge carries `r` (held-out correlation) and `excess_low`. The matches of all methods in the table count; of equal edges the first stays.
     """
     same = correspondence[(correspondence["verdict"] == "same_feature") & (correspondence["family"] == family)]
     return _graph(same.rename(columns={"r_natural": "r"}))

@@ -88,13 +88,17 @@ def _noun(family: str) -> str:
     return FAMILIES[family].noun if family in FAMILIES else {ANY_UNIT: "all units"}.get(family, family)
 
 
+def _angle(family: str) -> str:
+    return FAMILIES[family].angle if family in FAMILIES else "orientation"
+
+
 def _bins(cells: pd.DataFrame) -> list[str]:
     said = []
     for family, rows in cells[cells["angle_deg"].notna()].groupby("family", sort=False):
         held = rows[rows["n_units"] > 0].groupby("angle_deg")["model"].nunique()
         models = rows["model"].nunique()
         said.append(
-            f"{_noun(str(family))}: {int((held == models).sum())} of {rows['angle_deg'].nunique()} bins of orientation are held by "
+            f"{_noun(str(family))}: {int((held == models).sum())} of {rows['angle_deg'].nunique()} bins of {_angle(str(family))} are held by "
             f"every one of {models} models ({rows['n_units'].sum()} units at their best taps; their untrained twins "
             f"{rows['n_untrained'].sum():g})"
         )

@@ -119,8 +119,9 @@ def _in_range(
 def _depth_of_most(units: pd.DataFrame) -> dict[str, object]:
     shares = units.groupby("depth")["detector"].mean()
     statement = "the tap with the largest share lies between 25 and 40 % of depth"
-    if shares.max() == 0:
-        return _row(statement, "25 to 40 %", "no detectors", len(shares), None)
+    if shares.max() == 0 or len(shares) < _LEAST:
+        lacking = "no detectors" if shares.max() == 0 else "too few taps"
+        return _row(statement, "25 to 40 %", lacking, len(shares), None)
     depth = float(shares.index[int(np.argmax(shares.to_numpy()))])
     figures = ", ".join(f"{at:.0%}: {share:.1%}" for at, share in shares.items())
     return _row(statement, "25 to 40 %", f"{depth:.0%} ({figures})", len(shares), bool(0.25 <= depth <= 0.40))

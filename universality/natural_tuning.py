@@ -8,7 +8,7 @@ chance. Untrained twins get the same pass where a family of theirs is large enou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from universality.detectors import FAMILIES
 from universality.detectors.joint import family_preference, rotated, top_crops
 from universality.networks import Network
 from universality.spec import Tap
+from universality.stimuli import Frame
 
 AGREES_DEG = 20.0
 LEAST_FAMILY = 3
@@ -49,7 +50,7 @@ def natural_rows(network: Network, units: pd.DataFrame, seed: int, read: Callabl
 def _rows_of(
     network: Network, units: pd.DataFrame, seed: int, read: Callable[[Tap], Layer]
 ) -> Iterator[dict[str, object]]:
-    """Yield the rows; the taps share one pass over the turned images."""
+    """Yield the rows; taps that are shown scenes in one place share a pass over the turned images."""
     chosen = {
         (tap, str(family)): _chosen(rows, [seed, len(rows), tap.channels])
         for tap in network.taps
@@ -62,7 +63,7 @@ def _rows_of(
     layers = {tap: read(tap) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
-    answers = _answers(network, tuple(layers), shown)
+    answers = _answers(network, list(layers), shown)
     for (tap, family), rows in chosen.items():
         of_family = np.isin(shown, top[tap, family])
         yield from _rows(network, tap, family, rows, answers[tap.name][of_family], layers[tap])
@@ -84,18 +85,27 @@ def _top_images(layer: Layer, units: pd.DataFrame) -> NDArray[np.int64]:
     return top_crops(by_image, CROPS_EACH)
 
 
-def _answers(network: Network, taps: tuple[Tap, ...], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Return responses (image, turn, unit) by tap to natural images, turned; the middle of the image where places are kept."""
-    preprocessing, spec = network.card.preprocessing, network.extraction.model_copy(update={"reduction": "center"})
+def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return responses (image, turn, unit) by tap to natural images, turned, reduced as the run's; of several places the middle."""
+    preprocessing, spec = network.card.preprocessing, network.extraction
     size = preprocessing.size_px
 
-    def batches() -> Iterator[np.ndarray]:
+    def batches(frame: Frame | None) -> Iterator[np.ndarray]:
         for image in images:
-            shown = stimuli.render("natural", network.stimuli, size, np.array([image]), preprocessing.interpolation)
+            one = np.array([image])
+            shown = stimuli.render("natural", network.stimuli, size, one, preprocessing.interpolation, frame)
             yield stimuli.normalise(rotated(shown.values, TURNS_DEG)[0], preprocessing)
 
     spec = spec.model_copy(update={"batch_size": TURNS_DEG.size})
-    shown = extraction.collect(extraction.extract(network.load(), taps, batches(), spec, size))
+    if spec.reduction == "positions":
+        spec = spec.model_copy(update={"reduction": "center", "center_radius": 0})
+    by_frame: dict[Frame | None, list[Tap]] = {}
+    for tap in taps:
+        by_frame.setdefault(network.frame(tap), []).append(tap)
+    loaded = network.load()
+    shown: dict[str, NDArray[np.float32]] = {}
+    for frame, together in by_frame.items():
+        shown |= extraction.collect(extraction.extract(loaded, together, batches(frame), spec, size, frame))
     return {name: values.astype(np.float64).reshape(len(images), TURNS_DEG.size, -1) for name, values in shown.items()}
 
 

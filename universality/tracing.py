@@ -52,8 +52,8 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     -------
     model, tap, depth, unit of the partner; r_match (inflated by the choice), r_natural with its 95 % interval,
     r_natural_haar, r_natural_untrained; rank_back (of the traced unit among all units of its layer, for the partner; 1 is
-    best); p (images permuted, best of all units); and for the first family of the run: family, r_tuning and shift_deg of the
-    two tuning curves, detector (whether the partner is one).
+    best); p (images permuted, best of all units); and for the family of which the traced unit is a detector (of several, or of
+    none, the first of the run): family, r_tuning and shift_deg of the two tuning curves, detector (whether the partner is one).
 
     Raises
     ------
@@ -71,7 +71,8 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     whole = layer.halves()
     place = int(np.flatnonzero(whole.live == unit)[0])
     others = [ref for ref in refs.values() if ref.model != model and ref.seed is None]
-    rows = [_partner(layer, whole, place, ref, refs, run.job) for ref in others]
+    family = next((name for name in layer.drawn if layer.units(name)["detector"].iloc[unit]), next(iter(layer.drawn)))
+    rows = [_partner(layer, whole, place, ref, refs, run.job, family) for ref in others]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -96,7 +97,13 @@ def _best(unit: Halves, other: Halves) -> tuple[int, float, float] | None:
 
 
 def _partner(
-    layer: Layer, whole: Halves, place: int, ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef], job: Job
+    layer: Layer,
+    whole: Halves,
+    place: int,
+    ref: LayerRef,
+    refs: dict[tuple[str, str, int | None], LayerRef],
+    job: Job,
+    family: str,
 ) -> dict[str, Any] | None:
     """Return the row of one layer for the live unit at `place` of the traced layer."""
     unit = Halves(whole.live[[place]], whole.decide[:, [place]], whole.score[:, [place]])
@@ -123,7 +130,7 @@ def _partner(
         "r_natural": r_natural, "r_natural_low": low[0], "r_natural_high": high[0],
         "r_natural_haar": _mean([_best(unit, base.halves()) for base in bases]),
         "r_natural_untrained": _mean([_best(unit, twin.halves()) for twin in twins]), "rank_back": int(back[0]),
-        "p": p[0], **_tuning(layer, int(whole.live[place]), other, partner),
+        "p": p[0], **_tuning(family, layer, int(whole.live[place]), other, partner),
     }  # fmt: skip
 
 
@@ -132,9 +139,8 @@ def _mean(found: list[tuple[int, float, float] | None]) -> float:
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def _tuning(layer: Layer, unit: int, other: Layer, partner: int) -> dict[str, Any]:
-    """Return how the two units agree on the drawings of the run's first family."""
-    family = next(iter(layer.drawn))
+def _tuning(family: str, layer: Layer, unit: int, other: Layer, partner: int) -> dict[str, Any]:
+    """Return how the two units agree on the drawings of a family."""
     a, b = (np.maximum(side.responses(family).tuning[[u]], 0.0) for side, u in ((layer, unit), (other, partner)))
     align = align_tuning(a, b, layer.grids[family].angles_deg, FAMILIES[family].period_deg)
     detector = bool(other.units(family)["detector"].iloc[partner])

@@ -111,7 +111,8 @@ gains.round(2)
 
 # %%
 columns = ["model_b", "tap_a", "tap_b", "family", "cka", "cka_untrained", "n_met", "n_met_untrained", "n_met_haar"]
-matched = run.pairs.query("method == 'hungarian' and tap_a == 'features.13' and tap_b in ['features.13', 'features.9']")
+method = run.job.matched_by()  # the first in the job's comparison.matching
+matched = run.pairs.query("method == @method and tap_a == 'features.13' and tap_b in ['features.13', 'features.9']")
 matched[[*columns, "median_r_natural", "median_r_natural_haar", "median_r_natural_untrained"]].round(2)
 
 # %% [markdown]
@@ -121,8 +122,8 @@ matched[[*columns, "median_r_natural", "median_r_natural_haar", "median_r_natura
 # chance, or the other way round.
 
 # %%
-said = run.pairs.query("method == 'hungarian' and disagreement != ''")
-print(f"{len(said)} of {(run.pairs['method'] == 'hungarian').sum()} pairs of layers and families")
+said = run.pairs.query("method == @method and disagreement != ''")
+print(f"{len(said)} of {(run.pairs['method'] == method).sum()} pairs of layers and families")
 for row in said.head(4).itertuples():
     print(f"\n{row.model_a} {row.tap_a}, {row.model_b} {row.tap_b}, {row.family}:\n  {row.disagreement}")
 

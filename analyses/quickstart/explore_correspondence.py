@@ -23,8 +23,9 @@ run = universality.run("pocket.toml", WORK / "runs/pocket", store=WORK / "store"
 # One row is a unit of one layer matched with a unit of another, at least one of them a detector. We take one way to match and one family.
 
 # %%
-table = run.correspondence.query("method == 'hungarian' and family == 'high_low_frequency'")
-nulls = run.correspondence_nulls.query("method == 'hungarian' and family == 'high_low_frequency'")
+method = run.job.matched_by()  # the first in the job's comparison.matching; the tables hold the others, too
+table = run.correspondence.query("method == @method and family == 'high_low_frequency'")
+nulls = run.correspondence_nulls.query("method == @method and family == 'high_low_frequency'")
 len(table), len(nulls)
 
 # %% [markdown]
@@ -105,7 +106,7 @@ pair = both.nlargest(1, "excess_low").iloc[0]
 layers = ["model_a", "model_b", "tap_a", "tap_b"]
 best = both[(both[layers] == pair[layers]).all(axis=1)].nlargest(6, "excess_low")
 units = run.units[run.units["family"] == "high_low_frequency"]
-figures.figure_of(figures.matched_pairs(best, units, "high-low frequency detectors"))
+figures.figure_of(figures.matched_pairs(best, units, "high-low frequency detectors", method=method))
 
 # %% [markdown]
 # And the drawn images that each of the first pair answers most, among those that did not decide the match, drawn again from the job's

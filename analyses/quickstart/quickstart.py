@@ -76,7 +76,8 @@ near[["model_a", "model_b", "tap_b", "measure", *values]].round(2)
 # nulls give each unit its best partner in a random basis, and in an untrained twin. Sorted by what is left above the random basis.
 
 # %%
-pairs = run.correspondence.query("method == 'hungarian' and detector_a and detector_b")
+method = run.job.matched_by()  # the first in the job's comparison.matching
+pairs = run.correspondence.query("method == @method and detector_a and detector_b")
 shown = [
     "model_b",
     "tap_a",

@@ -18,6 +18,7 @@ import pandas as pd
 
 from universality import catalogue, open_run, run
 from universality.atlas_files import findings, write_atlas
+from universality.comparators.matching import HOW
 from universality.detectors import FAMILIES
 from universality.groups import SETTINGS, by_group, by_pair, setting
 from universality.runs import Run
@@ -27,9 +28,9 @@ TABLES = ("cliques", "clique_counts", "index_by_pair", "index_by_group", "index_
 
 
 def verdicts(finished: Run) -> pd.DataFrame:
-    """Return how many matched pairs of detectors have which verdict, one row per family and group of pairs (one-to-one)."""
+    """Return how many matched pairs of detectors have which verdict, one row per family and group of pairs."""
     table = finished.correspondence
-    both = table[(table["method"] == "hungarian") & table["detector_a"] & table["detector_b"]]
+    both = table[(table["method"] == finished.job.matched_by()) & table["detector_a"] & table["detector_b"]]
     cards = catalogue.cards()
     groups = [setting(cards[a], cards[b]) for a, b in zip(both["model_a"], both["model_b"], strict=True)]
     counted = both.assign(group=pd.Categorical(groups, SETTINGS, ordered=True))
@@ -44,14 +45,14 @@ def null_verdicts(finished: Run) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.read_parquet(file)
     wanted = [name for name in table.columns if name.startswith("n_same_feature")]
-    return table[table["method"] == "hungarian"].groupby("family", sort=False)[wanted].sum().reset_index()
+    return table[table["method"] == finished.job.matched_by()].groupby("family", sort=False)[wanted].sum().reset_index()
 
 
 def said(finished: Run, tables: dict[str, pd.DataFrame], counts: pd.DataFrame) -> Iterator[str]:
     """Yield the findings, one line of Markdown each."""
     yield "# Findings\n\nWritten by `run.py`; every interval is one of 95 %.\n\n## Index, cliques, atlas\n"
     yield from (f"- {line}" for line in findings(tables))
-    yield "\n## Verdicts of matched pairs of detectors (one-to-one)\n"
+    yield f"\n## Verdicts of pairs of detectors matched {HOW[finished.job.matched_by()]}\n"
     for row in counts.to_dict("records"):
         noun = FAMILIES[str(row["family"])].noun
         yield f"- {noun}, {row['group']}: {row.get('same_feature', 0)} same_feature of {row['n_pairs']} matched pairs"
@@ -59,7 +60,7 @@ def said(finished: Run, tables: dict[str, pd.DataFrame], counts: pd.DataFrame) -
         numbers = ", ".join(f"{name} {value:g}" for name, value in row.items() if name != "family")
         yield f"- {row['family']}, all pairs of layers: {numbers}"
     yield "\n## Similarity of layers of like depth\n"
-    groups = by_group(by_pair(finished.similarity, catalogue.cards()))
+    groups = by_group(by_pair(finished.similarity, catalogue.cards()), seed=finished.job.seed)
     numbers_only = groups.select_dtypes("float")
     groups[numbers_only.columns] = numbers_only.round(2) + 0.0  # no -0.00
     for row in groups.to_dict("records"):

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def detectors_command(
     run_path: RunArgument,
-    family: Annotated[str, typer.Option("--family", help="Family whose own rule is applied.")] = "curve",
+    family: Annotated[
+        str | None, typer.Option("--family", help="Family whose own rule is applied [default: the run's first].")
+    ] = None,
     definition: Annotated[
         Path | None, typer.Option("--definition", help="TOML file with a definition of your own.", metavar="FILE")
     ] = None,
@@ -49,12 +51,13 @@ def detectors_command(
     if joint:
         _joint(run_path, as_json)
         return
+    run = open_run(run_path)
     if definition is None:
-        chosen = detectors.definition_of(family)
+        chosen = detectors.definition_of(family or run.job.comparison.families[0])
     else:
         spec = read_definition(definition)
         chosen = detectors.of_spec(spec, detectors.family_of(spec.base).rule, schema.UNITS.names)
-    units = open_run(run_path).units
+    units = run.units
     rates = detectors.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)
     if as_json:
@@ -100,6 +103,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 def _joint(run_path: Path, as_json: bool) -> None:
     from universality import runs
     from universality.names import short
+    from universality.natural_tuning import AGREES_DEG, LEAST_FAMILY
 
     found = runs.open_run(run_path).table("joint")
     file = run_path / "joint.parquet"
@@ -109,7 +113,13 @@ def _joint(run_path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"file": file, "rates": rows(rates)})
         return
-    table = Table(title="within 20 degrees on turned natural images", title_justify="left")
+    if found.empty:
+        line(
+            f"nothing to compare: no tap holds {LEAST_FAMILY} detectors of a family whose angle has a period of 360 degrees"
+        )
+        line(str(file))
+        return
+    table = Table(title=f"within {AGREES_DEG:g} degrees on turned natural images", title_justify="left")
     for name in ("model", "seed", "tap", "family", "detectors", "agree", "share", "chance"):
         table.add_column(name, justify="left" if name in ("model", "tap", "family") else "right", overflow="fold")
     for row in rates.to_dict("records"):

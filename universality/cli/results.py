@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -62,33 +62,28 @@ def figures_command(
     Example: universality figures data/runs/quickstart --width single --kind similarity --format pdf
     """
     from universality.figures import FIGURES, export
-    from universality.figures.export import available
+    from universality.figures.export import lacking
     from universality.runs import open_run
 
     run = open_run(run_path)
-    possible = available(run)
-    left_out = [name for name in FIGURES if name not in possible]
+    lacks = lacking(run)
     if listed:
-        kinds = [{"name": name, "per": known.per, "available": name in possible} for name, known in FIGURES.items()]
-        _print_kinds(kinds, as_json)
+        kinds = [{"name": name, "per": known.per, "available": name not in lacks} for name, known in FIGURES.items()]
+        if as_json:
+            print_json(kinds)
+            return
+        for name, known in FIGURES.items():
+            line(f"{name}: one per {known.per}" + (f"; needs {lacks[name]}" if name in lacks else ""))
         return
     names = [name.strip() for name in formats.split(",") if name.strip()]
     drawn = export(run, out or run_path / f"figures_{width}", formats=names, width=width, kinds=kind)
     if as_json:
         files = [file for files in drawn for file in files]
-        print_json({"files": files, "left_out": left_out if kind is None else []})
+        print_json({"files": files, "left_out": list(lacks) if kind is None else []})
         return
     for files in drawn:
         for file in files:
             line(str(file))
-    if kind is None and left_out:
-        line(f"left out: {', '.join(left_out)}; they need tables of stages that the run left out")
-
-
-def _print_kinds(kinds: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(kinds)
-        return
-    for kind in kinds:
-        lacking = "" if kind["available"] else "; needs tables of a stage that the run left out"
-        line(f"{kind['name']}: one per {kind['per']}{lacking}")
+    if kind is None:
+        for why in dict.fromkeys(lacks.values()):
+            line(f"left out: {', '.join(name for name, what in lacks.items() if what == why)}; they need {why}")

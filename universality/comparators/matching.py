@@ -58,6 +58,10 @@ def ranks(r: Array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDAr
 
 
 MATCHINGS = {"hungarian": hungarian, "mutual_nearest": mutual_nearest}
+HOW = {"hungarian": "one to one", "mutual_nearest": "as mutual nearest neighbours"}
+"""What sentences and captions say of units that a method matched: "matched one to one"."""
+COMPLETE = ("hungarian",)
+"""Methods that leave no unit of the narrower layer without a partner."""
 
 
 def score_hungarian(a: Array, b: Array) -> float:

@@ -11,6 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
+from universality.comparators.matching import HOW
 from universality.figures.style import (
     DOUBLE_MM,
     TRAINED,
@@ -39,11 +40,11 @@ _ARC = 0.72
 _KEYS = ["model_a", "tap_a", "depth_a", "model_b", "tap_b", "depth_b", "n_detectors_a", "n_detectors_b"]
 
 
-def chord_data(pairs: pd.DataFrame, method: str = "hungarian") -> pd.DataFrame:
-    """Return what `correspondence_chords` draws: one row per pair of taps.
+def chord_data(pairs: pd.DataFrame, *, method: str) -> pd.DataFrame:
+    """Return what `correspondence_chords` draws: one row per pair of taps, of the matches by one `method`.
 
-    `n_met_random` is what a one-to-one matching at random gives in the mean, detectors of A x detectors of B / units of the
-    wider layer. Verdicts need partners, so there is no such number of them (NaN).
+    `n_met_random` is what a one-to-one matching at random of all units of the narrower layer gives in the mean, detectors of
+    A x detectors of B / units of the wider layer. Verdicts need partners, so there is no such number of them (NaN).
     """
     rows = pairs[pairs["method"] == method].reset_index(drop=True)
     # Of both shares the one of the wider layer counts: of the narrower layer's matches all are made.
@@ -72,7 +73,7 @@ def correspondence_chords(
     pairs: pd.DataFrame,
     noun: str = "curve detectors",
     *,
-    method: str = "hungarian",
+    method: str,
     figure: Figure | SubFigure | None = None,
     width_mm: float = DOUBLE_MM,
 ) -> Panels:
@@ -89,7 +90,7 @@ def correspondence_chords(
     noun : str
         What its units are called.
     method : str
-        How units were matched.
+        How units were matched, as in the column of that name: rows of other methods are left out.
     figure, width_mm
         Where to draw, or how wide (mm) the figure is that is made.
 
@@ -98,7 +99,7 @@ def correspondence_chords(
     array of Axes
         (row, column), panels in the order of `NETWORKS`.
     """
-    drawn = chord_data(pairs, method)
+    drawn = chord_data(pairs, method=method)
     models = list(dict.fromkeys([*drawn["model_a"], *drawn["model_b"]]))
     width = drawn_width(figure, width_mm)
     columns = 2 if columns_for(width, 4, double=4) < 4 else 4
@@ -115,7 +116,7 @@ def correspondence_chords(
         for ax, (ending, title) in zip(axes.ravel(), NETWORKS.items(), strict=True):
             _circle(ax, drawn, ending, scale, {model: str(place) for place, model in enumerate(models, 1)})
             ax.set_title(f"{title}\n{_total(drawn, ending)}")
-        title = f"{noun} matched between networks: pairs of detectors, summed over pairs of taps"
+        title = f"{noun} matched {HOW[method]} between networks: pairs of detectors, summed over pairs of taps"
         sheet.suptitle(wrapped(title, width, 7), fontsize=7)
         legend_below(sheet, axes[0, 0], width, handles=_samples(scale), title=key)
     return axes

@@ -15,6 +15,10 @@ from universality.runs import Run, replace_file
 
 FORMATS = ("pdf", "svg", "png")
 CAPTIONS = "captions.md"
+_OF_PAIRS = frozenset(
+    {"similarity", "correspondence", "pairs", "similarity_pairs", "index_by_pair", "index_by_feature"}
+)
+"""Tables that are empty where no two networks were compared."""
 
 
 class Tables(Mapping[str, pd.DataFrame]):
@@ -24,7 +28,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         self._sources: dict[str, Callable[[], pd.DataFrame]] = {name: self._of_run(run, name) for name in run.tables}
         if "similarity" in self._sources:
             self._sources["similarity_pairs"] = lambda: _by_pair(self["similarity"])
-            self._sources["similarity_groups"] = lambda: groups.by_group(self["similarity_pairs"])
+            self._sources["similarity_groups"] = lambda: groups.by_group(self["similarity_pairs"], seed=run.job.seed)
         self._read: dict[str, pd.DataFrame] = {}
 
     @staticmethod
@@ -49,10 +53,17 @@ def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
     return groups.by_pair(similarity, cards())
 
 
-def available(run: Run) -> list[str]:
-    """Return the kinds for which a run has the tables."""
-    tables = Tables(run)
-    return [name for name, kind in FIGURES.items() if all(table in tables for table in kind.tables)]
+def lacking(run: Run) -> dict[str, str]:
+    """Return what the run lacks for every kind of figure that cannot be drawn of it, by kind."""
+    tables, compared = Tables(run), run.job.compared()
+    found = {}
+    for name, kind in FIGURES.items():
+        if not compared and not _OF_PAIRS.isdisjoint(kind.needs):
+            found[name] = "pairs of networks, and the job compares none"
+        elif any(table not in tables for table in kind.tables):
+            missing = ", ".join(table for table in kind.tables if table not in tables)
+            found[name] = f"tables of stages that the run left out ({missing})"
+    return found
 
 
 def export(
@@ -82,7 +93,7 @@ def export(
     Raises
     ------
     RunError
-        A name is unknown, a kind's tables are missing, or `folder` is the one that the run's own figures lie in.
+        A name is unknown, the run lacks what a kind needs (`lacking`), or `folder` is the one that the run's own figures lie in.
     """
     if not formats:
         raise RunError(f"no format is given, expected some of {', '.join(FORMATS)}")
@@ -93,18 +104,21 @@ def export(
             if name not in known:
                 near = did_you_mean(name, known)
                 raise RunError(f"unknown {what} '{name}', expected one of {', '.join(known)}{near}")
-    possible = available(run)
+    lacks = lacking(run)
     for name in kinds or ():
-        if name not in possible:
-            raise RunError(
-                f"figures of kind '{name}' need tables that run '{run.path}' lacks ({', '.join(FIGURES[name].tables)}); run its job again "
-                "with the stages that make them"
-            )
+        if name in lacks:
+            raise RunError(f"figures of kind '{name}' cannot be drawn of run '{run.path}': they need {lacks[name]}")
     if folder.resolve() == (run.path / "figures").resolve():
         raise RunError(
             f"'{folder}' holds the run's own figures, whose checksums its record keeps; choose another folder"
         )
-    return _write(run, folder, list(dict.fromkeys(formats)), WIDTHS_MM[width], kinds or possible)
+    return _write(
+        run,
+        folder,
+        list(dict.fromkeys(formats)),
+        WIDTHS_MM[width],
+        kinds or [name for name in FIGURES if name not in lacks],
+    )
 
 
 def _write(
@@ -113,7 +127,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     captions, written = [], []
     wanted = [name for name in FIGURES if name in kinds]
-    for drawing in drawings(Tables(run), run.job.drawn(), run.job.comparison.families, wanted):
+    for drawing in drawings(Tables(run), run.job.drawn(), run.job.matched_by(), run.job.comparison.families, wanted):
         written += _save(run, folder, drawing, formats, width_mm)
         yield written[-len(formats) - 1 :]
         captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from universality.detectors import FAMILIES
 from universality.figures.style import (
     DOUBLE_MM,
     SINGLE_MM,
@@ -145,7 +146,7 @@ def index_by_feature(
     figure: Figure | SubFigure | None = None,
     width_mm: float = DOUBLE_MM,
 ) -> Panels:
-    """Draw the index of every bin of orientation over all pairs of networks, one panel per family.
+    """Draw the index of every bin of preferred angle over all pairs of networks, one panel per family.
 
     Above each bin stands how many different units of all networks prefer it. Returns the axes (row, column).
     """
@@ -158,7 +159,7 @@ def index_by_feature(
         sheet = canvas(figure, width_mm, 55 if rows == 1 else 10 + 45 * rows)
         axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
         for ax, family in zip(axes.ravel(), families, strict=False):
-            _bins(ax, drawn[drawn["family"] == family])
+            _bins(ax, drawn[drawn["family"] == family], FAMILIES[family].angle if family in FAMILIES else "orientation")
             ax.set_title(f"{nouns[family]} (units in the zoo above)", pad=9)
         for ax in axes[:, 0]:
             ax.set_ylabel("index of universality")
@@ -166,13 +167,13 @@ def index_by_feature(
     return axes
 
 
-def _bins(ax: Axes, drawn: pd.DataFrame) -> None:
+def _bins(ax: Axes, drawn: pd.DataFrame, angle_name: str) -> None:
     rows, whole = drawn[drawn["angle_deg"].notna()], drawn[drawn["angle_deg"].isna()].iloc[0]
     ax.axhline(0.0, color="0.6", linewidth=0.5, linestyle=":", label="as in random bases")
-    ax.axhline(whole["index"], color=TRAINED, linewidth=0.6, linestyle="--", label="all orientations")
+    ax.axhline(whole["index"], color=TRAINED, linewidth=0.6, linestyle="--", label="all bins together")
     angles = rows["angle_deg"].to_numpy()
     _with_intervals(ax, rows, "index", angles, TRAINED, "mean over all pairs, 95 % interval", upright=True)
     for angle, units in zip(angles, rows["n_units"], strict=True):
         ax.annotate(str(units), (angle, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=5)
     turn = angles.max()
-    ax.set(xlabel="preferred orientation (degrees)", xticks=np.arange(0, turn + 1, 60), xlim=(-20, turn + 20))
+    ax.set(xlabel=f"preferred {angle_name} (degrees)", xticks=np.arange(0, turn + 1, 60), xlim=(-20, turn + 20))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from universality.comparators.matching import HOW
 from universality.detectors import FAMILIES, definition_of
 from universality.drawn import Pair, Per, drawn_taps
 from universality.figures.atlas import atlas_cells, atlas_data
@@ -81,21 +82,22 @@ FIGURES: dict[str, Kind] = {
              "the untrained twin. Of many networks, those without any are not drawn; of more than "
              f"{MOST_NETWORKS} with some, those are drawn that lie evenly between the largest share and the smallest."),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
-             "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. Measures that "
-             "do not depend on the basis stay as they were in a random one; unit matching falls."),
-        Kind("matched_pairs", "family and pair", matched_pairs, matched_data, ("correspondence", "units", "period_deg", "taps"),
-             ("noun", "angle"),
-             "Matched {noun} of {a} and {b}; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
+             "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. A measure that "
+             "does not depend on the basis has the same values in a random one."),
+        Kind("matched_pairs", "family and pair", matched_pairs, matched_data,
+             ("correspondence", "units", "method", "period_deg", "taps"), ("noun", "angle"),
+             "{Noun} of {a} and {b}, matched {how} among all units; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
              "brackets that of the best partner in a {haar} and in an untrained twin."),
-        Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence",), ("noun",),
-             "Held-out correlation of matched {noun} of {a} and {b} beside that of the same units with their best partners in a "
+        Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence", "method"),
+             ("noun",),
+             "Held-out correlation of {noun} of {a} and {b} matched {how} among all units, beside that of the same units with their best partners in a "
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
              "are means over bins of 0.1, for trained networks, their untrained twins, B in a {haar}, and shuffled stimuli."),
-        Kind("correspondence_chords", "family", correspondence_chords, chord_data, ("pairs",), ("noun",),
-             "Matched {noun} between the taps of all compared networks, beside what a matching at random gives in the mean, "
-             "untrained twins, and one of both layers in a {haar}; one scale of widths."),
+        Kind("correspondence_chords", "family", correspondence_chords, chord_data, ("pairs", "method"), ("noun",),
+             "{Noun} matched {how} between the taps of all compared networks, beside what a one-to-one matching of all units "
+             "at random gives in the mean, untrained twins, and one of both layers in a {haar}; one scale of widths."),
         Kind("threshold_curves", "family", threshold_curves, threshold_data, ("curves", "chosen"), ("title",),
              "Share of {noun} among all units of all networks as one threshold of the definition moves and the others stay, "
              "trained and untrained."),
@@ -109,7 +111,7 @@ FIGURES: dict[str, Kind] = {
              "Index of universality by what differs between the networks: share of units with a partner, less that in random "
              "bases (Haar), with 95 % intervals, trained beside untrained."),
         Kind("index_by_feature", "run", index_by_feature, feature_data, ("index_by_feature", "nouns"), (),
-             "Index of universality of every bin of preferred orientation over all pairs of networks, with 95 % intervals; 0 is "
+             "Index of universality of every bin of the preferred angle over all pairs of networks, with 95 % intervals; 0 is "
              "what units share with random bases (Haar)."),
         Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
              "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
@@ -150,10 +152,15 @@ class Drawing:
 
 
 class Subject:
-    """What one figure is about: the tables, restricted to one family and one pair of models where it has them."""
+    """What one figure is about: the tables, restricted to one family and one pair of models where it has them.
 
-    def __init__(self, tables: Mapping[str, pd.DataFrame], family: str | None = None, pair: Pair | None = None) -> None:
-        self._tables, self.family, self.pair = tables, family, pair
+    `method` is how the matched units that are drawn were matched.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, pd.DataFrame], method: str, family: str | None = None, pair: Pair | None = None
+    ) -> None:
+        self._tables, self.method, self.family, self.pair = tables, method, family, pair
 
     def __getitem__(self, name: str) -> Any:
         """Return a table, restricted, or a fact about it."""
@@ -176,7 +183,13 @@ class Subject:
     def facts(self) -> dict[str, str]:
         """Return what a caption may name."""
         of_family = {} if self.family is None else {name: self[name] for name in ("noun", "angle")}
-        return {"haar": HAAR_NAME} | of_family | dict(zip("ab", map(short, self.pair or ()), strict=False))
+        if self.family is not None:
+            of_family["Noun"] = of_family["noun"].capitalize()
+        return (
+            {"haar": HAAR_NAME, "how": HOW[self.method]}
+            | of_family
+            | dict(zip("ab", map(short, self.pair or ()), strict=False))
+        )
 
     def taps(self) -> Pair:
         """Return the taps that a figure of matched units is about."""
@@ -186,13 +199,14 @@ class Subject:
 
 
 _TABLES_OF: dict[str, tuple[str, ...]] = {
-    "noun": ("families",), "angle": ("families",), "period_deg": ("families",), "taps": ("similarity", "families"),
+    "noun": ("families",), "angle": ("families",), "period_deg": ("families",), "taps": ("similarity", "families"), "method": (),
     "curves": ("units",), "chosen": ("units",), "title": ("families",), "nouns": ("families",), "clique_nouns": ("families",),
 }  # fmt: skip
 """From which tables the facts of a subject are read."""
 _FACTS: dict[str, Callable[[Subject], Any]] = {
     "noun": lambda subject: FAMILIES[subject.family or ""].noun,
     "angle": lambda subject: FAMILIES[subject.family or ""].angle,
+    "method": lambda subject: subject.method,
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
     "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject["units"])[0],
@@ -215,21 +229,28 @@ def clique_nouns(families: Iterable[str]) -> dict[str, str]:
 def drawing(kind: Kind, subject: Subject) -> Drawing:
     """Return the figure of a kind about a subject."""
     names = {name: subject[name] for name in kind.needs}
-    keywords = {name: names.pop(name) for name in ("period_deg", "taps") if name in names}
+    keywords = {name: names.pop(name) for name in ("method", "period_deg", "taps") if name in names}
     labels = {name: subject[name] for name in kind.labels}
     caption = kind.caption.format(**subject.facts())
     return Drawing(kind.name, kind.name + subject.stem, caption, tuple(names.values()), keywords, labels)
 
 
 def drawings(
-    tables: Mapping[str, pd.DataFrame], pairs: Sequence[Pair], families: Sequence[str], kinds: Sequence[str]
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Sequence[Pair],
+    method: str,
+    families: Sequence[str],
+    kinds: Sequence[str],
 ) -> Iterator[Drawing]:
-    """Yield the figures of some kinds: of the run, of each family, of each pair of models, of each family in each pair."""
-    subjects: list[tuple[Per, Subject]] = [("run", Subject(tables))]
-    subjects += [("family", Subject(tables, family)) for family in families]
+    """Yield the figures of some kinds: of the run, of each family, of each pair of models, of each family in each pair.
+
+    `pairs` of models get figures of their own; of matched units those are drawn that `method` matched.
+    """
+    subjects: list[tuple[Per, Subject]] = [("run", Subject(tables, method))]
+    subjects += [("family", Subject(tables, method, family)) for family in families]
     for pair in pairs:
-        subjects.append(("pair", Subject(tables, None, pair)))
-        subjects += [("family and pair", Subject(tables, family, pair)) for family in families]
+        subjects.append(("pair", Subject(tables, method, None, pair)))
+        subjects += [("family and pair", Subject(tables, method, family, pair)) for family in families]
     for per, subject in subjects:
         for name in kinds:
             if FIGURES[name].per == per:

@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from universality.comparators.matching import HOW
 from universality.detectors import best_taps
 from universality.drawn import spread
 from universality.figures.style import (
@@ -211,11 +212,17 @@ def _ridge(ax: Axes, lines: pd.DataFrame, period_deg: float) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _both_detectors(correspondence: pd.DataFrame, method: str, taps: tuple[str, str] | None) -> pd.DataFrame:
-    """Return the matches of two detectors, at `taps` or at the pair of taps with the most of them."""
-    both = correspondence[
+def _detectors(correspondence: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Return the matches of two detectors that one method of matching made."""
+    both: pd.DataFrame = correspondence[
         correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == method)
     ]
+    return both
+
+
+def _both_detectors(correspondence: pd.DataFrame, method: str, taps: tuple[str, str] | None) -> pd.DataFrame:
+    """Return the matches of two detectors, at `taps` or at the pair of taps with the most of them."""
+    both = _detectors(correspondence, method)
     if taps is None and not both.empty:
         taps = _commonest(both[["tap_a", "tap_b"]])
     if taps is not None:
@@ -232,12 +239,15 @@ def matched_data(
     correspondence: pd.DataFrame,
     units: pd.DataFrame,
     *,
-    method: str = "hungarian",
+    method: str,
     most: int = 24,
     period_deg: float = 360.0,
     taps: tuple[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Return what `matched_pairs` draws: one row per drawn match, side (a, b) and angle; `panel` counts the matches."""
+    """Return what `matched_pairs` draws: one row per drawn match, side (a, b) and angle; `panel` counts the matches.
+
+    `method` is how units were matched, as in the column of that name: matches of other methods are left out.
+    """
     shown = spread(_both_detectors(correspondence, method, taps), most)
     parts = []
     for place, (_, pair) in enumerate(shown.iterrows()):
@@ -259,7 +269,7 @@ def matched_pairs(
     units: pd.DataFrame,
     noun: str = "curve detectors",
     *,
-    method: str = "hungarian",
+    method: str,
     most: int = 24,
     period_deg: float = 360.0,
     angle: str = "orientation",
@@ -269,7 +279,7 @@ def matched_pairs(
 ) -> Panels:
     """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
-    Shown are matches in which both units are detectors at the pair of `taps` (left out: the pair with the most of them);
+    Shown are matches by one `method` in which both units are detectors at the pair of `taps` (left out: the pair with the most of them);
     of these, `most` matches spread evenly over the preferred orientation (not the best ones). Each panel states r on held-out
     images, and in brackets the nulls: best partner in a random basis (Haar), in an untrained twin.
 
@@ -292,12 +302,12 @@ def matched_pairs(
             ax.set_axis_off()
         if not panels:
             where = f" at {taps[0]} and {taps[1]}" if taps else ""
-            sheet.suptitle(wrapped(f"no pair of {noun} was matched{where}", width), fontsize=6.5)
+            sheet.suptitle(wrapped(f"no pair of {noun} was matched {HOW[method]}{where}", width), fontsize=6.5)
             return axes
         first = both.iloc[0]
         said = (
             f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {panels} of "
-            f"{len(both)} matched pairs of {noun},\nspread evenly over "
+            f"{len(both)} pairs of {noun} matched {HOW[method]}, spread evenly over "
             f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)"
         )
         sheet.suptitle(wrapped(said, width), fontsize=6.5)
@@ -333,11 +343,9 @@ _OF_MATCHES = {
 }
 
 
-def nulls_data(correspondence: pd.DataFrame) -> pd.DataFrame:
+def nulls_data(correspondence: pd.DataFrame, *, method: str) -> pd.DataFrame:
     """Return what `matches_and_nulls` draws: one row per match of two detectors and kind of partner, taps by depth."""
-    both = correspondence[
-        correspondence["detector_a"] & correspondence["detector_b"] & (correspondence["method"] == "hungarian")
-    ]
+    both = _detectors(correspondence, method)
     labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")
     ordered = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
     keys = ["model_a", "model_b", "taps", "unit_a", "unit_b"]
@@ -361,21 +369,22 @@ def matches_and_nulls(
     correspondence: pd.DataFrame,
     noun: str = "curve detectors",
     *,
+    method: str,
     ax: Axes | None = None,
     width_mm: float = DOUBLE_MM,
 ) -> Axes:
-    """Draw the held-out correlation of matched detectors of one family beside its nulls, for every pair of taps.
+    """Draw the held-out correlation of detectors of one family that one `method` matched beside its nulls, for every pair of taps.
 
     Returns the axes: `ax`, or those of a new figure of `width_mm`.
     """
-    drawn = nulls_data(correspondence)
+    drawn = nulls_data(correspondence, method=method)
     order = list(dict.fromkeys(drawn["taps"]))
     narrow = ax is None and width_mm < DOUBLE_MM
     with style():
         ax = panel(ax, width_mm, max(45.0, 12 + (10 if narrow else 0) + 5.5 * len(order)))
         if drawn.empty:
             ax.set_axis_off()
-            ax.set_title(f"no pair of {noun} was matched")
+            ax.set_title(f"no pair of {noun} was matched {HOW[method]}")
             return ax
         sns.stripplot(
             drawn, x="r", y="taps", hue="partner", order=order, hue_order=list(_OF_MATCHES.values()), dodge=True,
@@ -384,9 +393,7 @@ def matches_and_nulls(
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
         ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
         first = correspondence.iloc[0]
-        between = (
-            f"matched pairs of {noun}, {short(first['model_a'])} and {short(first['model_b'])}, each beside its nulls"
-        )
+        between = f"pairs of {noun} matched {HOW[method]}, {short(first['model_a'])} and {short(first['model_b'])}, each beside its nulls"
         ax.set_title(wrapped(between, 0.6 * width_mm))
         # Beside or below the points, never over them.
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)

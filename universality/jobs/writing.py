@@ -64,7 +64,7 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
     kinds = {kind: per for stage in planned.stages for kind, per in stage.figures.items()}
     pairs, families = planned.job.drawn(), planned.job.comparison.families
     advance = reporter.track("figures and report", drawn.count(pairs, families, list(kinds.values())))
-    every = figures.drawings(figures.Tables(finished), pairs, families, list(kinds))
+    every = figures.drawings(figures.Tables(finished), pairs, planned.job.matched_by(), families, list(kinds))
     captions = {}
     for drawing, contents in _drawn(every, facts, opened):
         captions[drawing.stem] = {

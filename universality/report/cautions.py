@@ -14,6 +14,7 @@ from universality.errors import UniversalityError
 from universality.names import number, short
 from universality.report.sentences import noun_of
 from universality.runs import Run
+from universality.spec import Job
 
 FEW_PHOTOGRAPHS = 30
 WIDE = 0.5
@@ -23,16 +24,28 @@ _MOST_NAMED = 6
 
 def cautions(run: Run) -> list[str]:
     """Return the warnings that apply to a run, each in one sentence."""
-    said = [*of_families(run.families), *of_correspondence(run.correspondence), *of_similarity(run.similarity)]
+    matched = run.correspondence[run.correspondence["method"] == run.job.matched_by()]
+    said = [*of_families(run.families), *of_correspondence(matched), *of_similarity(run.similarity)]
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
         said += of_photographs(stimuli.parameters("natural", run.job.stimuli))
-    if run.job.extraction.reduction == "center":
-        said.append(
+    return [*said, *of_places(run.job), *of_processors(processors(run.record))]
+
+
+def of_places(job: Job) -> Iterator[str]:
+    """Yield what follows from where scenes are shown and units are read.
+
+    Under the policy same_receptive_field every scene is drawn for the receptive field of the units that are read.
+    """
+    if job.stimuli.policy != "same_field_of_view":
+        return
+    if job.extraction.reduction == "center":
+        yield (
             "Activations are recorded at the middle of the image, so a natural image counts by what lies there; the size of drawings "
             "follows the image and not each layer's receptive field."
         )
-    return [*said, *of_processors(processors(run.record))]
+    else:
+        yield "The size of drawings follows the image and not each layer's receptive field."
 
 
 def processors(record: dict[str, Any]) -> list[str]:
@@ -73,7 +86,7 @@ def of_families(families: pd.DataFrame) -> Iterator[str]:
 
 
 def of_correspondence(correspondence: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning where the intervals of matched detectors are wide."""
+    """Yield a warning where the intervals of matched detectors are wide; `correspondence` has the matches of one method."""
     both = correspondence[correspondence["detector_a"] & correspondence["detector_b"]]
     width = (both["r_natural_high"] - both["r_natural_low"]).dropna()
     if len(width) and (width > WIDE).mean() > 0.1:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import catalogue, checks, schema
+from universality import checks, schema
+from universality.comparators.matching import HOW
 from universality.detectors import FAMILIES
 from universality.drawn import drawn_taps, spread
 from universality.errors import RunError, UniversalityError
@@ -77,6 +78,7 @@ def page_data(run: Run) -> Plain:
         "tuning": [_numbers(curve, 3) for curve in units["tuning_sigma"]],
         "boxes": _boxes(run.families, run.job.extraction.reduction) if families else {},
         "gallery": list(_gallery(run, matches, families)) if run.has("similarity", "correspondence") else [],
+        "matched": HOW[run.job.matched_by()],
         **_pictures(run, units, families),
     }
 
@@ -165,13 +167,14 @@ def _number(value: float, digits: int) -> float | int | str | None:
 
 
 def _family(name: str) -> Plain:
-    """Return a family's noun, the period of its orientations in degrees, and its criteria with reasons."""
+    """Return a family's noun, what its angles are called, their period in degrees, and its criteria with reasons."""
     if name not in FAMILIES:
-        return {"noun": noun_of(name), "period": 360, "criteria": []}
+        return {"noun": noun_of(name), "angle": "orientation", "period": 360, "criteria": []}
     family = FAMILIES[name]
     return {
         "noun": family.noun,
-        "period": float(getattr(family, "period_deg", 360.0)),
+        "angle": family.angle,
+        "period": family.period_deg,
         "criteria": [
             {"column": c.column, "op": c.op, "threshold": c.threshold, "reason": c.reason} for c in family.rule.criteria
         ],
@@ -179,22 +182,19 @@ def _family(name: str) -> Plain:
 
 
 def _boxes(families: pd.DataFrame, reduction: str) -> Plain:
-    """Return by layer the side of the receptive field as a share of the image side; none where units were pooled over places."""
+    """Return by layer the side of the receptive field as a share of the scene's side; none where units were pooled over places."""
     boxes: Plain = {}
     if reduction != "center":
         return boxes
     for row in families.drop_duplicates(["model", "tap"]).to_dict("records"):
-        try:
-            size = catalogue.card(row["model"]).preprocessing.size_px
-        except UniversalityError:
-            continue  # a card that is no longer there: the pictures go without a box
-        boxes[f"{row['model']}|{row['tap']}"] = round(min(row["rf_px"] / size, 1.0), 3)
+        # A picture shows the whole scene, which is the input or, under the policy same_receptive_field, about the field itself.
+        boxes[f"{row['model']}|{row['tap']}"] = round(min(row["rf_px"] / row["scene_px"], 1.0), 3)
     return boxes
 
 
 def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
     """Yield for every drawn pair of models and family the rows of the page's correspondence table that are shown as pictures."""
-    detectors = matches[matches["detector_a"] & matches["detector_b"] & (matches["method"] == "hungarian")]
+    detectors = matches[matches["detector_a"] & matches["detector_b"] & (matches["method"] == run.job.matched_by())]
     for a, b in run.job.drawn():
         for family in families:
             taps = drawn_taps(run.similarity, run.families, family, a, b)

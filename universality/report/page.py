@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from universality import runs
+from universality.comparators.matching import HOW
 from universality.names import HAAR_NAME
 from universality.origin import KEY, as_text
 from universality.report import pictures
@@ -75,7 +76,7 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
         taps=_taps(run), words=STANDINGS, titles=_TITLES, data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
-        processors=processors(run.record),
+        processors=processors(run.record), how=[HOW[method] for method in run.job.comparison.matching],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from universality import display
+from universality.comparators.matching import COMPLETE, HOW
 from universality.detectors import FAMILIES, best_taps, within
 from universality.drawn import drawn_taps
 from universality.evidence import VERDICTS, wilson_interval
@@ -26,7 +27,7 @@ STANDINGS: dict[Standing, str] = {
 }
 """What a reader is told of each standing."""
 NEAR_DEG = 30.0
-"""Orientations that agree within so much are counted in a sentence, degrees."""
+"""Preferred angles that agree within so much are counted in a sentence, degrees."""
 _STATES = {"untrained twins": "value_untrained", HAAR_NAME: "value_haar", "shuffled stimuli": "value_shuffled"}
 
 
@@ -69,8 +70,12 @@ def _marked(finding: Finding) -> str:
 
 def findings(run: Run) -> Findings:
     """Return the run's findings, the summary of each topic before its details."""
-    said = from_tables(run.similarity, run.correspondence, run.families, run.units, run.job.drawn())
-    return Findings([*said, null_verdicts(run.correspondence, run.correspondence_nulls), *disagreements(run.pairs)])
+    method = run.job.matched_by()
+    said = from_tables(run.similarity, run.correspondence, run.families, run.units, run.job.drawn(), method)
+    if run.similarity.empty:
+        return Findings(said)
+    nulls = null_verdicts(run.correspondence, run.correspondence_nulls, method)
+    return Findings([*said, nulls, *disagreements(run.pairs, method)])
 
 
 def from_tables(
@@ -79,20 +84,29 @@ def from_tables(
     families: pd.DataFrame,
     units: pd.DataFrame,
     drawn: Sequence[tuple[str, str]],
+    method: str,
 ) -> list[Finding]:
-    """Return the findings of a run's tables; `drawn` pairs of models get sentences about their matched units."""
+    """Return the findings of a run's tables.
+
+    `drawn` pairs of models get sentences about their matched units; of matched units those count that `method` matched, as in
+    the column of that name (`Job.matched_by`).
+    """
     said: list[Finding] = []
     for family in dict.fromkeys(families["family"]):
         best = best_taps(families[families["family"] == family])
         said += [detectors_summary(families[families["family"] == family]), basis_summary(best)]
         said += [_detectors_detail(row) for _, row in best.iterrows()]
+    if similarity.empty:
+        return [*said, Finding("matches", "No two networks were compared: the job's list of pairs is empty.")]
+    correspondence = correspondence[correspondence["method"] == method]
     for family in dict.fromkeys(families["family"]):
-        said += matches_summary(correspondence[correspondence["family"] == family], nearest_taps(similarity), family)
+        of_family = correspondence[correspondence["family"] == family]
+        said += matches_summary(of_family, nearest_taps(similarity), family, method)
     for a, b in drawn:
         of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
         for family in dict.fromkeys(families["family"]):
             taps = drawn_taps(similarity, families, family, a, b)
-            said.append(matches_detail(of_pair[of_pair["family"] == family], units, family, (a, b), taps))
+            said.append(matches_detail(of_pair[of_pair["family"] == family], units, family, (a, b), taps, method))
     return said + list(_similarity(similarity))
 
 
@@ -147,7 +161,7 @@ def basis_summary(best: pd.DataFrame) -> Finding:
 def _detectors_detail(row: pd.Series) -> Finding:
     text = (
         f"{_place(row)}: {row['n_detectors']} of {row['n_units']} units are {noun_of(row['family'])} by the {row['rule']} rule ({_share(row['share'])}, "
-        f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in orientation; untrained twins "
+        f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in {_angle(row['family'])}; untrained twins "
         f"{_share(row['share_untrained'])}, {HAAR_NAME} {_share(row['share_haar'])}, shuffled angles {_share(row['share_shuffled'])}. "
         f"The naive rule would have passed {_share(row['share_naive'])} of the trained and "
         f"{_share(row['share_naive_untrained'])} of the untrained units."
@@ -155,9 +169,9 @@ def _detectors_detail(row: pd.Series) -> Finding:
     return Finding("detectors", text, "above" if row["share_low"] > row["share_untrained"] else "null", detail=True)
 
 
-def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: str) -> Iterator[Finding]:
+def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: str, method: str) -> Iterator[Finding]:
     """Yield, over all pairs of models, how alike matched detectors are beside their nulls, and how many pass each verdict."""
-    rows = at_taps(correspondence[correspondence["method"] == "hungarian"], taps)
+    rows = at_taps(correspondence[correspondence["method"] == method], taps)
     both = rows[rows["detector_a"] & rows["detector_b"]]
     pairs = len(taps[["model_a", "model_b"]].drop_duplicates())
     where = (
@@ -165,7 +179,7 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
         "second nearest in depth"
     )
     if both.empty:
-        yield Finding("matches", f"No two {noun_of(family)} were matched one to one, {where}.", "null")
+        yield Finding("matches", f"No two {noun_of(family)} were matched {HOW[method]}, {where}.", "null")
         return
     median = both[["r_natural", "r_natural_haar", "r_natural_untrained"]].median()
     from_a = rows[rows["detector_a"]]
@@ -174,7 +188,7 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
     floor = max(median["r_natural_haar"], median["r_natural_untrained"])
     yield Finding(
         "matches",
-        f"Of {len(from_a)} {noun_of(family)} matched one to one among all units, {len(both)} met one of the same kind "
+        f"Of {len(from_a)} {noun_of(family)} matched {HOW[method]} among all units, {len(both)} met one of the same kind "
         f"({_share(share)}, chance {_share(chance)}), {where}. Their median held-out r is {number(median['r_natural'])} (best partner in a "
         f"{HAAR_NAME} {number(median['r_natural_haar'])}, in an untrained twin {number(median['r_natural_untrained'])}).",
         _standing(
@@ -202,20 +216,25 @@ def _verdicts(both: pd.DataFrame, family: str) -> Finding:
 
 
 def matches_detail(
-    correspondence: pd.DataFrame, units: pd.DataFrame, family: str, models: tuple[str, str], taps: tuple[str, str]
+    correspondence: pd.DataFrame,
+    units: pd.DataFrame,
+    family: str,
+    models: tuple[str, str],
+    taps: tuple[str, str],
+    method: str,
 ) -> Finding:
     """Return what became of the detectors of one tap that were matched with one tap of another model."""
     noun, (a, b) = noun_of(family), (short(name) for name in models)
-    rows = correspondence[(correspondence["method"] == "hungarian") & correspondence["detector_a"]]
+    rows = correspondence[(correspondence["method"] == method) & correspondence["detector_a"]]
     rows = rows[(rows["tap_a"] == taps[0]) & (rows["tap_b"] == taps[1])]
     where = f"{a} {taps[0]} to {b} {taps[1]}"
     if rows.empty:
-        return Finding("matches", f"{where}: none of the {noun} was matched.", "none", detail=True)
+        return Finding("matches", f"{where}: none of the {noun} was matched {HOW[method]}.", "none", detail=True)
     both, chance = rows[rows["detector_b"]], rows["family_rate_b"].iloc[0]
     low, high = wilson_interval(len(both), len(rows))
     said = (
-        f"{where}, one to one over all live units: of {len(rows)} {noun}, {len(both)} ({_share(len(both) / len(rows))}, 95 % interval "
-        f"{_share(low)} to {_share(high)}) were matched with one, where chance is {_share(chance)}"
+        f"{where}, {HOW[method]} among all live units: of {len(rows)} {noun} that were matched, {len(both)} ({_share(len(both) / len(rows))}, 95 % interval "
+        f"{_share(low)} to {_share(high)}) met one, where chance is {_share(chance)}"
     )
     if both.empty:
         return Finding("matches", said + ".", "null", detail=True)
@@ -223,7 +242,7 @@ def matches_detail(
     near = (both["delta_theta_deg"].abs() <= NEAR_DEG).mean()
     text = (
         f"{said}. For these pairs the median held-out r is {_beside(both, 'r_natural')}, the median unshifted correlation of their "
-        f"tuning {_beside(both, 'r_tuning')}, and {_share(near)} prefer orientations within {NEAR_DEG:.0f} degrees of one another "
+        f"tuning {_beside(both, 'r_tuning')}, and {_share(near)} differ by at most {NEAR_DEG:.0f} degrees in preferred {_angle(family)} "
         f"(chance {_share(chance_within(units, family, models, taps, NEAR_DEG))}). Verdicts of all {len(rows)}: "
         f"{', '.join(f'{count} {name}' for name, count in counts.items())}."
     )
@@ -248,15 +267,19 @@ def chance_within(
     )
 
 
+def _angle(family: str) -> str:
+    return FAMILIES[family].angle if family in FAMILIES else "orientation"
+
+
 def _period(family: str) -> float:
     return FAMILIES[family].period_deg if family in FAMILIES else 360.0
 
 
-def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
+def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame, method: str) -> Finding:
     """Return how often `same_feature` is said where nothing should correspond, beside how often it is said of the networks."""
 
     def counted(rows: pd.DataFrame) -> tuple[int, int]:
-        rows = rows[rows["method"] == "hungarian"]
+        rows = rows[rows["method"] == method]
         return int((rows["verdict"] == "same_feature").sum()), len(rows)
 
     of_twins = nulls["null"] == "untrained"
@@ -267,7 +290,7 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
         return f"{count[0]} of {count[1]}" if count[1] else nothing
 
     text = (
-        f"Verdict same_feature over all pairs of networks and taps, one to one: {said(trained)}{' matched pairs that hold a detector' if trained[1] else ''}; "
+        f"Verdict same_feature over all pairs of networks and taps, matched {HOW[method]}: {said(trained)}{' matched pairs that hold a detector' if trained[1] else ''}; "
         f"with one layer in a {HAAR_NAME}: {said(turned)}; between untrained twins: {said(twins)}."
     )
 
@@ -277,9 +300,15 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame) -> Finding:
     return Finding("matches", text, _standing(above) if above and trained[1] else "none")
 
 
-def disagreements(pairs: pd.DataFrame) -> Iterator[Finding]:
-    """Yield in how many pairs of layers similarity and matching say the opposite, with the case of the best layers."""
-    rows = pairs[pairs["method"] == "hungarian"]
+def disagreements(pairs: pd.DataFrame, method: str) -> Iterator[Finding]:
+    """Yield in how many pairs of layers similarity and matching say the opposite, with the case of the best layers.
+
+    Nothing is yielded for a method that leaves units without a partner: the chance that the table states is that of a matching
+    of all units, and detectors without a partner count as not met, so such a method seems to fall below chance.
+    """
+    if method not in COMPLETE:
+        return
+    rows = pairs[pairs["method"] == method]
     differ = rows[rows["disagreement"] != ""]
     if differ.empty:
         return

@@ -107,7 +107,8 @@ class ComparisonSpec(Spec):
         description="measures between pairs of taps, as `universality measures` lists them",
     )
     matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(unique)] = Field(
-        ("hungarian", "mutual_nearest"), description="how units are paired: one to one, or each other's nearest"
+        ("hungarian", "mutual_nearest"),
+        description="how units are paired: one to one, or each other's nearest; sentences and figures are about the first",
     )
     families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
         ("curve",), description="curve, high_low_frequency, oriented_edge or colour_contrast; each brings its stimuli"
@@ -249,6 +250,10 @@ class Job(Spec):
         wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
         every = itertools.combinations([entry.id for entry in self.models], 2)
         return [pair for pair in every if wanted is None or frozenset(pair) in wanted]
+
+    def matched_by(self) -> str:
+        """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""
+        return self.comparison.matching[0]
 
     def drawn(self) -> list[tuple[str, str]]:
         """Return the compared pairs that get figures of their own."""

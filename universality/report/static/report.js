@@ -88,7 +88,7 @@
     const points = closed ? [...curve, curve[0]] : curve;
     return points.map((value, index) => `${index ? "L" : "M"}${place(index / (points.length - 1), value)}`).join("");
   }
-  function tuningChart(lines, period, { width = 300, height = 130, scaled = false, preferred = null, label = "" } = {}) {
+  function tuningChart(lines, { period, angle }, { width = 300, height = 130, scaled = false, preferred = null, label = "" } = {}) {
     const left = 34, right = 16, top = 8, bottom = 28;
     const values = lines.flatMap((line) => (scaled ? line.curve.map((v) => v / Math.max(...line.curve)) : line.curve));
     const high = Math.max(scaled ? 1 : 0.1, ...values), low = Math.min(0, ...values);
@@ -109,7 +109,7 @@
       chart.append(text);
     }
     const name = svg("text", { x: x(0.5), y: height - 3, "text-anchor": "middle" });
-    name.textContent = scaled ? "orientation; response / peak" : "orientation; response in sigma";
+    name.textContent = scaled ? `${angle}; response / peak` : `${angle}; response in sigma`;
     chart.append(name);
     for (const line of lines) {
       const peak = scaled ? Math.max(...line.curve) : 1;
@@ -180,8 +180,8 @@
     const curve = data.tuning[row], drawn = thumbs(key, "drawn_" + family);
     const verdict = units.get("detector", row) ? "detector" : "no detector";
     const level = units.get("level", row);
-    const left = el("div", {}, tuningChart([{ curve, style: "line-a" }], about.period, {
-      preferred: units.get("preferred_deg", row), label: `Tuning curve over orientation, ${about.noun}: preferred ${brief(units.get("preferred_deg", row))} degrees, peak ${brief(units.get("peak_sigma", row))} sigma` }));
+    const left = el("div", {}, tuningChart([{ curve, style: "line-a" }], about, {
+      preferred: units.get("preferred_deg", row), label: `Tuning curve over ${about.angle}, ${about.noun}: preferred ${brief(units.get("preferred_deg", row))} degrees, peak ${brief(units.get("peak_sigma", row))} sigma` }));
     if (drawn) left.append(el("p", { class: "hint" }, "Drawing of the family's set with the largest response:"), drawn);
     const body = el("tbody", {}, about.criteria.map((criterion) => {
       const value = units.get(criterion.column, row);
@@ -198,7 +198,7 @@
   function matchesPart(key) {
     const found = (rowsOfPair.get(key) || []).slice().sort((x, y) => (pairs.get("r_natural", y) ?? -2) - (pairs.get("r_natural", x) ?? -2));
     const title = el("h3", {}, "Matches in other networks");
-    if (!found.length) return [title, el("p", {}, "None among the pairs on this page: it and its partners are no detectors, or its layer was not compared.")];
+    if (!found.length) return [title, el("p", {}, "None among the pairs on this page: it has no match, it and its partners are no detectors, or its layer was not compared.")];
     const body = el("tbody", {}, found.map((row) => {
       const mine = pairs.key(row, "_a") === key ? "_a" : "_b", other = mine === "_a" ? "_b" : "_a";
       const verdict = pairs.get("verdict", row);
@@ -386,6 +386,7 @@
     node.style.color = luminance(rgb) > 0.179 ? "#000" : "#fff";
   }
   function heatmaps(host, table) {
+    if (!table.rows) { host.append(el("p", {}, "No two networks were compared.")); return; }
     const rows = [...Array(table.rows).keys()];
     const measures = [...new Set(rows.map((row) => table.get("measure", row)))];
     const models = [...new Set(rows.map((row) => `${table.get("model_a", row)}\n${table.get("model_b", row)}`))];
@@ -424,12 +425,12 @@
   function gallery(host) {
     const filled = data.gallery.filter((entry) => entry.rows.length);
     const name = (entry) => `${short(entry.a)} (${entry.taps[0]}) and ${short(entry.b)} (${entry.taps[1]}): ${data.families[entry.family].noun}`;
-    if (!filled.length) { host.append(el("p", {}, "No two detectors were matched one to one at the taps that are drawn.")); return; }
+    if (!filled.length) { host.append(el("p", {}, data.gallery.length ? `No two detectors were matched ${data.matched} at the taps that are drawn.` : "The job draws no pair of networks.")); return; }
     const select = el("select", { on: { change: () => draw() } }, filled.map((entry, index) => el("option", { value: index }, name(entry))));
     const area = el("div");
     function draw() {
       const entry = filled[Number(select.value)];
-      area.replaceChildren(el("p", { class: "hint" }, `${name(entry)}. ${entry.rows.length} of ${entry.of} matched pairs, spread evenly over the preferred orientation, not the best ones. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
+      area.replaceChildren(el("p", { class: "hint" }, `${name(entry)}. ${entry.rows.length} of ${entry.of} pairs matched ${data.matched}, spread evenly over the preferred ${data.families[entry.family].angle}, not the best ones. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
         el("div", { class: "pairs" }, entry.rows.map((row) => pairCard(row, entry.family))));
     }
     host.append(el("div", { class: "tool" }, el("label", {}, "pair", select)), area);
@@ -441,7 +442,7 @@
     const verdict = pairs.get("verdict", row);
     const node = el("article", { class: "pair" }, el("h3", {}, unitButton(keys[0]), " and ", unitButton(keys[1]), " ", el("span", { class: `verdict ${verdict}` }, verdict)),
       el("p", {}, `r ${shown(pairs.get("r_natural", row))} (${shown(pairs.get("r_natural_low", row))} to ${shown(pairs.get("r_natural_high", row))}); random basis (Haar) ${shown(pairs.get("r_natural_haar", row))}, untrained twin ${shown(pairs.get("r_natural_untrained", row))}`),
-      tuningChart(lines, data.families[family].period, { scaled: true, height: 105, label: "Both tuning curves, each divided by its peak" }));
+      tuningChart(lines, data.families[family], { scaled: true, height: 105, label: "Both tuning curves, each divided by its peak" }));
     keys.forEach((key, index) => {
       const drawn = thumbs(key, "drawn_" + family), top = thumbs(key, "top", 4);
       const pictures = el("div", { class: "thumbs" }, el("b", { class: index ? "b" : "a" }, index ? "2" : "1"));
