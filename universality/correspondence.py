@@ -126,7 +126,7 @@ def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
     parts = [
         schema.as_table(
             schema.CORRESPONDENCE,
-            matches(family, pair, chosen).drop(columns="lacks").assign(**identity, family=family, method=method),
+            matched_rows(family, pair, chosen).drop(columns="lacks").assign(**identity, family=family, method=method),
         )
         for (family, method), chosen in kept.items()
         if chosen.size
@@ -178,7 +178,7 @@ def _holds_detector(family: str, a: Contender, b: Contender, matched: Indices) -
     return np.asarray(of_a[matched[:, 0]] | of_b[matched[:, 1]])
 
 
-def matches(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
+def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
     """Return the matches (m, 2) of live units with their evidence and verdict, and in `lacks` what each has not."""
     i, j = matched.T
     a, b = pair.a.side, pair.b.side

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from universality import comparators, evidence
 from universality.comparison import LayerRef, NullPlan, load_layer
-from universality.correspondence import Pair, matches
+from universality.correspondence import Pair, matched_rows
 from universality.errors import RunError, did_you_mean
 from universality.partners import Contender, MatchingPlan
 from universality.reading import references
@@ -102,7 +102,7 @@ def _partner(own: Contender, place: int, other: Contender) -> dict[str, Any] | N
     r = comparators.correlations(own.side.halves.decide, other.side.halves.decide)
     pair = np.array([[place, r[place].argmax()]])
     family = next(iter(own.layer.drawn))
-    row = matches(family, Pair.of(own, other, pair, r), pair).iloc[0].to_dict()
+    row = matched_rows(family, Pair.of(own, other, pair, r), pair).iloc[0].to_dict()
     kept = {name: row[name] for name in COLUMNS if name in row}
     ref = other.layer.ref
     return kept | {

@@ -11,10 +11,11 @@ import pandas as pd
 
 from universality import display
 from universality.detectors import FAMILIES, best_taps, within
-from universality.evidence import VERDICTS, wilson_interval
+from universality.evidence import wilson_interval
 from universality.figures import HAAR_NAME, drawn_taps, number, short
 from universality.groups import at_taps, nearest_taps
 from universality.runs import Run
+from universality.verdict import VERDICTS
 
 Standing = Literal["above", "null", "mixed", "none"]
 STANDINGS: dict[Standing, str] = {
