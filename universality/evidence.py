@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control
 from scipy.stats import t as t_dist
 
@@ -134,10 +135,9 @@ def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
 
 def _moments(x: Array, y: Array, photographs: Indices) -> Array:
     """Return the sums of 1, x, y, x x, y y and x y over the rows of each photograph: (moment, photograph, pair)."""
-    order = np.argsort(photographs, kind="stable")
-    starts = np.searchsorted(photographs[order], np.arange(int(photographs.max()) + 1))
-    x, y = x[order], y[order]
-    return np.stack([np.add.reduceat(v, starts, axis=0) for v in (np.ones_like(x), x, y, x * x, y * y, x * y)])
+    rows, count = len(photographs), int(photographs.max()) + 1
+    members = csr_array((np.ones(rows), (photographs, np.arange(rows))), shape=(count, rows))
+    return np.stack([members @ values for values in (np.ones_like(x), x, y, x * x, y * y, x * y)])
 
 
 def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Array) -> Array:
