@@ -66,6 +66,7 @@ NUMBERS = [
     "stimuli",
     "streaming",
     "tracing",
+    "verdict",
     "truth",
     "tuning",
     "zoo",

@@ -8,7 +8,7 @@ import pytest
 from zoos import latents, layer, zoo
 
 from universality import figures, schema, sidecars
-from universality.atlas import atlas, clique_counts, cliques, data_driven, data_driven_rows
+from universality.atlas import DATA_DRIVEN, atlas, clique_counts, cliques, data_driven_rows
 from universality.census import Census, count_links, joined
 from universality.errors import RunError
 from universality.origin import provenance
@@ -111,27 +111,51 @@ def test_bins_that_do_not_divide_the_circle_are_refused(bin_deg):
 TRIANGLE = [pair("m/a", "m/b", 0, 0, r=0.7), pair("m/b", "m/c", 0, 2, r=0.5), pair("m/a", "m/c", 0, 2, low=0.05)]
 
 
+def census_of(pairs, rematched=None):
+    edges = pd.DataFrame(pairs).rename(columns={"r_natural": "r", "excess_low": "low", "family": "rule"})
+    linked = edges.pop("verdict") == "same_feature"
+    edges = edges.rename(columns={"low": "excess_low"}).assign(
+        seed=-1, basis_a=-1, basis_b=-1, excess=0.2, linked=linked
+    )
+    rows = [
+        {"seed": -1, "basis": -1, "model": m, "tap": "t", "unit": unit, "rule": "curve", "angle_deg": angle}
+        for m in MODELS for unit, angle in enumerate(ANGLES)
+    ]  # fmt: skip
+    again = np.ones((len(pairs), 4), dtype=bool) if rematched is None else np.array(rematched)
+    return Census(pd.DataFrame(rows), edges, again, again)
+
+
 def test_clique_needs_every_pair():
-    found = cliques(run_of(TRIANGLE))
+    found = cliques(census_of(TRIANGLE))
     assert list(found.columns) == schema.CLIQUES.names
     assert list(zip(found["model"], found["unit"], strict=True)) == [("m/a", 0), ("m/b", 0), ("m/c", 2)]
+    assert found["preferred_deg"].tolist() == [0.0, 0.0, 200.0]
     assert set(found["n_models"]) == {3}
     assert set(found["least_r"]) == {0.5}
     assert set(found["least_excess_low"]) == {0.05}
-    assert cliques(run_of(TRIANGLE[:2])).empty  # a chain through m/b is no clique
+    assert cliques(census_of(TRIANGLE[:2])).empty  # a chain through m/b is no clique
 
 
 def test_pairs_of_other_verdicts_make_no_clique():
     for verdict in ("correlated_only", "family_only", "unmatched"):
-        assert cliques(run_of([*TRIANGLE[:2], pair("m/a", "m/c", 0, 2, verdict)])).empty
+        assert cliques(census_of([*TRIANGLE[:2], pair("m/a", "m/c", 0, 2, verdict)])).empty
 
 
 def test_larger_cliques_come_first_and_swallow_their_parts():
     four = [*TRIANGLE, *(pair(m, "m/d", u, 1) for m, u in (("m/a", 0), ("m/b", 0), ("m/c", 2)))]
     other = [pair("m/a", "m/b", 1, 1), pair("m/b", "m/c", 1, 1), pair("m/a", "m/c", 1, 1)]
-    found = cliques(run_of(other + four))
+    found = cliques(census_of(other + four))
     assert found.groupby("clique")["n_models"].first().tolist() == [4, 3]
     assert found.groupby("clique").size().tolist() == [4, 3]
+
+
+def test_of_equal_cliques_that_share_a_unit_the_more_stable_stays_in_table_and_counts():
+    other = [TRIANGLE[0], pair("m/b", "m/d", 0, 1), pair("m/a", "m/d", 0, 1)]
+    again = [[True] * 4, [True, False] * 2, [True] * 4, [True] * 4, [True] * 4]
+    counted = census_of([*TRIANGLE, *other[1:]], again)
+    found, counts = cliques(counted), clique_counts(counted).iloc[0]
+    assert list(zip(found["model"], found["unit"], strict=True)) == [("m/a", 0), ("m/b", 0), ("m/d", 1)]
+    assert (counts["n_cliques"], counts["n_disjoint"], counts["stability"]) == (2, 1, 1.0)
 
 
 def test_order_of_rows_and_sides_does_not_matter():
@@ -142,7 +166,7 @@ def test_order_of_rows_and_sides_does_not_matter():
         }
         for row in TRIANGLE[::-1]
     ]
-    plain, turned = cliques(run_of(TRIANGLE)), cliques(run_of(renamed))
+    plain, turned = cliques(census_of(TRIANGLE)), cliques(census_of(renamed))
     pd.testing.assert_frame_equal(plain, turned)
 
 
@@ -158,26 +182,13 @@ def test_picture_fills_linked_cells_and_states_their_counts():
     assert not axes[0, 1].get_lines()
 
 
-def census_of(pairs, rematched):
-    edges = pd.DataFrame(pairs).rename(columns={"r_natural": "r", "family": "rule"})
-    edges = edges.assign(seed=-1, basis_a=-1, basis_b=-1, excess=0.2, linked=True)
-    rows = [
-        {"seed": -1, "basis": -1, "model": m, "tap": "t", "unit": 0, "rule": "curve", "angle_deg": 0.0} for m in MODELS
-    ]
-    return Census(pd.DataFrame(rows), edges, np.array(rematched), np.array(rematched))
-
-
 def test_stability_is_the_share_of_resamples_in_which_every_pair_is_matched_again():
     again = [[True, True, True, False], [True, False, True, True], [True, True, True, True]]
-    found = cliques(run_of(TRIANGLE), counted=census_of(TRIANGLE, again))
-    assert set(found["stability"]) == {0.5}
-    assert cliques(run_of(TRIANGLE))["stability"].isna().all()
-    unknown = census_of(TRIANGLE[:2], again[:2])  # the census lacks one of the pairs
-    assert cliques(run_of(TRIANGLE), counted=unknown)["stability"].isna().all()
+    assert set(cliques(census_of(TRIANGLE, again))["stability"]) == {0.5}
 
 
 def test_unit_of_a_clique_states_its_mean_correlation_with_the_others():
-    found = cliques(run_of(TRIANGLE)).set_index("model")["mean_r"]
+    found = cliques(census_of(TRIANGLE)).set_index("model")["mean_r"]
     assert found.to_dict() == pytest.approx({"m/a": 0.65, "m/b": 0.6, "m/c": 0.55})
 
 
@@ -192,7 +203,8 @@ def planted():
 
 def test_planted_units_are_cliques_and_nulls_hold_none(planted):
     counted, places = planted
-    found = data_driven(counted)
+    found = cliques(counted)
+    assert set(found["family"]) == {DATA_DRIVEN}
     assert found.groupby("clique").size().tolist() == [4] * 6
     got = {tuple(rows.set_index("model").loc[list(MODELS), "unit"]) for _, rows in found.groupby("clique")}
     assert got == set(zip(*(places[model].tolist() for model in MODELS), strict=True))
@@ -228,14 +240,14 @@ def test_detectors_are_in_no_data_driven_clique(planted):
     marked = Census(
         pd.concat([counted.units, detector], ignore_index=True), counted.edges, counted.rematched, counted.kept
     )
-    assert data_driven(marked)["clique"].nunique() == 5
+    assert cliques(marked).query("family == @DATA_DRIVEN")["clique"].nunique() == 5
     counts = clique_counts(marked).set_index(["family", "networks"])["n_cliques"]
     assert (counts["data-driven", "trained"], counts["any_unit", "trained"]) == (5, 6)
 
 
 def test_atlas_has_a_row_for_every_data_driven_clique_and_model(planted):
     counted, _ = planted
-    rows = data_driven_rows(data_driven(counted), clique_counts(counted), [*MODELS, "m/e"])
+    rows = data_driven_rows(cliques(counted), clique_counts(counted), [*MODELS, "m/e"])
     assert len(rows) == 6 * 5
     assert (rows.loc[rows["model"] == "m/e", "unit"] == -1).all()
     assert (rows.loc[rows["model"] != "m/e", "links"] == 3).all()

@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 from universality import figures, schema
 from universality.cli import app
-from universality.drawn import OF_A_RUN, count
+from universality.drawn import count
 from universality.errors import RunError
 from universality.figures import FIGURES, export, figure_of
 from universality.figures.chords import NETWORKS, chord_data, places
 from universality.figures.export import CAPTIONS, lacking
 from universality.figures.kinds import Subject, drawing, drawings
+from universality.jobs import STAGES
 from universality.origin import SIDECAR, provenance
 from universality.runs import Run, open_run, write_table
 
@@ -116,10 +117,9 @@ def tables():
 def drawn(tables, name, width_mm=183.0):
     """One figure of a kind about the two networks, and its table as it is read back from the CSV."""
     pair = (A, B) if "pair" in FIGURES[name].per else None
-    made = draw(
-        FIGURES[name], Subject(tables, "hungarian", "curve" if "family" in FIGURES[name].per else None, pair), width_mm
-    )
-    return made.figure, read_csv(made.data.to_csv(index=False))
+    family = "curve" if "family" in FIGURES[name].per else None
+    made = drawing(FIGURES[name], Subject(tables, "hungarian", family, pair))
+    return made.figure(width_mm), read_csv(made.data().to_csv(index=False))
 
 
 def read_csv(text):
@@ -344,10 +344,10 @@ def test_chords_are_of_the_method_of_the_job(tables, method):
     # Of another method three times as many: what is drawn must be the one, whichever comes first.
     other = {"hungarian": "mutual_nearest", "mutual_nearest": "hungarian"}[method]
     both = pd.concat([counts.assign(method=other, n_met=3 * counts["n_met"]), counts.assign(method=method)])
-    made = draw(FIGURES["correspondence_chords"], Subject(tables | {"pairs": both}, method, "curve"))
-    assert made.data["n_met"].tolist() == counts["n_met"].tolist()
+    made = drawing(FIGURES["correspondence_chords"], Subject(tables | {"pairs": both}, method, "curve"))
+    assert made.data()["n_met"].tolist() == counts["n_met"].tolist()
     words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
-    assert words[method] in made.caption and words[method] in " ".join(made.figure.get_suptitle().split())
+    assert words[method] in made.caption and words[method] in " ".join(made.figure().get_suptitle().split())
     assert words[other] not in made.caption
 
 
@@ -460,7 +460,9 @@ def test_one_panel_is_drawn_into_axes_that_are_given(tables):
 
 
 def test_a_run_draws_what_it_drew(tables):
-    stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", OF_A_RUN, data=False)]
+    kinds = {kind: per for stage in STAGES.values() for kind, per in stage.figures.items()}
+    assert kinds == {name: FIGURES[name].per for name in kinds}
+    stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", ["curve"], list(kinds))]
     assert stems == [
         "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",

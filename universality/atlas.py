@@ -1,8 +1,9 @@
 """The atlas: which feature each model holds, and which units of several models are one and the same.
 
 A feature of a known family is a bin of preferred orientation. A cell is what one model has there at its best tap; whether
-cells of two models hold the same unit is the verdict of the table ``correspondence``, not the bin. Features of no known
-family are cliques: units of several models that are pairwise the same, without any model as a hub.
+cells of two models hold the same unit is the verdict of the table ``correspondence``, not the bin. Cliques are units of several
+models that are pairwise the same, without any model as a hub; those without a detector are features of no known family. They
+come from the census, which judges by the same rule every pair, not only those that a matching chose.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from universality.census import Census
 from universality.detectors import FAMILIES, best_taps
 from universality.errors import RunError
 from universality.links import ANY_UNIT
+from universality.verdict import VERDICTS
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -41,9 +43,9 @@ class HasTables(Protocol):
 def same_feature_graph(correspondence: pd.DataFrame, family: str) -> nx.Graph:
     """Return the graph whose nodes are units (model, tap, unit) and whose edges are verdicts ``same_feature``.
 
-    An edge carries `r` (held-out correlation) and `excess_low`. The matches of all methods in the table count; of equal edges the first stays.
+    An edge carries `r` (held-out correlation). The matches of all methods in the table count; of equal edges the first stays.
     """
-    same = correspondence[(correspondence["verdict"] == "same_feature") & (correspondence["family"] == family)]
+    same = correspondence[(correspondence["verdict"] == VERDICTS[0]) & (correspondence["family"] == family)]
     return _graph(same.rename(columns={"r_natural": "r"}))
 
 
@@ -131,7 +133,7 @@ def data_driven_rows(found: pd.DataFrame, counts: pd.DataFrame, models: list[str
     Parameters
     ----------
     found : DataFrame
-        As `data_driven` returns it.
+        As `cliques` returns them; those of a family are left out.
     counts : DataFrame
         As `clique_counts` returns it. `n_untrained` is, for every row, how many such cliques the untrained twins hold per
         one of the trained networks: all rows together stand against that null, no single row has one of its own.
@@ -141,7 +143,7 @@ def data_driven_rows(found: pd.DataFrame, counts: pd.DataFrame, models: list[str
     of_kind = counts[counts["family"] == DATA_DRIVEN].set_index("networks")["n_disjoint"]
     null = float(of_kind["untrained"] / of_kind["trained"]) if of_kind.get("trained", 0) else np.nan
     rows = []
-    for number, clique in found.groupby("clique", sort=True):
+    for number, clique in found[found["family"] == DATA_DRIVEN].groupby("clique", sort=True):
         members = clique.set_index("model")
         for model in models:
             row = _empty_cell(f"{DATA_DRIVEN} {number}", DATA_DRIVEN, np.nan, model) | {"n_untrained": null}
@@ -165,37 +167,39 @@ def _edges_of(graph: nx.Graph, clique: list[Node]) -> list[dict[str, Any]]:
     return [graph.edges[a, b] for i, a in enumerate(clique) for b in clique[:i]]
 
 
-def cliques(run: HasTables, least: int = LEAST_MODELS, counted: Census | None = None) -> pd.DataFrame:
-    """Return the detectors of several models that are all pairwise the same feature: A to B, B to C and C back to A.
+def cliques(counted: Census, least: int = LEAST_MODELS) -> pd.DataFrame:
+    """Return units of several models that are all pairwise the same: A to B, B to C and C back to A.
 
-    No model is a hub: every pair of a clique has its own verdict. A model contributes at most one unit, since units of one
-    model are not compared with one another.
+    No model is a hub: every pair of a clique is judged by itself, detectors of a family by the verdict same_feature, units of no
+    family (`DATA_DRIVEN`) by `verdict.same_unit`. A model contributes at most one unit, since units of one model are not compared
+    with one another. Of cliques that share a unit the larger stays, of equally large ones the more stable.
 
     Parameters
     ----------
     least : int
         Smallest number of models.
-    counted : Census, optional
-        Where the stability comes from.
 
     Returns
     -------
     DataFrame
         One row per unit: clique (number within the family, largest cliques first), family, n_models, model, tap, unit,
-        preferred_deg, mean_r (of the unit with the others), least_r and least_excess_low (of the clique's weakest pair),
-        stability: share of the resamples of the deciding fold's photographs in which every pair of the clique is again
-        among each other's best. NaN without a census, or where the census lacks one of the pairs.
+        preferred_deg (NaN for `DATA_DRIVEN`), mean_r (of the unit with the others), least_r and least_excess_low (of the clique's
+        weakest pair), stability: share of the resamples of the deciding fold's photographs in which every pair of the clique is
+        again among each other's best.
     """
     tables = []
-    for family in dict.fromkeys(run.families["family"]):
-        graph = same_feature_graph(run.correspondence, family)
-        units = run.units[(run.units["family"] == family) & (run.units["seed"] == -1)]
-        angles = units.set_index(["model", "tap", "unit"])["preferred_deg"].to_dict()
-        places = None if counted is None else _places(counted, family)
+    for rule in _rules(counted):
+        _, units, graph, held = next(iter(_graphs(counted, rule)))
         found = _found(graph, least)
-        stable = [np.nan if counted is None else _stability(counted, _rows_of(places, clique)) for clique in found]
-        tables.append(_clique_table(graph, found, family, stable, angles))
+        found, stable = _disjoint(counted, graph, _of_no_family(found, held) if rule == ANY_UNIT else found)
+        of_rule = units[units["rule"] == rule].set_index(["model", "tap", "unit"])["angle_deg"].to_dict()
+        tables.append(_clique_table(graph, found, DATA_DRIVEN if rule == ANY_UNIT else rule, stable, of_rule))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def _rules(counted: Census) -> list[str]:
+    """Return the families of a census, then `ANY_UNIT`."""
+    return [rule for rule in dict.fromkeys(counted.units["rule"]) if rule != ANY_UNIT] + [ANY_UNIT]
 
 
 def _clique_table(
@@ -215,26 +219,9 @@ def _clique_table(
     return schema.as_table(schema.CLIQUES, pd.DataFrame(rows, columns=schema.CLIQUES.names))
 
 
-def _places(counted: Census, family: str) -> dict[frozenset[Node], int]:
-    """Return the row of every pair of trained units in the census."""
-    edges = counted.edges
-    chosen = edges[
-        (edges["seed"] == -1) & (edges["basis_a"] == -1) & (edges["basis_b"] == -1) & (edges["rule"] == family)
-    ]
-    nodes = (list(zip(*(chosen[f"{n}_{x}"] for n in ("model", "tap", "unit")), strict=True)) for x in "ab")
-    return {frozenset(pair): row for row, *pair in zip(chosen.index, *nodes, strict=True)}
-
-
-def _rows_of(places: dict[frozenset[Node], int] | None, clique: list[Node]) -> list[int | None]:
-    pairs = (frozenset((a, b)) for i, a in enumerate(clique) for b in clique[:i])
-    return [(places or {}).get(pair) for pair in pairs]
-
-
-def _stability(counted: Census, rows: list[int | None]) -> float:
+def _stability(counted: Census, graph: nx.Graph, clique: list[Node]) -> float:
     """Return in which share of the resamples all pairs of a clique are matched again."""
-    if any(row is None for row in rows):
-        return float("nan")
-    return float(counted.rematched[[row for row in rows if row is not None]].all(axis=0).mean())
+    return float(counted.rematched[[edge["row"] for edge in _edges_of(graph, clique)]].all(axis=0).mean())
 
 
 def _graphs(counted: Census, rule: str) -> Iterator[tuple[str, pd.DataFrame, nx.Graph, dict[Node, list[str]]]]:
@@ -263,64 +250,45 @@ def _of_no_family(found: list[list[Node]], held: dict[Node, list[str]]) -> list[
     return [clique for clique in found if not any(node in held for node in clique)]
 
 
-def _disjoint(found: list[list[Node]]) -> list[list[Node]]:
-    """Return the cliques that share no unit with an earlier one."""
+def _disjoint(counted: Census, graph: nx.Graph, found: list[list[Node]]) -> tuple[list[list[Node]], list[float]]:
+    """Return cliques that share no unit, the larger and of equal ones the more stable first, with their stability."""
+    stable = {tuple(clique): _stability(counted, graph, clique) for clique in found}
     taken: set[Node] = set()
     kept = []
-    for clique in found:
+    for clique in sorted(found, key=lambda c: (-len(c), -stable[tuple(c)], c)):
         if taken.isdisjoint(clique):
             taken.update(clique)
             kept.append(clique)
-    return kept
-
-
-def data_driven(counted: Census, least: int = LEAST_MODELS) -> pd.DataFrame:
-    """Return cliques of trained units of which none is a detector of a known family, as `cliques` does.
-
-    Units are mutual nearest neighbours round every cycle, more alike than the best partners in random bases. Of cliques
-    that share a unit the larger stays, of equally large ones the more stable. ``preferred_deg`` is NaN.
-    """
-    _, _, graph, held = next(iter(_graphs(counted, ANY_UNIT)))
-    found = _of_no_family(_found(graph, least), held)
-    stable = {tuple(clique): _stability_in(counted, graph, clique) for clique in found}
-    found = _disjoint(sorted(found, key=lambda c: (-len(c), -stable[tuple(c)], c)))
-    return _clique_table(graph, found, DATA_DRIVEN, [stable[tuple(clique)] for clique in found], {})
-
-
-def _stability_in(counted: Census, graph: nx.Graph, clique: list[Node]) -> float:
-    return _stability(counted, [edge["row"] for edge in _edges_of(graph, clique)])
+    return kept, [stable[tuple(clique)] for clique in kept]
 
 
 def clique_counts(counted: Census, least: int = LEAST_MODELS) -> pd.DataFrame:
     """Return how many cliques there are in the trained networks, in their untrained twins, and in random bases.
 
-    One rule finds them in all three. For a family it is that of the verdict same_feature, but that every pair among each
-    other's best counts, not only those that a matching chose.
+    One rule finds them in all three, the one of `cliques`, whose table holds the disjoint ones of the trained networks.
 
     Returns
     -------
     DataFrame
         One row per family (``any_unit`` for all units, ``data-driven`` for cliques without a detector) and kind of
         network (trained, untrained, haar): replicates (twins, bases), least_models, and means over them: n_units (that
-        the rule is about), n_cliques (maximal), n_disjoint (that share no unit with a larger one), n_stable (of these,
+        the rule is about), n_cliques (maximal), n_disjoint (that share no unit), n_stable (of these,
         stability of `STABLE` at least); largest (models in the largest clique of any replicate) and stability (mean over
         the disjoint cliques of all replicates; NaN without any).
     """
-    rules = list(dict.fromkeys(counted.units["rule"]))
-    rules = [rule for rule in rules if rule != ANY_UNIT] + [ANY_UNIT]
     each = []
-    for rule in rules:
+    for rule in _rules(counted):
         for networks, units, graph, held in _graphs(counted, rule):
             found = _found(graph, least)
             n_units = int((units["rule"] == rule).sum())
             kinds = {rule: found} | ({DATA_DRIVEN: _of_no_family(found, held)} if rule == ANY_UNIT else {})
             for family, of_kind in kinds.items():
-                apart = _disjoint(of_kind)
+                apart, stable = _disjoint(counted, graph, of_kind)
                 each.append({
                     "family": family, "networks": networks, "n_units": n_units,
                     "n_cliques": len(of_kind), "n_disjoint": len(apart),
                     "largest": max((len(clique) for clique in of_kind), default=0),
-                    "stable": [_stability_in(counted, graph, clique) for clique in apart],
+                    "stable": stable,
                 })  # fmt: skip
     return _summed(pd.DataFrame(each), least)
 

@@ -19,15 +19,10 @@ def tables_of(run: HasTables, counted: Census) -> dict[str, pd.DataFrame]:
     """
     pairs = index.by_pair(index.tally(counted), catalogue.cards())
     known, counts = atlas.atlas(run), atlas.clique_counts(counted)
-    free = atlas.data_driven(counted)
-    cells = atlas.data_driven_rows(free, counts, list(dict.fromkeys(known["model"])))
+    cliques = atlas.cliques(counted)
+    cells = atlas.data_driven_rows(cliques, counts, list(dict.fromkeys(known["model"])))
     return {
         "atlas": pd.concat([known, cells], ignore_index=True) if len(cells) else known,
-        "cliques": _joined(atlas.cliques(run, counted=counted), free), "clique_counts": counts,
+        "cliques": cliques, "clique_counts": counts,
         "index_by_pair": pairs.table, "index_by_group": index.by_group(pairs), "index_by_feature": index.by_feature(pairs),
     }  # fmt: skip
-
-
-def _joined(*tables: pd.DataFrame) -> pd.DataFrame:
-    # Empty tables have kinds of columns, but nothing to add.
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import comparators, evidence, schema
+from universality import comparators, schema, verdict
 from universality.comparators import transport
 from universality.comparison import Layer, NullPlan, pair_identity, rotations
 from universality.detectors import FAMILIES
-from universality.evidence import wilson_interval
-from universality.partners import NULLS, Contender, Found, nanmean, paired, search
+from universality.evidence import p_of, wilson_interval
+from universality.partners import NULLS, Contender, Found, nanmean, search
 from universality.stimuli import Scene
 from universality.tuning import align_tuning, circular_difference, coverage, largest_gap
 
@@ -113,11 +113,12 @@ def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
     wanted = np.concatenate(list(kept.values()))
     if not wanted.size:
         return empty
-    pair = _pair(a, b, wanted, r)
+    pair = Pair.of(a, b, wanted, r)
     identity = pair_identity(a.layer.ref, b.layer.ref)
     parts = [
         schema.as_table(
-            schema.CORRESPONDENCE, _matches(family, pair, chosen).assign(**identity, family=family, method=method)
+            schema.CORRESPONDENCE,
+            matched_rows(family, pair, chosen).drop(columns="lacks").assign(**identity, family=family, method=method),
         )
         for (family, method), chosen in kept.items()
         if chosen.size
@@ -142,7 +143,7 @@ def null_rows(a: Contender, b: Contender) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """What all families and methods of one pair of layers share.
 
     `found_a` is what units of A find in layer B and its nulls, `found_b` the reverse.
@@ -155,13 +156,13 @@ class _Pair:
     found_a: Found
     found_b: Found
 
-
-def _pair(a: Contender, b: Contender, wanted: Indices, r: Array) -> _Pair:
-    i, j = (np.unique(units) for units in wanted.T)
-    found = search(a, b, i), search(b, a, j)
-    brief = a.plan.verdicts_only or b.plan.verdicts_only
-    mass = np.full(r.shape, np.nan) if brief else transport.shared_mass(r)
-    return _Pair(a, b, r, mass, *found)
+    @classmethod
+    def of(cls, a: Contender, b: Contender, wanted: Indices, r: Array) -> Pair:
+        """Look for the partners of pairs (pair, 2) of live units, whose correlations on the deciding fold are in `r`."""
+        i, j = (np.unique(units) for units in wanted.T)
+        brief = a.plan.verdicts_only or b.plan.verdicts_only
+        mass = np.full(r.shape, np.nan) if brief else transport.shared_mass(r)
+        return cls(a, b, r, mass, search(a, b, i), search(b, a, j))
 
 
 def _holds_detector(family: str, a: Contender, b: Contender, matched: Indices) -> NDArray[np.bool_]:
@@ -169,8 +170,8 @@ def _holds_detector(family: str, a: Contender, b: Contender, matched: Indices) -
     return np.asarray(of_a[matched[:, 0]] | of_b[matched[:, 1]])
 
 
-def _matches(family: str, pair: _Pair, matched: Indices) -> pd.DataFrame:
-    """Return the matches (m, 2) of live units with their evidence."""
+def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
+    """Return the matches (m, 2) of live units with their evidence and verdict, and in `lacks` what each has not."""
     i, j = matched.T
     a, b = pair.a.side, pair.b.side
     of_a, of_b = (
@@ -196,15 +197,20 @@ def _matches(family: str, pair: _Pair, matched: Indices) -> pd.DataFrame:
         **_evidence_columns(family, pair, i, j),
     }  # fmt: skip
     table = pd.DataFrame(columns)
-    return table.assign(q=np.nan, verdict=evidence.verdicts(table))
+    judged = verdict.judge(verdict.Evidence(
+        table["detector_a"].to_numpy(), table["detector_b"].to_numpy(), rank_ab, rank_ba,
+        table["excess_low"].to_numpy(), table["delta_theta_deg"].to_numpy(),
+    ))  # fmt: skip
+    return table.assign(q=np.nan, verdict=judged.verdict, lacks=judged.lacks)
 
 
-def _evidence_columns(family: str, pair: _Pair, i: Indices, j: Indices) -> dict[str, Array]:
+def _evidence_columns(family: str, pair: Pair, i: Indices, j: Indices) -> dict[str, Array]:
     """Return the held-out correlations of pairs (i, j), those of the nulls, the excess, and how sure they are."""
-    x, y = pair.a.side.halves.score[:, i], pair.b.side.halves.score[:, j]
-    resamples = pair.a.resamples
-    natural, resampled, count = paired(x, y), resamples.correlations(x, y), resamples.count
-    low, high = evidence.correlation_interval(natural, resampled, count)
+    a, b, resamples = pair.a.side.halves, pair.b.side.halves, pair.a.resamples
+    nulls = pair.found_a.in_bases, pair.found_b.in_bases
+    beyond = verdict.scored(a, b, np.stack([i, j], axis=1), nulls, resamples.photographs)
+    natural = beyond.r
+    low, high = resamples.interval(natural, a.score[:, i], b.score[:, j])
     columns: dict[str, Array] = {"r_natural": natural, "r_natural_low": low, "r_natural_high": high}
     directions = (
         _Direction(pair.a, pair.b, pair.found_a, i, family),
@@ -215,9 +221,7 @@ def _evidence_columns(family: str, pair: _Pair, i: Indices, j: Indices) -> dict[
         for column in forward:
             # A side whose null layers are all dead has no value; the other side's stands.
             columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
-    columns["excess"] = natural - columns["r_natural_haar"]
-    ends = [direction.excess_interval(natural, resampled, count) for direction in directions]
-    columns["excess_low"], columns["excess_high"] = (np.minimum(*sides) for sides in zip(*ends, strict=True))
+    columns |= {"excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high}
     columns["p"] = np.maximum(*(direction.p(natural) for direction in directions))
     for side, direction in zip("ab", directions, strict=True):
         columns[f"ceiling_{side}"] = direction.found.ceiling[direction.at]
@@ -260,16 +264,10 @@ class _Direction:
             "r_aligned": nanmean(np.array([align.r_aligned for align in aligned]).reshape(shape)),
         }
 
-    def excess_interval(self, natural: Array, resampled: Array, count: int) -> tuple[Array, Array]:
-        """Return the ends of the 95 % interval of the excess (pair,) over the other layer's random bases."""
-        bases = self.found.natural["haar"][:, self.at]
-        excess = natural - nanmean(bases)
-        return evidence.excess_interval(excess, resampled - self.found.in_bases[:, self.at], bases, count)
-
     def p(self, natural: Array) -> Array:
         """Return the permutation p (pair,); NaN where none was asked for."""
         maxima = self.found.maxima
-        return np.full(natural.shape, np.nan) if maxima is None else evidence.p_of(natural, maxima[:, self.at])
+        return np.full(natural.shape, np.nan) if maxima is None else p_of(natural, maxima[:, self.at])
 
 
 def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:

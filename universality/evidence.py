@@ -1,4 +1,4 @@
-"""How sure a matched pair of units is: intervals over images, permutation p, false discovery rate, verdict.
+"""How sure a matched pair of units is: intervals over images, permutation p, false discovery rate.
 
 Arrays in, arrays out. Resampling and permuting act on whole images (and on the photographs they come from), never on
 pixels or places of one image: those are not independent.
@@ -6,24 +6,22 @@ pixels or places of one image: those are not independent.
 References
 ----------
 Y. Benjamini and Y. Hochberg, JRSS B 57, 1995. B. Phipson and G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010 (a
-permutation p is never 0).
+permutation p is never 0). B. Efron and C. Stein, Ann. Stat. 9, 1981 (the jackknife's variance is too large rather than too
+small).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-
-VERDICTS = ("same_feature", "correlated_only", "family_only", "unmatched")
-TOP_K = 3
-"""Partners have to be among each other's best so many."""
-NEAR_DEG = 20.0
-"""Largest difference of preferred orientations of one and the same feature, degrees."""
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -37,11 +35,35 @@ def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tup
     return float(max(low, 0.0)), float(min(high, 1.0))
 
 
-def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
-    """Return how often each photograph is drawn, and how many photographs the error rests on.
+@dataclass(frozen=True)
+class Photographs:
+    """The photographs of some rows.
 
     Photographs of which there are several crops, and images that stand for themselves, are two strata: each is resampled
     within itself. Where the crops of few photographs make up a tenth of the rows or more, these few bound what is known.
+
+    Attributes
+    ----------
+    of_row : (row,) index of each row's photograph, 0 to the number of photographs less 1
+    strata : indices of the photographs of each stratum, together all of them
+    count : photographs of the smallest stratum that counts: an error rests on no more
+    """
+
+    of_row: Indices
+    strata: tuple[Indices, ...]
+    count: int
+
+    @classmethod
+    def of(cls, of_row: Indices, places: int) -> Photographs:
+        """Tell the strata apart; `places` are the rows per image."""
+        sizes = np.bincount(of_row)
+        strata = tuple(s for s in (np.flatnonzero(sizes > places), np.flatnonzero(sizes <= places)) if s.size)
+        count = min(s.size for s in strata if sizes[s].sum() >= len(of_row) / 10)
+        return cls(of_row, strata, count)
+
+
+def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
+    """Return how often each photograph is drawn, and how many photographs the error rests on (`Photographs.count`).
 
     Parameters
     ----------
@@ -53,17 +75,13 @@ def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: 
     -------
     (bootstrap, photograph) counts, and the number of photographs of the smallest stratum that counts
     """
-    sizes = np.bincount(photographs)
-    rng = np.random.default_rng([seed, len(sizes)])
-    weights = np.zeros((bootstraps, len(sizes)))
-    counts = []
-    for stratum in (np.flatnonzero(sizes > places), np.flatnonzero(sizes <= places)):
-        if stratum.size:
-            shares = np.full(stratum.size, 1.0 / stratum.size)
-            weights[:, stratum] = rng.multinomial(stratum.size, shares, size=bootstraps)
-            if sizes[stratum].sum() >= len(photographs) / 10:
-                counts.append(stratum.size)
-    return weights, min(counts)
+    found = Photographs.of(photographs, places)
+    rng = np.random.default_rng([seed, int(photographs.max()) + 1])
+    weights = np.zeros((bootstraps, int(photographs.max()) + 1))
+    for stratum in found.strata:
+        shares = np.full(stratum.size, 1.0 / stratum.size)
+        weights[:, stratum] = rng.multinomial(stratum.size, shares, size=bootstraps)
+    return weights, found.count
 
 
 def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Array) -> Array:
@@ -79,20 +97,56 @@ def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Ar
     -------
     (bootstrap, pair), -1 to 1; NaN where a unit never varies over the photographs drawn.
     """
-    moments = [_sum_by(photographs, values) for values in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-    n, sx, sy, sxx, syy, sxy = weights @ np.stack(moments)
+    moments = weights @ _moments(x, y, photographs)
+    return _correlation(*moments)
+
+
+def paired(x: Array, y: Array) -> Array:
+    """Return the correlations (pair,) of paired standardised columns (row, pair)."""
+    return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
+
+
+def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
+    """Return what each photograph adds to the correlations of paired columns: (photograph, pair).
+
+    The parts come from the jackknife: every photograph is left out once, its part is the fall of the correlation from its
+    stratum's mean, scaled so that the squares of the parts add up to the jackknife's variance, and so that
+    ``r + (weights - 1) @ parts`` is, to first order, the correlation in resampled photographs. The parts of a stratum add up to
+    0. Nothing is drawn, so nobody who asks for the same pair gets another error.
+
+    Parameters
+    ----------
+    x, y : (row, pair)
+
+    Returns
+    -------
+    (photograph, pair); NaN where a unit varies within one photograph only
+    """
+    moments = _moments(x, y, photographs.of_row)
+    total = moments.sum(axis=1)
+    left_out = _correlation(*(total[:, None] - moments))
+    parts = np.empty_like(left_out)
+    for stratum in photographs.strata:
+        k = stratum.size
+        parts[stratum] = np.sqrt((k - 1) / k) * (left_out[stratum].mean(axis=0) - left_out[stratum])
+    return parts
+
+
+def _moments(x: Array, y: Array, photographs: Indices) -> Array:
+    """Return the sums of 1, x, y, x x, y y and x y over the rows of each photograph: (moment, photograph, pair)."""
+    rows, count = len(photographs), int(photographs.max()) + 1
+    members = csr_array((np.ones(rows), (photographs, np.arange(rows))), shape=(count, rows))
+    return np.stack([members @ values for values in (np.ones_like(x), x, y, x * x, y * y, x * y)])
+
+
+def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Array) -> Array:
+    """Return the correlation of sums of any shape; NaN where one side does not vary."""
     variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
-    # A unit that is constant in the photographs drawn leaves a variance of rounding size, of either sign.
+    # A unit that is constant in the photographs chosen leaves a variance of rounding size, of either sign.
     varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
     r = np.full(varies.shape, np.nan)
     r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
     return np.clip(r, -1.0, 1.0)
-
-
-def _sum_by(group: Indices, values: Array) -> Array:
-    out = np.zeros((group.max() + 1, values.shape[1]))
-    np.add.at(out, group, values)
-    return out
 
 
 def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[Array, Array]:
@@ -105,40 +159,15 @@ def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[
     # An arc tangent of 1 is infinite; so close to 1 the interval is a point.
     inside = 1.0 - 1e-12
     z, spread = np.arctanh(np.clip(r, -inside, inside)), _deviation(np.arctanh(np.clip(resampled, -inside, inside)))
-    half = _t_width(photographs) * spread
+    # The bootstrap's variance is that of a population of k photographs: k / (k - 1) makes it that of a sample.
+    k = max(photographs, 2)
+    half = t_quantile(photographs) * np.sqrt(k / (k - 1)) * spread
     return np.tanh(z - half), np.tanh(z + half)
 
 
-def _t_width(photographs: int) -> float:
-    """Return how many bootstrap standard deviations lie between the middle and an end of a 95 % interval."""
-    # The bootstrap's variance is that of a population of k photographs: k / (k - 1) makes it that of a sample.
-    k = max(photographs, 2)
-    return float(stdtrit(k - 1, 0.975) * np.sqrt(k / (k - 1)))
-
-
-def excess_interval(excess: Array, resampled: Array, nulls: Array, photographs: int) -> tuple[Array, Array]:
-    """Return the ends of the 95 % interval of the excess of correlations over those in random bases.
-
-    Parameters
-    ----------
-    excess : (pair,)
-    resampled : (bootstrap, pair), the excess in resampled photographs
-    nulls : (basis, pair), correlation with the best partner in each random basis
-    photographs : int
-        How many were resampled.
-
-    Notes
-    -----
-    Two errors add up: that of the images, and that of the bases, because another basis would have held another best partner.
-    The variance over bases is pooled over the pairs, for there are few bases; it counts (1 + 1 / bases) times: once for the
-    basis that the matched layer itself might be, once for the mean.
-    """
-    variance = _deviation(resampled) ** 2
-    bases = len(nulls)
-    if bases > 1:
-        variance = variance + (1.0 + 1.0 / bases) * float(np.nanmean(np.nanvar(nulls, axis=0, ddof=1)))
-    half = _t_width(photographs) * np.sqrt(variance)
-    return np.maximum(excess - half, -2.0), np.minimum(excess + half, 2.0)
+def t_quantile(photographs: int) -> float:
+    """Return how many standard deviations lie between the middle and an end of a 95 % interval that rests on photographs."""
+    return float(stdtrit(max(photographs, 2) - 1, 0.975))
 
 
 def _deviation(samples: Array) -> Array:
@@ -246,19 +275,3 @@ def with_q(table: pd.DataFrame) -> pd.DataFrame:
         if asked.size:
             q[asked] = false_discovery_control(p[asked], method="bh")
     return table.assign(q=q)
-
-
-def verdicts(table: pd.DataFrame) -> NDArray[np.object_]:
-    """Return the verdict of every row of the table ``correspondence``.
-
-    - same_feature: both units are detectors on their own, each among the other's best `TOP_K`, their excess over a random
-      basis of either layer above 0 with its whole interval, and their preferred orientations within `NEAR_DEG`
-    - correlated_only: the excess is above 0, but something else of that is missing
-    - family_only: both are detectors, but not more alike than a random direction would be
-    - unmatched: neither
-    """
-    both = table["detector_a"] & table["detector_b"]
-    above = table["excess_low"] > 0
-    mutual = (table["rank_ab"] <= TOP_K) & (table["rank_ba"] <= TOP_K)
-    same = both & above & mutual & (table["delta_theta_deg"].abs() <= NEAR_DEG)
-    return np.select([same, above, both], VERDICTS[:3], default=VERDICTS[3]).astype(object)

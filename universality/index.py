@@ -3,9 +3,8 @@
 Definition
 ----------
 For a feature f and networks A and B, let n be the units of A and of B (at the taps of the run) that carry f, and s those of
-them that have at least one partner in the other network: a unit that carries f's family too (for the feature ``any_unit``:
-any live unit), each among the other's best, more alike than the best partners in random bases of either layer, and for
-detectors of like preferred orientation (`links.candidates`, `links.Links.linked`). Let h be the same count with the other
+them that have at least one partner in the other network: for a family of detectors a unit with which it has the verdict
+same_feature, for the feature ``any_unit`` one that is the same by `verdict.same_unit`. Let h be the same count with the other
 network's layers in a random basis, mean over bases. Then
 
     share = s / n,  share_haar = h / n,  index = share - share_haar.

@@ -1,20 +1,22 @@
-"""Which units of two layers are the same, by one rule for networks, untrained twins and random bases.
+"""Which units of two layers are the same, for networks, untrained twins and random bases alike.
 
-Arrays in, arrays out. The table ``correspondence`` judges the units of trained networks one matched pair at a time; here
-the same demands are put to every pair of layers at once, and to their nulls in exactly the same way, so that shares of
-shared units and cliques can be counted in all of them.
+Arrays in, arrays out. The table ``correspondence`` judges the pairs that a matching chose; here every pair of two layers that
+may be the same is judged, by the same rule (`universality.verdict`), and so are their nulls, so that shares of shared units and
+cliques can be counted in all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from universality import comparators, evidence
-from universality.comparators.matching import mutual_top
+from universality import comparators, evidence, verdict
+from universality.comparators.matching import EQUAL, mutual_top
+from universality.comparison import Halves
 from universality.tuning import circular_difference
 
 Array = NDArray[np.float64]
@@ -47,15 +49,26 @@ class View:
 
     Attributes
     ----------
-    live : (live unit,) their numbers in the layer
-    decide, score : (row, live unit) standardised activations in fold 0, in fold 1
+    halves : their activations in both folds
     marks : by rule; `ANY_UNIT` or a family of detectors
     """
 
-    live: Indices
-    decide: Array
-    score: Array
+    halves: Halves
     marks: Mapping[str, Marks]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A layer as it is judged.
+
+    Attributes
+    ----------
+    views : first the layer as it is, then in random bases of its own, in which nothing should correspond
+    bases : the random bases that units of other layers have to exceed, none of which is a view; the same as in ``correspondence``
+    """
+
+    views: Sequence[View]
+    bases: Sequence[Halves]
 
 
 @dataclass(frozen=True)
@@ -64,16 +77,15 @@ class Resampling:
 
     Attributes
     ----------
-    decide, score : (row,) photograph of each row, numbered from 0 without gaps
+    decide : (row,) photograph of each row of the deciding fold, numbered from 0 without gaps
+    score : the photographs of the scoring fold
     decide_weights, score_weights : (resample, photograph)
-    count : photographs that bound the error of the scoring fold
     """
 
     decide: Indices
-    score: Indices
+    score: evidence.Photographs
     decide_weights: Array
     score_weights: Array
-    count: int
 
     @classmethod
     def of(cls, fold: Indices, photograph: Indices, places: int, resamples: int, seed: int) -> Resampling:
@@ -81,22 +93,22 @@ class Resampling:
         decide, score = (np.unique(photograph[fold == f], return_inverse=True)[1] for f in (0, 1))
         # Another seed for the other fold: no photograph lies in both.
         first, _ = evidence.bootstrap_weights(decide, places, resamples, seed + 1)
-        second, count = evidence.bootstrap_weights(score, places, resamples, seed)
-        return cls(decide, score, first, second, count)
+        second, _ = evidence.bootstrap_weights(score, places, resamples, seed)
+        return cls(decide, evidence.Photographs.of(score, places), first, second)
 
 
 @dataclass(frozen=True)
 class Links:
-    """Pairs of units of two views that are among each other's best, and how sure each is.
+    """Pairs of units of two views that lack nothing to be the same but, it may be, an excess over random bases.
 
     Attributes
     ----------
     rule : (pair,) names
     pairs : (pair, 2) indices into the live units of both views
     r : (pair,) correlation on the scoring fold
-    excess, excess_low : (pair,) `r` less that of the best partner in random bases of either layer, whichever leaves less,
-        with the lower end of its 95 % interval
+    excess, excess_low : (pair,) as in the table ``correspondence``
     kept : (resample, pair) whether the excess stays above its error with the scoring fold's photographs resampled
+    linked : (pair,) which are the same: of verdict same_feature, for any unit by `verdict.same_unit`
     """
 
     rule: NDArray[np.str_]
@@ -105,97 +117,83 @@ class Links:
     excess: Array
     excess_low: Array
     kept: Flags
-
-    @property
-    def linked(self) -> Flags:
-        """Which pairs are the same: their excess is above 0 with its whole interval."""
-        return np.asarray(self.excess_low > 0)
+    linked: Flags
 
 
 def candidates(r: Array, rule: str, a: Marks, b: Marks) -> Indices:
-    """Return the pairs (pair, 2) of eligible units that are among each other's best by the correlations `r` (p, q).
+    """Return the pairs (pair, 2) of eligible units that only an excess can keep from being the same.
 
-    Units of any kind have to be mutual nearest neighbours among all live units. Detectors of a family have to be among each
-    other's best `evidence.TOP_K`, with preferred orientations within `evidence.NEAR_DEG`, as for the verdict same_feature.
+    Units of any kind are each other's best partner by the correlations `r` (p, q) among all live units, detectors of a family are
+    among each other's best `verdict.TOP_K` with preferred orientations within `verdict.NEAR_DEG`.
     """
     if not (a.eligible.any() and b.eligible.any()):
         return np.zeros((0, 2), dtype=np.int64)
-    pairs = mutual_top(r, best_of(rule))
+    pairs = mutual_top(r, best_of(rule), EQUAL)
     i, j = pairs.T
     wanted = a.eligible[i] & b.eligible[j]
     if rule != ANY_UNIT:
-        apart = np.abs(circular_difference(a.angle_deg[i], b.angle_deg[j], a.period_deg))
-        wanted &= apart <= evidence.NEAR_DEG
+        wanted &= np.abs(_apart(pairs, a, b)) <= verdict.NEAR_DEG
     return np.asarray(pairs[wanted])
+
+
+def _apart(pairs: Indices, a: Marks, b: Marks) -> Array:
+    return circular_difference(b.angle_deg[pairs[:, 1]], a.angle_deg[pairs[:, 0]], a.period_deg)
 
 
 def best_of(rule: str) -> int:
     """Return among how many best partners of each other two units have to be."""
-    return 1 if rule == ANY_UNIT else evidence.TOP_K
+    return 1 if rule == ANY_UNIT else verdict.TOP_K
 
 
+@dataclass(frozen=True)
 class Block:
-    """All correlations between two layers and their random bases on the deciding fold, and the links in them.
+    """Two layers, and the links between their views.
 
-    Parameters
+    Attributes
     ----------
-    a, b : sequence of View
-        First the layer as it is, then at least two random bases of it.
+    a, b : the layers
+    resampling : their images
     """
 
-    def __init__(self, a: Sequence[View], b: Sequence[View], resampling: Resampling) -> None:
-        self.a, self.b, self._resampling = a, b, resampling
-        self._r = [[comparators.correlations(x.decide, y.decide) for y in b] for x in a]
+    a: Sight
+    b: Sight
+    resampling: Resampling
+
+    @cached_property
+    def _nulls(self) -> tuple[list[verdict.InBases], list[verdict.InBases]]:
+        """What every view of each layer finds in the random bases of the other."""
+        sides = (self.a, self.b), (self.b, self.a)
+        first, second = (
+            [verdict.in_bases(view.halves, other.bases, self.resampling.score) for view in own.views]
+            for own, other in sides
+        )
+        return first, second
 
     def links(self, u: int, v: int) -> Links:
         """Return the links between view `u` of the first layer and view `v` of the second, by every rule they share."""
-        x, y = self.a[u], self.b[v]
-        found = {name: candidates(self._r[u][v], name, x.marks[name], y.marks[name]) for name in x.marks}
+        x, y = self.a.views[u], self.b.views[v]
+        r = comparators.correlations(x.halves.decide, y.halves.decide)
+        found = {name: candidates(r, name, x.marks[name], y.marks[name]) for name in x.marks}
         pairs = np.concatenate(list(found.values()))
         rule = np.repeat(list(found), [len(part) for part in found.values()]).astype(np.str_)
-        i, j = pairs.T
-        r, spread = _scored(x.score[:, i], y.score[:, j], self._resampling.score)
-        sides = [
-            self._excess(r, spread, x, i, [(self._r[u][w], self.b[w]) for w in _others(v, len(self.b))]),
-            self._excess(r, spread, y, j, [(self._r[w][v].T, self.a[w]) for w in _others(u, len(self.a))]),
-        ]
-        excess, low = (np.minimum(*values) for values in zip(*(side[:2] for side in sides), strict=True))
-        kept = sides[0][2] & sides[1][2]
-        return Links(rule, pairs, r, excess, low, kept)
-
-    def _excess(
-        self, r: Array, spread: Array, unit: View, i: Indices, nulls: Sequence[tuple[Array, View]]
-    ) -> tuple[Array, Array, Flags]:
-        """Return excess, its lower end, and whether it stays above its error in every resample."""
-        in_bases = [_scored(unit.score[:, i], view.score[:, r_to[i].argmax(axis=1)], self._resampling.score)
-                    for r_to, view in nulls]  # fmt: skip
-        levels = np.stack([level for level, _ in in_bases])
-        excess = r - levels.mean(axis=0)
-        # To first order, drawing a photograph once more or less adds or takes away its part.
-        parts = spread - np.mean([part for _, part in in_bases], axis=0)
-        resampled = excess + (self._resampling.score_weights - 1.0) @ parts
-        if not i.size:
-            return excess, excess, np.zeros(resampled.shape, dtype=np.bool_)
-        low, _ = evidence.excess_interval(excess, resampled, levels, self._resampling.count)
-        return excess, low, resampled > excess - low
+        nulls = self._nulls[0][u], self._nulls[1][v]
+        beyond = verdict.scored(x.halves, y.halves, pairs, nulls, self.resampling.score)
+        linked = np.zeros(len(pairs), dtype=np.bool_)
+        for name in found:
+            chosen = rule == name
+            linked[chosen] = _same(r, name, pairs[chosen], beyond.low[chosen], x.marks[name], y.marks[name])
+        kept = beyond.kept(self.resampling.score_weights)
+        return Links(rule, pairs, beyond.r, beyond.excess, beyond.low, kept, linked)
 
 
-def _others(view: int, count: int) -> Iterator[int]:
-    """Yield the random bases that serve as nulls of a view: a basis is no null of itself."""
-    return (w for w in range(1, count) if w != view)
-
-
-def _scored(x: Array, y: Array, photographs: Indices) -> tuple[Array, Array]:
-    """Return the correlations of paired standardised columns, and each photograph's part in them (photograph, pair).
-
-    The part is the influence function of a correlation, x y - r (x x + y y) / 2 (Devlin, Gnanadesikan and Kettenring 1975,
-    Biometrika 62, for standardised variables), summed over the photograph's rows; the parts of all add up to 0.
-    """
-    r = np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0)
-    influence = x * y - 0.5 * r * (x * x + y * y)
-    order = np.argsort(photographs, kind="stable")
-    starts = np.searchsorted(photographs[order], np.arange(int(photographs.max()) + 1))
-    return r, np.asarray(np.add.reduceat(influence[order], starts, axis=0))
+def _same(r: Array, rule: str, pairs: Indices, excess_low: Array, a: Marks, b: Marks) -> Flags:
+    """Return which pairs are the same by a rule."""
+    i, j = pairs.T
+    ranks = comparators.ranks(r, i, j), comparators.ranks(r.T, j, i)
+    if rule == ANY_UNIT:
+        return verdict.same_unit(*ranks, excess_low)
+    found = verdict.Evidence(a.eligible[i], b.eligible[j], *ranks, excess_low, _apart(pairs, a, b))
+    return np.asarray(verdict.judge(found).verdict == verdict.VERDICTS[0])
 
 
 def rematched(x: View, y: View, links: Links, resampling: Resampling) -> Flags:
@@ -210,14 +208,15 @@ def rematched(x: View, y: View, links: Links, resampling: Resampling) -> Flags:
     i, j = links.pairs.T
     (rows, row), (columns, column) = (np.unique(side, return_inverse=True) for side in (i, j))
     weights = resampling.decide_weights[:, resampling.decide]
-    moments = [_weighted_moments(side.decide, weights) for side in (x, y)]
+    first, second = x.halves.decide, y.halves.decide
+    moments = [_weighted_moments(decide, weights) for decide in (first, second)]
     for place, w in enumerate(weights):
         (mean_a, length_a), (mean_b, length_b) = ((mean[place], length[place]) for mean, length in moments)
-        forth = ((x.decide[:, rows].T * w) @ y.decide - w.sum() * np.outer(mean_a[rows], mean_b)) / length_b
-        back = ((y.decide[:, columns].T * w) @ x.decide - w.sum() * np.outer(mean_b[columns], mean_a)) / length_a
+        forth = ((first[:, rows].T * w) @ second - w.sum() * np.outer(mean_a[rows], mean_b)) / length_b
+        back = ((second[:, columns].T * w) @ first - w.sum() * np.outer(mean_b[columns], mean_a)) / length_a
         # Ranks of a unit's partners do not depend on the unit's own length.
-        rank_ab = 1 + (forth[row] > forth[row, j][:, None] + 1e-12 * length_a[i][:, None]).sum(axis=1)
-        rank_ba = 1 + (back[column] > back[column, i][:, None] + 1e-12 * length_b[j][:, None]).sum(axis=1)
+        rank_ab = 1 + (forth[row] > forth[row, j][:, None] + EQUAL * length_a[i][:, None]).sum(axis=1)
+        rank_ba = 1 + (back[column] > back[column, i][:, None] + EQUAL * length_b[j][:, None]).sum(axis=1)
         varies = np.isfinite(length_a[i]) & np.isfinite(length_b[j])
         again[place] = (rank_ab <= best) & (rank_ba <= best) & varies
     return again

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from universality import schema
-from universality.evidence import VERDICTS, wilson_interval
+from universality.evidence import wilson_interval
+from universality.verdict import VERDICTS
 
 ALIKE = 0.7
 """A similarity above this calls two layers alike, whatever their untrained twins have."""

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality import comparators, evidence
+from universality import comparators, evidence, verdict
 from universality.comparators import mixture, transport
 from universality.comparators.predictivity import Fold
-from universality.comparison import Halves, Layer, NullPlan, rotation, rotations
+from universality.comparison import Halves, Layer, NullPlan, rotation
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -77,7 +77,7 @@ class Contender:
         A null layer in which no unit varies holds no partner and says nothing: it is left out.
         """
         nulls = self.plan.nulls
-        bases = rotations(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
+        bases = verdict.null_rotations(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
         made = [Side.of(twin) for twin in self.twins], [Side.of(self.layer.rotated(q)) for q in bases]
         return {
             name: [side for side in sides if side.halves.live.size] for name, sides in zip(NULLS, made, strict=True)
@@ -110,7 +110,7 @@ class Contender:
         Another rotation of a rotated layer is one more Haar-random basis of the layer, so both have the same nulls.
         """
         nulls = self.plan.nulls
-        q = rotation(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
+        q = rotation(self.layer.natural.shape[1], max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
         return _Turned(self.layer.rotated(q), self.twins, replace(self.plan, verdicts_only=True), self)
 
 
@@ -136,7 +136,7 @@ class Found:
     units : (unit,) their places among the layer's live units, increasing
     partners : by null, (null layer, unit): the best partner by fold 0 among the null layer's live units
     natural : by null, (null layer, unit): the held-out correlation with that partner
-    in_bases : (bootstrap, unit) mean held-out correlation with those of the random bases, in resampled photographs
+    in_bases : what all live units find in the random bases
     mass : by null, (unit,): the mass that soft matching moves to that partner in the first null layer of the kind
     maxima : (permutation, unit) largest correlation with any unit of the other layer, images permuted; None if not asked for
     ceiling, ceiling_untrained : (unit,) held-out correlation with the best mixture of the other layer, of its twins (mean)
@@ -145,7 +145,7 @@ class Found:
     units: Indices
     partners: dict[str, list[Indices]]
     natural: dict[str, Array]
-    in_bases: Array
+    in_bases: verdict.InBases
     mass: dict[str, Array]
     maxima: Array | None
     ceiling: Array
@@ -154,43 +154,41 @@ class Found:
 
 @dataclass(frozen=True)
 class Resamples:
-    """The rows that score: their photographs, bootstrap weights (bootstrap, photograph), and permuted (permutation, row).
+    """The rows that score: their photographs, bootstrap weights (bootstrap, photograph), and permuted (permutation, row)."""
 
-    `count` is the number of photographs that an error rests on.
-    """
-
-    photographs: Indices
+    photographs: evidence.Photographs
     weights: Array
-    count: int
     orders: Indices
 
     @classmethod
     def of(cls, layer: Layer, plan: MatchingPlan) -> Resamples:
         """Return the resamples of the photographs that a layer was shown."""
         photographs, seed = layer.scored_photographs, plan.nulls.seed
-        weights, count = evidence.bootstrap_weights(photographs, layer.places, plan.bootstraps, seed)
+        weights, _ = evidence.bootstrap_weights(photographs, layer.places, plan.bootstraps, seed)
         permutations = 0 if plan.verdicts_only else plan.permutations
-        return cls(photographs, weights, count, evidence.permuted_rows(photographs, layer.places, permutations, seed))
+        orders = evidence.permuted_rows(photographs, layer.places, permutations, seed)
+        return cls(evidence.Photographs.of(photographs, layer.places), weights, orders)
 
-    def correlations(self, x: Array, y: Array) -> Array:
-        """Return the correlations of paired columns in every resample: (bootstrap, pair)."""
-        return evidence.bootstrap_correlations(x, y, self.photographs, self.weights)
+    def interval(self, r: Array, x: Array, y: Array) -> tuple[Array, Array]:
+        """Return the ends of the 95 % interval of the correlations `r` of paired columns (pair,)."""
+        resampled = evidence.bootstrap_correlations(x, y, self.photographs.of_row, self.weights)
+        return evidence.correlation_interval(r, resampled, self.photographs.count)
 
 
 def search(own: Contender, other: Contender, units: Indices) -> Found:
     """Return what live units `units` of a layer find in another, in its nulls, and with the images permuted."""
-    decide, x = own.side.halves.decide[:, units], own.side.halves.score[:, units]
-    resamples = own.resamples
-    partners: dict[str, list[Indices]] = {}
-    natural, resampled = {}, np.empty((0, len(resamples.weights), units.size))
-    for name, sides in other.nulls.items():
-        partners[name] = [comparators.correlations(decide, side.halves.decide).argmax(axis=1) for side in sides]
-        y = [side.halves.score[:, best] for side, best in zip(sides, partners[name], strict=True)]
-        natural[name] = np.array([paired(x, z) for z in y]).reshape(-1, units.size)
-        if name == "haar":
-            resampled = np.stack([resamples.correlations(x, z) for z in y])
+    halves = own.side.halves
+    bases = [side.halves for side in other.nulls["haar"]]
+    in_bases = verdict.in_bases(halves, bases, own.resamples.photographs)
+    twins = [side.halves for side in other.nulls["untrained"]]
+    best = [comparators.correlations(halves.decide[:, units], twin.decide).argmax(axis=1) for twin in twins]
+    with_twins = [
+        evidence.paired(halves.score[:, units], twin.score[:, b]) for twin, b in zip(twins, best, strict=True)
+    ]
+    natural = {"untrained": np.array(with_twins).reshape(-1, units.size), "haar": in_bases.r[:, units]}
+    partners = {"untrained": best, "haar": list(in_bases.partner[:, units])}
     nothing = np.full(units.size, np.nan)
-    found = Found(units, partners, natural, nanmean(resampled), dict.fromkeys(NULLS, nothing), None, nothing, nothing)
+    found = Found(units, partners, natural, in_bases, dict.fromkeys(NULLS, nothing), None, nothing, nothing)
     brief = own.plan.verdicts_only or other.plan.verdicts_only
     return found if brief else _with_context(found, own, other)
 
@@ -215,11 +213,6 @@ def _with_context(found: Found, own: Contender, other: Contender) -> Found:
         ceiling=mixture.correlations(other.mixed, whole),
         ceiling_untrained=nanmean(np.array(twins).reshape(-1, units.size)),
     )
-
-
-def paired(x: Array, y: Array) -> Array:
-    """Return the correlations (pair,) of paired standardised columns (row, pair)."""
-    return np.asarray(np.clip(np.einsum("ni,ni->i", x, y), -1.0, 1.0))  # rounding may exceed 1 by an ulp
 
 
 def nanmean(values: Array) -> Array:

@@ -214,7 +214,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs and over random bases: the lower of both sides'",
+            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'",
         ),
         Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
         Column(
@@ -635,7 +635,7 @@ ATLAS = Table(
 
 CLIQUES = Table(
     "cliques",
-    "one unit of a clique: units of several networks that are pairwise the same feature, without any network as a hub",
+    "one unit of a clique: units of several networks that are pairwise the same feature, without any network as a hub; no two cliques share a unit",
     (
         Column("clique", "int", "1", ">= 0", "number within the family, the largest cliques first"),
         Column("family", "string", "1", "curve | high_low_frequency | data-driven", "as in the table atlas"),
@@ -682,7 +682,7 @@ CLIQUE_COUNTS = Table(
         Column("least_models", "int", "networks", ">= 2", "smallest number of networks of a clique"),
         Column("n_units", "float", "units", ">= 0", "units that the rule is about (mean)"),
         Column("n_cliques", "float", "1", ">= 0", "maximal cliques (mean)"),
-        Column("n_disjoint", "float", "1", ">= 0", "of these, those that share no unit with one listed before (mean)"),
+        Column("n_disjoint", "float", "1", ">= 0", "of these, those that share no unit with a larger or more stable one (mean); of the trained networks, those in cliques"),
         Column("n_stable", "float", "1", ">= 0", "of the disjoint ones, those of stability 0.5 at least (mean)"),
         Column("largest", "int", "networks", ">= 0", "networks of the largest clique of any replicate"),
         Column("stability", "float", "1", "0 to 1", "mean stability of the disjoint ones; NaN without any"),

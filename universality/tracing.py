@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from universality import comparators, evidence
-from universality.comparison import Halves, Layer, LayerRef, load_layer, rotations
-from universality.detectors import FAMILIES
+from universality.comparison import LayerRef, NullPlan, load_layer
+from universality.correspondence import Pair, matched_rows
 from universality.errors import RunError, did_you_mean
+from universality.partners import Contender, MatchingPlan
 from universality.reading import references
 from universality.runs import Run
 from universality.spec import Job
-from universality.tuning import align_tuning
 
 COLUMNS = (
     "model", "tap", "depth", "unit", "r_match", "r_natural", "r_natural_low", "r_natural_high", "r_natural_haar",
-    "r_natural_untrained", "rank_back", "p", "family", "r_tuning", "shift_deg", "detector",
+    "r_natural_untrained", "excess_low", "rank_back", "p", "family", "r_tuning", "shift_deg", "detector", "verdict", "lacks",
 )  # fmt: skip
 
 
@@ -45,15 +46,16 @@ def parse_unit(text: str) -> tuple[str, str, int]:
 def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     """Return the unit's best partner at every tap of every other model of the run, with its evidence, the best first.
 
-    The partner is chosen on one half of the natural images and scored on the other. Beside the score stand those of the best
-    partners in a random basis (Haar) of that layer and in its untrained twin, chosen in the same way.
+    The partner is chosen on one half of the natural images and scored on the other. Its evidence and its verdict are what the table
+    ``correspondence`` says of a pair of these units.
 
     Columns
     -------
     model, tap, depth, unit of the partner; r_match (inflated by the choice), r_natural with its 95 % interval,
-    r_natural_haar, r_natural_untrained; rank_back (of the traced unit among all units of its layer, for the partner; 1 is
-    best); p (images permuted, best of all units); and for the family of which the traced unit is a detector (of several, or of
-    none, the first of the run): family, r_tuning and shift_deg of the two tuning curves, detector (whether the partner is one).
+    r_natural_haar, r_natural_untrained, excess_low; rank_back (of the traced unit among all units of its layer, for the partner;
+    1 is best); p; and for the family of which the traced unit is a detector (of several, or of none, the first of the run): family,
+    r_tuning and shift_deg of the two tuning curves, detector (whether the partner is one), verdict, and lacks (what the pair has
+    not to be the same feature).
 
     Raises
     ------
@@ -61,18 +63,17 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
         The run has no such model, tap or unit, or the unit does not vary over both halves of the natural images.
     """
     refs = {(r.model, r.tap.name, r.seed): r for r in references(run)}
-    start = _start(refs, run, model, tap)
-    layer = load_layer(start)
+    own = _contender(_start(refs, run, model, tap), refs, run.job)
+    layer = own.layer
     if unit >= layer.natural.shape[1] or not layer.live[unit]:
         raise RunError(
             f"unit {unit} of '{model}' at '{tap}' cannot be traced: the layer has units 0 to {layer.natural.shape[1] - 1}, and a "
             "unit has to vary over both halves of the natural images; choose another"
         )
-    whole = layer.halves()
-    place = int(np.flatnonzero(whole.live == unit)[0])
+    place = int(np.flatnonzero(own.side.halves.live == unit)[0])
     others = [ref for ref in refs.values() if ref.model != model and ref.seed is None]
     family = next((name for name in layer.drawn if layer.units(name)["detector"].iloc[unit]), next(iter(layer.drawn)))
-    rows = [_partner(layer, whole, place, ref, refs, run.job, family) for ref in others]
+    rows = [_partner(own, place, _contender(ref, refs, run.job), family) for ref in others]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -87,63 +88,36 @@ def _start(refs: dict[tuple[str, str, int | None], LayerRef], run: Run, model: s
     raise RunError(f"run '{run.path}' has no tap '{tap}' of '{model}'{did_you_mean(tap, taps)}")
 
 
-def _best(unit: Halves, other: Halves) -> tuple[int, float, float] | None:
-    """Return the index of the best partner among live units, r where it was chosen and r where it is scored; None if none."""
-    if other.live.size == 0:
-        return None
-    r = unit.decide[:, 0] @ other.decide
-    best = int(r.argmax())
-    return best, float(r[best]), float(unit.score[:, 0] @ other.score[:, best])
+def _contender(ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef], job: Job) -> Contender:
+    """Return a layer with the nulls of a job, of which only what a verdict asks for is computed."""
+    nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
+    compared = job.comparison
+    plan = MatchingPlan(compared.matching, compared.bootstraps, compared.permutations, nulls, verdicts_only=True)
+    twins = [load_layer(refs[ref.model, ref.tap.name, seed]) for seed in job.nulls.untrained_seeds]
+    return Contender(load_layer(ref), twins, plan)
 
 
-def _partner(
-    layer: Layer,
-    whole: Halves,
-    place: int,
-    ref: LayerRef,
-    refs: dict[tuple[str, str, int | None], LayerRef],
-    job: Job,
-    family: str,
-) -> dict[str, Any] | None:
-    """Return the row of one layer for the live unit at `place` of the traced layer."""
-    unit = Halves(whole.live[[place]], whole.decide[:, [place]], whole.score[:, [place]])
-    other = load_layer(ref)
-    units = other.halves()
-    found = _best(unit, units)
-    if found is None:
+def _partner(own: Contender, place: int, other: Contender, family: str) -> dict[str, Any] | None:
+    """Return the row of one layer for the live unit at `place` of the traced layer; None if no unit of it varies."""
+    if not other.layer.live.any():
         return None
-    best, r_match, r_natural = found
-    nulls = job.nulls
-    bases = (other.rotated(q) for q in rotations(other.natural.shape[1], nulls.haar_rotations, job.seed))
-    twins = (load_layer(refs[ref.model, ref.tap.name, seed]) for seed in nulls.untrained_seeds)
-    photographs, observed = layer.scored_photographs, np.array([r_natural])
-    weights, count = evidence.bootstrap_weights(photographs, layer.places, job.comparison.bootstraps, job.seed)
-    resampled = evidence.bootstrap_correlations(unit.score, units.score[:, [best]], photographs, weights)
-    low, high = evidence.correlation_interval(observed, resampled, count)
-    p = evidence.permutation_p(
-        unit.score, units.score, observed, photographs, layer.places, job.comparison.permutations, job.seed
-    )
-    back = comparators.ranks(units.decide[:, [best]].T @ whole.decide, np.array([0]), np.array([place]))
-    partner = int(units.live[best])
-    return {
-        "model": ref.model, "tap": ref.tap.name, "depth": ref.tap.relative_depth, "unit": partner, "r_match": r_match,
-        "r_natural": r_natural, "r_natural_low": low[0], "r_natural_high": high[0],
-        "r_natural_haar": _mean([_best(unit, base.halves()) for base in bases]),
-        "r_natural_untrained": _mean([_best(unit, twin.halves()) for twin in twins]), "rank_back": int(back[0]),
-        "p": p[0], **_tuning(family, layer, int(whole.live[place]), other, partner),
+    r = comparators.correlations(own.side.halves.decide, other.side.halves.decide)
+    pair = np.array([[place, r[place].argmax()]])
+    row = matched_rows(family, Pair.of(own, other, pair, r), pair).iloc[0].to_dict()
+    kept = {name: row[name] for name in COLUMNS if name in row}
+    ref = other.layer.ref
+    return kept | {
+        "model": ref.model, "tap": ref.tap.name, "depth": ref.tap.relative_depth, "unit": row["unit_b"],
+        "rank_back": row["rank_ba"], "p": _p(own, other, pair), "family": family, "detector": row["detector_b"],
     }  # fmt: skip
 
 
-def _mean(found: list[tuple[int, float, float] | None]) -> float:
-    scores = [entry[2] for entry in found if entry is not None]
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def _tuning(family: str, layer: Layer, unit: int, other: Layer, partner: int) -> dict[str, Any]:
-    """Return how the two units agree on the drawings of a family."""
-    a, b = (np.maximum(side.responses(family).tuning[[u]], 0.0) for side, u in ((layer, unit), (other, partner)))
-    align = align_tuning(a, b, layer.grids[family].angles_deg, FAMILIES[family].period_deg)
-    detector = bool(other.units(family)["detector"].iloc[partner])
-    return {
-        "family": family, "r_tuning": align.r_tuning[0], "shift_deg": align.shift_deg[0], "detector": detector,
-    }  # fmt: skip
+def _p(own: Contender, other: Contender, pair: NDArray[np.int64]) -> float:
+    """Return the permutation p of one pair: the larger of both sides'."""
+    layer, plan = own.layer, own.plan
+    x, y = own.side.halves.score, other.side.halves.score
+    i, j = pair.T
+    observed = evidence.paired(x[:, i], y[:, j])
+    shown = layer.scored_photographs, layer.places, plan.permutations, plan.nulls.seed
+    sides = evidence.permutation_p(x[:, i], y, observed, *shown), evidence.permutation_p(y[:, j], x, observed, *shown)
+    return float(np.maximum(*sides)[0])

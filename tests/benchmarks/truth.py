@@ -19,7 +19,7 @@ from scipy import stats
 
 from universality import comparators, evidence
 from universality.comparison import rotations
-from universality.evidence import VERDICTS
+from universality.verdict import VERDICTS
 
 TARGET = Path(__file__).parents[2] / "docs" / "truth_tests.png"
 CARDS = {

@@ -42,19 +42,24 @@ def semi(r: Array) -> Pairs:
     return np.stack([np.arange(r.shape[0]), r.argmax(axis=1)], axis=1).astype(np.int64)
 
 
-def mutual_top(r: Array, k: int) -> Pairs:
+EQUAL = 1e-12
+"""Correlations that differ by less are equal to rounding."""
+
+
+def mutual_top(r: Array, k: int, slack: float = 0.0) -> Pairs:
     """Match all pairs of units that are among each other's `k` best by signed correlation `r` (p, q).
 
-    A pair that equals the k-th best counts, so equal correlations are kept together.
+    A pair that equals the k-th best counts, so equal correlations are kept together; with ``slack=EQUAL`` also what is equal
+    to rounding, so that the pairs are those that `ranks` puts among the `k` best of either side.
     """
     kth_b = -np.partition(-r, min(k, r.shape[1]) - 1, axis=1)[:, min(k, r.shape[1]) - 1]
     kth_a = -np.partition(-r, min(k, r.shape[0]) - 1, axis=0)[min(k, r.shape[0]) - 1]
-    return np.argwhere((r >= kth_b[:, None]) & (r >= kth_a)).astype(np.int64)
+    return np.argwhere((r >= kth_b[:, None] - slack) & (r >= kth_a - slack)).astype(np.int64)
 
 
 def ranks(r: Array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rank (1 = best) of each chosen column within its row of `r`; equal to rounding counts as equal."""
-    return np.asarray(1 + (r[rows] > r[rows, columns][:, None] + 1e-12).sum(axis=1), dtype=np.int64)
+    return np.asarray(1 + (r[rows] > r[rows, columns][:, None] + EQUAL).sum(axis=1), dtype=np.int64)
 
 
 MATCHINGS = {"hungarian": hungarian, "mutual_nearest": mutual_nearest}

@@ -69,8 +69,8 @@ def clique_matrix(
 ) -> Panels:
     """Draw networks by cliques, one matrix per family, a dot where a network's unit belongs; beside it the counts of the nulls.
 
-    Bars count the cliques that share no unit with a larger one, found by one rule in the trained networks, in their untrained
-    twins (mean over seeds) and in random bases (mean over bases); the dark part re-forms in half of the resamples at least.
+    Bars count the cliques that share no unit, found by one rule in the trained networks (the columns of the matrix), in their
+    untrained twins (mean over seeds) and in random bases (mean over bases); the dark part re-forms in half of the resamples at least.
 
     Parameters
     ----------

@@ -116,8 +116,7 @@ FIGURES: dict[str, Kind] = {
         Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
              "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
              "than half of the resamples of photographs). Bars: cliques that share no unit, found by one rule in the trained networks, in their "
-             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases). The matrix holds the pairs that a "
-             "matching chose and may show cliques with a unit in common, so that its columns and the bar of the trained networks differ."),
+             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases)."),
     )
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""

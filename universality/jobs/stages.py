@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from universality import atlas_tables, correspondence, evidence, pairs, schema
-from universality.census import Census, count_links
+from universality.census import RESAMPLES, Census, count_links
 from universality.comparison import LayerRef, NullPlan, similarity_rows
 from universality.detectors import FAMILIES
 from universality.drawn import Per
@@ -298,25 +298,34 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
         layers = [ref for model in inputs.models for ref in inputs.layers[model, seed]]
         causes = [
             [[inputs.identity(model, place, seed) for place in range(len(inputs.layers[model, seed]))] for model in inputs.models],
-            inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed,
+            inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
         ]  # fmt: skip
         label = "trained networks" if seed is None else f"untrained twins of seed {seed}"
-        arguments = layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed
+        arguments = (
+            layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
+        )  # fmt: skip
         yield Task("atlas", {"": _key("atlas", causes)}, f"links between {label}", census_task, arguments)
 
 
 def census_task(
-    layers: Sequence[LayerRef], compared: Sequence[tuple[str, str]], families: Sequence[str], seed: int
+    layers: Sequence[LayerRef],
+    compared: Sequence[tuple[str, str]],
+    families: Sequence[str],
+    seed: int,
+    haar_rotations: int,
 ) -> Tables:
     """Return the units of all networks of one kind and every link between them, as tables."""
-    counted = count_links([read_layer(ref) for ref in layers], compared, families, seed)
+    counted = count_links([read_layer(ref) for ref in layers], compared, families, seed, haar_rotations=haar_rotations)
     edges = counted.edges.assign(rematched=list(counted.rematched), kept=list(counted.kept))
     return {"census_units": counted.units, "census_edges": edges}
 
 
 def _atlas(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     edges = rows["census_edges"]
-    marks = [np.array(list(edges[name]), dtype=np.bool_) for name in ("rematched", "kept")]
+    # Of no edges the table does not say how many resamples there were.
+    marks = [
+        np.array(list(edges[name]), dtype=np.bool_).reshape(len(edges), RESAMPLES) for name in ("rematched", "kept")
+    ]
     counted = Census(rows["census_units"], edges.drop(columns=["rematched", "kept"]), *marks)
     return atlas_tables.tables_of(SimpleNamespace(**before), counted)
 

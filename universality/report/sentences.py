@@ -13,10 +13,11 @@ from universality import display
 from universality.comparators.matching import COMPLETE, HOW
 from universality.detectors import FAMILIES, best_taps, within
 from universality.drawn import drawn_taps
-from universality.evidence import VERDICTS, wilson_interval
+from universality.evidence import wilson_interval
 from universality.groups import at_taps, nearest_taps
 from universality.names import HAAR_NAME, number, short
 from universality.runs import Run
+from universality.verdict import VERDICTS
 
 Standing = Literal["above", "null", "mixed", "none"]
 STANDINGS: dict[Standing, str] = {

@@ -116,7 +116,7 @@ class ComparisonSpec(Spec):
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
     )
-    bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals")
+    bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals of r")
 
 
 class NullSpec(Spec):
@@ -126,7 +126,7 @@ class NullSpec(Spec):
         tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(unique)
     ] = Field((0,), description="one untrained twin of every network for each seed")
     calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
-    haar_rotations: Int = Field(3, ge=1, le=1000, description="random orthonormal bases of each layer")
+    haar_rotations: Int = Field(3, ge=1, le=1000, description="random orthonormal bases of each layer; a verdict takes two at least")
     shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")
 
 
