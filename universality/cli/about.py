@@ -81,7 +81,7 @@ def schema_command(
     """
     if name != "job":
         raise JobError(f"there is no schema '{name}', expected 'job'")
-    from universality.jobs.documentation import job_schema
+    from universality.spec import job_schema
 
     typer.echo(json.dumps(job_schema(), indent=1))
 

@@ -17,6 +17,7 @@ from universality.spec.job import (
     ModelEntry,
     NullSpec,
     Reduction,
+    job_schema,
 )
 from universality.spec.reading import (
     LEAST_NATURAL,
@@ -88,6 +89,7 @@ __all__ = [
     "digest",
     "inner_path",
     "is_sealed",
+    "job_schema",
     "parse_toml",
     "read_card",
     "read_definition",

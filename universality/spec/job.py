@@ -242,6 +242,11 @@ class Job(Spec):
         return [pair for pair in pairs if frozenset(pair) in wanted]
 
 
+def job_schema() -> dict[str, Any]:
+    """Return the JSON schema of job files (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
+
+
 class CriterionSpec(Spec):
     """One criterion of a definition of one's own."""
 
