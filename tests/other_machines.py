@@ -95,7 +95,7 @@ class Condition:
         return [] if self.everything else [f"tests/test_{name}.py" for name in NUMBERS]
 
     def why_not(self) -> str:
-        """Return why it says nothing on this processor; empty where it does."""
+        """Return why it cannot be tested on this processor; empty where it can."""
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
         if platform.machine() != "x86_64" and self.variables and "TZ" not in self.variables:
             return "for x86-64 only"
@@ -150,7 +150,7 @@ def variables(name: str) -> Iterator[str]:
 
 
 def table(folder: str) -> Iterator[str]:
-    """Yield what came of every condition, as Markdown."""
+    """Yield the result of every condition, as Markdown."""
     yield "| condition | what is changed | tests | passed | failed | skipped | s |"
     yield "|---|---|---|---|---|---|---|"
     for name, condition in CONDITIONS.items():

@@ -1,4 +1,4 @@
-"""Activation stores: what is written comes back, nothing half-written is believed, no damage goes unseen."""
+"""Activation stores: what is written is read back, half-written stores do not count, damage is found."""
 
 import json
 import os
@@ -433,7 +433,7 @@ def test_a_folder_without_manifest_is_no_store(store, key):
 
 
 def leave_partial(store, key):
-    """What a killed writer leaves: its folder and its lock file, which nobody holds."""
+    """What a killed writer leaves: its folder and its lock file, which is free."""
     path = store.root / f"{key.name}.partial-{os.getpid()}-0123abcd"
     (path / DATA).mkdir(parents=True)
     (path / MANIFEST).write_text("{}")
@@ -489,7 +489,7 @@ def test_removing_partials_leaves_stores_alone(copied, key):
 
 
 def test_a_folder_of_another_name_does_not_stop_the_removal(store, key):
-    """Somebody's own folder is nobody's leftover."""
+    """A user's own folder is not removed as a leftover."""
     foreign = store.root / "notes.partial-draft"
     foreign.mkdir(parents=True)
     stale = leave_partial(store, key)

@@ -378,7 +378,7 @@ def test_by_order_takes_a_safetensors_file_by_name(ordered, state):
 
 
 def test_by_order_refuses_a_safetensors_file_with_other_names(ordered):
-    """Tensors of one shape would change places unseen."""
+    """Tensors of one shape could be exchanged without an error."""
     card, renamed = ordered
     put(card, renamed)
     refused(card, match="does not keep the order")

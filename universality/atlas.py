@@ -2,7 +2,7 @@
 
 A feature of a known family is a bin of preferred orientation. A cell is what one model has there at its best tap; whether
 cells of two models hold the same unit is the verdict of the table ``correspondence``, not the bin. Features of no known
-family are cliques: units of several models that are pairwise the same, without any model as a hub.
+family are cliques: units of several models that are pairwise the same, without a model of reference.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def data_driven_rows(found: pd.DataFrame, counts: pd.DataFrame, models: list[str
         As `data_driven` returns it.
     counts : DataFrame
         As `clique_counts` returns it. `n_untrained` is, for every row, how many such cliques the untrained twins hold per
-        one of the trained networks: all rows together stand against that null, no single row has one of its own.
+        one of the trained networks: it is the null of all rows together, not of a single one.
     models : list of str
         The columns of the atlas.
     """
@@ -155,7 +155,7 @@ def _edges_of(graph: nx.Graph, clique: list[Node]) -> list[dict[str, Any]]:
 def cliques(run: Run, least: int = LEAST_MODELS, counted: Census | None = None) -> pd.DataFrame:
     """Return the detectors of several models that are all pairwise the same feature: A to B, B to C and C back to A.
 
-    No model is a hub: every pair of a clique has its own verdict. A model contributes at most one unit, since units of one
+    Every pair of a clique has its own verdict. A model contributes at most one unit, since units of one
     model are not compared with one another.
 
     Parameters
@@ -281,7 +281,7 @@ def _stability_in(counted: Census, graph: nx.Graph, clique: list[Node]) -> float
 def clique_counts(counted: Census, least: int = LEAST_MODELS) -> pd.DataFrame:
     """Return how many cliques there are in the trained networks, in their untrained twins, and in random bases.
 
-    One rule finds them in all three. For a family it is that of the verdict same_feature, but that every pair among each
+    One rule finds them in all three. For a family it is that of the verdict same_feature, except that every pair among each
     other's best counts, not only those that a matching chose.
 
     Returns

@@ -1,4 +1,4 @@
-"""The atlas of a run as files: tables, pictures, and what they say in sentences."""
+"""The atlas of a run as files: tables, pictures, and findings in sentences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXAMPLE_PX = 64
 
 
 def tables_of(run: Run, counted: Census | None = None) -> dict[str, pd.DataFrame]:
-    """Return every table of ``schema.ATLAS_TABLES``; a census is taken where none is given."""
+    """Return every table of ``schema.ATLAS_TABLES``; the census is computed where none is given."""
     counted = census(run) if counted is None else counted
     pairs = index.by_pair(index.tally(counted), zoo.cards())
     known, counts = atlas.atlas(run), atlas.clique_counts(counted)
@@ -46,7 +46,7 @@ def write_atlas(run: Run, folder: Path) -> tuple[list[Path], dict[str, pd.DataFr
     Raises
     ------
     StoreError
-        A store of the run is gone.
+        A store of the run is missing.
     """
     tables = tables_of(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def _examples(run: Run, cells: pd.DataFrame) -> dict[tuple[str, str, int], NDArr
 
 
 def findings(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Return what the atlas of a run says in sentences, each number beside its null."""
+    """Return the findings of a run's atlas in sentences, each number beside its null."""
     return [*_bins(tables["atlas"]), *_cliques(tables["clique_counts"]), *_groups(tables["index_by_group"])]
 
 

@@ -1,6 +1,6 @@
 """Every link between units of all networks of a run, of their untrained twins and of their random bases: one pass.
 
-What the index of universality and the cliques count is made here, from the stores, by one rule for all of them.
+The index of universality and the cliques count these links; all are found in the stores by one rule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from universality.runs import Run
 from universality.spec import digest
 
 BASES = 3
-"""Random bases per layer: at least two, because a basis is no null of itself."""
+"""Random bases per layer: at least two, because a basis cannot be its own null."""
 RESAMPLES = 100
 UNIT_COLUMNS = ("seed", "basis", "model", "tap", "unit", "rule", "angle_deg")
 EDGE_COLUMNS = (
@@ -62,7 +62,7 @@ def census(run: Run, bases: int = BASES, resamples: int = RESAMPLES) -> Census:
     Raises
     ------
     StoreError
-        A store of the run is gone.
+        A store of the run is missing.
     """
     refs = list(references(run))
     seeds = (None, *run.job.nulls.untrained_seeds)
@@ -93,7 +93,7 @@ def count_links(
     pairs : of model ids
     """
     if bases < 2:
-        raise ValueError(f"{bases} random bases are too few: a basis is no null of itself, expected at least 2")
+        raise ValueError(f"{bases} random bases are too few: a basis cannot be its own null, expected at least 2")
     first = layers[0]
     resampling = Resampling.of(first.fold, first.photograph, first.places, resamples, seed)
     views = {(x.ref.model, x.ref.tap.name): _views(x, families, bases, seed) for x in layers}

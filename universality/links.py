@@ -1,7 +1,7 @@
 """Which units of two layers are the same, by one rule for networks, untrained twins and random bases.
 
 Arrays in, arrays out. The table ``correspondence`` judges the units of trained networks one matched pair at a time; here
-the same demands are put to every pair of layers at once, and to their nulls in exactly the same way, so that shares of
+the same rule is applied to every pair of layers at once, and to their nulls in the same way, so that shares of
 shared units and cliques can be counted in all of them.
 """
 
@@ -181,7 +181,7 @@ class Block:
 
 
 def _others(view: int, count: int) -> Iterator[int]:
-    """Yield the random bases that serve as nulls of a view: a basis is no null of itself."""
+    """Yield the random bases that serve as nulls of a view: a basis cannot be its own null."""
     return (w for w in range(1, count) if w != view)
 
 

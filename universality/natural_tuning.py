@@ -1,4 +1,4 @@
-"""Do detectors prefer on natural images what they prefer among drawings: a second pass over a finished run.
+"""Whether detectors prefer the same angle on natural images as among drawings: a second pass over a finished run.
 
 The top natural images of each tap's detectors are turned through a full circle and shown again. What the rest of the
 family says about the orientation of an image predicts where a unit has to peak (`universality.detectors.joint`).
@@ -25,7 +25,7 @@ from universality.spec import Tap
 
 AGREES_DEG = 20.0
 LEAST_FAMILY = 3
-"""Detectors of a tap below which nobody can judge the others."""
+"""Fewest detectors of a tap from which the preference of another unit is estimated."""
 MOST_UNITS = 24
 CROPS_EACH = 3
 TURNS_DEG = np.arange(24) * 15.0
@@ -41,7 +41,7 @@ def natural_tuning(run: Run) -> pd.DataFrame:
     Raises
     ------
     StoreError
-        The activations of the run are gone.
+        The activations of the run are missing.
     """
     layers = {(ref.model, ref.seed, ref.tap.name): ref for ref in references(run)}
     parts = [_of_network(run, network, layers) for network in networks_of(run.job)]

@@ -87,7 +87,7 @@ def _unmake(out: Path, made: Sequence[Path]) -> None:
 
 
 def mark_started(out: Path, job: Job) -> None:
-    """Record that the directory's tables are not to be believed (yet)."""
+    """Record that the directory's tables are not valid (yet)."""
     with cannot_be_written(out):
         started = round(time.time(), 1)
         runs.write_record(

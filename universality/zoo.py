@@ -44,7 +44,7 @@ CALIBRATION_BATCH = 16
 StateDict = Mapping[str, Tensor]
 
 _DRAWING = threading.RLock()
-"""Torch's generator is the process's: threads that build networks at the same time would draw from one another's seed."""
+"""Torch's generator belongs to the process: threads that build networks at the same time would draw from one another's seed."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
         expected = f"{path.parent.name}/{path.stem}"
         if card.id != expected:
             raise CardError(
-                f"model card '{path}' has id '{card.id}', expected '{expected}' from its place; mend either"
+                f"model card '{path}' has id '{card.id}', expected '{expected}' from its path; correct either"
             )
         if card.source not in SOURCES:
             raise CardError(f"model card '{path}': unknown source '{card.source}'{did_you_mean(card.source, SOURCES)}")
@@ -241,7 +241,7 @@ def state_dict_sha256(state: StateDict) -> str:
     return sha.hexdigest()
 
 
-# What Torch's restricted unpickler lets out on files that are no checkpoints.
+# What Torch's restricted unpickler raises for files that are no checkpoints.
 _UNREADABLE = (
     pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
     OverflowError, struct.error, AssertionError, NotImplementedError,
@@ -252,7 +252,7 @@ def read_checkpoint(path: Path) -> StateDict:
     """Read a state dict from a safetensors file, or any other file with ``weights_only=True``."""
     try:
         with path.open("rb"):
-            pass  # of a file that may not be read the libraries say that it is none
+            pass  # for an unreadable file the libraries report that there is none
     except OSError as cause:
         raise WeightsError(
             f"weights file '{path}' cannot be read: {cause.strerror or cause}; change its permissions"
@@ -396,7 +396,7 @@ def _fetch_from_package(model_card: ModelCard) -> Path:
 
 
 def _reachable(url: str) -> bool:
-    """Ask once, briefly: the libraries' own retries take the better part of a minute."""
+    """Ask once, briefly: the libraries' own retries take most of a minute."""
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return False
     try:

@@ -250,7 +250,7 @@ TRIALS = {JOB_ITSELF: trial, WORKER: worker_trial}
 
 
 def undisturbed(folder: Path, job: Path) -> dict[str, float]:
-    """Run the job as nobody disturbs it; return how long each stage took, s."""
+    """Run the job undisturbed; return how long each stage took, s."""
     folder.mkdir(parents=True)
     if Life(folder, job).ended():
         raise RuntimeError("the undisturbed run failed")
@@ -341,7 +341,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
     if chosen.whole and not chosen.after:
-        parser.error("--whole needs --after: nobody has measured how long the stages take")
+        parser.error("--whole needs --after: without it the duration of the stages is unknown")
     after = tuple(chosen.after) if chosen.after else None
     asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.begin, chosen.whole)
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ def planted(monkeypatch):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Counts of images shown at the same time, as they come."""
+    """Counts of images shown at the same time, in order of time."""
     lock, now, most, real = threading.Lock(), [0], [0], extraction.extract
 
     def counting(*arguments):
@@ -188,7 +188,7 @@ class TestGivenCluster:
             )
 
     def test_the_last_worker_with_a_gpu_goes(self, bare, planted, tmp_path, monkeypatch):
-        """Dask would wait for ever for the resource; other workers are there all the time."""
+        """Dask would wait without end for the resource; other workers are there all the time."""
         monkeypatch.setattr(placement, "require_gpus", lambda client: None)
         monkeypatch.setattr(scheduling, "WORKER_TIMEOUT_S", 1.0)
         with pytest.raises(RunError, match="has had no worker with the resource GPU for 1 s; start workers"):

@@ -151,7 +151,7 @@ class TestItGoesWrongOnce:
 
 
 def ends_in_one_sentence(tmp_path, client, interfere, match):
-    """Compute three good tasks and one that waits for ever; once it runs, `interfere`."""
+    """Compute three good tasks and one that does not end; once it runs, `interfere`."""
     started, go = tmp_path / "started", tmp_path / "go"
     tasks = [*good(3), task(tiny.waits_for, str(started), str(go))]
     results = Results(str(tmp_path / "store"))

@@ -18,7 +18,7 @@ COLUMNS = {
     "low": "lower end of the range",
     "high": "upper end of the range",
     "invariances": "what may be done to either layer without changing the score",
-    "symmetric": "whether the layers may change places",
+    "symmetric": "whether the layers may be swapped",
     "metric": "whether it obeys the triangle inequality and is 0 only between layers equal up to the invariances",
     "self_score": "score of a layer with itself; empty (NaN) where it depends on the layer",
     "min_n": "smallest number of stimuli",

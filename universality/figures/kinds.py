@@ -121,7 +121,7 @@ OF_A_RUN = ("detectors_against_depth", "tuning_family", "similarity", "matched_p
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure, its file's stem, its caption, its kind, and the table of what is drawn (None where nobody asked for it)."""
+    """One figure, its file's stem, its caption, its kind, and the table of what is drawn (None where it was not asked for)."""
 
     stem: str
     caption: str
