@@ -1,4 +1,4 @@
-"""What the documentation states is what the code does."""
+"""The documentation states what the code does."""
 
 import ast
 import importlib.util

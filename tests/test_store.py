@@ -198,7 +198,7 @@ def test_a_disk_error_is_one_sentence(tmp_path, key):
 
 
 def test_an_error_of_whoever_makes_the_rows_is_not_blamed_on_the_store(store, key):
-    """A photograph that is missing is no reason to free space on the store's disk."""
+    """The error of a missing photograph does not advise to free space on the store's disk."""
     with (
         pytest.raises(FileNotFoundError, match="photograph"),
         store.writing(key, parameters(), (STIMULI, UNITS), "float32", {}),
@@ -237,7 +237,7 @@ def test_the_key_does_not_change_with_label_or_order(key):
 
 
 def test_the_causes_cannot_be_exchanged():
-    """Equal texts in exchanged places are other causes."""
+    """Equal texts in exchanged fields give another key."""
     exchanged = {**CAUSES, "weights": "p", "preprocessing": "w"}
     assert StoreKey(**exchanged).name != StoreKey(**CAUSES).name
 
@@ -297,7 +297,7 @@ def test_every_flipped_bit_of_every_file_is_found(copied):
 
 
 def without_digest(path):
-    """Make a manifest one of before there was a digest in it."""
+    """Make a manifest like those written before there was a digest."""
     manifest = json.loads(path.read_text())
     del manifest["digest"]
     path.write_text(json.dumps(manifest, indent=1, sort_keys=True))

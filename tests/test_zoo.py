@@ -1,4 +1,4 @@
-"""The zoo: weights that are checked before they are used, untrained twins, and one sentence for whatever is missing."""
+"""The zoo: weights that are checked before they are used, untrained twins, and one sentence for everything that is missing."""
 
 import hashlib
 import os
@@ -182,7 +182,7 @@ def test_packaged_weights_lie_in_the_order_of_the_file(model_id):
 
 @pytest.mark.parametrize(("photograph", "index"), [("coffee", 967), ("chelsea", 285)], ids=["espresso", "Egyptian cat"])
 def test_packaged_weights_know_photographs(photograph, index):
-    """Wrong order, wrong padding or wrong normalisation would not name what everybody sees."""
+    """Wrong order, wrong padding or wrong normalisation would give wrong classes."""
     card = zoo.card(LITE[0])
     folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
     with Image.open(folder / f"{photograph}.png") as image:
@@ -400,7 +400,7 @@ def test_missing_weights_name_the_place_to_put_them(model_id, monkeypatch, tmp_p
 
 @pytest.mark.parametrize("model_id", NO_HUB)
 def test_offline_nothing_is_asked(model_id, monkeypatch):
-    """`urlopen` fails the test when it is called: with the variable set, not even one question goes out."""
+    """`urlopen` fails the test when it is called: with the variable set, no request is made."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     refused(zoo.card(model_id), match="cannot be reached")
 

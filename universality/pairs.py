@@ -25,7 +25,7 @@ _WEIGHED = (
     *("n_detectors_a", "n_detectors_b", "met_a", "met_b", "met_a_low", "met_b_low", "chance_a", "chance_b"),
     *(f"{prefix}{rest}" for prefix in ("cka", "svcca") for rest in ("", "_untrained", "_measure")),
 )
-"""Measures of similarity that are compared with matching, by the beginning of their names."""
+"""The columns by which similarity and matching are compared with each other."""
 _COUNTS = ["n_met", *(f"n_{name}" for name in VERDICTS)]
 
 

@@ -1,4 +1,4 @@
-"""The undisturbed run of the job of seconds, against which every disturbed one is held."""
+"""The undisturbed run of the short job, with which every disturbed one is compared."""
 
 from pathlib import Path
 

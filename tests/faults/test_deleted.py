@@ -92,7 +92,7 @@ class TestDuringExtraction:
         (folder / MODEL).parent.mkdir(parents=True)
         shutil.copy(resource("data/pocket_zoo") / "vgg-focus-s0.safetensors", folder / f"{MODEL}.safetensors")
         monkeypatch.setenv(zoo.WEIGHTS_FOLDER_VARIABLE, str(folder))
-        # Both networks are looked at first, then loaded.
+        # Both networks are checked first, then loaded.
         before(Network, "load", 3, lambda: shutil.rmtree(folder))
         ends_well(run, done, tmp_path)
 

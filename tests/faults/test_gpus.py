@@ -1,4 +1,4 @@
-"""Jobs that show images on GPUs, with a CPU in a GPU's place: what is placed where, refused, and said of it."""
+"""Jobs that show images on GPUs, with a CPU in a GPU's place: placement of tasks, refusals, and records."""
 
 import json
 import threading
@@ -178,7 +178,7 @@ class TestGivenCluster:
             )
 
     def test_a_gpu_that_goes_after_the_check(self, claiming, planted, tmp_path, monkeypatch):
-        """The task itself looks again: workers come and go."""
+        """The task itself checks again, because workers come and go."""
         monkeypatch.setattr(placement, "require_gpus", lambda client: None)
         monkeypatch.setattr(devices, "count", lambda: 0)
         (address,) = placement.gpu_workers(claiming)
@@ -246,7 +246,7 @@ class TestAuto:
 
     @pytest.mark.parametrize(("resources", "device"), [(None, "cpu"), ({"GPU": 1}, "cuda")])
     def test_a_given_cluster_is_asked(self, tmp_path, monkeypatch, resources, device):
-        monkeypatch.setattr(devices, "count", lambda: 0 if resources else 1)  # what this process has does not count
+        monkeypatch.setattr(devices, "count", lambda: 0 if resources else 1)  # GPUs of this process do not count
         with (
             LocalCluster(n_workers=1, **IN_THIS_PROCESS, resources=resources) as cluster,
             Client(cluster) as client,
