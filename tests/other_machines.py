@@ -1,4 +1,4 @@
-"""Conditions under which the suite has to pass, and the table of what came of them: `other_machines.sh` runs them.
+"""Conditions under which the suite has to pass, and the table of their results: `other_machines.sh` runs them.
 
 python tests/other_machines.py list
 python tests/other_machines.py variables|tests CONDITION
@@ -96,7 +96,7 @@ class Condition:
         return [] if self.everything else [f"tests/test_{name}.py" for name in NUMBERS]
 
     def why_not(self) -> str:
-        """Return why it says nothing on this processor; empty where it does."""
+        """Return why it cannot be tested on this processor; empty where it can."""
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
         if platform.machine() != "x86_64" and self.variables and "TZ" not in self.variables:
             return "for x86-64 only"
@@ -136,7 +136,7 @@ CONDITIONS = {
     "oldest": Condition("the lowest versions that pyproject.toml allows"),
     "newest": Condition("the newest Python that the dependencies support"),
     "other-order": Condition("the order of the files, and of the tests in each"),
-    "burning": Condition("two other processes that take all they can get"),
+    "burning": Condition("two other processes that use all the processor time they can get"),
     "locale": Condition("language, character set, and a time zone 14 hours ahead", {**_turkish(), **FAR_AWAY}),
 }
 
@@ -151,7 +151,7 @@ def variables(name: str) -> Iterator[str]:
 
 
 def table(folder: str) -> Iterator[str]:
-    """Yield what came of every condition, as Markdown."""
+    """Yield the result of every condition, as Markdown."""
     yield "| condition | what is changed | tests | passed | failed | skipped | s |"
     yield "|---|---|---|---|---|---|---|"
     for name, condition in CONDITIONS.items():
@@ -167,7 +167,7 @@ def _which(folder: Path, name: str) -> str:
 def _came(folder: Path, name: str) -> str:
     why, results = folder / f"{name}.notrun", folder / f"{name}.xml"
     if not results.is_file():
-        return f"not run: {why.read_text(encoding='utf-8').strip() if why.is_file() else 'nobody has yet'} | | | "
+        return f"not run{': ' + why.read_text(encoding='utf-8').strip() if why.is_file() else ' yet'} | | | "
     (suite,) = ElementTree.parse(results).iter("testsuite")
     cases, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
     bad = [case for case in suite.iter("testcase") if {"failure", "error"} & {child.tag for child in case}]

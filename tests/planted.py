@@ -1,4 +1,4 @@
-"""Networks written by hand, whose features are known: what the detectors' definitions have to find, and what not.
+"""Networks written by hand, whose features are known, to test the definitions of detectors.
 
 Both networks are feed-forward: Gabor filters with rectification (simple cells), sums over phase (complex cells), and a
 second convolution whose weights are drawn, not learned. Angles are clockwise from +x with y pointing down, in degrees.

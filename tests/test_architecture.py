@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "universality"
 
-# From left to right as the data flows; modules of one level do not see one another.
+# From left to right as the data flows; modules of one level do not import one another.
 LEVELS = (
     ("errors", "resources", "locks", "memory", "display", "names"),
     ("schema", "recipes", "devices"),

@@ -1,4 +1,4 @@
-"""Published statements held against tables whose answer is known."""
+"""Published statements compared with tables whose answer is known."""
 
 from types import SimpleNamespace
 

@@ -243,7 +243,7 @@ def on_a_terminal(*words, **environment):
     while True:
         try:
             part = os.read(mine, 65536)
-        except OSError:  # Linux's way of saying that nobody holds the other end
+        except OSError:  # on Linux: the other end is closed
             break
         if not part:
             break

@@ -12,7 +12,7 @@ from universality.cli.progress import MOST_SAMPLES, Bars, Pace, TimeLeft, clock_
 
 
 class Clock:
-    """A clock that stands until it is turned."""
+    """A clock that is set by hand."""
 
     now = 1000.0
 
@@ -46,7 +46,7 @@ class TestTimeLeft:
             assert left == pytest.approx(truth)
 
     def test_what_was_kept_is_forgotten(self, clock):
-        """Nine tenths passed over in a moment: once that is history, the pace is that of the work."""
+        """Nine tenths are skipped at the beginning: later the pace is that of the work."""
         found = list(walk(clock, Pace(1000, clock), [(900, 0.5), *[(1, 4.0)] * 100]))
         for left, truth in found[2:]:
             assert left == pytest.approx(truth, rel=0.15)
@@ -99,7 +99,7 @@ class TestTimeLeft:
 
 
 class Screen(io.StringIO):
-    """A file that somebody looks at."""
+    """A file that is a terminal."""
 
     def isatty(self):
         return True

@@ -28,7 +28,7 @@ MEASURES = ComparisonSpec().measures
 BASIS_FREE = sorted(name for name in MEASURES if COMPARATORS[name].basis_free)
 UNIT_MATCHING = sorted(set(MEASURES) - set(BASIS_FREE))
 CKA = ["cka_linear_biased", "cka_linear_debiased"]
-# n <= 2p keeps Gram matrices and n > 2p does not: both alone, mixed, and on the border.
+# n <= 2p keeps Gram matrices and n > 2p does not: both cases, mixed, and at the limit.
 SHAPES = [(12, 20, 30), (60, 5, 7), (30, 5, 40), (30, 40, 5), (30, 15, 14)]
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40)
 
@@ -246,7 +246,7 @@ def test_scale_of_each_unit_does_not_matter_for_unit_matching(name):
 
 
 def test_an_inverted_unit_is_not_the_same_unit():
-    """Correlations are signed: a unit that falls silent where another answers is no match."""
+    """Correlations are signed: a unit whose response falls where another's rises is no match."""
     x = np.random.default_rng(0).standard_normal((50, 1))
     assert value("unit_match_hungarian", x, -x) == pytest.approx(-1)
 

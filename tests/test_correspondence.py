@@ -1,4 +1,4 @@
-"""Which detector here is which there: planted layers whose true partners, shifts and shares are known."""
+"""Tables of correspondence on planted layers whose true partners, shifts and shares are known."""
 
 from dataclasses import replace
 
@@ -312,7 +312,7 @@ def best_partner_mean(own, nulls, units):
 
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_null_columns_take_the_best_partner_in_each_null_layer(method):
-    """Whatever the method: no null unit is lost to another unit of A. The side that is harder to beat counts."""
+    """With every method a null unit may be the partner of several units of A. The side that is harder to beat counts."""
     a, b = related()
     untrained = twins(2)
     rows = correspondence_rows(a, b, untrained, MatchingPlan((method,), 100, 19, NULLS))
@@ -605,7 +605,7 @@ def family(made, untrained, plan=NULLS):
 def test_family_of_a_planted_layer():
     a = planted()
     natural = a.natural.copy()
-    natural[:, [1, 14]] = 0.5  # a detector and another unit die
+    natural[:, [1, 14]] = 0.5  # a detector and another unit do not vary
     row = family(replace(a, natural=natural), twins(2))
     low, high = binomtest(11, 16).proportion_ci(method="wilson")
     assert (row["n_units"], row["n_dead"], row["n_tuned"], row["n_detectors"]) == (16, 2, 11, 11)

@@ -1,4 +1,4 @@
-"""Rules, and curve detectors planted into responses: each is found, each impostor is refused for its own reason."""
+"""Rules, and curve detectors planted into responses: each is found, others fail by their criterion."""
 
 import numpy as np
 import pandas as pd
@@ -323,7 +323,7 @@ def test_planted_figures_lie_to_either_side_of_the_threshold(column, expected):
 
 
 def test_thresholds_of_the_invariant_rule():
-    """A pin: they were calibrated on untrained networks, and change together with that calibration only."""
+    """Fixed values: they were calibrated on untrained networks, and change together with that calibration only."""
     assert {c.column: (c.op, c.threshold) for c in (*INVARIANT.tuned, *INVARIANT.specific)} == {
         "r1": (">", 0.5),
         "invariance": (">", 0.7),
@@ -512,7 +512,7 @@ def test_judgement_by_hand():
 
 def test_detectors_are_the_live_units_that_fail_nothing():
     photographs = natural(len(PANEL)) * np.linspace(0.5, 2, len(PANEL))
-    photographs[:, 1] = 1.0  # the other detector of the panel dies
+    photographs[:, 1] = 1.0  # the other detector of the panel does not vary
     table = table_of(*PANEL, photographs=photographs)
     assert (table["detector"] == (table["failed"] == "")).all()
     assert table["detector"].tolist() == [True, *[False] * (len(PANEL) - 1)]

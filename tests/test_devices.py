@@ -1,4 +1,4 @@
-"""GPUs without a GPU: who gets which, the settings that make sums repeat themselves, copies, and errors in one sentence."""
+"""Use of GPUs, tested without one: which task gets which, settings for repeatable sums, copies, and errors in one sentence."""
 
 import gc
 import os

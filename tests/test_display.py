@@ -1,4 +1,4 @@
-"""What notebooks show of cards, plans, findings and stimuli: facts beside their nulls, and no markup of anybody's own."""
+"""What notebooks show of cards, plans, findings and stimuli: facts beside their nulls, and no markup from cards or jobs."""
 
 from html.parser import HTMLParser
 

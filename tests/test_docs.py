@@ -1,4 +1,4 @@
-"""What the documentation states is what the code does."""
+"""The documentation states what the code does."""
 
 import ast
 import importlib.util
@@ -14,42 +14,32 @@ from distributed import Client, LocalCluster
 from typer.main import get_command
 
 import universality
-from universality import comparators, schema
+from universality import schema
 from universality.cli import app
 from universality.errors import UniversalityError
-from universality.spec import DefinitionSpec, Job, validate
+from universality.spec import DefinitionSpec, Job, job_schema, validate
 
 ROOT = Path(__file__).parents[1]
 
 
-def _hooks():
-    """The site's hooks, as mkdocs loads them: from their file."""
-    place = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+def _from_file(name):
+    """A module of docs/, which is no package: loaded from its file, as mkdocs loads its hooks."""
+    place = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(place)
     place.loader.exec_module(module)
     return module
 
 
-hooks = _hooks()
+hooks, generators = _from_file("hooks"), _from_file("generators")
 
 
-def test_table_columns_are_documented():
-    assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == schema.tables_markdown()
-
-
-def test_measures_are_documented():
-    assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == comparators.measures_markdown()
-
-
-def test_job_keys_are_documented():
-    from universality.jobs.documentation import job_markdown
-
-    assert (ROOT / "docs" / "job.md").read_text(encoding="utf-8") == job_markdown()
+@pytest.mark.parametrize("name", generators.PAGES)
+def test_generated_pages_are_those_of_the_package(name):
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == generators.PAGES[name](), f"docs/{name} is out of date; run python docs/generators.py"
 
 
 def test_every_key_of_a_job_has_a_description():
-    from universality.spec import job_schema
-
     schema = job_schema()
     for name, part in {"Job": schema, **schema["$defs"]}.items():
         for key, field in part["properties"].items():
@@ -59,10 +49,6 @@ def test_every_key_of_a_job_has_a_description():
 
 def test_example_jobs_obey_the_schema():
     """The keys of every shipped job are keys of the exported schema."""
-    import tomllib
-
-    from universality.spec import job_schema
-
     schema = job_schema()
 
     def check(data, part, where):

@@ -336,7 +336,7 @@ def test_activations_that_are_no_numbers_are_refused(network, images, value):
 
 
 def test_nan_of_the_padding_stays_out(network, images):
-    """A short batch is padded with zeros; what the network makes of them is nobody's result."""
+    """A short batch is padded with zeros; what the network gives for them is dropped."""
     with torch.no_grad():
         network.conv1.bias.zero_()
 

@@ -86,7 +86,7 @@ def test_interval_of_equal_pairs_is_a_point():
 
 
 def test_intervals_are_wider_than_those_of_independent_pairs():
-    """Pairs of one outlying network share its error; who resamples pairs believes too much."""
+    """Pairs of one outlying network share its error; resampling pairs would give too narrow an interval."""
     names = POCKET[:8]
     outlier = {(a, b): float(names[0] in (a, b)) for a, b in itertools.combinations(names, 2)}
     pairs = pd.DataFrame(
@@ -104,6 +104,6 @@ def test_intervals_are_wider_than_those_of_independent_pairs():
 
 
 def test_no_rows_of_an_empty_table_keep_their_columns():
-    """A job that compares no pairs has such tables; what reads a column of them goes on."""
+    """A job that compares no pairs has such tables; reading a column of them works."""
     table = pd.DataFrame(columns=["model_a", "model_b", "tap_a", "tap_b", "value"])
     assert list(at_taps(table, table).columns) == list(table.columns)

@@ -1,4 +1,4 @@
-"""High-low frequency detectors planted into responses: the ideal unit is found, each impostor is refused by name."""
+"""High-low frequency detectors planted into responses: the ideal unit is found, others fail by their criterion."""
 
 import numpy as np
 import pandas as pd
@@ -316,7 +316,7 @@ def test_every_naive_criterion_fails_alone(column, beyond):
 
 
 def test_thresholds_of_the_boundary_rule():
-    """A pin: they were calibrated on untrained networks, and change together with that calibration only."""
+    """Fixed values: they were calibrated on untrained networks, and change together with that calibration only."""
     controls = {f"over_{name}": (">", 1.3) for name in ("same_frequency", "full_field", "contrast_edge")}
     assert {c.column: (c.op, c.threshold) for c in (*BOUNDARY.tuned, *BOUNDARY.specific)} == {
         "r1": (">", 0.6),

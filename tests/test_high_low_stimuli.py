@@ -193,7 +193,7 @@ def test_same_low_has_independent_textures_of_the_low_frequency(theta):
 @pytest.mark.parametrize(("kind", "ratio", "full"), [("same_low", 6.0, "full_low"), ("high_low", 1.0, "full_high")])
 @pytest.mark.parametrize("theta", [0, 110])
 def test_textures_of_a_seam_are_two(kind, ratio, full, theta):
-    """The near side is the one of the full image, the far side is not: a seam is there to be seen."""
+    """The near side is the one of the full image, the far side is not: there is a visible seam."""
     image, whole = drawn(kind, theta, ratio=ratio, spec=FAINT), drawn(full, np.nan, spec=FAINT)
     near, far = sides(theta)
     assert correlation(image[near], whole[near]) == pytest.approx(1.0, abs=1e-6)
@@ -299,7 +299,7 @@ def test_colour_takes_the_place_of_grey(colour, axis):
 
 
 def test_regression_pin_of_the_pixels():
-    """A regression pin, no truth: whoever changes a pixel raises RENDERER_VERSION, so that stores are not reused."""
+    """A regression test: a change of pixels needs a new RENDERER_VERSION, so that stores are not reused."""
     images = [drawn("high_low", 30, size=32, base=6.0), drawn("contrast_edge", 200, size=32, base=6.0, phase=1)]
     came = np.stack([image[4::8, 4::8] for image in images])
     pinned = {2: PIN_1}  # version 1 differed at scales below 1 only

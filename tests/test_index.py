@@ -130,7 +130,7 @@ def test_interval_that_would_rest_on_two_networks_is_refused(pairs, enough):
 
 @pytest.mark.parametrize("kind", ["complete", "disjoint"])
 def test_interval_of_a_mean_over_pairs_covers_it(kind):
-    """Networks and pairs vary; who took the pairs as independent would cover less in a complete graph."""
+    """Networks and pairs vary; treating the pairs as independent would cover less in a complete graph."""
     rng = np.random.default_rng(1)
     n, covered, naive = 8, [], []
     i, j = np.triu_indices(n, 1) if kind == "complete" else (np.arange(0, n, 2), np.arange(1, n, 2))

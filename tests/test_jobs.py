@@ -423,7 +423,7 @@ class TestClaims:
 
 
 class TestKeys:
-    """The content key changes with each of its causes, so that nothing stale is ever read."""
+    """The content key changes with everything that decides the values, so that no outdated result is read."""
 
     def keys(self, tmp_path, text):
         path = tmp_path / "job.toml"

@@ -136,7 +136,7 @@ def test_a_wrong_preference_shows_in_its_unit(unit):
 
 
 def test_units_that_do_not_vote_are_judged_by_those_that_do():
-    """The vote of a wrong unit is not heard, so the members agree exactly, and its own error shows in full."""
+    """The vote of a wrong unit is left out, so the members agree exactly, and its own error shows in full."""
     stated = PREFERRED + 40.0 * (np.arange(6) == 2)
     came = family_preference(family([10.0, 77.0]), stated, ANGLES, members=np.arange(6) != 2)
     np.testing.assert_allclose(came.difference_deg, [0, 0, -40, 0, 0, 0], atol=1e-9)

@@ -1,6 +1,6 @@
 """Every measure of the registry against everything its record declares, and on awkward input.
 
-What a record declares has to hold; what it does not declare has to fail, so that no record can claim too little either.
+What a record declares has to hold; what it does not declare has to fail, so that no record declares too little.
 """
 
 import numpy as np
@@ -150,7 +150,7 @@ def test_range_at_its_ends(name, opposite):
 def test_triangle_inequality(name, seed, widths, n):
     rng = np.random.default_rng(seed)
     a, b, c = (rng.standard_normal((n, p)) * rng.uniform(0.1, 3, p) for p in widths)
-    b = b + rng.uniform(0, 3) * a[:, [0]]  # a detour that is nearly a straight line now and then
+    b = b + rng.uniform(0, 3) * a[:, [0]]  # the third layer is nearly on the straight line at times
     assert value(name, a, c) <= value(name, a, b) + value(name, b, c) + SLACK[name]
 
 

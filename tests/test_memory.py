@@ -49,7 +49,7 @@ def faults_of_two_threads(how):
 def test_threads_use_again_what_they_freed():
     kept, faults = faults_of_two_threads("kept")
     assert kept
-    # Without it, every array's 19,531 pages come anew, or its 39 huge ones.
+    # Without it, every array's 19,531 pages are allocated again, or its 39 huge ones.
     assert faults * 10 < faults_of_two_threads("given back")[1]
 
 

@@ -1,4 +1,4 @@
-"""Stores on URLs: the same promises as a local folder, without a rename."""
+"""Stores on URLs: the same guarantees as a local folder, without a rename."""
 
 import json
 import subprocess

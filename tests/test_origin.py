@@ -1,4 +1,4 @@
-"""Every exported file knows where its numbers come from, and two runs write the same bytes."""
+"""Every exported file carries its provenance, and two runs write the same bytes."""
 
 import json
 import shutil

@@ -130,7 +130,7 @@ def test_order_of_the_taps_does_not_matter(table):
 
 
 def test_choice_among_layers_without_anything_in_common_is_not_rewarded():
-    """Many layers, correlations of noise: fold 0 prefers the luckiest, fold 1 does not remember it."""
+    """Many layers, correlations of noise: the best pair by fold 0 is no better than others on fold 1."""
     rng = np.random.default_rng(0)
     chosen, luckiest = [], []
     for _ in range(200):

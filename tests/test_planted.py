@@ -153,7 +153,7 @@ def test_no_arc_is_found_when_both_layers_are_scrambled():
 def test_no_planted_arc_is_recovered_when_the_second_layer_is_scrambled(seed):
     """The rule alone lets a few through, but none at the orientation that was planted.
 
-    A known weakness, pinned so that its mending is noticed: the layer before is intact, and some random kernels are tuned
+    A known weakness, with its number fixed here so that a change is noticed: the layer before is intact, and some random kernels are tuned
     for one direction whatever the polarity, about symmetrically, and prefer an arc to its thirds, to corners and to lines.
     """
     network, tables = tables_of(planted.arc_plan().scrambled(seed, ("second",)), "arc", ("pre", "post"))

@@ -1,4 +1,4 @@
-"""The pocket zoo: images that can be explained, networks that do what their cards say, a recipe that learns."""
+"""The pocket zoo: images, networks and their cards, the training recipe."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ class TestGenerator:
 
     @pytest.mark.parametrize("diet", shapes.DIETS)
     def test_regression_pin_of_the_training_images(self, diet):
-        """No truth: whoever changes the images raises GENERATOR_VERSION, since cards name it and stores depend on it.
+        """A regression test: a change of the images needs a new GENERATOR_VERSION, since cards name it and stores depend on it.
 
         Another processor may round the other way, by one step of grey; nothing else may differ, anywhere.
         """

@@ -1,4 +1,4 @@
-"""The page holds everything it needs, nothing in it can run but its own script, and it is the same for the same run."""
+"""The page holds everything it needs, only its own script can run, and it is the same for the same run."""
 
 import base64
 import hashlib

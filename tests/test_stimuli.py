@@ -280,7 +280,7 @@ def sheet_of_curves():
 
 
 def test_regression_pin_of_the_pixels():
-    """A regression pin, no truth: whoever changes a pixel raises RENDERER_VERSION, so that stores are not reused.
+    """A regression test: a change of pixels needs a new RENDERER_VERSION, so that stores are not reused.
 
     Another processor may round the other way, by one step of grey; nothing else may differ, anywhere.
     """

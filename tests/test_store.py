@@ -1,4 +1,4 @@
-"""Activation stores: what is written comes back, nothing half-written is believed, no damage goes unseen."""
+"""Activation stores: what is written is read back, half-written stores do not count, damage is found."""
 
 import json
 import os
@@ -198,7 +198,7 @@ def test_a_disk_error_is_one_sentence(tmp_path, key):
 
 
 def test_an_error_of_whoever_makes_the_rows_is_not_blamed_on_the_store(store, key):
-    """A photograph that is missing is no reason to free space on the store's disk."""
+    """The error of a missing photograph does not advise to free space on the store's disk."""
     with (
         pytest.raises(FileNotFoundError, match="photograph"),
         store.writing(key, parameters(), (STIMULI, UNITS), "float32", {}),
@@ -237,7 +237,7 @@ def test_the_key_does_not_change_with_label_or_order(key):
 
 
 def test_the_causes_cannot_be_exchanged():
-    """Equal texts in exchanged places are other causes."""
+    """Equal texts in exchanged fields give another key."""
     exchanged = {**CAUSES, "weights": "p", "preprocessing": "w"}
     assert StoreKey(**exchanged).name != StoreKey(**CAUSES).name
 
@@ -297,7 +297,7 @@ def test_every_flipped_bit_of_every_file_is_found(copied):
 
 
 def without_digest(path):
-    """Make a manifest one of before there was a digest in it."""
+    """Make a manifest like those written before there was a digest."""
     manifest = json.loads(path.read_text())
     del manifest["digest"]
     path.write_text(json.dumps(manifest, indent=1, sort_keys=True))
@@ -433,7 +433,7 @@ def test_a_folder_without_manifest_is_no_store(store, key):
 
 
 def leave_partial(store, key):
-    """What a killed writer leaves: its folder and its lock file, which nobody holds."""
+    """What a killed writer leaves: its folder and its lock file, which is free."""
     path = store.root / f"{key.name}.partial-{os.getpid()}-0123abcd"
     (path / DATA).mkdir(parents=True)
     (path / MANIFEST).write_text("{}")
@@ -489,7 +489,7 @@ def test_removing_partials_leaves_stores_alone(copied, key):
 
 
 def test_a_folder_of_another_name_does_not_stop_the_removal(store, key):
-    """Somebody's own folder is nobody's leftover."""
+    """A user's own folder is not removed as a leftover."""
     foreign = store.root / "notes.partial-draft"
     foreign.mkdir(parents=True)
     stale = leave_partial(store, key)

@@ -1,4 +1,4 @@
-"""The zoo: weights that are checked before they are used, untrained twins, and one sentence for whatever is missing."""
+"""The zoo: weights that are checked before they are used, untrained twins, and one sentence for everything that is missing."""
 
 import hashlib
 import os
@@ -380,7 +380,7 @@ def test_by_order_takes_a_safetensors_file_by_name(ordered, state):
 
 
 def test_by_order_refuses_a_safetensors_file_with_other_names(ordered):
-    """Tensors of one shape would change places unseen."""
+    """Tensors of one shape could be exchanged without an error."""
     card, renamed = ordered
     put(card, renamed)
     refused(card, match="does not keep the order")
@@ -402,7 +402,7 @@ def test_missing_weights_name_the_place_to_put_them(model_id, monkeypatch, tmp_p
 
 @pytest.mark.parametrize("model_id", NO_HUB)
 def test_offline_nothing_is_asked(model_id, monkeypatch):
-    """`urlopen` fails the test when it is called: with the variable set, not even one question goes out."""
+    """`urlopen` fails the test when it is called: with the variable set, no request is made."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     refused(catalogue.card(model_id), match="cannot be reached")
 

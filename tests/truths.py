@@ -96,7 +96,7 @@ def oriented(made, family="curve"):
 def contender(made, plan, twins=(), every_unit=False):
     """A layer with its nulls; with `every_unit` each live unit that prefers an orientation counts as a detector.
 
-    Then the rule screens nothing off, and the verdict stands on the evidence for the pair alone.
+    Then the verdict rests on the evidence for the pair alone.
     """
     found = Contender(made, twins, plan)
     if every_unit:

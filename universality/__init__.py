@@ -47,7 +47,7 @@ __all__ = [
     "tuning_statistics",
 ]
 
-# Jobs bring Torch, Dask and the plotting packages, measures SciPy; who asks for a command's help waits for none of them.
+# Jobs import Torch, Dask and the plotting packages, measures SciPy; the help of a command needs none of them.
 _LATE = {
     "COMPARATORS": "comparators",
     "LinearCKAAccumulator": "comparators",

@@ -136,7 +136,7 @@ def data_driven_rows(found: pd.DataFrame, counts: pd.DataFrame, models: list[str
         As `cliques` returns them; those of a family are left out.
     counts : DataFrame
         As `clique_counts` returns it. `n_untrained` is, for every row, how many such cliques the untrained twins hold per
-        one of the trained networks: all rows together stand against that null, no single row has one of its own.
+        one of the trained networks: it is the null of all rows together, not of a single one.
     models : list of str
         The columns of the atlas.
     """

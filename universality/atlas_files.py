@@ -1,4 +1,4 @@
-"""The atlas of a run as files: tables, pictures, and what they say in sentences."""
+"""The atlas of a run as files: tables, pictures, and findings in sentences."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _examples(run: Run, cells: pd.DataFrame) -> dict[tuple[str, str, int], NDArr
 
 
 def findings(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Return what the atlas of a run says in sentences, each number beside its null."""
+    """Return the findings of a run's atlas in sentences, each number beside its null."""
     return [*_bins(tables["atlas"]), *_cliques(tables["clique_counts"]), *_groups(tables["index_by_group"])]
 
 

@@ -1,6 +1,6 @@
 """Every link between units of all networks of a run, of their untrained twins and of their random bases: one pass.
 
-What the index of universality and the cliques count is made here, from the stores, by one rule for all of them.
+The index of universality and the cliques count these links; all are found in the stores by one rule.
 """
 
 from __future__ import annotations

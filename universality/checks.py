@@ -1,4 +1,4 @@
-"""Published statements about families of detectors, held against a run: figures, and whether each holds.
+"""Published statements about families of detectors, compared with a run: figures, and whether each holds.
 
 A check that fails is a finding, not an error: it is listed like the others.
 """
@@ -17,7 +17,7 @@ COLUMNS = ("family", "model", "statement", "published", "found", "n", "holds")
 FALSE_POSITIVES = 0.001
 """Largest share of an untrained twin's units that may pass."""
 _LEAST = 3
-"""Fewer units or taps than this say nothing about a trend."""
+"""Fewest units or taps for which a trend is tested."""
 
 
 def checks(run: Run) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def checks(run: Run) -> pd.DataFrame:
     Columns
     -------
     family, model (card id, or "all"), statement, published, found (text with figures), n (units or taps behind it), holds
-    (True, False, or None where too little is there to tell).
+    (True, False, or None where there is too little data).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _width_grows(units: pd.DataFrame) -> dict[str, object]:
     from scipy.stats import spearmanr
 
     rho = spearmanr(found["preferred_curvature"], found["fwhm_deg"])
-    # A trend that chance explains neither holds nor fails.
+    # A trend that is not significant neither holds nor fails.
     holds = bool(rho.statistic > 0) if rho.pvalue < 0.05 else None
     return _row(statement, "grows", f"rho {rho.statistic:.2f} (p {rho.pvalue:.2g})", len(found), holds)
 

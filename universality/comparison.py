@@ -176,7 +176,7 @@ class _Prepared:
         return self._get(measure, "plain", 0, lambda: self._x)
 
     def haar(self, measure: str) -> Iterator[Any]:
-        # One rotation shows that a basis-free measure stays put; unit matching needs the mean over several.
+        # One rotation shows that a basis-free measure does not change; unit matching needs the mean over several.
         count = 1 if comparators.comparator(measure).basis_free else self._plan.haar_rotations
         for index in range(count):
             yield self._get(measure, "haar", index, partial(self._rotated, index))

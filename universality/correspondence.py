@@ -1,4 +1,4 @@
-"""Which detector here is which detector there: family and unit tables, every row with its nulls."""
+"""Tables of families, units and matched units, every row with its nulls."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _evidence_columns(family: str, pair: Pair, i: Indices, j: Indices) -> dict[s
     for name in NULLS:
         forward, backward = (direction.null_scores(name) for direction in directions)
         for column in forward:
-            # A side whose null layers are all dead has no value; the other side's stands.
+            # A side whose null layers are all dead has no value; that of the other side counts.
             columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
     columns |= {"excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high}
     columns["p"] = np.maximum(*(direction.p(natural) for direction in directions))

@@ -1,4 +1,4 @@
-"""GPUs: which there are, who uses which, settings under which they repeat themselves, and networks copied onto them.
+"""GPUs: which there are, which are in use, settings for repeatable results, and networks copied onto them.
 
 Everything that only a GPU can answer goes through `count`, `gpu` and `name_of`, so that tests can put another device in
 its place.
@@ -102,7 +102,7 @@ class _Settings:
         torch.utils.deterministic.fill_uninitialized_memory = self.filling  # type: ignore[attr-defined]
 
 
-# No TF32 (10 bits of mantissa), no choice of algorithms by a stopwatch, and an error where Torch knows no repeatable one.
+# No TF32 (10 bits of mantissa), no choice of algorithms by timing, and an error where Torch knows no repeatable one.
 # Filling fresh memory would only cost time.
 _EXACT = _Settings(False, False, False, True, True, False, False)
 _inside = 0
@@ -111,7 +111,7 @@ _before = _EXACT
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """Have GPUs compute in full float32 and the same way every time; the user's settings come back with the last to leave.
+    """Have GPUs compute in full float32 and the same way every time; the user's settings are restored when the last task ends.
 
     Raises
     ------
@@ -133,8 +133,7 @@ def repeatable() -> Iterator[None]:
             raise
         operation = str(cause).partition(" ")[0]
         raise DeviceError(
-            f"{operation} gives other last digits every time on a GPU, expected operations that repeat themselves; set "
-            "extraction.device = 'cpu'"
+            f"{operation} is not repeatable on a GPU, expected operations that are; set extraction.device = 'cpu'"
         ) from None
     finally:
         with _LOCK:
@@ -145,7 +144,7 @@ def repeatable() -> Iterator[None]:
 
 @contextmanager
 def enough_memory(device: torch.device, images: int) -> Iterator[None]:
-    """Turn a GPU's want of memory for a batch of `images` into `DeviceError`."""
+    """Turn a GPU's lack of memory for a batch of `images` into `DeviceError`."""
     try:
         yield
     except RuntimeError as cause:
@@ -164,7 +163,7 @@ _COPYING = threading.Lock()
 
 
 def copied(module: nn.Module, device: torch.device) -> nn.Module:
-    """Return a copy of a network on a device: made once in a process, and let go with the network itself.
+    """Return a copy of a network on a device: made once in a process, and freed with the network itself.
 
     The network stays where it is, so that nothing of it that is sent elsewhere comes from a GPU.
     """

@@ -28,7 +28,7 @@ LEAST_FREE_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: a fault keeps jobs from running, a note may surprise."""
+    """The result of one check: a fault keeps jobs from running, a note is for information."""
 
     subject: str
     state: State
@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine(store: str | Path, *, online: bool = False, verify: bool = False) -> list[Finding]:
-    """Look at everything a job needs, without changing anything.
+    """Check everything a job needs, without changing anything.
 
     Parameters
     ----------

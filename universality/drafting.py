@@ -1,7 +1,7 @@
 """A model card for a network of one's own: measured taps, the library's preprocessing, and where the weights lie.
 
 A card states facts; here they are measured on the network (`receptive_field.describe_tap`) or read from the library
-that supplies the architecture, and what nobody can measure (licence, citation, training set) is asked for.
+that supplies the architecture, and what cannot be measured (licence, citation, training set) is left for the user to fill in.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def arguments(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not (key and equals):
-            raise CardError(f"argument '{pair}' is no KEY=VALUE, such as num_classes=10; mend --argument")
+            raise CardError(f"argument '{pair}' is no KEY=VALUE, such as num_classes=10; correct --argument")
         try:
             found[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -144,7 +144,7 @@ def draft(asked: Asked) -> ModelCard:
 def _built(card: ModelCard) -> tuple[ModelCard, nn.Module]:
     """Return the card and its network; where timm would start residual branches at 0, with branches that are open.
 
-    An untrained twin with shut branches would be its shortcuts alone, and no null for anything.
+    An untrained twin with closed branches would be its shortcuts alone, and useless as a null.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -153,7 +153,7 @@ def _built(card: ModelCard) -> tuple[ModelCard, nn.Module]:
         except (TypeError, ValueError) as cause:
             raise CardError(
                 f"architecture '{card.architecture}' of {card.library} refuses the arguments {card.kwargs or '(none)'}: "
-                f"{str(cause).splitlines()[0]}; mend --argument"
+                f"{str(cause).splitlines()[0]}; correct --argument"
             ) from None
         if card.library == "timm" and "zero_init_last" not in card.kwargs and _has_shut_branches(network):
             opened = card.model_copy(update={"kwargs": {**card.kwargs, "zero_init_last": False}, "note": OPENED})
@@ -211,7 +211,7 @@ def _measured(network: nn.Module, path: str, size_px: int, side: Side) -> Tap:
     try:
         return describe_tap(network, path, size_px, activation=side)
     except (AssertionError, RuntimeError, ValueError) as cause:
-        # A network may refuse the larger image in which the field is measured, or fail in any way of its own.
+        # A network may refuse the larger image in which the field is measured, or fail in any other way.
         raise CardError(
             f"the receptive field of module '{path}' cannot be measured: the network refuses an input larger than {size_px} px "
             f"({str(cause).splitlines()[0][:80]}); write the card by hand, as in model_zoo/"

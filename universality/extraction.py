@@ -75,7 +75,7 @@ def probe(network: nn.Module, taps: Sequence[Tap], size_px: int) -> str:
         if came != expected:
             raise TapError(
                 f"tap '{tap.name}' gives maps (channels, height, width) of {came}, its card states {expected}; "
-                "mend the card or the input size"
+                "correct the card or the input size"
             )
     return order[-1].name
 

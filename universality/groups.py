@@ -114,7 +114,7 @@ def _interval(found: pd.DataFrame, bootstraps: int, seed: int) -> tuple[float, f
     )
     weights = (draws[:, a] * draws[:, b]).astype(np.float64)
     total = weights.sum(axis=1)
-    # A resample in which no pair has both its networks says nothing.
+    # A resample in which no pair has both its networks has no value.
     means = (weights[total > 0] @ found["value"].to_numpy()) / total[total > 0]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

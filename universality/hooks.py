@@ -1,4 +1,4 @@
-"""Watch a network's modules during one forward pass: by path and call index, never leaving a hook behind."""
+"""Watch a network's modules during one forward pass: by path and call index; all hooks are removed afterwards."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ KEY = ["seed", "rule", "model", "tap", "unit"]
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of every unit in every other network.
+    """Whether each unit is shared with each other network.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ def mean_interval(values: Array, resampled: Array, model_a: NDArray[np.object_],
 
     Returns
     -------
-    (low, high) within -1 to 1; NaN where `jackknife` has no error to offer.
+    (low, high) within -1 to 1; NaN where `jackknife` gives no error.
     """
     models = len(np.unique(np.concatenate([model_a, model_b]).astype(str)))
     error = np.hypot(jackknife(values, model_a, model_b), resampled.mean(axis=0).std(ddof=1))

@@ -1,4 +1,4 @@
-"""Small pieces that are whole or absent: written in one step, and read only if their checksum holds.
+"""Small files with a checksum inside: written in one step; a damaged one counts as absent.
 
 The pieces of a job (shards of activations, results of comparisons) are many and small, so each carries its SHA-256 in
 front of its content instead of a manifest beside it. One that was cut short or changed counts as absent: it is computed

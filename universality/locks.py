@@ -1,6 +1,6 @@
-"""Who uses a folder now: locks on files that end with their holder, however it dies and on whichever host it ran.
+"""Locks on files that show whether a folder is in use; they end with the process that holds them.
 
-A process number says little: numbers are given again, and another host has its own. The system itself releases these
+A process number would not do: numbers are reused, and another host has its own. The system itself releases these
 locks (``flock``), also after ``kill -9``.
 """
 
@@ -45,7 +45,7 @@ def _locked(path: Path, kind: int) -> int:
             os.close(handle)
             raise
         except OSError as cause:
-            # A file system without locks: go on without; nobody can then tell that the holder is gone (see is_held).
+            # A file system without locks: go on without; then it is unknown whether the holder has ended (see is_held).
             if cause.errno not in _UNSUPPORTED:
                 os.close(handle)
                 raise

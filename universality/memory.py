@@ -1,4 +1,4 @@
-"""The memory of this process: what it holds, and what becomes of what it frees."""
+"""The memory of this process: how much it holds, and whether it keeps what it frees."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _arenas() -> int:
     text, size = ctypes.c_void_p(), ctypes.c_size_t()
     file = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
     if not file:
-        return 0  # who is that short of memory has other troubles
+        return 0  # so little memory is left that this does not matter
     libc.malloc_info(0, file)
     libc.fclose(file)
     listed = ctypes.string_at(text, size.value)

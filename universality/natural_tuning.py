@@ -24,7 +24,7 @@ from universality.stimuli import Frame
 
 AGREES_DEG = 20.0
 LEAST_FAMILY = 3
-"""Detectors of a tap below which nobody can judge the others."""
+"""Fewest detectors of a tap from which the preference of another unit is estimated."""
 MOST_UNITS = 24
 CROPS_EACH = 3
 TURNS_DEG = np.arange(24) * 15.0

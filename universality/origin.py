@@ -160,7 +160,7 @@ def in_figure(suffix: str, facts: Facts | None, kind: str = "", caption: str = "
 def provenance(path: str | Path) -> Facts:
     """Return where the numbers of one table (Parquet), figure (PNG, PDF, SVG) or report (HTML) of a run come from.
 
-    The file may lie anywhere: what it knows is inside it. For a run's directory or its ``run.json``, the same facts
+    The file may lie anywhere: the facts are inside it. For a run's directory or its ``run.json``, the same facts
     are read from the record; those of a CSV of the atlas or of a figure from the `SIDECAR` in its folder.
 
     Returns
@@ -261,7 +261,7 @@ def read_sidecar(file: Path) -> Facts:
         return {}
     if not isinstance(known, dict) or not isinstance(known.get("files"), dict):
         return {}
-    # One of before there was a digest has none; of a changed one no word is believed.
+    # Sidecars written before there was a digest have none; a changed one is not used.
     return known if known.keys() - {"outdated"} == _SIDECAR_KEYS or is_sealed(known) else {}
 
 

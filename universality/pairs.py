@@ -15,18 +15,18 @@ from universality.verdict import VERDICTS
 ALIKE = 0.7
 """A similarity above this calls two layers alike, whatever their untrained twins have."""
 MARGIN = 0.05
-"""A similarity that differs from that of the untrained twins by less says nothing."""
+"""Smallest difference from the similarity of the untrained twins that counts."""
 LAYERS = ["model_a", "model_b", "tap_a", "tap_b"]
 KEYS = [*LAYERS, "family", "method"]
 CHOICE = ["model_a", "model_b", "family", "method"]
 """Within these the best pair of layers is chosen."""
 HAAR_DRAWS = 2
-"""Layer A turned, and layer B turned."""
+"""Layer A in a random basis, and layer B in one."""
 _WEIGHED = (
     *("n_detectors_a", "n_detectors_b", "met_a", "met_b", "met_a_low", "met_b_low", "chance_a", "chance_b"),
     *(f"{prefix}{rest}" for prefix in ("cka", "svcca") for rest in ("", "_untrained", "_measure")),
 )
-"""The columns by which similarity and matching are set against each other."""
+"""The columns by which similarity and matching are compared with each other."""
 _COUNTS = ["n_met", *(f"n_{name}" for name in VERDICTS)]
 
 

@@ -52,7 +52,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Contender:
-    """A layer with all that matching asks of it whoever the partner is; each part is made when first asked for.
+    """A layer with everything that matching needs of it for any partner; each part is made when first asked for.
 
     Attributes
     ----------
@@ -72,9 +72,9 @@ class Contender:
 
     @cached_property
     def nulls(self) -> dict[str, list[Side]]:
-        """What may stand in the layer's place, by name: its untrained twins, and itself in Haar-random bases.
+        """The layer's nulls by name: its untrained twins, and itself in Haar-random bases.
 
-        A null layer in which no unit varies holds no partner and says nothing: it is left out.
+        A null layer in which no unit varies holds no partner and is left out.
         """
         nulls = self.plan.nulls
         bases = verdict.null_rotations(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
@@ -105,7 +105,7 @@ class Contender:
 
     @cached_property
     def turned(self) -> Contender:
-        """The layer in a Haar-random basis that is none of its nulls': something without units of its own.
+        """The layer in a Haar-random basis that is none of its nulls'.
 
         Another rotation of a rotated layer is one more Haar-random basis of the layer, so both have the same nulls.
         """

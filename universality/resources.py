@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 UNKNOWN = "unknown: fill in"
-"""What a drafted card says of licence, citation and training set until somebody does."""
+"""What a drafted card says of licence, citation and training set until they are filled in."""
 DEFAULT_RUNS, DEFAULT_STORE = "data/runs", "data/store"
 """Where runs and activations go, from the current folder, unless a command says otherwise."""
 

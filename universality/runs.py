@@ -132,7 +132,7 @@ class Run:
         RunError
             If the run has no such model, tap, set or seed.
         StoreError
-            If the store is gone or damaged.
+            If the store is missing or damaged.
         """
         entries = self.record["stores"]
         asked = {"model": model, "tap": tap, "stimuli": stimuli, "seed": seed}
@@ -243,7 +243,7 @@ def _sound(record: Any) -> bool:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write the record in one step, so that it is never seen by halves."""
+    """Write the record in one step, so that it is never read half-written."""
     replace_file(
         path / RECORD, lambda partial: partial.write_text(json.dumps(record, indent=1, sort_keys=True), "utf-8")
     )
@@ -277,7 +277,7 @@ def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
 
 
 def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for every table, figure and report that is not what a sound record says."""
+    """Yield a sentence for every table, figure and report that differs from what an undamaged record says."""
     yield from _table_problems(path, record)
     for drawing in record.get("figures", {}).values():
         for name, expected in drawing["files"].items():

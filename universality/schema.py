@@ -824,22 +824,3 @@ def as_table(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
 @cache
 def _kinds(table: Table) -> dict[str, Any]:
     return dict(_empty(table).dtypes)
-
-
-def tables_markdown() -> str:
-    """Return the description of all tables as Markdown: it is ``docs/tables.md``."""
-    parts = [
-        "# Tables of a run\n\nEvery column, its unit, range and meaning. The same words are in the metadata of the Parquet "
-        "files. This page is\nmade from `universality/schema.py`.\n"
-    ]
-    for table in (*TABLES.values(), *ATLAS_TABLES.values()):
-        if table is ATLAS:
-            parts.append("\n# Tables of `universality atlas`\n")
-        parts.append(
-            f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n"
-        )
-        parts.append("|---|---|---|---|---|\n")
-        for column in table.columns:
-            cells = (f"`{column.name}`", column.kind, column.unit, column.range, column.meaning)
-            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
-    return "".join(parts)

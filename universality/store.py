@@ -1,4 +1,4 @@
-"""Activations on disk: one Zarr group per content key, committed atomically, checked before it is believed.
+"""Activations on disk: one Zarr group per content key, committed atomically, with a checksum of every file.
 
 A key is the digest of what decides the values: weights, preprocessing, stimuli, tap, reduction and dtype. A store
 is written as a draft, whole chunks at a time; then every file's SHA-256 goes into ``manifest.json`` beside it, which
@@ -47,7 +47,7 @@ class StoreKey:
 
     @property
     def name(self) -> str:
-        """Folder of the store: the first 32 hex digits of the digest of its contents' causes."""
+        """Folder of the store: the first 32 hex digits of the digest of what decides its contents."""
         # The model's name is for the reader of the attributes only: equal weights give equal activations.
         causes = [self.weights, self.preprocessing, self.stimuli, self.tap, self.reduction]
         return digest([FORMAT_VERSION, *causes])[:32]
@@ -205,7 +205,7 @@ class ActivationStore:
             manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
             version, files = manifest["format"], manifest["files"]
             checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
-            # Stores of before there was a digest have none; of a changed manifest no word is believed.
+            # Stores written before there was a digest have none; a changed manifest is not used.
             believed = manifest.keys() == {"format", "files"} or is_sealed(manifest)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
@@ -231,7 +231,7 @@ class ActivationStore:
         return [self.root / name for name in self.place.names() if PARTIAL.fullmatch(name)]
 
     def remove_partial(self) -> int:
-        """Delete what interrupted writes left behind and nobody writes now; return how many stores that were."""
+        """Delete what interrupted writes left behind and no process writes now; return how many stores that were."""
         stale = self.place.leftovers()
         for name in stale:
             self.place.remove(name)
@@ -260,7 +260,7 @@ class ActivationStore:
         Raises
         ------
         StoreError
-            An entry is damaged: nobody can tell which run needs its stores.
+            An entry is damaged: it is unknown which run needs its stores.
         """
         found = {}
         for name in self.place.names(f"{HIDDEN}/runs"):
@@ -302,7 +302,7 @@ class ActivationStore:
 
 @contextmanager
 def _disk_errors(where: str) -> Iterator[None]:
-    # Only around the store's own writing: an error of whoever makes the rows is not about this disk.
+    # Only around the store's own writing: an error in making the rows is not one of this disk.
     try:
         yield
     except OSError as cause:
@@ -313,7 +313,7 @@ def _disk_errors(where: str) -> Iterator[None]:
 
 
 class StoreWriter:
-    """Buffers rows and writes whole chunks, so that a chunk is never written twice or by halves."""
+    """Buffers rows and writes whole chunks, so that a chunk is never written twice or in parts."""
 
     def __init__(
         self,
@@ -353,7 +353,7 @@ class StoreWriter:
     def append(self, values: np.ndarray) -> None:
         """Append rows (stimulus, ...) in the order of the stimuli."""
         if values.shape[1:] != self._shape[1:]:
-            # Zarr would broadcast or cut them without a word.
+            # Zarr would broadcast or cut them silently.
             raise StoreError(
                 f"store '{self._where}' was given rows of {values.shape[1:]}, expected {self._shape[1:]}; "
                 "this is a fault in the package, please report it"
@@ -401,13 +401,13 @@ class StoreWriter:
         self._draft.commit(MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
     def _refuse_gaps(self, files: Mapping[str, Any]) -> None:
-        """Refuse to commit what was deleted meanwhile: a file that no manifest names would be read as NaN for ever."""
+        """Refuse to commit what was deleted meanwhile: a file that no manifest names would always be read as NaN."""
         for name, chunks in self._chunks.items():
             folder = f"{self._draft.name}/{name}/"
             there = sum(1 for file in files if file.startswith(f"{folder}c/"))
             if there != chunks or f"{folder}zarr.json" not in files:
                 raise StoreError(
-                    f"store '{self._where}' lost files of '{name}' while it was written; see who else deletes there, and "
+                    f"store '{self._where}' lost files of '{name}' while it was written; find what else deletes there, and "
                     "run the job again"
                 )
 
@@ -445,7 +445,7 @@ def _entry_of(run: str) -> str:
 
 
 def _data_folder(files: dict[str, Any]) -> str:
-    """Return the folder of the data that a manifest speaks of."""
+    """Return the folder of the data that a manifest describes."""
     return min(files, default=DATA).split("/")[0]
 
 

@@ -150,10 +150,10 @@ def removable(folder: Path, store: ActivationStore, *, kept: bool = False) -> li
     Raises
     ------
     RunError
-        A run's record is damaged: nobody can tell what it refers to.
+        A run's record is damaged: it is unknown what it refers to.
     """
     store.check()
-    # While a job runs nobody can tell which small files it writes just now.
+    # While a job runs it is unknown which small files it is writing.
     return _found(folder, store, kept, drafts=not store.place.in_use_now())
 
 

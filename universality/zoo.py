@@ -34,7 +34,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 StateDict = Mapping[str, Tensor]
 
 _DRAWING = threading.RLock()
-"""Torch's generator is the process's: threads that build networks at the same time would draw from one another's seed."""
+"""Torch's generator belongs to the process: threads that build networks at the same time would draw from one another's seed."""
 
 
 def build(model_card: ModelCard) -> nn.Module:
@@ -143,7 +143,7 @@ def state_dict_sha256(state: StateDict) -> str:
     return sha.hexdigest()
 
 
-# What Torch's restricted unpickler lets out on files that are no checkpoints.
+# What Torch's restricted unpickler raises for files that are no checkpoints.
 _UNREADABLE = (
     pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
     OverflowError, struct.error, AssertionError, NotImplementedError,
@@ -154,7 +154,7 @@ def read_checkpoint(path: Path) -> StateDict:
     """Read a state dict from a safetensors file, or any other file with ``weights_only=True``."""
     try:
         with path.open("rb"):
-            pass  # of a file that may not be read the libraries say that it is none
+            pass  # for an unreadable file the libraries report that there is none
     except OSError as cause:
         raise WeightsError(
             f"weights file '{path}' cannot be read: {cause.strerror or cause}; change its permissions"

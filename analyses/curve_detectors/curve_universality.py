@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Are curve detectors universal?
 #
-# Do networks of four architectures hold the same curve detectors? The question falls apart into three, each harder: does every network
-# have some (a family), do they meet when all units are matched (a correspondence), and is a pair more alike than a random basis would
+# Do networks of four architectures hold the same curve detectors? The question has three parts, each harder: does every network
+# have some (a family), are they matched with one another when all units are matched (a correspondence), and is a pair more alike than a random basis would
 # give (the same feature)? You learn to tell the three apart.
 
 # %%
@@ -35,7 +35,7 @@ run = universality.run("universality.toml", WORK / "runs/curve_universality", st
 # %% [markdown]
 # ## First question: does every network have the family?
 #
-# Yes, in single percents to a fifth of a layer, and the untrained twins have none. `share_naive` is what a careless rule would have found (one
+# Yes, in single percents to a fifth of a layer, and the untrained twins have none. `share_naive` is what a rule without controls finds (one
 # variant only); in untrained twins that rule finds units, too (`share_naive_untrained`).
 
 # %%
@@ -135,7 +135,7 @@ counted.loc[counted["family"] == "curve", ["networks", "n_units", "n_cliques", "
 # %% [markdown]
 # ## What this does not show
 #
-# - A yes to the first question is no yes to the third. Most curve detectors here are no `same_feature` of any other.
+# - That detectors of the family are there does not make them the same feature. Most curve detectors here are no `same_feature` of any other.
 # - A no is weak as well: 240 drawn images, small networks and one tap of each leave wide intervals.
 # - All five networks grew up in one drawn world with one task. Universality across training sets is another matter: `analyses/imagenet_pair`.
 # - That units are tuned to curves says nothing of how: the weights were not looked at.

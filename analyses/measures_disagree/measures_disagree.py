@@ -1,8 +1,8 @@
 # %% [markdown]
 # # When measures disagree
 #
-# CKA says that two layers are alike, unit matching says that they are not, SVCCA is high for noise. Who is right? Each measure answers
-# its own question, and each has a level that means nothing. You learn to find that level, on simulated and on real layers.
+# By CKA two layers are alike, by unit matching they are not, and SVCCA is high for noise. Each measure answers
+# its own question, and each has a level that it reaches by chance. You learn to find that level, on simulated and on real layers.
 
 # %%
 # %matplotlib inline
@@ -94,7 +94,7 @@ real.round(2)
 # - **VGG and VGG, another seed**: trained layers are more alike than untrained ones by every measure, and the units more than a random basis.
 # - **VGG and AlexNet**: by CKA the *untrained* networks are more alike than the trained ones, though they share no weight, and by unit
 #   matching they are too. Random filters pass on what all images share, such as brightness and colour. A CKA of that size is no evidence
-#   of learned features, and neither is a matching score that was not held against a twin.
+#   of learned features, and neither is a matching score that was not compared with a twin's.
 # - **SVCCA** of shuffled stimuli is far from 0, and most of its value for real layers is that.
 
 # %%

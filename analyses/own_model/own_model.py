@@ -91,8 +91,8 @@ run.similarity[columns].round(3)
 # %% [markdown]
 # ## The known answer
 #
-# `own/mine` *is* VGG seed 1, so every unit has to meet itself with r = 1. `own/wrong_input` is as well, and falls short: that is how the
-# mistake shows. Nothing else would have told, for its CKA is no lower than that of two seeds, and its units still meet themselves. Do this once
+# `own/mine` *is* VGG seed 1, so every unit has to be matched with itself, with r = 1. `own/wrong_input` is as well, and falls short: that is how the
+# mistake shows. Nothing else shows it: its CKA is no lower than that of two seeds, and its units are still matched with themselves. Do this once
 # for a checkpoint that you also have from elsewhere.
 
 # %%

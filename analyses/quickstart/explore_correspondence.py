@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Explore a correspondence table
 #
-# Which unit here is which unit there, and how sure can one be? You learn to filter the table by verdict, to hold it against the table
+# Which unit here is which unit there, and how sure can one be? You learn to filter the table by verdict, to compare it with the table
 # of its nulls, to draw correlations beside their nulls, and to look at one pair: tuning curves and images.
 
 # %%
@@ -84,7 +84,7 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Above the diagonal is not yet above chance: the interval of the excess has to be. Here is how many pairs each of the hurdles leaves.
+# Above the diagonal is not yet above chance: the interval of the excess has to be. Here is how many pairs meet each of the conditions.
 
 # %%
 hurdles = {
@@ -159,4 +159,4 @@ print(f"{64 / (fold == 1).sum():.1f} by chance")
 # - The pair shown is the best of many. Its `r` is fair, because it was measured on images that did not decide the match, but the choice of
 #   this pair looked at the excess; the counts of verdicts, not the best pair, are the result.
 # - Intervals are over images. They do not say how another seed or another world of images would come out.
-# - A pair that fails a hurdle is not shown to differ: with 120 held-out images much is left open.
+# - A pair that fails a condition is not shown to differ: 120 held-out images leave wide intervals.

@@ -50,7 +50,7 @@ run
 # %% [markdown]
 # ## Detectors
 #
-# `share` is the share of a layer's units that are detectors on their own. It means little without its neighbours: the same share in the
+# `share` is the share of a layer's units that are detectors on their own. Read it beside its nulls: the same share in the
 # untrained twin of the layer, and in a random basis (Haar) of it. Where the random basis comes close, the layer holds the feature, but
 # not in single units.
 

@@ -1,8 +1,9 @@
 """All pairs of many layers against the machine's own rate and against named peers, in one process.
 
-Run it with ``make benchmark``. Every figure is the best of several rounds, and the contestants take turns within a round,
-so that other processes meet all of them. The peers are measured where they are installed (``pip install pytorch-cka
-ckatorch``); each is given the same threads. Ratios of one run mean something, seconds only on the machine they came from.
+Run it with ``make benchmark``. Every figure is the best of several rounds, and engine and peers take turns within a
+round, so that other processes meet all of them. The peers are measured where they are installed (``pip install
+pytorch-cka ckatorch``); each is given the same threads. Ratios of one run can be compared; seconds hold for one
+machine only.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/plan_truth.py [JOB ...] [--threads N]
 
-Each job is planned and then run with an empty store, in processes of their own. Work is counted in processor seconds, because
-waiting for a busy machine is no property of a job: that of extraction and comparisons in the tasks' own threads, that of
-writing in the whole process. `beside the tasks` is what Dask's own threads took in these two stages; it grows with the time
-that passes, so on a busy machine it is too large. The line below says in which functions the work was done.
+Each job is planned and then run with an empty store, in processes of their own. Work is counted in processor seconds,
+because the time spent waiting depends on the machine's load and not on the job: that of extraction and comparisons in
+the tasks' own threads, that of writing in the whole process. `beside the tasks` is what Dask's own threads took in
+these two stages; it grows with the time that passes, so on a busy machine it is too large. The line below says in
+which functions the work was done.
 """
 
 from __future__ import annotations

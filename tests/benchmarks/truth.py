@@ -1,8 +1,8 @@
 """Truth tests of the correspondence tables, larger than in the suite: prints a table, draws ``docs/truth_tests.png``.
 
-Run it with ``PYTHONPATH=tests python tests/benchmarks/truth.py``; it takes a few minutes. Layers are those of a trained network
-of the pocket zoo and its untrained twins; every unit that prefers an orientation counts as a detector, so the verdicts stand on the
-evidence for the pairs alone.
+Run it with ``PYTHONPATH=tests python tests/benchmarks/truth.py``; it takes a few minutes. Layers are those of a
+trained network of the pocket zoo and its untrained twins; every unit that prefers an orientation counts as a
+detector, so the verdicts rest on the evidence for the pairs alone.
 """
 
 import time

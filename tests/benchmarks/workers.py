@@ -1,4 +1,4 @@
-"""How much of the ideal two workers reach, and whether the plan's time is the truth.
+"""The efficiency of two workers.
 
     python tests/benchmarks/workers.py [--job FILE | --convolutions] [--repeats N]
 
@@ -217,7 +217,7 @@ def main() -> None:
 
 def compare(job: Path, repeats: int) -> None:
     """Time the job with one and two workers, and the limit, so many times; print all of it."""
-    read_job(job)  # a pool whose processes cannot begin starts new ones for ever
+    read_job(job)  # a pool whose processes cannot begin starts new ones without end
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     limit: dict[int, list[float]] = {1: [], 2: []}
     context = get_context("spawn")

@@ -1,4 +1,4 @@
-"""The undisturbed run of the job of seconds, against which every disturbed one is held."""
+"""The undisturbed run of the short job, with which every disturbed one is compared."""
 
 from pathlib import Path
 
@@ -14,5 +14,5 @@ def _run_tiny(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def done(once) -> Path:
-    """Folder with job, run and store; whoever runs or damages anything works on a copy."""
+    """Folder with job, run and store; tests that run or damage anything work on a copy."""
     return once("tiny", _run_tiny)

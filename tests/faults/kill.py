@@ -5,15 +5,16 @@
     python tests/faults/kill.py --kills 16 --job analyses/quickstart/job.toml --each 4 --begin comparisons --report late.md
     python tests/faults/kill.py --kills 30 --whom worker --each 3 --report workers.md
 
-Each trial starts with an empty store, is killed with SIGKILL at a random moment of a stage drawn at random (by what the stage
-took undisturbed: figures would take most blows if moments were drawn over the whole run), and is run again (killed again
-with probability 1/2) until it ends. In a job of minutes a late stage is reached once in a trial at best: `--after` draws the
-moment over the whole life instead, in s since it began, and `--each` lives of a trial are cut short, each of which goes on
-where the last was killed. With `--begin` a trial finds all in its store that stands before a stage (a copy of what the
-undisturbed run left), and the moments are drawn over the life that is left: so the late stages of a long job, and the writing of
-tables between comparisons and figures, are hit without waiting for the early ones. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
-the one life that the job has. Children are forked from a process that has imported everything, so that the moments fall into
-the job and not into its start.
+Each trial starts with an empty store, is killed with SIGKILL at a random moment of a stage drawn at random (by what
+the stage took undisturbed: most kills would fall into figures if moments were drawn over the whole run), and is run
+again (killed again with probability 1/2) until it ends. In a job of minutes a late stage is reached once in a trial
+at best: `--after` draws the moment over the whole life instead, in s since it began, and `--each` lives of a trial
+are cut short, each of which goes on where the last was killed. With `--begin` a trial finds all in its store that
+stands before a stage (a copy of what the undisturbed run left), and the moments are drawn over the life that is left:
+so the late stages of a long job, and the writing of tables between comparisons and figures, are hit without waiting
+for the early ones. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
+the one life that the job has. Children are forked from a process that has imported everything, so that the moments
+fall into the job and not into its start.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Life:
         return ([name for name, _ in noted(self._stages)] or ["start"])[-1]
 
     def wait(self, blow: Blow) -> str:
-        """Wait for the moment of a blow, or the end; return the stage."""
+        """Wait for the moment of the kill, or the end; return the stage."""
         stage, after_s = blow
         while self._child.is_alive() and not any(name == stage for name, _ in noted(self._stages)):
             self._child.join(0.01)
@@ -173,7 +174,7 @@ class Life:
 
 
 def kept(folder: Path, job: Path) -> tuple[int, int, int]:
-    """Return how many shards, stores and results are there; every one that can be asked for is whole."""
+    """Return how many shards, stores and results are there; every one that can be opened is undamaged."""
     planned = plan(job, folder / "run", folder / "store")
     for entry in planned.stores:
         if entry.exists:
@@ -212,7 +213,7 @@ def head_start(folder: Path, whole: Path, begin: str) -> None:
 
 
 def trial(folder: Path, job: Path, blow: Callable[[], Blow], each: int, whole: Path, _: random.Random) -> Trial:
-    """Kill one job, life after life, then let it end."""
+    """Kill one job, start after start, then let it end."""
     moments, stages, refused, found = [], [], True, (0, 0, 0)
     for when in (blow() for _ in range(each)):
         life = Life(folder, job)
@@ -234,7 +235,7 @@ def worker_trial(
 ) -> Trial:
     """Kill workers of one job on two processes; where it gives up in one sentence, run it again."""
     life, moments, stages, said = Life(folder, job, workers=2), [], [], ""
-    # In the order in which the job comes to them.
+    # In the order of the job.
     for when in sorted((blow() for _ in range(each)), key=lambda when: (STAGES.index(when[0]), when[1])):
         stages.append(life.wait(when))
         moments.append(when[1])
@@ -252,7 +253,7 @@ TRIALS = {JOB_ITSELF: trial, WORKER: worker_trial}
 
 
 def undisturbed(folder: Path, job: Path) -> dict[str, float]:
-    """Run the job as nobody disturbs it; return how long each stage took, s."""
+    """Run the job undisturbed; return how long each stage took, s."""
     folder.mkdir(parents=True)
     if Life(folder, job).ended():
         raise RuntimeError("the undisturbed run failed")
@@ -277,7 +278,7 @@ class Wanted:
 
 
 def trials(asked: Wanted, folder: Path) -> list[Trial]:
-    """Make trials until so many kills were dealt (of jobs that had ended before their moment at most as many again)."""
+    """Make trials until so many kills were made (of jobs that had ended before their moment at most as many again)."""
     if asked.job is None:
         # Of the job of seconds, one figure: the children that are forked from here draw no more.
         draw = figures.drawings
@@ -296,7 +297,7 @@ def trials(asked: Wanted, folder: Path) -> list[Trial]:
         return stage, rng.uniform(0.0, lasts[stage])
 
     while (left := asked.kills - sum(len(t.moments) for t in done)) > 0 and len(done) < 2 * asked.kills:
-        # Without a number: as often as a coin falls on its head in a row, and once more.
+        # Without a number: a geometric number with probability 1/2, at least 1.
         each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
         own = folder / f"trial {len(done)}"
         head_start(own, whole, asked.begin)
@@ -343,7 +344,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args()
     if chosen.whole and not chosen.after:
-        parser.error("--whole needs --after: nobody has measured how long the stages take")
+        parser.error("--whole needs --after: without it the duration of the stages is unknown")
     after = tuple(chosen.after) if chosen.after else None
     asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.begin, chosen.whole)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Run the whole suite of faults and write what came of it as Markdown: kind of fault, cases, survived, skipped and why.
+"""Run the whole suite of faults and write the results as Markdown: kind of fault, cases, survived, skipped and why.
 
     python tests/faults/report.py --out docs/faults.md
     python tests/faults/report.py --from results.xml --out docs/faults.md
@@ -36,7 +36,7 @@ KINDS = {
 
 @dataclass
 class Kind:
-    """What came of one kind of fault."""
+    """The results of one kind of fault."""
 
     cases: int = 0
     survived: int = 0
@@ -45,7 +45,7 @@ class Kind:
 
 
 def read(files: Iterable[Path]) -> dict[str, Kind]:
-    """Return what came of each kind of fault, in the order of `KINDS`."""
+    """Return the results of each kind of fault, in the order of `KINDS`."""
     found = {name: Kind() for name in KINDS}
     for case in (case for file in files for case in ElementTree.parse(file).iter("testcase")):
         name = next((n for n in KINDS if n in case.get("classname", "").split(".")), None)

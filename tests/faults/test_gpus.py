@@ -1,4 +1,4 @@
-"""Jobs that show images on GPUs, with a CPU in a GPU's place: what is placed where, refused, and said of it."""
+"""Jobs that show images on GPUs, with a CPU in a GPU's place: placement of tasks, refusals, and records."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ def planted(monkeypatch):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Counts of images shown at the same time, as they come."""
+    """Counts of images shown at the same time, in order of time."""
     lock, now, most, real = threading.Lock(), [0], [0], extraction.extract
 
     def counting(*arguments):
@@ -178,7 +178,7 @@ class TestGivenCluster:
             )
 
     def test_a_gpu_that_goes_after_the_check(self, claiming, planted, tmp_path, monkeypatch):
-        """The task itself looks again: workers come and go."""
+        """The task itself checks again, because workers come and go."""
         monkeypatch.setattr(placement, "require_gpus", lambda client: None)
         monkeypatch.setattr(devices, "count", lambda: 0)
         (address,) = placement.gpu_workers(claiming)
@@ -188,7 +188,7 @@ class TestGivenCluster:
             )
 
     def test_the_last_worker_with_a_gpu_goes(self, bare, planted, tmp_path, monkeypatch):
-        """Dask would wait for ever for the resource; other workers are there all the time."""
+        """Dask would wait without end for the resource; other workers are there all the time."""
         monkeypatch.setattr(placement, "require_gpus", lambda client: None)
         monkeypatch.setattr(scheduling, "WORKER_TIMEOUT_S", 1.0)
         with pytest.raises(RunError, match="has had no worker with the resource GPU for 1 s; start workers"):
@@ -246,7 +246,7 @@ class TestAuto:
 
     @pytest.mark.parametrize(("resources", "device"), [(None, "cpu"), ({"GPU": 1}, "cuda")])
     def test_a_given_cluster_is_asked(self, tmp_path, monkeypatch, resources, device):
-        monkeypatch.setattr(devices, "count", lambda: 0 if resources else 1)  # what this process has does not count
+        monkeypatch.setattr(devices, "count", lambda: 0 if resources else 1)  # GPUs of this process do not count
         with (
             LocalCluster(n_workers=1, **IN_THIS_PROCESS, resources=resources) as cluster,
             Client(cluster) as client,

@@ -1,4 +1,4 @@
-"""The small form of kill.py: a few blows at random moments; the long form is a script with a report."""
+"""The small form of kill.py: a few kills at random moments; the long form is a script with a report."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Where a job may lie, and what the clock may say: odd and long paths, links, copies, files of the future."""
+"""Paths of a job, and clocks: odd and long paths, links, copies, files of the future."""
 
 import itertools
 import os
@@ -134,9 +134,9 @@ class TestCopy:
 
 class TestClock:
     def test_it_jumps_between_the_stages(self, done, tmp_path, monkeypatch):
-        """No number, no name and no lock hangs on what time it is.
+        """No value, name or lock depends on the time.
 
-        Backwards by seconds only: Tornado's loop, on which Dask runs, stands as long as the clock needs to catch up.
+        Backwards by seconds only: Tornado's loop, on which Dask runs, waits until the clock has caught up.
         """
         jumps, real, off = itertools.cycle([1e9, 1e9 - 1, 1.5e9, 1.5e9 - 1]), time.time, [0.0]
         monkeypatch.setattr(time, "time", lambda: real() + off[0])

@@ -1,4 +1,4 @@
-"""The same job gives the same tables, to the byte, whoever computes it; and nothing is computed twice."""
+"""The same job gives the same tables, to the byte, on threads, processes and any scheduler; and nothing is computed twice."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ class TestSchedulers:
             with Client(cluster) as client:
                 told = self.same(done, tmp_path / "b", client=client)
                 assert client.status == "running"
-        # Whoever started these workers did not know how much faster they could be.
+        # Workers that were started without the setting get a warning that they could be faster.
         assert len(told) == (1 if sys.platform == "linux" and memory._keeps_blocks_of_any_size() else 0)
 
     @pytest.mark.parametrize("size", [16, 48])

@@ -1,4 +1,4 @@
-"""Workers that die, tasks that break, a scheduler that goes: one sentence, and what is finished is kept."""
+"""Killed workers, failing tasks, a lost scheduler: one sentence, and what is finished is kept."""
 
 import os
 import signal
@@ -96,7 +96,7 @@ class TestOneTaskGoesWrong:
 
 
 def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(cluster, tmp_path):
-    """Who died in its company, on either worker, is tried again alone."""
+    """Tasks that ran beside it when a worker died are tried again alone."""
     planned = plan(tiny.write_job(tmp_path), tmp_path / "run", tmp_path / "store")
     passes = [shown for shown in planned.passes if shown.stimulus_set == "natural"]
     bad = passes[1].network
@@ -152,7 +152,7 @@ class TestItGoesWrongOnce:
 
 
 def ends_in_one_sentence(tmp_path, client, interfere, match):
-    """Compute three good tasks and one that waits for ever; once it runs, `interfere`."""
+    """Compute three good tasks and one that does not end; once it runs, `interfere`."""
     started, go = tmp_path / "started", tmp_path / "go"
     tasks = [*good(3), task(tiny.waits_for, str(started), str(go))]
     results = Results(str(tmp_path / "store"))

@@ -116,7 +116,7 @@ def breaks_once(marker: str) -> dict[str, pd.DataFrame]:
 
 
 def takes_memory(number: int) -> dict[str, pd.DataFrame]:
-    """Take 4 GB, 32 MB at a time; whoever watches the memory stops it long before."""
+    """Take 4 GB, 32 MB at a time; the memory limit of the worker stops it long before."""
     held = []
     for _ in range(128):
         held.append(np.ones(1 << 22))

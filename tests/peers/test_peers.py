@@ -1,4 +1,4 @@
-"""Other packages as oracles: where they agree with us, and where they do not, who is right and why.
+"""Other packages as oracles: where they agree with this package, and where they do not, which value is right and why.
 
 They are no dependencies: `make peers` installs them and runs this file; elsewhere its tests are skipped.
 """
@@ -120,7 +120,7 @@ def test_ckatorch_takes_the_median_over_zeros_too(layers):
 
 
 def test_ckatorch_minibatch_form_depends_on_the_batches():
-    """It sums HSIC within batches: pairs of stimuli in different batches never meet, so the value depends on the cut.
+    """It sums HSIC within batches: pairs of stimuli in different batches are left out, so the value depends on the cut.
 
     Ours is right for all stimuli, whatever the batches; with one batch both agree.
     """

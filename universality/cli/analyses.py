@@ -1,4 +1,4 @@
-"""The commands that ask a finished run: ``universality detectors`` and ``universality atlas``."""
+"""The commands that analyse a finished run: ``universality detectors`` and ``universality atlas``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a shell may complete: read from files and tables of names, without importing Torch.
 
-A key press waits for these, so nothing here opens a card, a network or a table of results.
+They run at every press of the completion key, so none opens a card, a network or a table of results.
 """
 
 from __future__ import annotations

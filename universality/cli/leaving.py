@@ -1,4 +1,4 @@
-"""How the command line ends: its exit statuses and the last words of each."""
+"""How the command line ends: its exit statuses and the message of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Status(IntEnum):
 
     DONE = 0
     MISTAKE = 1
-    """Something the user can mend: one sentence on standard error says what."""
+    """A mistake the user can correct: one sentence on standard error says what."""
     USAGE = 2
     """No such command or option, or a value it cannot take."""
     UNSOUND = 3
@@ -28,14 +28,14 @@ class Status(IntEnum):
     """A fault of the package: a traceback."""
     INTERRUPTED = 130
     UNREAD = 141
-    """Nobody read standard output to its end, as with ``| head``."""
+    """Standard output was closed before its end, as by ``| head``."""
 
 
 INTERRUPTED = "interrupted: what was finished is kept, nothing half-written counts; the same command goes on from there"
 
 
 def leave(cause: BaseException) -> NoReturn:
-    """End with the status and the last words that belong to `cause`."""
+    """End with the status and the message that belong to `cause`."""
     if isinstance(cause, BrokenPipeError) or (isinstance(cause, SystemExit) and _unread(cause)):
         # Python would complain again when it flushes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +60,7 @@ def leave(cause: BaseException) -> NoReturn:
 
 
 def _unread(leaving: SystemExit) -> bool:
-    # Typer and rich turn a broken pipe into an exit of their own; what is left in the buffer meets it only now.
+    # Typer and rich turn a broken pipe into an exit of their own; the rest of the buffer is written only here.
     earlier: BaseException | None = leaving
     while earlier is not None and not isinstance(earlier, BrokenPipeError):
         earlier = earlier.__cause__ or earlier.__context__

@@ -23,7 +23,7 @@ def stdout() -> Console:
 
 
 def on_terminal(console: Console) -> bool:
-    """Return whether somebody looks at the console; FORCE_COLOR, which Rich takes for a terminal, makes a log no screen."""
+    """Return whether the console is a terminal; FORCE_COLOR alone, which Rich takes for one, does not count."""
     return console.file.isatty()
 
 

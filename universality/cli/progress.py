@@ -25,7 +25,7 @@ MOST_SAMPLES = 256
 
 @dataclass
 class Pace:
-    """How fast a stage has gone lately, and so how long it will take.
+    """The recent pace of a stage, and the time left at that pace.
 
     Rich takes the pace from the last 30 s, which never hold two steps where a step takes longer, and from a burst at the
     beginning, when a job passes over what is kept. Here it is the later half of the time so far: a burst is forgotten in as

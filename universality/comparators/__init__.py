@@ -12,7 +12,7 @@ import numpy as np
 
 from universality.comparators.arrays import Undefined, haar_orthogonal, live_units, standardised
 from universality.comparators.chance import expected_best
-from universality.comparators.describe import measures, measures_markdown
+from universality.comparators.describe import measures
 from universality.comparators.matching import MATCHINGS, correlations, ranks
 from universality.comparators.registry import COMPARATORS, INVARIANCES, Comparator
 from universality.comparators.streaming import LinearCKAAccumulator
@@ -36,7 +36,6 @@ __all__ = [
     "live_units",
     "match_units",
     "measures",
-    "measures_markdown",
     "prepare",
     "ranks",
     "refusal",

@@ -69,7 +69,7 @@ def prepare_variance99(x: np.ndarray) -> Basis:
 
 
 def prepare_components10(x: np.ndarray) -> Basis | Undefined:
-    """Keep the first ten principal components; a layer that has fewer is no layer of ten."""
+    """Keep the first ten principal components; a layer with fewer has no value."""
     q = _principal(x)[0]
     if q.shape[1] < 10:
         return Undefined(f"the layer has {q.shape[1]} principal components, 10 are compared")

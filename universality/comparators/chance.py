@@ -1,4 +1,4 @@
-"""What the best of many correlations is worth when there is nothing to find.
+"""The expected best of many correlations between independent units.
 
 For two independent Gaussian units over n stimuli, r^2 follows Beta(1/2, (n - 2) / 2) and r is symmetric about 0. Against q
 independent units, the correlations of one unit are q independent draws: given the unit, each of the others points in

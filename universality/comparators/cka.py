@@ -75,8 +75,8 @@ def debiased(n: int, product: float, cross: float, totals: float) -> float:
 
     With d, e the diagonals of the *centred* matrices K, L (whose rows sum to 0), and K~, L~ without diagonals:
     tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So `product` = <K, L>, `cross` = d.e and
-    `totals` = sum(d) sum(e) are all it takes. Centring leaves the estimator as it is: it is a U-statistic that does
-    not see a number added to a whole row and column.
+    `totals` = sum(d) sum(e) are all it takes. Centring leaves the estimator as it is: it is a U-statistic, which
+    does not change when a number is added to a whole row and column.
     """
     return (product - cross) + totals / ((n - 1) * (n - 2)) - 2.0 * cross / (n - 2)
 

@@ -4,7 +4,7 @@ References
 ----------
 Y. Li et al., Convergent learning, ICLR 2016 (sparse prediction of units). Departure: the penalty is not tuned. On
 units of length 1 it is compared with correlations, so it is set to the expected largest |r| of q independent
-units: a unit of B enters only if it explains more than chance offers.
+units: a unit of B enters only if it explains more than chance.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def score_a_from_b(a: Array, b: Array) -> Outcome:
 
 
 def _predicted(a: Array, b: Array, training: np.ndarray) -> Array | Undefined:
-    """Return predictions of the rows of `a` that are not in training; a unit that stands still there is its mean."""
+    """Return predictions of the rows of `a` that are not in training; a unit that does not vary there is predicted by its mean."""
     live_a, live_b = live_units(a[training]), live_units(b[training])
     predicted = np.tile(a[training].mean(axis=0), (int((~training).sum()), 1))
     if not (live_a.any() and live_b.any()):

@@ -1,7 +1,7 @@
 """Ridge predictivity: the variance of one layer that a linear readout of the other predicts on held-out stimuli.
 
 The stimuli fall into five folds; the penalty is chosen inside the other four by exact leave-one-out, so no
-stimulus has a say in its own prediction. Folds are dealt by the rank of a stimulus' distance from the predictor's mean:
+stimulus influences its own prediction. Folds are dealt by the rank of a stimulus' distance from the predictor's mean:
 the order of the stimuli does not matter, and every fold holds near and far ones.
 
 References
@@ -60,7 +60,7 @@ def prepare(x: np.ndarray) -> Layer:
 def decomposed(features: Array, training: NDArray[np.bool_]) -> Fold:
     """Decompose a centred predictor (n, p) over its training stimuli (n,)."""
     mean = features[training].mean(axis=0)
-    # A unit that stands still in training says nothing; the rounding of its mean must not become a direction.
+    # A unit that is constant in training predicts nothing; the rounding of its mean must not become a direction.
     centred = np.where(live_units(features[training]), features[training] - mean, 0.0)
     u, s, vt = np.linalg.svd(centred, full_matrices=False)
     return Fold(training, u, s, (features[~training] - mean) @ vt.T)

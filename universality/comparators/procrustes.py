@@ -24,7 +24,7 @@ def prepare(x: np.ndarray) -> Array:
 
 
 def prepare_up_to_rotation(x: np.ndarray) -> Array:
-    """Return the layer of norm 1, rotated into at most n columns: a rotation is what the score does not see."""
+    """Return the layer of norm 1, rotated into at most n columns: the score does not depend on rotations."""
     features = prepare(x)
     if features.shape[1] <= features.shape[0]:
         return features

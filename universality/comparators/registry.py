@@ -1,4 +1,4 @@
-"""The table of measures: what each one computes, and what a reader must know of it before believing a number."""
+"""The table of measures: what each one computes, and what is needed to interpret its values."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ INVARIANCES = {
     "invertible_linear": "any invertible linear mixture of a layer's units",
     "translation": "a number added to every unit, one per unit",
 }
-"""What may be done to either layer; a measure declares what leaves it as it was."""
+"""Changes of either layer; a measure declares those under which its score stays the same."""
 
 
 @dataclass(frozen=True)
 class Comparator:
-    """A measure and what a reader must know of it.
+    """A measure and what is needed to interpret it.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Comparator:
     variant : what exactly is computed, in a sentence
     direction, low, high : whether larger means more alike, and the range of the score
     invariances : keys of `INVARIANCES`, each for both layers
-    symmetric : whether the layers may change places
+    symmetric : whether the layers may be swapped
     metric : whether it obeys the triangle inequality and is 0 only for layers equal up to the invariances
     self_score : score of a layer with itself; None where it depends on the layer
     min_n : smallest number of stimuli for which the estimator is defined

@@ -63,7 +63,7 @@ class _LayerSums:
 
     @property
     def live(self) -> bool:
-        """Whether any unit has varied so far: exact, where the sums would leave rounding."""
+        """Whether any unit has varied so far: exact, unlike the sums, which are rounded."""
         return bool((self._high > self._low).any())
 
 
@@ -156,7 +156,7 @@ class LinearCKAAccumulator:
 
     def _centred(self, key: str) -> tuple[float, float, float]:
         """Return <K, L>, d.e and sum(d) sum(e) of the centred Gram matrices of the layers named by `key`."""
-        assert self._layers is not None  # `outcome` has looked
+        assert self._layers is not None  # checked by `outcome`
         x, y = ({"a": self._layers[0], "b": self._layers[1]}[letter] for letter in key)
         moments, n = self._moments[key], self.n
         m, k = x.total / n, y.total / n

@@ -23,7 +23,7 @@ from universality.comparators.arrays import Array, Outcome, Undefined, scaled, s
 
 @functools.cache
 def _solver() -> Callable[..., Any]:
-    # POT's docstrings hold escapes that are none: what compiles them first warns of each, from Python 3.12 on for all to see.
+    # POT's docstrings have invalid escape sequences, of which Python warns when it compiles them (visibly from 3.12 on).
     with warnings.catch_warnings():
         for category in (SyntaxWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category)

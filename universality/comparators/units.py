@@ -93,7 +93,7 @@ def match_units(x: np.ndarray, y: np.ndarray, method: str = "hungarian", *, k: i
         ``soft_matching``, coefficient of ``lasso`` for units of length 1, else NaN), ``rank_ab`` (rank of unit_b among
         the live units of B for unit_a, 1 = best; by |r| for the absolute methods and lasso), ``rank_ba``, ``mutual``
         (both ranks are 1), and ``chance_ab``: the expected best r (or |r|) of unit_a with as many *independent* units
-        as B has. A one-to-one match can fall below it; a best match that does not exceed it says nothing.
+        as B has. A one-to-one match can fall below it; a best match that does not exceed it is no evidence.
         ``attrs`` holds n, live p and q, the numbers of masked units dead_a and dead_b, and a ``reason`` where nothing
         could be matched (then there are no rows).
 

@@ -1,4 +1,4 @@
-"""What a user passes to a measure is looked at once, here."""
+"""Checks of what a user passes to a measure, made once."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def family_preference(
     angles_deg : array_like, (angle,)
         Rotations, evenly spaced over the full circle.
     members : array_like, (unit,), optional
-        Which units vote; all without it. Units that do not are judged all the same.
+        Which units vote; all without it. Preferences of the others are estimated too.
 
     Returns
     -------

@@ -47,7 +47,7 @@ LIVELY = (
     ),
     Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
 )
-"""Criteria of every family: the unit is alive, and its answer to the drawings is no trifle."""
+"""Criteria of every family: the unit varies, and its response to the drawings is large enough."""
 LEVELS = ("strict", "standard", "early")
 """Of a definition: published families, what this package counts, and forms that still answer to the opposite."""
 
@@ -59,7 +59,7 @@ class Rule:
     Attributes
     ----------
     tuned : criteria that select tuned, invariant units
-    specific : criteria that reject what only looks alike; with `tuned` they make a detector (level ``standard``)
+    specific : criteria that reject units of other kinds; with `tuned` they make a detector (level ``standard``)
     strict : further criteria, those of published families (level ``strict``)
     waived_early : columns whose criteria a unit of an early layer need not meet (level ``early``)
     """

@@ -144,8 +144,8 @@ def depth_difference_data(similarity: pd.DataFrame) -> pd.DataFrame:
     means of its differences and of its values, over `n` pairs of taps of which the value is defined.
     """
     pairs = similarity[[*_KEYS, *STATES]].reset_index(drop=True)
-    # Which of two networks is called A is of no account, so the difference has no sign. Depths are sums of shares: rounded,
-    # lest 0.6 - 0.5 falls into another bin than 0.5 - 0.4.
+    # Which of two networks is called A does not matter, so the difference has no sign. Depths are sums of shares: rounded,
+    # so that 0.6 - 0.5 and 0.5 - 0.4 fall into one bin.
     pairs["depth_difference"] = (pairs["depth_b"] - pairs["depth_a"]).abs().round(9)
     bins = (pairs["depth_difference"] / _BIN).round(6).round().astype(int)
     defined = pairs[pairs["value"].notna()]

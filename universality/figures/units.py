@@ -118,8 +118,8 @@ def tuning_family(
 ) -> Panels:
     """Draw each model's units of one family at its best tap: one line per unit, ordered by preferred orientation.
 
-    The lower panels hold the layer's untrained twin: its tuned-looking units by the naive rule, which is what a
-    careless test would have called detectors.
+    The lower panels hold the layer's untrained twin: units that pass the naive rule, which a test
+    without controls would count as detectors.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class Place(Protocol):
         """Return a context that gives a `Draft` and leaves nothing of it behind unless it was committed."""
 
     def leftovers(self) -> list[str]:
-        """Return what interrupted writes left behind and nobody writes now."""
+        """Return what interrupted writes left behind and no process writes now."""
 
     def drafts(self, below: str) -> dict[str, int]:
         """Return the small files below a folder that are being written, or that a killed process left behind, with sizes."""
@@ -89,7 +89,7 @@ class Place(Protocol):
         """Return a context during which `alone` is refused."""
 
     def in_use_now(self) -> bool:
-        """Return whether a job uses the root, or nobody can tell."""
+        """Return whether a job uses the root; true where that is unknown."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Return a context in which no job uses the root; raise `StoreError` if one does."""

@@ -88,7 +88,7 @@ class Folder:
 
     @contextmanager
     def drafting(self, key: str) -> Iterator[Draft]:
-        """Write into ``KEY.partial-...``, whose lock says that somebody does."""
+        """Write into ``KEY.partial-...``, whose lock shows that it is in use."""
         partial = self.root / f"{key}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         with ExitStack() as stack:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Folder:
             yield _FolderDraft(partial, self.root / key)
 
     def leftovers(self) -> list[str]:
-        """Return partial folders whose lock nobody holds, and lock files without a folder."""
+        """Return partial folders whose lock is free, and lock files without a folder."""
         found = [name for name in self.names() if PARTIAL.fullmatch(name.removesuffix(".lock"))]
         return [name for name in found if not locks.is_held(_lock_of(self.root / name.removesuffix(".lock")))]
 

@@ -25,7 +25,7 @@ class Objects:
     """A prefix of an object store. Options (address, credentials) come from fsspec's configuration or the environment.
 
     A store is ``KEY/data-XXXXXXXX.zarr`` and ``KEY/manifest.json``; the manifest is written last, in one step, and names
-    the data it speaks of. Two writers of one key write two sets of data; one of them is named, the other is cleaned away.
+    the data it describes. Two writers of one key write two sets of data; one of them is named, the other is cleaned away.
     """
 
     shares_keys = True
@@ -47,7 +47,7 @@ class Objects:
             ) from None
 
     def check(self) -> None:
-        """Ask the object store whether it is there."""
+        """Check that the object store can be reached."""
         try:
             self.has(f"{HIDDEN}/none")
         except OSError as cause:
@@ -56,7 +56,7 @@ class Objects:
             ) from None
 
     def writable(self) -> bool:
-        """Return True: only writing tells."""
+        """Return True: only an attempt to write would tell."""
         return True
 
     def join(self, name: str) -> str:
@@ -134,7 +134,7 @@ class Objects:
                     self.remove(f"{key}/{draft.name}")
 
     def leftovers(self) -> list[str]:
-        """Return nothing: without locks nobody can tell here who still writes; see `alone`."""
+        """Return nothing: without locks it is unknown here which writers still run; see `alone`."""
         return []
 
     def drafts(self, below: str) -> dict[str, int]:
@@ -157,7 +157,7 @@ class Objects:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Leave a claim: who uses the store, on which host, since when."""
+        """Write a claim: which process uses the store, on which host, since when."""
         name = f"{HIDDEN}/claims/{uuid.uuid4().hex}.json"
         try:
             self.write(name, json.dumps(_myself()).encode())
@@ -234,7 +234,7 @@ def _started(pid: int) -> str:
 
 
 def _may_run(claim: bytes) -> bool:
-    """Return whether the process of a claim may still run; only for this host's can that be denied."""
+    """Return whether the process of a claim may still run; it is known only for processes of this host."""
     try:
         who = json.loads(claim)
         host, pid, started = str(who["host"]), int(who["pid"]), str(who["started"])

@@ -1,4 +1,4 @@
-"""What a reader should know before believing a run: read from its tables and its job, not written by hand."""
+"""Limits of what a run shows, read from its tables and its job."""
 
 from __future__ import annotations
 

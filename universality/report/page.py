@@ -33,7 +33,7 @@ _TITLES = {
     "correspondence_nulls": "Matched pairs of units where nothing should correspond",
     "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
 }
-"""What tables are called of which no section speaks."""
+"""Titles of the tables that belong to no section."""
 _MOST_WEIGHTS = 12
 
 

@@ -1,4 +1,4 @@
-"""What a run found, in sentences made from its tables; what is at its null is said as plainly as what is above it."""
+"""Findings of a run, in sentences made from its tables: those at their null as well as those above it."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def matches_detail(
     taps: tuple[str, str],
     method: str,
 ) -> Finding:
-    """Return what became of the detectors of one tap that were matched with one tap of another model."""
+    """Return a finding about the detectors of one tap that were matched with one tap of another model."""
     noun, (a, b) = noun_of(family), (short(name) for name in models)
     rows = correspondence[(correspondence["method"] == method) & correspondence["detector_a"]]
     rows = rows[(rows["tap_a"] == taps[0]) & (rows["tap_b"] == taps[1])]

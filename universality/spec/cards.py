@@ -81,7 +81,7 @@ class Weights(Spec):
     url: str = Field("", description="download address (torchvision) or hub repository (timm)")
     file_sha256_prefix: str = Field("", pattern=r"^[0-9a-f]{0,64}$", description="start of the file's SHA-256")
     state_dict_sha256: Sha256 | None = Field(
-        None, description="hash of the loaded state dict (zoo.state_dict_sha256); absent where nobody pinned it yet"
+        None, description="hash of the loaded state dict (zoo.state_dict_sha256); absent where it is not pinned yet"
     )
     package: str = Field("", description="importable package that carries the file")
     package_file: InnerPath = Field("", description="path of the file inside that package")

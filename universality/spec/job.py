@@ -264,6 +264,11 @@ class Job(Spec):
         return [pair for pair in pairs if frozenset(pair) in wanted]
 
 
+def job_schema() -> dict[str, Any]:
+    """Return the JSON schema of job files (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
+
+
 class CriterionSpec(Spec):
     """One criterion of a definition of one's own."""
 
@@ -281,8 +286,3 @@ class DefinitionSpec(Spec):
     inherit: bool = Field(True, description="keep the base's criteria; one of the same column and side replaces it")
     note: str = ""
     criteria: Annotated[tuple[CriterionSpec, ...], Field(min_length=1)]
-
-
-def job_schema() -> dict[str, Any]:
-    """Return the JSON schema of job files (draft 2020-12)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}

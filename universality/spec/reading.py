@@ -56,7 +56,7 @@ def parse_toml(
     try:
         return tomllib.loads(text)
     except ValueError as cause:  # also a number of thousands of digits, which Python refuses to read
-        raise error(f"{kind} '{path}' is not valid TOML: {cause}; mend that line") from None
+        raise error(f"{kind} '{path}' is not valid TOML: {cause}; correct that line") from None
     except RecursionError:
         raise error(f"{kind} '{path}' is nested too deeply; a {kind} needs three levels at most") from None
 

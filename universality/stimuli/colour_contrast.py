@@ -75,7 +75,7 @@ def refuse(spec: ColourContrastStimuli, size_px: int) -> None:
 
 
 def render(spec: ColourContrastStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), sRGB in [0, 1]; `interpolation` is of no use here.
+    """Draw the chosen stimuli: (stimulus, channel, y, x), sRGB in [0, 1]; `interpolation` is not used here.
 
     Raises
     ------

@@ -55,7 +55,7 @@ def _rows(spec: ColourStimuli) -> Iterator[tuple[str, float, float, float]]:
 
 
 def render(spec: ColourStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), sRGB in [0, 1]; `interpolation` is of no use here."""
+    """Draw the chosen stimuli: (stimulus, channel, y, x), sRGB in [0, 1]; `interpolation` is not used here."""
     del interpolation
     columns = ("kind", "hue_deg", "saturation", "orientation_deg")
     images = [

@@ -56,7 +56,7 @@ def refuse(spec: ContourStimuli, size_px: int) -> None:
 
 
 def render(spec: ContourStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here.
+    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is not used here.
 
     Raises
     ------

@@ -6,7 +6,7 @@ curvature; "bright" and "dark" are mirrored about the background.
 - part_before, part_middle, part_after: a third of the arc, at the place where it lies in the arc; against the clock, in
   the middle and with the clock. Filled: the third's own region, whose border goes on along straight tangents.
 - corner: two straight sides that touch the ends of an arc of `corner_deg` as its tangents do. Thin: from the apex, which
-  lies in front of the arc, to the arc's ends, with round ends. Filled: the region behind the sides, continued for ever.
+  lies in front of the arc, to the arc's ends, with round ends. Filled: the region behind the sides, without end.
 - corner_centred: the same corner moved back, so that its apex lies where the arc's midpoint does, in the middle
 - circle: the arc's whole circle, as a stroke or a disc; it runs through the middle
 - scrambled: the arc's picture with the same amplitude spectrum and mean, and a random phase added to every other
@@ -63,7 +63,7 @@ def parameters(spec: CurveControlStimuli) -> xr.Dataset:
 
 
 def render(spec: CurveControlStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here."""
+    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is not used here."""
     del interpolation
     columns = ("kind", "orientation_deg", "curvature", "variant")
     difference = np.stack(

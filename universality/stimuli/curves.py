@@ -53,7 +53,7 @@ def _shifts(spec: CurveStimuli) -> NDArray[np.float64]:
 def render(spec: CurveStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli, anti-aliased over one pixel: (stimulus, channel, y, x), in [0, 1].
 
-    `interpolation` is of no use here: drawings are computed at the asked size.
+    `interpolation` is not used here: drawings are computed at the asked size.
     """
     del interpolation
     columns = ("orientation_deg", "curvature", "variant", "jitter_x", "jitter_y")

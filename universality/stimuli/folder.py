@@ -4,7 +4,7 @@ The manifest is a TOML file in the folder: one ``[[image]]`` per file with `file
 `sha256`, and if wanted `fold` (0 decides matches, 1 scores them) and `label`. Files that differ from it are refused, as
 are paths, also through links, that leave the folder. `universality stimuli manifest FOLDER` writes one.
 
-What becomes of a file, in this order: the first frame is taken; 16-bit grey is divided by 257 and rounded to 8 bits
+A file is processed in this order: the first frame is taken; 16-bit grey is divided by 257 and rounded to 8 bits
 (Pillow itself keeps the high byte of 16-bit colour); transparency is laid on the grey 128; other modes (grey, palette,
 CMYK) become RGB without colour management; the EXIF orientation is applied; the largest centred square is cut and
 resampled. Files of more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`) are refused before they are decoded.
@@ -162,7 +162,7 @@ def _sha256(folder: Path, name: str) -> str:
 
 
 def load_image(path: Path) -> Image.Image:
-    """Return the image upright and as 8-bit RGB; see the module for what becomes of other kinds.
+    """Return the image upright and as 8-bit RGB; see the module for other kinds.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def _refuse(spec: GratingStimuli, cpi: float, size_px: int) -> None:
 
 
 def render(spec: GratingStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
-    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is of no use here.
+    """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1]; `interpolation` is not used here.
 
     Raises
     ------

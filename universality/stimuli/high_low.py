@@ -80,7 +80,7 @@ def _refuse(spec: HighLowStimuli, cpi: float, size_px: int) -> None:
 def render(spec: HighLowStimuli, chosen: xr.Dataset, size_px: int, interpolation: str) -> NDArray[np.float32]:
     """Draw the chosen stimuli: (stimulus, channel, y, x), in [0, 1].
 
-    The boundary is anti-aliased over one pixel; `interpolation` is of no use here.
+    The boundary is anti-aliased over one pixel; `interpolation` is not used here.
 
     Raises
     ------

@@ -4,7 +4,7 @@
 of one photograph resemble one another, so the photographs, not the crops, are divided into two folds: matches are
 decided on fold 0 and scored on fold 1.
 
-Photographs say little to networks that never saw any. A set may also hold images of the pocket zoo's world (`shapes`),
+Photographs are a weak probe of networks that were trained on none. A set may also hold images of the pocket zoo's world (`shapes`),
 from a stream that no training has seen, each one a "photograph" of its own; both folds hold every shape and texture.
 """
 

@@ -1,17 +1,24 @@
-"""What can be written in a job file: its JSON schema, and every key as Markdown, both from the specification itself."""
+"""The pages that are made from the package: `python docs/generators.py` writes docs/job.md, measures.md and tables.md.
+
+They are committed, so that they can be read without building the site; a test compares them with the package.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from universality.comparators import COMPARATORS, INVARIANCES, METHODS, Comparator
+from universality.comparators.describe import record, shown
+from universality.schema import ATLAS, ATLAS_TABLES, TABLES
 from universality.spec import job_schema
 
 _RANGE = (
     ("minimum", ">= {}"), ("exclusiveMinimum", "> {}"), ("maximum", "<= {}"), ("exclusiveMaximum", "< {}"),
     ("minItems", "at least {} of them"), ("pattern", "matches `{}`"),
 )  # fmt: skip
-HEAD = """# The job file
+JOB_HEAD = """# The job file
 
 TOML. Every key, as `universality schema job` exports it (JSON schema, for editors that check TOML); this page is made from
 the same specification. Unknown keys are refused. Keys without a default must be given. `[[models]]` is written once for
@@ -22,7 +29,7 @@ each model, the other tables once or not at all.
 def job_markdown() -> str:
     """Return every key of a job file: meaning, type, default and range, table by table."""
     schema = job_schema()
-    parts = [HEAD]
+    parts = [JOB_HEAD]
     for path, part in _tables(schema, schema, ""):
         title = f"`{path}`" if path else "Top level"
         parts.append(f"## {title}\n\n{_first_line(part)}\n")
@@ -108,3 +115,73 @@ def _range(field: dict[str, Any]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def measures_markdown() -> str:
+    """Return the description of all measures as Markdown: it is ``docs/measures.md``."""
+    parts = [
+        "# Measures\n\nEvery measure between two layers, as `universality.measures()` and `universality measures` give it. This page is "
+        "made from\n`universality/comparators/registry.py`; `tests/test_measures_common.py` tests ranges, invariances, symmetry, metrics and least n.\n\n"
+        "`universality.score(name, x, y)` compares two arrays (n stimuli, p units), (n, q). Units that do not vary are masked "
+        "and counted.\nWhere a score would be trivial or undefined it is NaN, with a reason.\n\n",
+        _markdown_table(("measure", "computes", "range", "self", "symmetric", "metric"), map(_summary, COMPARATORS.values())),
+        "\n## Invariances\n\nWhat may be done to either layer without changing the score.\n\n",
+        _markdown_table(("invariance", "meaning"), ((f"`{key}`", text) for key, text in INVARIANCES.items())),
+        "\n",
+        _markdown_table(("measure", *INVARIANCES), map(_invariances, COMPARATORS.values())),
+        "\n## Requirements, cost and sources\n\n",
+        _markdown_table(("measure", "least n", "n against p, q", "cost per layer; per pair", "reference"), map(_source, COMPARATORS.values())),
+        "\n## Matching units\n\n`universality.match_units(x, y, method=...)` returns one row per match.\n\n",
+        _markdown_table(("method", "matches"), ((f"`{key}`", method.meaning) for key, method in METHODS.items())),
+    ]  # fmt: skip
+    return "".join(parts)
+
+
+def _markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _summary(entry: Comparator) -> tuple[str, ...]:
+    facts = record(entry)
+    limits = f"{shown(entry.low)} to {shown(entry.high)}, {entry.direction}"
+    return (
+        f"`{entry.name}`",
+        entry.variant,
+        limits,
+        *(shown(facts[key]) for key in ("self_score", "symmetric", "metric")),
+    )
+
+
+def _invariances(entry: Comparator) -> tuple[str, ...]:
+    return (f"`{entry.name}`", *("yes" if key in entry.invariances else "no" for key in INVARIANCES))
+
+
+def _source(entry: Comparator) -> tuple[str, ...]:
+    return (f"`{entry.name}`", str(entry.min_n), entry.n_against_p, entry.cost, entry.reference)
+
+
+def tables_markdown() -> str:
+    """Return the description of all tables as Markdown: it is ``docs/tables.md``."""
+    parts = [
+        "# Tables of a run\n\nEvery column, its unit, range and meaning. The same words are in the metadata of the Parquet "
+        "files. This page is\nmade from `universality/schema.py`.\n"
+    ]
+    for table in (*TABLES.values(), *ATLAS_TABLES.values()):
+        if table is ATLAS:
+            parts.append("\n# Tables of `universality atlas`\n")
+        parts.append(
+            f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n"
+        )
+        parts.append("|---|---|---|---|---|\n")
+        for column in table.columns:
+            cells = (f"`{column.name}`", column.kind, column.unit, column.range, column.meaning)
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(parts)
+
+
+PAGES = {"job.md": job_markdown, "measures.md": measures_markdown, "tables.md": tables_markdown}
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (Path(__file__).parent / name).write_text(make(), encoding="utf-8")
