@@ -11,7 +11,8 @@ from typing import Any
 
 from universality.comparators import COMPARATORS, INVARIANCES, METHODS, Comparator
 from universality.comparators.describe import record, shown
-from universality.schema import ATLAS, ATLAS_TABLES, TABLES
+from universality.jobs import STAGES
+from universality.schema import Table
 from universality.spec import job_schema
 
 _RANGE = (
@@ -162,21 +163,23 @@ def _source(entry: Comparator) -> tuple[str, ...]:
 
 
 def tables_markdown() -> str:
-    """Return the description of all tables as Markdown: it is ``docs/tables.md``."""
+    """Return the description of all tables as Markdown, stage by stage: it is ``docs/tables.md``."""
     parts = [
-        "# Tables of a run\n\nEvery column, its unit, range and meaning. The same words are in the metadata of the Parquet "
-        "files. This page is\nmade from `universality/schema.py`.\n"
+        "# Tables of a run\n\nEvery column, its unit, range and meaning, by the stage of the job that makes the table. The same words "
+        "are in the\nmetadata of the Parquet files. This page is made from `universality/schema.py`.\n"
     ]
-    for table in (*TABLES.values(), *ATLAS_TABLES.values()):
-        if table is ATLAS:
-            parts.append("\n# Tables of `universality atlas`\n")
-        parts.append(
-            f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n"
-        )
-        parts.append("|---|---|---|---|---|\n")
-        for column in table.columns:
-            cells = (f"`{column.name}`", column.kind, column.unit, column.range, column.meaning)
-            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    for stage in STAGES.values():
+        needs = f" It needs {', '.join(f'`{name}`' for name in stage.needs)}." if stage.needs else ""
+        parts.append(f"\n# Stage `{stage.name}`\n\n{stage.makes[0].upper()}{stage.makes[1:]}.{needs}\n")
+        parts += [_table_markdown(table) for table in stage.tables]
+    return "".join(parts)
+
+
+def _table_markdown(table: Table) -> str:
+    parts = [f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n|---|---|---|---|---|\n"]
+    for column in table.columns:
+        cells = (f"`{column.name}`", column.kind, column.unit, column.range, column.meaning)
+        parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(parts)
 
 

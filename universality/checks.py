@@ -33,7 +33,8 @@ def checks(run: Run) -> pd.DataFrame:
     RunError
         The run has no family with published statements.
     """
-    families = [name for name in dict.fromkeys(run.families["family"]) if name in _STATEMENTS]
+    known = run.families["family"] if run.has("families", "units") else ()
+    families = [name for name in dict.fromkeys(known) if name in _STATEMENTS]
     if not families:
         raise RunError(
             f"run '{run.path}' has no family with published statements, expected one of {', '.join(_STATEMENTS)}"

@@ -152,6 +152,14 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Return a short summary for a notebook: question, detectors beside their nulls, verdicts, where the report lies."""
+        said = [display.heading(self.record["job"].get("name", "")), display.paragraph(self.record["job"].get("question", ""))]
+        if self.has("families"):
+            said.append(self._families_html())
+        if self.has("correspondence", "correspondence_nulls"):
+            said.append(display.paragraph(self._verdicts()))
+        return "".join([*said, display.paragraph(f"The whole report: {self.path / 'report.html'}")])
+
+    def _families_html(self) -> str:
         rows = [
             (
                 row["model"], row["tap"], row["family"], f"{row['n_detectors']} of {row['n_units']}",
@@ -160,19 +168,15 @@ class Run:
             for row in self.families.to_dict("records")
         ]  # fmt: skip
         heads = ("model", "tap", "family", "detectors", "95 % interval", "untrained twins", "random basis (Haar)")
-        verdicts = self.correspondence["verdict"].value_counts()
-        counts = ", ".join(f"{name} {count}" for name, count in verdicts.items())
+        return display.table(heads, rows)
+
+    def _verdicts(self) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in self.correspondence["verdict"].value_counts().items())
         nulls = self.correspondence_nulls
         same = int((nulls["verdict"] == "same_feature").sum())
-        beside = f"Where nothing should correspond (random bases, untrained twins): same_feature {same} of {len(nulls)} pairs."
-        return "".join(
-            (
-                display.heading(self.record["job"].get("name", "")),
-                display.paragraph(self.record["job"].get("question", "")),
-                display.table(heads, rows),
-                display.paragraph(f"Matched pairs by verdict, all taps and methods: {counts or 'none'}. {beside}"),
-                display.paragraph(f"The whole report: {self.path / 'report.html'}"),
-            )
+        return (
+            f"Matched pairs by verdict, all taps and methods: {counts or 'none'}. Where nothing should correspond (random bases, "
+            f"untrained twins): same_feature {same} of {len(nulls)} pairs."
         )
 
     def __repr__(self) -> str:

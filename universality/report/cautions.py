@@ -24,8 +24,13 @@ _MOST_NAMED = 6
 
 def cautions(run: Run) -> list[str]:
     """Return the warnings that apply to a run, each in one sentence."""
-    matched = run.correspondence[run.correspondence["method"] == run.job.matched_by()]
-    said = [*of_families(run.families), *of_correspondence(matched), *of_similarity(run.similarity)]
+    said: list[str] = []
+    if run.has("families"):
+        said += of_families(run.families)
+    if run.has("correspondence"):
+        said += of_correspondence(run.correspondence[run.correspondence["method"] == run.job.matched_by()])
+    if run.has("similarity"):
+        said += of_similarity(run.similarity)
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
         said += of_photographs(stimuli.parameters("natural", run.job.stimuli))

@@ -114,6 +114,8 @@ def _static(name: str) -> str:
 
 def _taps(run: Run) -> list[dict[str, Any]]:
     """Return one row per model: its id and its taps with depth and receptive field."""
+    if not run.has("families"):
+        return [{"model": entry.id, "taps": []} for entry in run.job.models]
     layers = run.families.drop_duplicates(["model", "tap"])
     return [
         {"model": model, "taps": rows[["tap", "depth", "rf_px", "n_units"]].to_dict("records")}

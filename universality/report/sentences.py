@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,45 +70,47 @@ def _marked(finding: Finding) -> str:
 
 
 def findings(run: Run) -> Findings:
-    """Return the run's findings, the summary of each topic before its details."""
-    method = run.job.matched_by()
-    said = from_tables(run.similarity, run.correspondence, run.families, run.units, run.job.drawn(), method)
+    """Return the run's findings, the summary of each topic before its details; tables that it lacks are not spoken of."""
+    return Findings([found for needs, say in _SAID if run.has(*needs) for found in say(run)])
+
+
+def _of_detectors(run: Run) -> Iterator[Finding]:
+    """Yield what is said of each family of detectors."""
+    for family in dict.fromkeys(run.families["family"]):
+        of_family = run.families[run.families["family"] == family]
+        best = best_taps(of_family)
+        yield from (detectors_summary(of_family), basis_summary(best))
+        yield from (_detectors_detail(row) for _, row in best.iterrows())
+
+
+def _of_matches(run: Run) -> Iterator[Finding]:
+    """Yield what is said of matched units: of those that the job's method matched (`Job.matched_by`)."""
     if run.similarity.empty:
-        return Findings(said)
-    nulls = null_verdicts(run.correspondence, run.correspondence_nulls, method)
-    return Findings([*said, nulls, *disagreements(run.pairs, method)])
+        yield Finding("matches", "No two networks were compared: the job's list of pairs is empty.")
+        return
+    families, method = list(dict.fromkeys(run.families["family"])), run.job.matched_by()
+    matched = run.correspondence[run.correspondence["method"] == method]
+    for family in families:
+        yield from matches_summary(matched[matched["family"] == family], nearest_taps(run.similarity), family, method)
+    for a, b in run.job.drawn():
+        of_pair = matched[(matched["model_a"] == a) & (matched["model_b"] == b)]
+        for family in families:
+            taps = drawn_taps(run.similarity, run.families, family, a, b)
+            yield matches_detail(of_pair[of_pair["family"] == family], run.units, family, (a, b), taps, method)
 
 
-def from_tables(
-    similarity: pd.DataFrame,
-    correspondence: pd.DataFrame,
-    families: pd.DataFrame,
-    units: pd.DataFrame,
-    drawn: Sequence[tuple[str, str]],
-    method: str,
-) -> list[Finding]:
-    """Return the findings of a run's tables.
+def _of_similarity(run: Run) -> Iterator[Finding]:
+    return _similarity(run.similarity)
 
-    `drawn` pairs of models get sentences about their matched units; of matched units those count that `method` matched, as in
-    the column of that name (`Job.matched_by`).
-    """
-    said: list[Finding] = []
-    for family in dict.fromkeys(families["family"]):
-        best = best_taps(families[families["family"] == family])
-        said += [detectors_summary(families[families["family"] == family]), basis_summary(best)]
-        said += [_detectors_detail(row) for _, row in best.iterrows()]
-    if similarity.empty:
-        return [*said, Finding("matches", "No two networks were compared: the job's list of pairs is empty.")]
-    correspondence = correspondence[correspondence["method"] == method]
-    for family in dict.fromkeys(families["family"]):
-        of_family = correspondence[correspondence["family"] == family]
-        said += matches_summary(of_family, nearest_taps(similarity), family, method)
-    for a, b in drawn:
-        of_pair = correspondence[(correspondence["model_a"] == a) & (correspondence["model_b"] == b)]
-        for family in dict.fromkeys(families["family"]):
-            taps = drawn_taps(similarity, families, family, a, b)
-            said.append(matches_detail(of_pair[of_pair["family"] == family], units, family, (a, b), taps, method))
-    return said + list(_similarity(similarity))
+
+def _of_nulls(run: Run) -> Iterator[Finding]:
+    """Yield how often the verdict was given where nothing corresponds."""
+    if run.job.compared():
+        yield null_verdicts(run.correspondence, run.correspondence_nulls, run.job.matched_by())
+
+
+def _of_pairs(run: Run) -> Iterator[Finding]:
+    return disagreements(run.pairs, run.job.matched_by())
 
 
 def noun_of(family: str) -> str:
@@ -391,3 +393,13 @@ def _share(value: float) -> str:
     if not np.isfinite(value):
         return "not defined"
     return f"{number(100 * value, 1 if abs(value) < 0.0995 else 0)} %"
+
+
+_SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
+    (("families",), _of_detectors),
+    (("families", "units", "similarity", "correspondence"), _of_matches),
+    (("similarity",), _of_similarity),
+    (("correspondence", "correspondence_nulls"), _of_nulls),
+    (("pairs",), _of_pairs),
+)
+"""Who speaks of which tables, in the order of the report."""
