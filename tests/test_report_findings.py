@@ -1,5 +1,7 @@
 """Sentences carry the tables' numbers with their nulls: small tables with known answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -189,8 +191,15 @@ def test_a_family_of_another_version_is_called_by_its_name(families):
     assert sentences.detectors_summary(families.assign(family="red_thing")).text.startswith("Red thing units are there")
 
 
+def said_of(similarity, correspondence, families, units, drawn, method):
+    """The findings of a run that has these tables and no others."""
+    tables = {"similarity": similarity, "correspondence": correspondence, "families": families, "units": units}
+    job = SimpleNamespace(matched_by=lambda: method, drawn=lambda: drawn, compared=lambda: drawn)
+    return sentences.findings(SimpleNamespace(has=lambda *names: set(names) <= set(tables), job=job, **tables))
+
+
 def test_all_findings_come_together(similarity, correspondence, families, units):
-    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")], "hungarian")
+    found = said_of(similarity, correspondence, families, units, [("m/a", "m/b")], "hungarian")
     assert [finding.topic for finding in found if not finding.detail] == [
         "detectors",
         "detectors",
@@ -264,6 +273,11 @@ def test_the_first_method_of_a_job_is_the_one_that_is_spoken_of():
         assert a_job(comparison={"matching": order}).matched_by() == order[0]
 
 
+def test_tables_that_a_run_lacks_are_not_spoken_of(families):
+    run = SimpleNamespace(has=lambda *names: set(names) <= {"families"}, families=families)
+    assert {finding.topic for finding in sentences.findings(run)} == {"detectors"}
+
+
 def test_every_method_that_a_job_may_name_has_its_words():
     assert set(ComparisonSpec().matching) == set(HOW) == set(MATCHINGS)  # the default names all
 
@@ -271,7 +285,7 @@ def test_every_method_that_a_job_may_name_has_its_words():
 @pytest.mark.parametrize(("method", "matched", "met", "same"), [("hungarian", 4, 3, 1), ("mutual_nearest", 2, 2, 2)])
 def test_sentences_are_about_the_method_of_the_job(by_both, similarity, families, units, method, matched, met, same):
     nulls = filled(schema.CORRESPONDENCE_NULLS, [{"null": "haar_a", "method": name} for name in ("hungarian", method)])
-    found = sentences.from_tables(similarity, by_both, families, units, [("m/a", "m/b")], method)
+    found = said_of(similarity, by_both, families, units, [("m/a", "m/b")], method)
     summary, verdicts, detail = (finding.text for finding in found if finding.topic == "matches")
     assert f"Of {matched} curve detectors matched {HOW[method]} among all units, {met} met one" in summary
     assert f"{same} earn" in verdicts
@@ -296,21 +310,21 @@ def test_disagreements_are_those_of_a_matching_of_all_units():
 
 
 def test_a_method_without_matches_is_named(correspondence, similarity, families, units):
-    found = sentences.from_tables(similarity, correspondence, families, units, [("m/a", "m/b")], "mutual_nearest")
+    found = said_of(similarity, correspondence, families, units, [("m/a", "m/b")], "mutual_nearest")
     said = [finding.text for finding in found if finding.topic == "matches"]
     assert said[0].startswith("No two curve detectors were matched as mutual nearest neighbours")
     assert said[1].endswith("none of the curve detectors was matched as mutual nearest neighbours.")
 
 
 def test_of_no_pairs_nothing_is_claimed(similarity, correspondence, families, units):
-    found = sentences.from_tables(similarity.head(0), correspondence.head(0), families, units, [], "hungarian")
+    found = said_of(similarity.head(0), correspondence.head(0), families, units, [], "hungarian")
     (said,) = (finding for finding in found if finding.topic != "detectors")
     assert said.text == "No two networks were compared: the job's list of pairs is empty." and said.standing == "none"
 
 
 def test_angles_are_called_what_they_are_of(families, similarity, correspondence, units):
     hues = [table.assign(family="colour_contrast") for table in (correspondence, families, units)]
-    found = sentences.from_tables(similarity, *hues, [("m/a", "m/b")], "hungarian")
+    found = said_of(similarity, *hues, [("m/a", "m/b")], "hungarian")
     details = " ".join(finding.text for finding in found if finding.detail and finding.topic != "similarity")
     assert "degrees in axis of hues" in details and "in preferred axis of hues" in details
     assert "orientation" not in details
