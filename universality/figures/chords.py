@@ -30,7 +30,7 @@ from universality.figures.style import (
 
 NETWORKS = {
     "": "trained",
-    "_random": "trained, matched at random\n(expected)",
+    "_random": "trained, all units matched\nat random (expected)",
     "_untrained": "untrained twins",
     "_haar": f"one of both in a\n{HAAR_NAME}",
 }
