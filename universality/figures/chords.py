@@ -28,7 +28,7 @@ from universality.names import HAAR_NAME, number, short
 
 NETWORKS = {
     "": "trained",
-    "_random": "trained, matched at random\n(expected)",
+    "_random": "trained, all units matched\nat random (expected)",
     "_untrained": "untrained twins",
     "_haar": f"one of both in a\n{HAAR_NAME}",
 }
