@@ -67,13 +67,13 @@ def page_data(run: Run) -> Plain:
     derived: dict[str, Callable[[Run], pd.DataFrame]] = {
         "checks": checks.checks,
         "atlas": atlas.atlas,
-        "cliques": atlas.cliques,
+        "cliques": _cliques,
     }
     for name, make in derived.items():
         try:
             rows = make(run)
         except RunError:
-            continue  # a run without published statements has no checks; the page leaves the section out
+            continue  # no published statements, or no atlas yet: the page leaves the section out
         tables[name] = table_of(name, rows.head(MOST_OTHER_ROWS), len(rows))
     return {
         "families": {family: _family(family) for family in families},
@@ -83,6 +83,20 @@ def page_data(run: Run) -> Plain:
         "gallery": list(_gallery(run, matches, families)),
         **_pictures(run, units, families),
     }
+
+
+def _cliques(run: Run) -> pd.DataFrame:
+    """Return the cliques that ``universality atlas`` has written beside the run.
+
+    Raises
+    ------
+    RunError
+        It has not.
+    """
+    file = run.path / "atlas" / f"{schema.CLIQUES.name}.parquet"
+    if not file.is_file():
+        raise RunError(f"run '{run.path}' has no cliques yet; universality atlas finds them")
+    return schema.as_table(schema.CLIQUES, pd.read_parquet(file))
 
 
 def _whole(run: Run, name: str) -> pd.DataFrame:
