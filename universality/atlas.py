@@ -192,8 +192,9 @@ def cliques(counted: Census, least: int = LEAST_MODELS) -> pd.DataFrame:
         _, units, graph, held = next(iter(_graphs(counted, rule)))
         found = _found(graph, least)
         found, stable = _disjoint(counted, graph, _of_no_family(found, held) if rule == ANY_UNIT else found)
-        of_rule = units[units["rule"] == rule].set_index(["model", "tap", "unit"])["angle_deg"].to_dict()
-        tables.append(_clique_table(graph, found, DATA_DRIVEN if rule == ANY_UNIT else rule, stable, of_rule))
+        of_rule = units.loc[units["rule"] == rule, ["model", "tap", "unit", "angle_deg"]]
+        angles: dict[Node, float] = {(m, t, int(u)): deg for m, t, u, deg in of_rule.itertuples(index=False, name=None)}
+        tables.append(_clique_table(graph, found, DATA_DRIVEN if rule == ANY_UNIT else rule, stable, angles))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 

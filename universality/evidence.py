@@ -146,7 +146,7 @@ def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Ar
     varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
     r = np.full(varies.shape, np.nan)
     r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
-    return np.clip(r, -1.0, 1.0)
+    return np.asarray(np.clip(r, -1.0, 1.0))
 
 
 def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[Array, Array]:

@@ -214,7 +214,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'",
+            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'; NaN where a unit varies within one photograph only",
         ),
         Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
         Column(
@@ -682,7 +682,13 @@ CLIQUE_COUNTS = Table(
         Column("least_models", "int", "networks", ">= 2", "smallest number of networks of a clique"),
         Column("n_units", "float", "units", ">= 0", "units that the rule is about (mean)"),
         Column("n_cliques", "float", "1", ">= 0", "maximal cliques (mean)"),
-        Column("n_disjoint", "float", "1", ">= 0", "of these, those that share no unit with a larger or more stable one (mean); of the trained networks, those in cliques"),
+        Column(
+            "n_disjoint",
+            "float",
+            "1",
+            ">= 0",
+            "of these, those that share no unit with a larger or more stable one (mean); of the trained networks, those in cliques",
+        ),
         Column("n_stable", "float", "1", ">= 0", "of the disjoint ones, those of stability 0.5 at least (mean)"),
         Column("largest", "int", "networks", ">= 0", "networks of the largest clique of any replicate"),
         Column("stability", "float", "1", "0 to 1", "mean stability of the disjoint ones; NaN without any"),

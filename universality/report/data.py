@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import checks, schema
+from universality import atlas, checks, schema
 from universality.comparators.matching import HOW
 from universality.detectors import FAMILIES
 from universality.drawn import drawn_taps, spread
@@ -69,6 +69,9 @@ def page_data(run: Run) -> Plain:
     for name in sorted(run.tables, key=_place):
         rows = chosen[name] if name in chosen else run.table(name)
         tables[name] = table_of(name, rows.head(MOST_ROWS.get(name, MOST_OTHER_ROWS)), len(_whole(run, name)))
+    if "atlas" not in tables and run.has("families", "units", "correspondence"):
+        rows = atlas.atlas(run)  # the known families; cliques need the stage
+        tables["atlas"] = table_of("atlas", rows.head(MOST_OTHER_ROWS), len(rows))
     with suppress(RunError):  # a run without published statements has no checks; the page leaves the section out
         rows = checks.checks(run)
         tables["checks"] = table_of("checks", rows.head(MOST_OTHER_ROWS), len(rows))

@@ -126,7 +126,9 @@ class NullSpec(Spec):
         tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(unique)
     ] = Field((0,), description="one untrained twin of every network for each seed")
     calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
-    haar_rotations: Int = Field(3, ge=1, le=1000, description="random orthonormal bases of each layer; a verdict takes two at least")
+    haar_rotations: Int = Field(
+        3, ge=1, le=1000, description="random orthonormal bases of each layer; a verdict takes two at least"
+    )
     shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")
 
 
