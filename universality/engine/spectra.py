@@ -15,14 +15,15 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from universality.comparators import cca
+from universality.comparators.arrays import nuclear_norm
 from universality.engine.blocks import cross_blocks
 from universality.engine.plan import Plan, ordered_map, to_host, too_small
 from universality.engine.views import Precision, View, held
 
 Array = NDArray[np.float64]
-_SHARE = 0.99
 _TOLERANCE: dict[Precision, float] = {"float32": 5e-7, "float64": 0.0}
-"""What the singular values may add to the error of a score; products in float32 have rounding of that size."""
+"""What the singular values may add to the error of the Procrustes score."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def principal(view: View, plan: Plan) -> Principal:
     variance, axes = np.linalg.eigh(covariance)
     count = min(view.width, plan.n)
     variance, axes = np.maximum(variance[::-1], 0.0)[:count], axes[:, ::-1][:, :count]
-    carried = np.cumsum(variance) / variance.sum()
-    kept = min(int(np.searchsorted(carried, _SHARE)) + 1, count)
+    kept = cca.carrying(variance, cca.SHARE)
     # Below this floor a variance is rounding. The component stays, with a length below one: nothing is lost.
     floor = view.width * np.finfo(np.float64).eps * variance[0]
     lengths = np.sqrt(np.maximum(variance, floor))
@@ -65,30 +65,13 @@ def components(view: View, basis: Principal, dtype: Precision) -> View:
     return View(view.source, transform, basis.lengths.size)
 
 
-def nuclear_norm(block: np.ndarray, tolerance: float) -> float:
-    """Return the sum of the singular values of a float64 matrix, within `tolerance` wherever that allows the cheaper way.
-
-    They are the square roots of the eigenvalues of the smaller Gram matrix, which cost half of a singular value
-    decomposition. An eigenvalue is exact to `slack`, the rounding of a symmetric product and of a backward stable solver,
-    so that its root s is exact to the smaller of slack / s and the root of the slack. Where the sum of these bounds exceeds
-    the tolerance, the decomposition decides. Both are NumPy's: SciPy's would keep the other threads waiting.
-    """
-    if tolerance > 0.0:
-        gram = block.T @ block if block.shape[0] >= block.shape[1] else block @ block.T
-        slack = 2.0 * max(block.shape) * np.finfo(np.float64).eps * float(np.trace(gram))
-        roots = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), slack))
-        if float(np.sum(slack / roots)) <= tolerance:
-            return float(roots.sum())
-    return float(np.linalg.svd(block, compute_uv=False).sum())
-
-
 def spectral_measures(views: Sequence[View], plan: Plan, dtype: Precision, wanted: frozenset[str]) -> dict[str, Array]:
     """Return (L, L) matrices of ``svcca_variance99`` and ``procrustes_orthogonal``, as far as wanted.
 
     Parameters
     ----------
     views : centred views in float64
-    dtype : precision of the products and of the singular values
+    dtype : precision of the products
     """
     if 8 * sum(view.width * min(view.width, plan.n) for view in views) > plan.memory // 4:
         raise too_small(plan)
@@ -119,9 +102,8 @@ def _scorer(
         a, b = bases[i], bases[j]
         values = {}
         if "svcca_variance99" in wanted:
-            fewer = min(a.kept, b.kept)
-            total = np.nan if _trivial(a, b, n) else nuclear_norm(product[: a.kept, : b.kept], fewer * tolerance)
-            values["svcca_variance99"] = min(total / fewer, 1.0) if np.isfinite(total) else np.nan
+            within = product[: a.kept, : b.kept]
+            values["svcca_variance99"] = np.nan if _trivial(a, b, n) else cca.mean_correlation(within)
         if "procrustes_orthogonal" in wanted:
             weighed = (a.lengths / a.norm)[:, None] * product
             weighed *= b.lengths / b.norm
