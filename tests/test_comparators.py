@@ -139,6 +139,19 @@ def test_svcca_keeps_the_fewest_components_that_reach_the_share():
     assert kept == {0.5: 1, 0.9001: 2, 0.98: 2, 0.9901: 3, 0.9999: 4}
 
 
+@pytest.mark.parametrize(("n", "p"), [(200, 40), (30, 40), (60, 60)])
+@pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
+def test_basis_of_99_percent_is_the_subspace_of_a_singular_value_decomposition(n, p, scale):
+    """Units of very different variance: the components kept are orthonormal and span what the decomposition's do."""
+    x = layers(n, p, 1)[0] * np.geomspace(1e-3, 1.0, p)
+    u, s, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    k = int((np.cumsum(s**2) / np.sum(s**2) < 0.99).sum()) + 1
+    q = prepare_variance(x * scale, 0.99).q
+    assert q.shape == (n, k)
+    np.testing.assert_allclose(q.T @ q, np.eye(k), atol=1e-12)
+    np.testing.assert_allclose(q @ q.T, u[:, :k] @ u[:, :k].T, atol=1e-10)
+
+
 def test_canonical_correlations_agree_with_scikit_learn():
     x, y = layers(200, 4, 3)
     theirs = CCA(n_components=3, max_iter=5000, tol=1e-12).fit(x, y).transform(x, y)

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LassoCV, Ridge
 
 from universality.comparators import expected_best, match_units, score
-from universality.comparators.arrays import Undefined, centred, standardised
+from universality.comparators.arrays import Undefined, centred, nuclear_norm, standardised
 from universality.comparators.lasso import coefficients
 from universality.comparators.matching import mutual_top, semi
 from universality.comparators.neighbours import neighbours
@@ -37,6 +37,37 @@ def value(name, x, y):
 def of_norm_1(x):
     x = x - x.mean(axis=0)
     return x / np.linalg.norm(x)
+
+
+# Sums of singular values
+
+
+def of_spectrum(p, q, values, seed=0):
+    rng = np.random.default_rng(seed)
+    u, v = (np.linalg.qr(rng.standard_normal((units, len(values))))[0] for units in (p, q))
+    return (u * values) @ v.T
+
+
+@pytest.mark.parametrize(("p", "q"), [(40, 40), (40, 25), (25, 40), (1, 7)])
+@pytest.mark.parametrize("smallest", [1.0, 1e-4, 1e-7, 1e-12, 0.0])
+@pytest.mark.parametrize("tolerance", [0.0, 1e-12, 1e-9, 5e-7])
+def test_nuclear_norm_keeps_its_tolerance(p, q, smallest, tolerance):
+    """Planted singular values; where some are too small for the eigenvalues, these must not decide."""
+    values = np.maximum(np.geomspace(1.0, max(smallest, 1e-14), min(p, q)), smallest)
+    values[min(p, q) // 2 + 1 :] = smallest
+    for factor in (1.0, 1e-6):
+        found = nuclear_norm(factor * of_spectrum(p, q, values), factor * tolerance)
+        assert abs(found - factor * values.sum()) <= factor * (tolerance + 1e-13 * values.sum())
+
+
+def test_nuclear_norm_asks_for_the_decomposition_only_where_it_has_to(monkeypatch):
+    asked = []
+    svd = np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda *args, **options: asked.append(1) or svd(*args, **options))
+    nuclear_norm(of_spectrum(20, 20, np.geomspace(1.0, 1e-4, 20)), 1e-9)
+    assert asked == []
+    nuclear_norm(of_spectrum(20, 20, np.geomspace(1.0, 1e-12, 20)), 1e-9)
+    assert asked == [1]
 
 
 # CKA

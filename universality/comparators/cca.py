@@ -16,7 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from universality.comparators.arrays import Array, Outcome, Undefined, centred, scaled
+from universality.comparators.arrays import Array, Outcome, Undefined, nuclear_norm, scaled
+
+SHARE = 0.99
+"""Share of the variance that SVCCA keeps."""
+_TOLERANCE = 1e-9
+"""Largest error of a mean correlation that is taken for the cheaper way to it; on activations it is about 1e-15."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,31 @@ def prepare_weighted(x: np.ndarray) -> WeightedBasis:
     return WeightedBasis(u, x.shape[0], s[:, None] * vt)
 
 
-def prepare_variance(x: np.ndarray, share: float) -> Basis:
-    """Keep the fewest principal components that carry at least `share` (0 to 1) of the variance."""
-    u, s, _ = np.linalg.svd(centred(x), full_matrices=False)
-    variance = np.square(s)
+def carrying(variance: Array, share: float) -> int:
+    """Return how many components of these variances, the largest first, carry at least `share` (0 to 1) of them all."""
     carried = np.cumsum(variance) / variance.sum()
-    k = int(np.searchsorted(carried, share)) + 1
-    return Basis(u[:, : min(k, s.size)], x.shape[0])
+    return min(int(np.searchsorted(carried, share)) + 1, variance.size)
+
+
+def prepare_variance(x: np.ndarray, share: float) -> Basis:
+    """Keep the fewest principal components that carry at least `share` (0 to 1) of the variance.
+
+    They come from the smaller Gram matrix, which takes a fraction of the time of a singular value decomposition and squares
+    the ratio of the components' lengths. None of those kept has less than (1 - share) / min(n, p) of the variance, so
+    that the basis is orthonormal to rounding times the inverse of this: about 1e-12 for 99 % of some hundred units.
+    """
+    features = scaled(x)
+    n, p = features.shape
+    variance, axes = np.linalg.eigh(features.T @ features if p <= n else features @ features.T)
+    variance, axes = np.maximum(variance[::-1], 0.0), axes[:, ::-1]
+    k = carrying(variance, share)
+    q = features @ axes[:, :k] / np.sqrt(variance[:k]) if p <= n else axes[:, :k]
+    return Basis(np.asarray(q), n)
 
 
 def prepare_variance99(x: np.ndarray) -> Basis:
     """Keep 99 % of the variance."""
-    return prepare_variance(x, 0.99)
+    return prepare_variance(x, SHARE)
 
 
 def prepare_components10(x: np.ndarray) -> Basis | Undefined:
@@ -97,9 +115,15 @@ def _fills_sample_space(a: Basis | WeightedBasis, b: Basis | WeightedBasis) -> U
     )
 
 
+def mean_correlation(product: Array) -> float:
+    """Return the mean canonical correlation, 0 to 1, of two subspaces from the product (k_a, k_b) of their orthonormal bases."""
+    fewer = min(product.shape)
+    return min(nuclear_norm(product, fewer * _TOLERANCE) / fewer, 1.0)
+
+
 def score_svcca(a: Basis, b: Basis) -> Outcome:
     """Return the mean canonical correlation, 0 to 1."""
-    return _fills_sample_space(a, b) or float(canonical_correlations(a, b).mean())
+    return _fills_sample_space(a, b) or mean_correlation(a.q.T @ b.q)
 
 
 def score_mean_squared(a: Basis, b: Basis) -> Outcome:

@@ -10,11 +10,14 @@ R. D. Lange et al., Deep networks as paths on the manifold of neural representat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
 from universality.comparators.arrays import Array, Outcome, Undefined, scaled
+
+Sums = TypeVar("Sums", float, Array)
 
 
 @dataclass(frozen=True)
@@ -70,21 +73,22 @@ def hsic_biased(a: Kernel, b: Kernel) -> float:
     return _frobenius_product(a, b)
 
 
-def debiased(n: int, product: float, cross: float, totals: float) -> float:
+def debiased(n: int, off_product: Sums, cross: Sums, totals: Sums) -> Sums:
     """Return the unbiased HSIC of Song et al. (2012, eq. 5) times n (n - 3), from sums over centred Gram matrices.
 
     With d, e the diagonals of the *centred* matrices K, L (whose rows sum to 0), and K~, L~ without diagonals:
-    tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So `product` = <K, L>, `cross` = d.e and
-    `totals` = sum(d) sum(e) are all it takes. Centring leaves the estimator as it is: it is a U-statistic, which
-    does not change when a number is added to a whole row and column.
+    tr(K~L~) = <K, L> - d.e; 1'K~1 = -sum(d); 1'K~L~1 = d.e. So `off_product` = <K, L> - d.e, `cross` = d.e and
+    `totals` = sum(d) sum(e) are all it takes, numbers or arrays of many pairs. Centring leaves the estimator as it is: it is a
+    U-statistic, which does not change when a number is added to a whole row and column.
     """
-    return (product - cross) + totals / ((n - 1) * (n - 2)) - 2.0 * cross / (n - 2)
+    return off_product + totals / ((n - 1) * (n - 2)) - 2.0 * cross / (n - 2)
 
 
 def hsic_debiased(a: Kernel, b: Kernel, product: float) -> float:
     """Return the unbiased HSIC times n (n - 3), from <K_c, L_c>_F."""
     d, e = a.squared_norms, b.squared_norms
-    return debiased(d.size, product, float(d @ e), float(d.sum() * e.sum()))
+    cross = float(d @ e)
+    return debiased(d.size, product - cross, cross, float(d.sum() * e.sum()))
 
 
 def score_biased(a: Kernel, b: Kernel) -> float:

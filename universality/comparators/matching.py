@@ -69,28 +69,34 @@ COMPLETE = ("hungarian",)
 """Methods that leave no unit of the narrower layer without a partner."""
 
 
-def score_hungarian(a: Array, b: Array) -> float:
-    """Return the mean correlation of the best one-to-one matching, -1 to 1."""
-    r = correlations(a, b)
+def mean_hungarian(r: Array) -> float:
+    """Return the mean of the best one-to-one matching by `r` (p, q)."""
     rows, columns = hungarian(r).T
     return float(r[rows, columns].mean())
 
 
-def score_mutual_nearest(a: Array, b: Array) -> float:
-    """Return the mean correlation of mutual nearest neighbours times their share of the smaller layer, -1 to 1.
+def mean_mutual_nearest(r: Array) -> float:
+    """Return the mean `r` (p, q) of mutual nearest neighbours times their share of the smaller layer.
 
     The share enters because a few excellent pairs among many unmatched units are not a match of the layers.
     """
-    r = correlations(a, b)
     rows, columns = mutual_nearest(r).T
     return float(r[rows, columns].sum() / min(r.shape))
 
 
+def score_hungarian(a: Array, b: Array) -> float:
+    """Return the mean correlation of the best one-to-one matching, -1 to 1."""
+    return mean_hungarian(correlations(a, b))
+
+
+def score_mutual_nearest(a: Array, b: Array) -> float:
+    """Return the mean correlation of mutual nearest neighbours times their share of the smaller layer, -1 to 1."""
+    return mean_mutual_nearest(correlations(a, b))
+
+
 def score_hungarian_absolute(a: Array, b: Array) -> float:
     """Return the mean |r| of the one-to-one matching that makes it largest, 0 to 1: a unit may match its inverse."""
-    r = np.abs(correlations(a, b))
-    rows, columns = hungarian(r).T
-    return float(r[rows, columns].mean())
+    return mean_hungarian(np.abs(correlations(a, b)))
 
 
 def score_semi_a_to_b(a: Array, b: Array) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from universality.comparators.arrays import Array, scaled
+from universality.comparators.arrays import Array, nuclear_norm, scaled
 
 
 def prepare(x: np.ndarray) -> Array:
@@ -33,7 +33,7 @@ def prepare_up_to_rotation(x: np.ndarray) -> Array:
 
 def score_orthogonal(a: Array, b: Array) -> float:
     """Return the largest <X, Y Q> over orthogonal Q, 0 to 1: the sum of the singular values of X'Y."""
-    return min(float(np.linalg.svd(a.T @ b, compute_uv=False).sum()), 1.0)
+    return min(nuclear_norm(a.T @ b, 0.0), 1.0)
 
 
 def score_permutation(a: Array, b: Array) -> float:

@@ -152,7 +152,7 @@ class LinearCKAAccumulator:
             return product
         if estimator == "offdiagonal":
             return product - cross
-        return debiased(self.n, product, cross, totals)
+        return debiased(self.n, product - cross, cross, totals)
 
     def _centred(self, key: str) -> tuple[float, float, float]:
         """Return <K, L>, d.e and sum(d) sum(e) of the centred Gram matrices of the layers named by `key`."""

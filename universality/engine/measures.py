@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universality.comparators import COMPARATORS, Comparator, matching
+from universality.comparators.cka import debiased
 from universality.engine.blocks import cross_blocks
-from universality.engine.kernels import Kernels, kernels
+from universality.engine.kernels import kernels
 from universality.engine.plan import Plan, choose_space, to_host
 from universality.engine.sources import Source
 from universality.engine.spectra import spectral_measures
@@ -57,17 +58,12 @@ def cka(ready: Ready, wanted: frozenset[str]) -> Matrices:
     if "cka_linear_biased" in wanted:
         found["cka_linear_biased"] = _normalised(biased, np.diag(biased) > 0.0)
     if "cka_linear_debiased" in wanted:
-        unbiased = _hsic_unbiased(sums)
+        # The off-diagonal sums of centred layers are the diagonals' with the other sign: rows of centred Grams sum to 0.
+        totals = np.outer(sums.off_sums, sums.off_sums)
+        unbiased = debiased(sums.n, sums.off_products, sums.diagonals, totals)
         positive = np.diag(unbiased) > _NOT_POSITIVE[ready.dtype] * np.diag(biased)
         found["cka_linear_debiased"] = _normalised(unbiased, positive)
     return found
-
-
-def _hsic_unbiased(sums: Kernels) -> Array:
-    """Return the unbiased HSIC of Song et al. (2012, eq. 5) times n (n - 3); rows of centred Grams sum to 0."""
-    n = sums.n
-    totals = np.outer(sums.off_sums, sums.off_sums)
-    return np.asarray(sums.off_products + totals / ((n - 1) * (n - 2)) - 2.0 * sums.diagonals / (n - 2))
 
 
 def _normalised(products: Array, positive: NDArray[np.bool_]) -> Array:
@@ -118,17 +114,10 @@ def unit_matching(ready: Ready, wanted: frozenset[str]) -> Matrices:
     return found
 
 
-def _hungarian(r: Array) -> float:
-    rows, columns = matching.hungarian(r).T
-    return float(r[rows, columns].mean())
-
-
-def _mutual_nearest(r: Array) -> float:
-    rows, columns = matching.mutual_nearest(r).T
-    return float(r[rows, columns].sum() / min(r.shape))
-
-
-_MATCHED = {"unit_match_hungarian": _hungarian, "unit_match_mutual_nearest": _mutual_nearest}
+_MATCHED = {
+    "unit_match_hungarian": matching.mean_hungarian,
+    "unit_match_mutual_nearest": matching.mean_mutual_nearest,
+}
 
 
 _FEW = "the stimuli are too few for this many units: trivial or undefined"

@@ -13,15 +13,17 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
+from universality.comparators import cca
+from universality.comparators.arrays import nuclear_norm
 from universality.engine.blocks import cross_blocks
 from universality.engine.plan import Plan, ordered_map, to_host, too_small
 from universality.engine.views import Precision, View, held
 
 Array = NDArray[np.float64]
-_SHARE = 0.99
+_TOLERANCE: dict[Precision, float] = {"float32": 5e-7, "float64": 0.0}
+"""What the singular values may add to the error of the Procrustes score."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ def principal(view: View, plan: Plan) -> Principal:
     variance, axes = np.linalg.eigh(covariance)
     count = min(view.width, plan.n)
     variance, axes = np.maximum(variance[::-1], 0.0)[:count], axes[:, ::-1][:, :count]
-    carried = np.cumsum(variance) / variance.sum()
-    kept = min(int(np.searchsorted(carried, _SHARE)) + 1, count)
+    kept = cca.carrying(variance, cca.SHARE)
     # Below this floor a variance is rounding. The component stays, with a length below one: nothing is lost.
     floor = view.width * np.finfo(np.float64).eps * variance[0]
     lengths = np.sqrt(np.maximum(variance, floor))
@@ -64,19 +65,13 @@ def components(view: View, basis: Principal, dtype: Precision) -> View:
     return View(view.source, transform, basis.lengths.size)
 
 
-def singular_values(block: np.ndarray) -> np.ndarray:
-    """Return the singular values of a matrix; gesvd needs two thirds of gesdd's time when they are all that is asked."""
-    values: np.ndarray = scipy.linalg.svd(block, compute_uv=False, check_finite=False, lapack_driver="gesvd")
-    return values
-
-
 def spectral_measures(views: Sequence[View], plan: Plan, dtype: Precision, wanted: frozenset[str]) -> dict[str, Array]:
     """Return (L, L) matrices of ``svcca_variance99`` and ``procrustes_orthogonal``, as far as wanted.
 
     Parameters
     ----------
     views : centred views in float64
-    dtype : precision of the products and of the singular values
+    dtype : precision of the products
     """
     if 8 * sum(view.width * min(view.width, plan.n) for view in views) > plan.memory // 4:
         raise too_small(plan)
@@ -100,18 +95,19 @@ def _trivial(a: Principal, b: Principal, n: int) -> bool:
 def _scorer(
     bases: Sequence[Principal], n: int, dtype: Precision, wanted: frozenset[str]
 ) -> Callable[[int, int, Any], dict[str, float]]:
+    tolerance = _TOLERANCE[dtype]
+
     def score(i: int, j: int, block: Any) -> dict[str, float]:
         product = to_host(block)
         a, b = bases[i], bases[j]
         values = {}
         if "svcca_variance99" in wanted:
-            trivial = _trivial(a, b, n)
-            rho = np.array([np.nan]) if trivial else singular_values(product[: a.kept, : b.kept].astype(dtype))
-            values["svcca_variance99"] = float(np.minimum(rho, 1.0).mean(dtype=np.float64))
+            within = product[: a.kept, : b.kept]
+            values["svcca_variance99"] = np.nan if _trivial(a, b, n) else cca.mean_correlation(within)
         if "procrustes_orthogonal" in wanted:
-            weighed = (a.lengths / a.norm)[:, None] * product * (b.lengths / b.norm)
-            total = float(singular_values(weighed.astype(dtype)).sum(dtype=np.float64))
-            values["procrustes_orthogonal"] = min(total, 1.0)
+            weighed = (a.lengths / a.norm)[:, None] * product
+            weighed *= b.lengths / b.norm
+            values["procrustes_orthogonal"] = min(nuclear_norm(weighed, tolerance), 1.0)
         return values
 
     return score
