@@ -41,7 +41,6 @@ import tiny
 import universality
 import universality.jobs
 import universality.pocket.networks
-from universality import figures
 from universality.jobs import comparing
 from universality.jobs.planning import plan
 from universality.jobs.results import Results
@@ -278,9 +277,7 @@ class Wanted:
 def trials(asked: Wanted, folder: Path) -> list[Trial]:
     """Make trials until so many kills were dealt (of jobs that had ended before their moment at most as many again)."""
     if asked.job is None:
-        # Of the job of seconds, one figure: the children that are forked from here draw no more.
-        draw = figures.all_figures
-        figures.all_figures = lambda *of: itertools.islice(draw(*of), 1)
+        tiny.draw_blanks(1)  # of the job of seconds, in the children that are forked from here
     job = asked.job or tiny.write_job(folder)
     lasts = {} if asked.whole else undisturbed(folder / "whole", job)
     whole = asked.whole or folder / "whole"
