@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 from universality.cli.output import on_terminal
@@ -102,6 +111,11 @@ class Bars:
         self._progress = progress
         self._clock = clock
         self._stage: tuple[str, Pace] | None = None
+        self._preparing: TaskID | None = None
+
+    def prepare(self, description: str) -> None:
+        """Show on a terminal that something goes on until the first stage begins, which may take many seconds."""
+        self._preparing = self._progress.add_task(escape(description), total=None, pace=Pace(1, self._clock))
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
@@ -127,6 +141,9 @@ class Bars:
         if self._stage is not None and not on_terminal(self._console):
             self._log(*self._stage)
         self._stage = None
+        if self._preparing is not None:
+            self._progress.remove_task(self._preparing)
+            self._preparing = None
 
     def _log(self, stage: str, pace: Pace) -> None:
         self.say(
@@ -135,8 +152,11 @@ class Bars:
 
 
 def progress_on(console: Console) -> Progress:
-    """Return the bars of a console; where it is no terminal, none are drawn."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft()
+    """Return the bars of a console; where it is no terminal, none are drawn.
+
+    The time since the stage began goes on while a step of a minute ends nothing.
+    """
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft()
     return Progress(*columns, console=console, disable=not on_terminal(console))
 
 
@@ -146,6 +166,7 @@ def reporting() -> Iterator[Bars]:
     console = Console(stderr=True)
     with progress_on(console) as progress:
         bars = Bars(console, progress)
+        bars.prepare("reading the job, checking stores and networks")
         try:
             yield bars
         finally:
