@@ -18,8 +18,10 @@ from universality.resources import resource
 PLACES = sorted(path.relative_to(resource("model_zoo")) for path in resource("model_zoo").glob("*/*.toml"))
 IDS = [place.with_suffix("").as_posix() for place in PLACES]
 TAPS = [(model_id, tap) for model_id in IDS for tap in catalogue.card(model_id).taps]
-STRIP_PX = 64  # width of the images that measure along the height: the narrowest that every network's pools accept
+ACCEPTED_PX = 64  # the smallest square that every network's pools accept
+STRIP_PX = 32  # width of the images that measure along the height: the narrowest in which every tap still fires
 MARGIN_PX = 256  # a multiple of every stride, so that padding which depends on the size stays as at the card's size
+SMALLER_PX = 96  # likewise a multiple: how much smaller the images are in which the gradients of small fields are taken
 
 
 @pytest.fixture(scope="module", params=IDS)
@@ -119,7 +121,7 @@ def test_relative_depth_counts_the_operations_that_ran(card, network):
     handles = [modules[p].register_forward_hook(lambda *_, p=p: note(p)) for p in {tap.path for tap in card.taps}]
     try:
         with torch.no_grad(), counter:
-            network(torch.zeros(1, 3, card.preprocessing.size_px, card.preprocessing.size_px))
+            network(torch.zeros(1, 3, ACCEPTED_PX, ACCEPTED_PX))  # the same operations as in a larger image
     finally:
         for handle in handles:
             handle.remove()
@@ -175,16 +177,50 @@ def ends(tap, length):
     return first - 1, first, last, last + 1
 
 
+def telling(taps, length):
+    """Return few pixels near the middle that show both ends of the fields of every tap to the pixel.
+
+    A pixel tells of a tap what every pixel tells that lies whole strides away; so one pixel serves many taps.
+    """
+    chosen = []
+    for tap in sorted(taps, key=lambda tap: -tap.stride_px):
+        for end in ends(tap, length):
+            if not any((pixel - end) % tap.stride_px == 0 for pixel in chosen):
+                chosen.append(end + tap.stride_px * round((length / 2 - end) / tap.stride_px))
+    return chosen
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_pixels_that_are_looked_at_tell_every_wrong_field_from_the_right_one(model_id):
+    taps = zoo.card(model_id).taps
+    length = 4 * MARGIN_PX
+    for tap in taps:
+        for wrong in (
+            {"rf_px": tap.rf_px + 1},
+            {"rf_px": tap.rf_px + 2},
+            {"rf_px": tap.rf_px - 1},
+            {"rf_px": tap.rf_px - 2},
+            {"rf_start_px": tap.rf_start_px + 1},
+            {"rf_start_px": tap.rf_start_px - 1},
+            {"rf_start_px": tap.rf_start_px + 0.5, "rf_px": tap.rf_px + 1},  # one end only
+            {"rf_start_px": tap.rf_start_px - 0.5, "rf_px": tap.rf_px - 1},
+            {"stride_px": tap.stride_px + 1},
+        ):
+            stated = tap.model_copy(update=wrong)
+            pixels = telling([stated if other is tap else other for other in taps], length)
+            places = length // tap.stride_px
+            seen, said = (stated_footprint(t, places, pixels) for t in (tap, stated))
+            assert (seen != said).any(), (tap.name, wrong)
+
+
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_receptive_fields_where_whole_fields_fit(card, network, side):
-    """In a longer image no field touches the border, so that both its ends, the stride and the offset show."""
+    """In a longer image no field touches the border, so that both its ends show to the pixel, the stride and the offset."""
     largest = max(tap.rf_px for tap in card.taps)
     length = card.preprocessing.size_px + MARGIN_PX
     while length < 2.2 * largest:
         length += MARGIN_PX
-    # Real gradients (below) find both ends of the smaller fields to the pixel; of the larger ones, here.
-    edges = {pixel for tap in card.taps if tap.rf_px >= card.preprocessing.size_px for pixel in ends(tap, length)}
-    pixels = [length // 2, length // 2 + 7, *sorted(edges)]
+    pixels = telling(card.taps, length)
     shape = (length, STRIP_PX) if side == "rows" else (STRIP_PX, length)
     seen = footprints(network, card.taps, image_with_nan(*shape, **{side: pixels}))
     for tap in card.taps:
@@ -237,19 +273,33 @@ def gradient_box(maps, index, images):
     return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
+def stated_box(tap, size):
+    """Return the first and last pixel of the centre unit's field by the card, which may lie outside the image."""
+    centre = tap.rf_start_px + tap.stride_px * tap.center_index(size)
+    return tuple(int(centre + sign * (tap.rf_px - 1) / 2) for sign in (-1, 1))
+
+
 def test_real_gradient_of_the_centre_unit_fills_the_stated_field(card, network):
     """Not a copy made linear: rectifiers and maxima as they are, so only many channels fill a field to its ends.
 
-    A field larger than the image shows as the whole image here; its ends show above, in a longer one.
+    A field larger than the image shows as the whole image here; its ends show above, in a longer one. Fields that fit into
+    a smaller image are looked at there, where a pass backwards costs a third.
     """
-    size = card.preprocessing.size_px
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
-    boxes = gradient_supports(network, card.taps, images)
-    for tap in card.taps:
-        centre = tap.rf_start_px + tap.stride_px * tap.center_index(size)
-        low, high = (int(centre + sign * (tap.rf_px - 1) / 2) for sign in (-1, 1))
-        low, high = max(low, 0), min(high, size - 1)
-        assert boxes[tap.name] == (low, high, low, high), f"{card.id} {tap.name}"
+    whole = card.preprocessing.size_px
+    small = max(whole - SMALLER_PX, 0)
+    fits = {
+        tap.name: stated_box(tap, small)[0] >= 0 and stated_box(tap, small)[1] < small for tap in card.taps if small
+    }
+    for size in (small, whole):
+        taps = [tap for tap in card.taps if fits.get(tap.name, False) == (size == small)]
+        if not taps:
+            continue
+        images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3))
+        boxes = gradient_supports(network, taps, images)
+        for tap in taps:
+            low, high = stated_box(tap, size)
+            low, high = max(low, 0), min(high, size - 1)
+            assert boxes[tap.name] == (low, high, low, high), f"{card.id} {tap.name}"
 
 
 @pytest.mark.parametrize(("model_id", "tap"), TAPS, ids=[f"{model_id}-{tap.name}" for model_id, tap in TAPS])

@@ -3,12 +3,13 @@
 import io
 import json
 import random
+import re
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from universality.cli.progress import MOST_SAMPLES, Bars, Pace, TimeLeft, clock_time
+from universality.cli.progress import MOST_SAMPLES, Bars, Pace, TimeLeft, clock_time, progress_on
 
 
 class Clock:
@@ -138,3 +139,30 @@ class TestLog:
         bars.track("extraction (images)", 300)(300)
         bars.end()
         assert "stage" not in text.getvalue()
+
+
+def test_what_is_shown_changes_every_second_before_the_first_stage_and_in_a_step_that_lasts():
+    now = [0.0]
+    console = Console(file=Screen(), force_terminal=True, width=100)
+    shown = progress_on(console)
+    progress = Progress(*shown.columns, console=console, get_time=lambda: now[0])
+    bars = Bars(console, progress, lambda: now[0])
+
+    def seen():
+        with console.capture() as captured:
+            console.print(progress.get_renderable())
+        return captured.get()
+
+    bars.prepare("reading the job")
+    for begin in (lambda: None, lambda: bars.track("extraction (images)", 300)):
+        begin()
+        texts = []
+        for now[0] in (now[0] + second for second in (1.0, 1.0, 1.0)):
+            texts.append(re.sub(r"\x1b\[[0-9;]*m", "", seen()))
+        assert len(set(texts)) == 3, texts
+    assert "reading" in texts[0] or "extraction" in texts[0]
+    assert "reading" not in texts[-1]
+    bars.end()
+    bars.prepare("again")
+    bars.end()
+    assert [task.description for task in progress.tasks] == ["extraction (images)"]

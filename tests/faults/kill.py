@@ -4,6 +4,7 @@
     python tests/faults/kill.py --kills 50 --job analyses/quickstart/job.toml --each 13 --after 2 40 --report demo.md
     python tests/faults/kill.py --kills 16 --job analyses/quickstart/job.toml --each 4 --begin comparisons --report late.md
     python tests/faults/kill.py --kills 30 --whom worker --each 3 --report workers.md
+    python tests/faults/kill.py --kills 2 --whom job worker --each 2
 
 Each trial starts with an empty store, is killed with SIGKILL at a random moment of a stage drawn at random (by what
 the stage took undisturbed: most kills would fall into figures if moments were drawn over the whole run), and is run
@@ -13,7 +14,7 @@ are cut short, each of which goes on where the last was killed. With `--begin` a
 stands before a stage (a copy of what the undisturbed run left), and the moments are drawn over the life that is left:
 so the late stages of a long job, and the writing of tables between comparisons and figures, are hit without waiting
 for the early ones. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
-the one life that the job has. Children are forked from a process that has imported everything, so that the moments
+the one life that the job has; ``--whom job worker`` makes so many kills of each, beside one undisturbed run. Children are forked from a process that has imported everything, so that the moments
 fall into the job and not into its start.
 """
 
@@ -41,7 +42,6 @@ import tiny
 import universality
 import universality.jobs
 import universality.pocket.networks
-from universality import figures
 from universality.jobs import comparing
 from universality.jobs.planning import plan
 from universality.jobs.results import Results
@@ -269,7 +269,7 @@ class Wanted:
 
     kills: int = 50
     seed: int = 0
-    whom: str = JOB_ITSELF
+    whom: tuple[str, ...] = (JOB_ITSELF,)
     job: Path | None = None
     each: int | None = None
     after: tuple[float, float] | None = None
@@ -280,13 +280,11 @@ class Wanted:
 def trials(asked: Wanted, folder: Path) -> list[Trial]:
     """Make trials until so many kills were made (of jobs that had ended before their moment at most as many again)."""
     if asked.job is None:
-        # Of the job of seconds, one figure: the children that are forked from here draw no more.
-        draw = figures.drawings
-        figures.drawings = lambda *of: itertools.islice(draw(*of), 1)
+        tiny.draw_blanks(1)  # of the job of seconds, in the children that are forked from here
     job = asked.job or tiny.write_job(folder)
     lasts = {} if asked.whole else undisturbed(folder / "whole", job)
     whole = asked.whole or folder / "whole"
-    rng, done = random.Random(asked.seed), []
+    rng = random.Random(asked.seed)
 
     def blow() -> Blow:
         if asked.after is not None:
@@ -296,14 +294,18 @@ def trials(asked: Wanted, folder: Path) -> list[Trial]:
         stage = rng.choice(sorted(lasts))
         return stage, rng.uniform(0.0, lasts[stage])
 
-    while (left := asked.kills - sum(len(t.moments) for t in done)) > 0 and len(done) < 2 * asked.kills:
-        # Without a number: a geometric number with probability 1/2, at least 1.
-        each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
-        own = folder / f"trial {len(done)}"
-        head_start(own, whole, asked.begin)
-        done.append(TRIALS[asked.whom](own, job, blow, each, whole, rng))
-        print(done[-1], flush=True)
-    return done
+    every = []
+    for whom in asked.whom:
+        done: list[Trial] = []
+        while (left := asked.kills - sum(len(t.moments) for t in done)) > 0 and len(done) < 2 * asked.kills:
+            # Without a number: a geometric number with probability 1/2, at least 1.
+            each = min(asked.each, left) if asked.each else 1 + next(n for n in itertools.count() if rng.random() < 0.5)
+            own = folder / f"{whom} {len(done)}"
+            head_start(own, whole, asked.begin)
+            done.append(TRIALS[whom](own, job, blow, each, whole, rng))
+            print(done[-1], flush=True)
+        every += done
+    return every
 
 
 def survived(done: list[Trial]) -> bool:
@@ -329,7 +331,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--whom", choices=TRIALS, default=JOB_ITSELF)
+    parser.add_argument("--whom", nargs="+", choices=TRIALS, default=[JOB_ITSELF])
     parser.add_argument("--job", type=Path, help="a job file instead of a job of seconds")
     parser.add_argument("--each", type=int, help="kills of each job")
     parser.add_argument("--after", type=float, nargs=2, metavar=("LOW", "HIGH"), help="s since the job began")
@@ -346,7 +348,9 @@ def main() -> int:
     if chosen.whole and not chosen.after:
         parser.error("--whole needs --after: without it the duration of the stages is unknown")
     after = tuple(chosen.after) if chosen.after else None
-    asked = Wanted(chosen.kills, chosen.seed, chosen.whom, chosen.job, chosen.each, after, chosen.begin, chosen.whole)
+    asked = Wanted(
+        chosen.kills, chosen.seed, tuple(chosen.whom), chosen.job, chosen.each, after, chosen.begin, chosen.whole
+    )
     with tempfile.TemporaryDirectory() as folder:
         done = trials(asked, Path(folder))
     text = report(done)

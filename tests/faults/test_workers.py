@@ -2,11 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from multiprocessing import forkserver
 
+import apart
 import dask
 import pytest
 import tiny
@@ -22,10 +23,15 @@ from universality.jobs.workers import Failure, Workers, raise_failures
 pytestmark = pytest.mark.slow
 
 
+METHOD = "distributed.worker.multiprocessing-method"
+
+
 @pytest.fixture(scope="module")
 def cluster():
+    """Two worker processes, and those that come in the place of the dead, forked from a process that has imported everything."""
+    forkserver.ensure_running()  # before Dask would have it import something else
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, METHOD: "forkserver"}),
         scheduling.comparison_client(Workers(processes=2, threads=1, memory="1500MB")) as client,
     ):
         yield client
@@ -112,8 +118,14 @@ def test_a_network_that_kills_its_workers_is_named_and_the_others_are_extracted(
 
 def test_a_worker_that_dies_is_started_again_however_soon_dask_looks():
     with (
-        # Of the deaths that Dask allows a task, the cluster of this module allows none.
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms", "distributed.scheduler.allowed-failures": 3}),
+        # Of the deaths that Dask allows a task, the cluster of this module allows none. Here processes start as in a job.
+        dask.config.set(
+            {
+                "distributed.deploy.lost-worker-timeout": "1ms",
+                "distributed.scheduler.allowed-failures": 3,
+                METHOD: "spawn",
+            }
+        ),
         scheduling.comparison_client(Workers(processes=1, threads=1)) as client,
     ):
         (before,) = client.run(os.getpid).values()
@@ -168,13 +180,24 @@ def ends_in_one_sentence(tmp_path, client, interfere, match):
     assert len(results.listed()) == 3
 
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
 WORKER = ["worker", "--nthreads", "2", "--no-nanny", "--no-dashboard"]
 
 
-def dask_process(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "dask", *arguments], **QUIET)
+def _dask(*arguments: str) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    from dask.cli import run_cli
+
+    sys.argv = ["dask", *arguments]
+    run_cli()
+
+
+def dask_process(*arguments: str):
+    """Start a command of Dask's, as on another machine."""
+    process = apart.SERVER.Process(target=_dask, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 def test_all_workers_gone(tmp_path, monkeypatch):
@@ -189,7 +212,7 @@ def test_all_workers_gone(tmp_path, monkeypatch):
             ends_in_one_sentence(tmp_path, client, worker.kill, "has had no worker for 1 s")
         finally:
             worker.kill()
-            worker.wait()
+            worker.join()
 
 
 def test_scheduler_gone(tmp_path):
@@ -204,4 +227,4 @@ def test_scheduler_gone(tmp_path):
     finally:
         for process in (worker, scheduler):
             process.kill()
-            process.wait()
+            process.join()

@@ -51,9 +51,9 @@ def run_command(
 
     Example: universality run analyses/quickstart/job.toml --out my-run
     """
-    from universality.jobs import run
-
     with reporting() as reporter:
+        from universality.jobs import run  # seconds, in which a terminal already shows that something goes on
+
         finished = run(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
             repair=repair, only=only, without=without, reporter=reporter,

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.text import Text
 
 from universality.cli.output import on_terminal
@@ -93,7 +102,7 @@ def clock_time(seconds: float) -> str:
 class Bars:
     """A reporter that prints lines, and draws a bar for each stage on a terminal.
 
-    Elsewhere (a log, a pipe) a stage is one line of JSON when it begins and one when it ends or another one begins, with the
+    Elsewhere (a log, a pipe) a stage is one line of JSON when it begins and one when it ends or the command does, with the
     keys ``stage``, ``done``, ``total`` and ``seconds``.
     """
 
@@ -101,42 +110,59 @@ class Bars:
         self._console = console
         self._progress = progress
         self._clock = clock
-        self._stage: tuple[str, Pace] | None = None
+        self._open: dict[str, Pace] = {}
+        self._preparing: TaskID | None = None
+
+    def prepare(self, description: str) -> None:
+        """Show on a terminal that something goes on until the first stage begins, which may take many seconds."""
+        self._preparing = self._progress.add_task(escape(description), total=None, pace=Pace(1, self._clock))
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
-        """Begin a stage of `total` steps and return the function that advances it."""
-        self.end()
+        """Begin a stage of `total` steps and return the function that advances it; several may go on at a time."""
+        self._prepared()
         pace = Pace(total, self._clock)
-        self._stage = (description, pace)
-        if not on_terminal(self._console):
-            self._log(description, pace)
+        self._open[description] = pace
+        self._log(description, pace)
         task = self._progress.add_task(escape(description), total=total, pace=pace)
 
         def advance(steps: int) -> None:
             pace.step(steps)
             self._progress.advance(task, steps)
+            if pace.done >= total and self._open.pop(description, None):
+                self._log(description, pace)
 
         return advance
 
     def end(self) -> None:
-        """Say how far the stage came, whether or not it was finished."""
-        if self._stage is not None and not on_terminal(self._console):
-            self._log(*self._stage)
-        self._stage = None
+        """Say how far the stages came that were not finished."""
+        for description, pace in self._open.items():
+            self._log(description, pace)
+        self._open.clear()
+        self._prepared()
+
+    def _prepared(self) -> None:
+        if self._preparing is not None:
+            self._progress.remove_task(self._preparing)
+            self._preparing = None
 
     def _log(self, stage: str, pace: Pace) -> None:
+        if on_terminal(self._console):
+            return
         self.say(
             json.dumps({"stage": stage, "done": pace.done, "total": pace.total, "seconds": round(pace.seconds(), 1)})
         )
 
 
 def progress_on(console: Console) -> Progress:
-    """Return the bars of a console; where it is no terminal, none are drawn."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft()
+    """Return the bars of a console; where it is no terminal, none are drawn.
+
+    The time since the stage began goes on while a step of a minute ends nothing.
+    """
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeft()
     return Progress(*columns, console=console, disable=not on_terminal(console))
 
 
@@ -146,6 +172,7 @@ def reporting() -> Iterator[Bars]:
     console = Console(stderr=True)
     with progress_on(console) as progress:
         bars = Bars(console, progress)
+        bars.prepare("reading the job, checking stores and networks")
         try:
             yield bars
         finally:
