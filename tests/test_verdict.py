@@ -132,11 +132,22 @@ def test_parts_of_photographs_are_the_bootstraps_error():
     assert np.corrcoef((weights - 1) @ parts[:, 0], exact)[0, 1] > 0.98
 
 
-def test_what_rests_on_one_photograph_is_not_above_anything():
+def test_unit_that_varies_within_one_photograph_has_the_first_order_part_there():
+    """A step of the derivative of the correlation by that photograph's weight, which the jackknife cannot take as a whole."""
     spiky = np.zeros((40, 1))
     spiky[0] = 1.0
     x = comparators.standardised(spiky)
-    assert np.isnan(evidence.correlation_parts(x, x, evidence.Photographs.of(np.arange(40), 1))).all()
+    y = comparators.standardised(spiky + 0.3 * np.random.default_rng(0).standard_normal((40, 1)))
+    shown = evidence.Photographs.of(np.arange(40), 1)
+    parts = evidence.correlation_parts(x, y, shown)[:, 0]
+    weights = np.ones((2, 40))
+    weights[:, 0] += (-1e-5, 1e-5)
+    down, up = evidence.bootstrap_correlations(x, y, np.arange(40), weights)[:, 0]
+    others = parts[1:].mean()
+    assert parts[0] - others == pytest.approx((up - down) / 2e-5 * np.sqrt(39 / 40), rel=0.1)
+    assert np.isfinite(parts).all()
+    copy = evidence.correlation_parts(x, x, shown)
+    np.testing.assert_allclose(copy, 0.0, atol=1e-9)
 
 
 def null_units(seed, images, units=20, bases=3, clustered=False):

@@ -112,19 +112,24 @@ def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
     The parts come from the jackknife: every photograph is left out once, its part is the fall of the correlation from its
     stratum's mean, scaled so that the squares of the parts add up to the jackknife's variance, and so that
     ``r + (weights - 1) @ parts`` is, to first order, the correlation in resampled photographs. The parts of a stratum add up to
-    0. Nothing is drawn, so nobody who asks for the same pair gets another error.
+    0. Nothing is drawn, so nobody who asks for the same pair gets another error. Where nothing varies without a photograph, there is
+    no correlation to fall to, and the first-order part stands for it: the influence function x y - r (x x + y y) / 2 (Devlin,
+    Gnanadesikan and Kettenring 1975, Biometrika 62, for standardised variables), summed over the photograph's rows.
 
     Parameters
     ----------
-    x, y : (row, pair)
+    x, y : (row, pair), standardised
 
     Returns
     -------
-    (photograph, pair); NaN where a unit varies within one photograph only
+    (photograph, pair)
     """
     moments = _moments(x, y, photographs.of_row)
     total = moments.sum(axis=1)
     left_out = _correlation(*(total[:, None] - moments))
+    r = paired(x, y)
+    _, _, _, sxx, syy, sxy = moments
+    left_out = np.where(np.isnan(left_out), r - (sxy - 0.5 * r * (sxx + syy)), left_out)
     parts = np.empty_like(left_out)
     for stratum in photographs.strata:
         k = stratum.size

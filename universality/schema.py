@@ -214,7 +214,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'; NaN where a unit varies within one photograph only",
+            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'",
         ),
         Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
         Column(

@@ -84,7 +84,7 @@ def judge(found: Evidence) -> Judgement:
     and what untrained networks share is counted beside. Neither is p or q: permuting images asks whether images matter at
     all, and two untrained networks pass that in most pairs.
 
-    An error that is not known (NaN, as where a unit varies within one photograph only) meets no condition.
+    An excess that is not known (NaN, as where no unit of the other layer's random bases varies) is not above 0.
     """
     both = found.detector_a & found.detector_b
     above = found.excess_low > 0
