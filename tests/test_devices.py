@@ -108,7 +108,7 @@ class TestRepeatable:
     def test_an_operation_that_does_not_repeat_itself_is_named(self):
         with (
             pytest.raises(
-                DeviceError, match=r"^cumsum_cuda_kernel gives other last digits .* extraction.device = 'cpu'$"
+                DeviceError, match=r"^cumsum_cuda_kernel is not repeatable .* extraction.device = 'cpu'$"
             ),
             devices.repeatable(),
         ):
