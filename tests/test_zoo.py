@@ -137,7 +137,7 @@ def test_cards_are_found_by_their_place(own_zoo):
 
 def test_card_in_another_place_is_refused(own_zoo):
     own_zoo.rename(own_zoo.with_name("resnet.toml"))
-    with pytest.raises(CardError, match="has id 'torchvision/alexnet', expected 'torchvision/resnet' from its place"):
+    with pytest.raises(CardError, match="has id 'torchvision/alexnet', expected 'torchvision/resnet' from its path"):
         catalogue.cards()
 
 

@@ -210,7 +210,7 @@ JOBS = [
 CARDS = [
     ("card that is broken", {f"model_zoo/{MODEL}.toml": "x ="}, SHOW_CARD, ["is not valid TOML"]),
     ("card that is binary", {f"model_zoo/{MODEL}.toml": b"\xff\xfe"}, SHOW_CARD, ["cannot be read"]),
-    ("card in another's place", card(MODEL, "pocket/other"), SHOW_CARD, ["expected 'pocket/vgg-focus-s0' from its place"]),
+    ("card in another's place", card(MODEL, "pocket/other"), SHOW_CARD, ["expected 'pocket/vgg-focus-s0' from its path"]),
     ("card of an unknown source", card('source = "pocket"', 'source = "poket"'), SHOW_CARD, ["unknown source 'poket'"]),
     ("card of an unknown library", card('library = "pocket"', 'library = "keras"'), SHOW_CARD, ["key 'library'"]),
     ("card with an unknown key", card("id =", "colour = 1\nid ="), SHOW_CARD, ["unknown key 'colour'"]),
