@@ -117,7 +117,7 @@ def _fills_sample_space(a: Basis | WeightedBasis, b: Basis | WeightedBasis) -> U
 
 def mean_correlation(product: Array) -> float:
     """Return the mean canonical correlation, 0 to 1, of two subspaces from the product (k_a, k_b) of their orthonormal bases."""
-    fewer = min(product.shape)
+    fewer: int = min(product.shape)
     return min(nuclear_norm(product, fewer * _TOLERANCE) / fewer, 1.0)
 
 
