@@ -48,7 +48,7 @@ def _cards(root: Path) -> tuple[tuple[str, ModelCard], ...]:
         expected = f"{path.parent.name}/{path.stem}"
         if card.id != expected:
             raise CardError(
-                f"model card '{path}' has id '{card.id}', expected '{expected}' from its place; mend either"
+                f"model card '{path}' has id '{card.id}', expected '{expected}' from its path; mend either"
             )
         if card.source not in SOURCES:
             raise CardError(f"model card '{path}': unknown source '{card.source}'{did_you_mean(card.source, SOURCES)}")
