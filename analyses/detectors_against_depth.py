@@ -17,11 +17,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from universality import UniversalityError, open_run
-from universality.checks import checks
-from universality.detectors import FAMILIES, definition_of
-from universality.figures import curves_of, detectors_against_depth, figure_of, short, style, threshold_curves
-from universality.runs import Run
-from universality.tuning import best_shift_correlation
+from universality.base.names import short
+from universality.features.checks import checks
+from universality.features.families import FAMILIES, definition_of
+from universality.features.tuning import best_shift_correlation
+from universality.figures import curves_of, detectors_against_depth, figure_of, style, threshold_curves
+from universality.runs.run import Run
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"

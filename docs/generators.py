@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from universality.comparators import COMPARATORS, INVARIANCES, METHODS, Comparator
-from universality.comparators.describe import record, shown
-from universality.jobs import STAGES
-from universality.schema import Table
-from universality.spec import job_schema
+from universality.base.schema import Table
+from universality.jobs.stages import STAGES
+from universality.runs.job import job_schema
+from universality.similarity import COMPARATORS, INVARIANCES, METHODS, Comparator
+from universality.similarity.describe import record, shown
 
 _RANGE = (
     ("minimum", ">= {}"), ("exclusiveMinimum", "> {}"), ("maximum", "<= {}"), ("exclusiveMaximum", "< {}"),
@@ -122,7 +122,7 @@ def measures_markdown() -> str:
     """Return the description of all measures as Markdown: it is ``docs/measures.md``."""
     parts = [
         "# Measures\n\nEvery measure between two layers, as `universality.measures()` and `universality measures` give it. This page is "
-        "made from\n`universality/comparators/registry.py`; `tests/test_measures_common.py` tests ranges, invariances, symmetry, metrics and least n.\n\n"
+        "made from\n`universality/similarity/registry.py`; `tests/test_similarity_common.py` tests ranges, invariances, symmetry, metrics and least n.\n\n"
         "`universality.score(name, x, y)` compares two arrays (n stimuli, p units), (n, q). Units that do not vary are masked "
         "and counted.\nWhere a score would be trivial or undefined it is NaN, with a reason.\n\n",
         _markdown_table(("measure", "computes", "range", "self", "symmetric", "metric"), map(_summary, COMPARATORS.values())),
@@ -166,7 +166,7 @@ def tables_markdown() -> str:
     """Return the description of all tables as Markdown, stage by stage: it is ``docs/tables.md``."""
     parts = [
         "# Tables of a run\n\nEvery column, its unit, range and meaning, by the stage of the job that makes the table. The same words "
-        "are in the\nmetadata of the Parquet files. This page is made from `universality/schema.py`.\n"
+        "are in the\nmetadata of the Parquet files. This page is made from `universality/base/schema.py`.\n"
     ]
     for stage in STAGES.values():
         needs = f" It needs {', '.join(f'`{name}`' for name in stage.needs)}." if stage.needs else ""
@@ -176,7 +176,9 @@ def tables_markdown() -> str:
 
 
 def _table_markdown(table: Table) -> str:
-    parts = [f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n|---|---|---|---|---|\n"]
+    parts = [
+        f"\n## {table.name}.parquet\n\nOne row: {table.row}.\n\n| column | kind | unit | range | meaning |\n|---|---|---|---|---|\n"
+    ]
     for column in table.columns:
         cells = (f"`{column.name}`", column.kind, column.unit, column.range, column.meaning)
         parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")

@@ -53,7 +53,7 @@ def _parameter(parameter: click.Parameter) -> Iterator[str]:
 
 def card_keys() -> str:
     """Return the keys of a model card."""
-    from universality.spec import ModelCard
+    from universality.models.card import ModelCard
 
     return "\n".join(_keys(ModelCard, "", "model card"))
 

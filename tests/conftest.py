@@ -18,7 +18,7 @@ from undrawn import draw_nothing
 import universality
 
 if TYPE_CHECKING:
-    from universality.runs import Run
+    from universality.runs.run import Run
 
 SMALL_JOB = """
 name = "small"
@@ -169,7 +169,7 @@ class HostileRun:
 @pytest.fixture
 def hostile(small) -> HostileRun:
     """The small run with markup that would run a script as its question, its digest and the name of one network."""
-    from universality.runs import Run
+    from universality.runs.run import Run
 
     evil = """</script><script>alert(1)</script><!--<img src=x onerror="alert(2)">'"""
     job = small.run.record["job"]
@@ -192,7 +192,7 @@ def _run_small(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def small(once) -> Iterator[SmallRun]:
     """A finished run for all tests: those that run or damage anything copy its folders first."""
-    from universality.store import ActivationStore
+    from universality.activations.store import ActivationStore
 
     folder = once("small", _run_small)
     yield SmallRun(folder / "job.toml", folder / "run", folder / "store", universality.open_run(folder / "run"))

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from universality import extraction, stimuli
-from universality.comparison import Layer, LayerRef
-from universality.detectors import FAMILIES
-from universality.receptive_field import describe_tap
-from universality.schema import STIMULUS
-from universality.spec import ExtractionSpec, Preprocessing
-from universality.stimuli import colours
+from universality.activations import extraction
+from universality.activations.spec import ExtractionSpec
+from universality.base.schema import STIMULUS
+from universality.correspondence.layers import Layer, LayerRef
+from universality.features.families import FAMILIES
+from universality.models.card import Preprocessing
+from universality.models.receptive_field import describe_tap
+from universality.stimuli import colours, sets
 
 PHASES = 4  # even and odd, each of both signs
 GREY = np.full(3, 1 / 3)
@@ -130,7 +131,7 @@ class Planted(nn.Module):
 
     def answers(self, images, taps):
         """Activations (image, unit) by tap of images in [0, 1] (image, channel, y, x)."""
-        shown = stimuli.normalise(images, self.preprocessing)
+        shown = sets.normalise(images, self.preprocessing)
         batches = (shown[start : start + 128] for start in range(0, len(shown), 128))
         size = self.preprocessing.size_px
         return dict(extraction.collect(extraction.extract(self, taps, batches, EXTRACTION, size)))
@@ -139,7 +140,7 @@ class Planted(nn.Module):
 @lru_cache(maxsize=16)
 def images(kind, spec, size):
     """A whole set of stimuli, drawn once for all networks of a size."""
-    return stimuli.render(kind, spec, size).values
+    return sets.render(kind, spec, size).values
 
 
 def layers(network, family, spec, activations=("pre", "post")):
@@ -147,8 +148,8 @@ def layers(network, family, spec, activations=("pre", "post")):
     size = network.preprocessing.size_px
     taps = [network.tap(activation) for activation in activations]
     natural, *drawn = (network.answers(images(kind, spec, size), taps) for kind in ("natural", *FAMILIES[family].sets))
-    table = stimuli.parameters("natural", spec)
-    grid = FAMILIES[family].grid(*(stimuli.parameters(name, spec) for name in FAMILIES[family].sets))
+    table = sets.parameters("natural", spec)
+    grid = FAMILIES[family].grid(*(sets.parameters(name, spec) for name in FAMILIES[family].sets))
     return {
         tap.name: Layer(
             LayerRef("planted", None, tap, "", {}), natural[tap.name].astype(np.float64), table["fold"].values,

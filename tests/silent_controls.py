@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from universality.detectors import CurveGrid
-from universality.spec import CurveControlStimuli
+from universality.features.curve import CurveGrid
 from universality.stimuli import curve_controls
+from universality.stimuli.spec import CurveControlStimuli
 
 CONTROLS = curve_controls.parameters(CurveControlStimuli())
 KIND, CURVATURE, ANGLE = (CONTROLS[name].values for name in ("kind", "curvature", "orientation_deg"))

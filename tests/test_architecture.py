@@ -1,4 +1,4 @@
-"""The path of the data is the layout: a module imports only what comes before it."""
+"""The path of the data is the layout: a room imports itself and the rooms to its left."""
 
 import ast
 from pathlib import Path
@@ -7,43 +7,34 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "universality"
 
-# From left to right as the data flows; modules of one level do not import one another.
-LEVELS = (
-    ("errors", "resources", "locks", "memory", "display", "names"),
-    ("schema", "recipes", "devices"),
-    ("spec", "places"),
-    ("weight_files",),
-    ("catalogue",),
-    ("pocket",),
-    ("hooks", "stimuli", "comparators", "tuning"),
-    ("zoo",),
-    ("receptive_field", "nonlinearity", "sampling", "store", "detectors", "origin"),
-    ("kept", "extraction"),
-    ("engine", "drafting", "doctor"),
-    ("networks", "comparison", "runs", "groups"),
-    ("checks", "drawn", "evidence", "reading", "records", "sidecars"),
-    ("verdict",),
-    ("partners",),
-    ("correspondence", "pairs", "links", "natural_tuning", "upkeep"),
-    ("census", "tracing"),
-    ("atlas", "index"),
+# From left to right as the data flows; rooms of one place do not see one another.
+ORDER = (
+    ("base",),
+    ("models",),
+    ("stimuli",),
+    ("activations",),
+    ("similarity", "features"),
+    ("correspondence",),
+    ("atlas",),
+    ("runs",),
     ("figures",),
-    ("report", "atlas_files"),
+    ("report",),
     ("jobs",),
-    ("reproduction",),
     ("cli",),
-    ("__main__",),
 )
+# Science takes arrays and tables, never a run or a job: those come later in the order.
+SCIENCE = ("similarity", "features", "correspondence", "atlas")
 ONLY_IN = {
-    "timm": {"zoo", "pocket"},
-    "torchvision": {"zoo", "pocket"},
-    "huggingface_hub": {"weight_files"},
-    "seaborn": {"figures"},
-    "matplotlib": {"figures"},
-    "distributed": {"jobs"},
-    "typer": {"cli"},
+    "timm": ("models/pocket/", "models/zoo.py"),
+    "torchvision": ("models/pocket/", "models/zoo.py"),
+    "huggingface_hub": ("models/weight_files.py",),
+    "seaborn": ("figures/",),
+    "matplotlib": ("figures/",),
+    "distributed": ("jobs/",),
+    "typer": ("cli/",),
 }
-RANK = {module: rank for rank, level in enumerate(LEVELS) for module in level}
+FLAT = {"__init__", "__main__"}
+RANK = {room: rank for rank, place in enumerate(ORDER) for room in place}
 
 
 def imports(path: Path) -> set[str]:
@@ -58,32 +49,44 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def part_of(path: Path) -> str:
-    """The module, or for a file in a subpackage the subpackage, that `path` belongs to."""
+def room_of(path: Path) -> str:
+    """The room that a file belongs to; for a flat module its own name."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in FLAT]
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 
 
-def test_every_module_has_a_level():
-    assert {part_of(path) for path in FILES} == set(RANK)
+def test_every_module_is_in_a_room():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == FLAT
+    assert {room_of(path) for path in FILES} == set(RANK)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_point_backwards(path):
-    here = part_of(path)
+@pytest.mark.parametrize("room", RANK)
+def test_a_room_says_what_comes_in_and_what_goes_out(room):
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+    assert said and said.splitlines()[0].endswith("."), room
+
+
+@each_file
+def test_imports_point_to_the_left(path):
+    here = room_of(path)
     for name in imports(path):
         if not name.startswith("universality."):
             continue
         there = name.split(".")[1]
-        if there == here and path.parent != PACKAGE:
-            continue  # files of one subpackage may share
-        assert RANK.get(there, len(LEVELS)) < RANK[here], f"{here} imports {there}, which comes later or beside it"
+        assert there in RANK, f"{here} takes {there} from the package itself; take it from its room"
+        assert there == here or RANK[there] < RANK[here], f"{here} imports {there}, which comes later or beside it"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_heavy_packages_stay_in_their_module(path):
+def test_science_comes_before_runs_and_jobs():
+    assert all(RANK[room] < RANK[later] for room in SCIENCE for later in ("runs", "jobs"))
+
+
+@each_file
+def test_heavy_packages_stay_in_their_place(path):
     for name in imports(path):
-        allowed = ONLY_IN.get(name.split(".")[0])
-        assert allowed is None or part_of(path) in allowed, f"{path.name} imports {name}"
+        places = ONLY_IN.get(name.split(".")[0])
+        within = path.relative_to(PACKAGE).as_posix()
+        assert places is None or within.startswith(places), f"{within} imports {name}"

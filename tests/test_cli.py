@@ -11,8 +11,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from universality import catalogue, cli, weight_files, zoo
-from universality.comparators import COMPARATORS
+from universality import cli
+from universality.models import catalogue, weight_files, zoo
+from universality.similarity import COMPARATORS
 
 GOOD = """
 name = "bad"
@@ -328,7 +329,8 @@ def test_stimuli_are_listed_and_drawn(monkeypatch, capsys, tmp_path):
 
 
 def test_stimuli_are_drawn_as_a_tap_sees_them(monkeypatch, capsys, tmp_path):
-    from universality import catalogue, figures
+    from universality import figures
+    from universality.models import catalogue
     from universality.stimuli.framing import Frame
 
     shown = {}

@@ -15,15 +15,17 @@ from types import SimpleNamespace
 import pytest
 from typer.main import get_command
 
-from universality import catalogue, cli, jobs, reproduction
+from universality import cli
+from universality.base.errors import JobError, TasksFailedError
+from universality.base.paths import OWN_CARDS_VARIABLE
 from universality.cli import completion
 from universality.cli.leaving import INTERRUPTED
 from universality.cli.progress import Bars, progress_on
-from universality.comparators import COMPARATORS
-from universality.errors import JobError, TasksFailedError
-from universality.reproduction import Reproduction
-from universality.resources import OWN_CARDS_VARIABLE
-from universality.stimuli import STIMULI
+from universality.jobs import execute, reproduce
+from universality.jobs.reproduce import Reproduction
+from universality.models import catalogue
+from universality.similarity import COMPARATORS
+from universality.stimuli.sets import STIMULI
 
 ROOT = Path(__file__).parents[1]
 NO_JSON = {"schema": "prints JSON as it is", "cluster slurm": "prints a script"}
@@ -88,8 +90,10 @@ def places(small, tmp_path, monkeypatch):
     (tmp_path / "photographs").mkdir()
     shutil.copyfile(ROOT / "docs" / "curve_depth.png", tmp_path / "photographs" / "a.png")
     again = Reproduction(small.out, tmp_path / "again", 1e-6, identical=["units"], rows={"pairs": (1, 2)})
-    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: again)
-    monkeypatch.setattr("universality.pocket.training.train_named", lambda name, folder, images, threads: folder / "w")
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_, **__: again)
+    monkeypatch.setattr(
+        "universality.models.pocket.training.train_named", lambda name, folder, images, threads: folder / "w"
+    )
     copy = tmp_path / "copy"
     shutil.copytree(small.out, copy)
     return {"job": small.job, "out": small.out, "store": small.store, "tmp": tmp_path, "copy": copy}
@@ -169,12 +173,12 @@ def raising(error):
     ],
 )  # fmt: skip
 def test_status_and_last_words(error, status, sentence, monkeypatch, capsys):
-    monkeypatch.setattr(jobs, "run", raising(error))
+    monkeypatch.setattr(execute, "run", raising(error))
     assert end(monkeypatch, capsys, "run", "job.toml") == (status, "", sentence)
 
 
 def test_a_fault_of_the_package_shows_its_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(jobs, "run", raising(ZeroDivisionError("x")))
+    monkeypatch.setattr(execute, "run", raising(ZeroDivisionError("x")))
     status, _, err = end(monkeypatch, capsys, "run", "job.toml")
     assert status == 70
     assert "Traceback" in err

@@ -14,10 +14,12 @@ from distributed import Client, LocalCluster
 from typer.main import get_command
 
 import universality
-from universality import schema
+from universality.base import schema
+from universality.base.errors import UniversalityError
+from universality.base.toml import validate
 from universality.cli import app
-from universality.errors import UniversalityError
-from universality.spec import DefinitionSpec, Job, job_schema, validate
+from universality.features.spec import DefinitionSpec
+from universality.runs.job import Job, job_schema
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from universality import figures, schema
-from universality.drawn import drawn_taps
+from universality import figures
+from universality.base import schema
 from universality.figures import figure_of
+from universality.figures import similarity as figures_similarity
+from universality.runs.drawn import drawn_taps
 
 mpl.use("Agg")
 
@@ -108,7 +110,7 @@ def test_heatmaps_of_a_distance_reach_beyond_1(similarity):
 
 
 def test_heatmaps_of_a_measure_without_any_value_are_empty(similarity):
-    similarity[list(figures.similarity.STATES)] = np.nan
+    similarity[list(figures_similarity.STATES)] = np.nan
     panels = figure_of(figures.similarity_heatmaps(similarity)).axes[:4]
     assert {panel.collections[0].get_clim() for panel in panels} == {(0.0, 1.0)}
 

@@ -35,7 +35,7 @@ STEPS = {
     "import universality.jobs, universality.report": (*SELDOM, "zarr"),
     "universality.plan('analyses/quickstart/job.toml', store='data/no_store')": (*SELDOM, "zarr"),
     "command('plan', 'analyses/quickstart/job.toml', '--store', 'data/no_store', '--json')": (*SELDOM, "zarr"),
-    "import universality.tracing, universality.reading": (*SELDOM, "zarr"),
+    "import universality.jobs.trace, universality.runs.layers": (*SELDOM, "zarr"),
     "import universality.jobs.comparing": (*OF_NETWORKS, *OF_FIGURES, *OF_SOME_MEASURES),
 }
 SCRIPT = """

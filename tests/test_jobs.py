@@ -14,11 +14,16 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import universality
-from universality import catalogue, extraction, jobs, records, report, runs, schema
-from universality.errors import JobError, RunError, StoreError
-from universality.jobs import extracting, scheduling
-from universality.networks import networks_of
-from universality.spec import read_job
+from universality import report
+from universality.activations import extraction
+from universality.base import schema
+from universality.base.errors import JobError, RunError, StoreError
+from universality.jobs import extracting, planning, scheduling, stages
+from universality.models import catalogue
+from universality.runs import run
+from universality.runs.job import read_job
+from universality.runs.networks import networks_of
+from universality.runs.record import LOCK
 
 
 class Lines:
@@ -177,19 +182,19 @@ class TestReruns:
         job = tmp_path / "job.toml"
         text = small.job.read_text(encoding="utf-8")
         job.write_text(text.replace('taps = ["blocks.2.1.bn2"]', 'taps = ["blocks.1.1.bn2", "blocks.2.1.bn2"]'))
-        planned = jobs.plan(job, tmp_path / "run", copied_store)
+        planned = planning.plan(job, tmp_path / "run", copied_store)
         assert {p.tap.name for p in planned.missing} == {"blocks.1.1.bn2"}
         assert len(planned.missing) == 3 * 2  # natural, curves and their controls, trained and twin
 
 
 class TestPlan:
     def test_finished_job_needs_nothing(self, small):
-        planned = jobs.plan(small.job, small.out, small.store)
+        planned = planning.plan(small.job, small.out, small.store)
         assert planned.missing == []
         assert planned.tables_exist
 
     def test_estimate_is_the_uncompressed_size(self, small, tmp_path):
-        planned = jobs.plan(small.job, tmp_path / "run", tmp_path / "store")
+        planned = planning.plan(small.job, tmp_path / "run", tmp_path / "store")
         units = 2 * (144 + 240 + 240)
         assert sum(p.nbytes for p in planned.missing) == units * (60 + 8 * 2 * 4 + 48) * 4
         assert not (tmp_path / "run").exists()
@@ -197,7 +202,7 @@ class TestPlan:
 
     def test_store_stays_below_the_estimate(self, small):
         stored = sum(path.stat().st_size for path in small.store.rglob("c/0/0"))
-        planned = jobs.plan(small.job, small.out, small.store)
+        planned = planning.plan(small.job, small.out, small.store)
         assert stored < sum(p.nbytes for p in planned.stores)
 
 
@@ -308,7 +313,7 @@ class TestDamage:
         def fails(*_):
             raise ValueError("planted")
 
-        monkeypatch.setattr(jobs.stages, "similarity_rows", fails)
+        monkeypatch.setattr(stages, "similarity_rows", fails)
         with pytest.raises(RunError, match=r"1 of \d+ tasks failed: 'similarity of .* with ValueError: planted"):
             universality.run(small.job, tmp_path / "run", store=bare_store)
         assert not list((tmp_path / "run").glob("*.parquet"))
@@ -348,7 +353,7 @@ class TestMending:
     def test_joint_table_of_other_numbers_is_removed(self, small, copied, copied_store, seed, kept):
         rows = schema.as_table(schema.JOINT, pd.DataFrame(columns=schema.JOINT.names))
         facts = small.run.record["provenance"]
-        file = runs.write_table(copied, schema.JOINT, rows, {**facts, "seeds": {**facts["seeds"], "job": seed}})
+        file = run.write_table(copied, schema.JOINT, rows, {**facts, "seeds": {**facts["seeds"], "job": seed}})
         (copied / "report.html").unlink()
         lines = Lines()
         universality.run(small.job, copied, store=copied_store, reporter=lines)
@@ -382,7 +387,7 @@ class TestMending:
 
 class TestClaims:
     def test_directory_of_a_run_that_goes_on_is_refused(self, small):
-        with (small.out / records.LOCK).open("w") as lock:
+        with (small.out / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with pytest.raises(RunError, match="is in use by another run"):
                 universality.run(small.job, small.out, store=small.store)

@@ -15,7 +15,7 @@ import jupytext
 import nbformat
 import pytest
 
-from universality.spec import read_job
+from universality.runs.job import read_job
 
 ROOT = Path(__file__).parents[1]
 RUNNER = ROOT / "analyses" / "run_notebooks.py"

@@ -8,8 +8,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import universality.origin
-from universality import catalogue
+import universality.runs.provenance
+from universality.models import catalogue
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -51,14 +51,14 @@ def test_dev_holds_what_the_demo_needs():
 
 def test_version_is_stated_once():
     version = PROJECT["version"]
-    assert universality.origin.package_version() == version
+    assert universality.runs.provenance.package_version() == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_recorded_packages_are_dependencies():
     names = {bound(requirement)[0] for requirement in PROJECT["dependencies"]}
-    assert set(universality.origin.PACKAGES) <= names
+    assert set(universality.runs.provenance.PACKAGES) <= names
 
 
 def test_no_file_is_too_large():
@@ -78,8 +78,8 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     script = (
         "import universality\n"
-        "from universality import catalogue, zoo\n"
-        "from universality.resources import resource\n"
+        "from universality.models import catalogue, zoo\n"
+        "from universality.base.paths import resource\n"
         "from universality.stimuli import natural\n"
         "print(universality.__file__)\n"
         "print(len(catalogue.cards()), len(natural.photographs()))\n"

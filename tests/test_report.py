@@ -16,11 +16,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from universality import report, schema
+from universality import report
+from universality.base import schema
+from universality.base.errors import RunError, StoreError
 from universality.cli.results import report_command
-from universality.errors import RunError, StoreError
 from universality.report import data, page, pictures
-from universality.runs import Run, open_run
+from universality.runs.run import Run, open_run
 
 STATIC = Path(report.__file__).parent / "static"
 
@@ -157,7 +158,7 @@ def test_every_unit_shows_the_images_it_answers_most_and_least_to(small, embedde
     assert sorted(values[numbers["top"], unit]) == sorted(np.sort(values[:, unit])[-pictures.TOP :])
     assert sorted(values[numbers["bottom"], unit]) == sorted(np.sort(values[:, unit])[: pictures.BOTTOM])
     first = Image.open(io.BytesIO(base64.b64decode(embedded["pictures"][shown["top"][0]]["src"].split(",")[1])))
-    drawn = page.pictures.stimuli.render("natural", small.run.job.stimuli, 56, np.array([numbers["top"][0]])).values[0]
+    drawn = pictures.stimuli.render("natural", small.run.job.stimuli, 56, np.array([numbers["top"][0]])).values[0]
     difference = np.asarray(first.convert("RGB"), np.float64) / 255 - np.moveaxis(drawn, 0, 2)
     assert np.abs(difference).mean() < 0.05  # lossy, but this image and no other
 

@@ -6,13 +6,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from universality import catalogue, correspondence, extraction, stimuli
-from universality.comparison import Layer, LayerRef, NullPlan
-from universality.detectors import FAMILIES
-from universality.networks import Network
-from universality.partners import Contender, MatchingPlan
-from universality.schema import STIMULUS
-from universality.spec import ExtractionSpec, StimuliSpec
+from universality.activations import extraction
+from universality.activations.network import Network
+from universality.activations.nulls import NullPlan
+from universality.activations.spec import ExtractionSpec
+from universality.base.schema import STIMULUS
+from universality.correspondence.layers import Layer, LayerRef
+from universality.correspondence.search import Contender, MatchingPlan
+from universality.correspondence.tables import correspondence_rows
+from universality.features.families import FAMILIES
+from universality.models import catalogue
+from universality.stimuli import sets
+from universality.stimuli.spec import StimuliSpec
 
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=128)
 
@@ -56,13 +61,13 @@ def layer(network, family="curve", turned=False, natural_turned=False):
         )
         return found[tap.name].astype(np.float64)
 
-    table = stimuli.parameters("natural", spec)
+    table = sets.parameters("natural", spec)
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     assert table.sizes[STIMULUS] == len(photograph)
     return Layer(
         LayerRef(network.card.id, network.seed, tap, "", {}), answers("natural", natural_turned), table["fold"].values,
         photograph, {family: np.concatenate([answers(kind) for kind in FAMILIES[family].sets])},
-        {family: FAMILIES[family].grid(*(stimuli.parameters(kind, spec) for kind in FAMILIES[family].sets))},
+        {family: FAMILIES[family].grid(*(sets.parameters(kind, spec) for kind in FAMILIES[family].sets))},
     )  # fmt: skip
 
 
@@ -109,7 +114,7 @@ def contender(made, plan, twins=(), every_unit=False):
 
 def rows(a, b, plan, every_unit=False):
     """The table ``correspondence`` of two layers."""
-    return correspondence.correspondence_rows(*(contender(made, plan, (), every_unit) for made in (a, b)))
+    return correspondence_rows(*(contender(made, plan, (), every_unit) for made in (a, b)))
 
 
 def plan(haar=12, bootstraps=300, permutations=99):

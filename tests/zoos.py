@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from universality.comparison import Layer, LayerRef
-from universality.spec import Tap
+from universality.correspondence.layers import Layer, LayerRef
+from universality.models.card import Tap
 
 IMAGES = 400
 

@@ -20,14 +20,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from universality.comparators import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
-    from universality.engine import compare_all
-    from universality.errors import UniversalityError
-    from universality.jobs import plan, run
-    from universality.origin import provenance
+    from universality.base.errors import UniversalityError
+    from universality.features.tuning import align_tuning, tuning_statistics
+    from universality.jobs.execute import run
+    from universality.jobs.planning import plan
     from universality.report import findings
-    from universality.runs import Run, open_run
-    from universality.tuning import align_tuning, tuning_statistics
+    from universality.runs.provenance import provenance
+    from universality.runs.run import Run, open_run
+    from universality.similarity import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
+    from universality.similarity.all_pairs import compare_all
 
 __all__ = [
     "COMPARATORS",
@@ -49,21 +50,21 @@ __all__ = [
 
 # Jobs import Torch, Dask and the plotting packages, measures SciPy; the help of a command needs none of them.
 _LATE = {
-    "COMPARATORS": "comparators",
-    "LinearCKAAccumulator": "comparators",
-    "Run": "runs",
-    "UniversalityError": "errors",
-    "align_tuning": "tuning",
-    "compare_all": "engine",
+    "COMPARATORS": "similarity",
+    "LinearCKAAccumulator": "similarity",
+    "Run": "runs.run",
+    "UniversalityError": "base.errors",
+    "align_tuning": "features.tuning",
+    "compare_all": "similarity.all_pairs",
     "findings": "report",
-    "match_units": "comparators",
-    "measures": "comparators",
-    "open_run": "runs",
-    "plan": "jobs",
-    "provenance": "origin",
-    "run": "jobs",
-    "score": "comparators",
-    "tuning_statistics": "tuning",
+    "match_units": "similarity",
+    "measures": "similarity",
+    "open_run": "runs.run",
+    "plan": "jobs.planning",
+    "provenance": "runs.provenance",
+    "run": "jobs.execute",
+    "score": "similarity",
+    "tuning_statistics": "features.tuning",
 }
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from universality import catalogue, extraction, stimuli
-from universality.correspondence import wilson_interval
-from universality.detectors import FAMILIES
-from universality.networks import Network
-from universality.spec import ExtractionSpec, NaturalStimuli, StimuliSpec
+from universality.activations import extraction
+from universality.activations.network import Network
+from universality.activations.spec import ExtractionSpec
+from universality.correspondence.resampling import wilson_interval
+from universality.features.families import FAMILIES
+from universality.models import catalogue
+from universality.stimuli.sets import parameters
+from universality.stimuli.spec import NaturalStimuli, StimuliSpec
 
 MODELS = (
     "package/efficientnet_lite0", "package/efficientnet_lite1", "pocket/alexnet-focus-s0", "pocket/vgg-focus-s0",
@@ -42,7 +45,7 @@ def passing(model: str, seed: int) -> Iterator[dict[str, object]]:
         for name in sets
     }
     for name, family in FAMILIES.items():
-        grid = family.grid(*(stimuli.parameters(one, STIMULI) for one in family.sets))
+        grid = family.grid(*(parameters(one, STIMULI) for one in family.sets))
         for tap in card.taps:
             drawn = np.concatenate([shown[one][tap.name].astype(np.float64) for one in family.sets])
             table = family.table(family.responses(drawn, shown["natural"][tap.name].astype(np.float64), grid))

@@ -13,8 +13,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import universality
-from universality import atlas, census, figures, stimuli
-from universality.spec import CurveStimuli, StimuliSpec
+from universality import figures
+from universality.atlas import cells
+from universality.base.names import short
+from universality.correspondence import census
+from universality.stimuli import sets
+from universality.stimuli.spec import CurveStimuli, StimuliSpec
 
 WORK = Path("../../data")
 
@@ -24,10 +28,10 @@ WORK = Path("../../data")
 # Arcs, thin and filled, dark and bright; the straight line is among them. The controls below must be answered less.
 
 # %%
-figures.stimulus_sheet(stimuli.render("curves", StimuliSpec(curves=CurveStimuli(orientations=8)), 64), most=24)
+figures.stimulus_sheet(sets.render("curves", StimuliSpec(curves=CurveStimuli(orientations=8)), 64), most=24)
 
 # %%
-figures.stimulus_sheet(stimuli.render("curve_controls", StimuliSpec(), 64), most=24)
+figures.stimulus_sheet(sets.render("curve_controls", StimuliSpec(), 64), most=24)
 
 # %%
 run = universality.run("universality.toml", WORK / "runs/curve_universality", store=WORK / "store")
@@ -66,7 +70,7 @@ figures.figure_of(figures.tuning_family(units, run.families))
 
 # %%
 pairs = run.pairs
-names = [f"{figures.short(row.model_a)} and {figures.short(row.model_b)}" for row in pairs.itertuples()]
+names = [f"{short(row.model_a)} and {short(row.model_b)}" for row in pairs.itertuples()]
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 ax.hlines(names, pairs["met_a_low"], pairs["met_a_high"], color="C0", alpha=0.5, linewidth=3)
 ax.plot(pairs["met_a"], names, "o", color="C0", label="met")
@@ -122,14 +126,14 @@ same[columns].round(2)
 # how many others do, and how many curve detectors the network has there.
 
 # %%
-figures.figure_of(figures.atlas_cells(atlas.atlas(run), units, "Curve detectors"))
+figures.figure_of(figures.atlas_cells(cells.atlas(run), units, "Curve detectors"))
 
 # %% [markdown]
 # A clique is a set of units, one each from three networks or more, that are all pairwise the same feature. The rule is applied to random bases
 # and to untrained twins as well: what they give is chance. There is none here: too few images for three strict verdicts in a ring.
 
 # %%
-counted = atlas.clique_counts(census.census(run, bases=2, resamples=20))
+counted = cells.clique_counts(census.census(run, bases=2, resamples=20))
 counted.loc[counted["family"] == "curve", ["networks", "n_units", "n_cliques", "n_disjoint", "n_stable"]]
 
 # %% [markdown]

@@ -22,10 +22,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from universality import catalogue, open_run
-from universality.detectors import FAMILIES
-from universality.figures import DOUBLE_MM, MM, TRAINED, UNTRAINED, short, style
-from universality.runs import Run
+from universality import open_run
+from universality.base.names import short
+from universality.features.families import FAMILIES
+from universality.figures import DOUBLE_MM, MM, TRAINED, UNTRAINED, style
+from universality.models import catalogue
+from universality.runs.run import Run
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"

@@ -14,8 +14,9 @@ import pandas as pd
 from IPython.display import display
 
 import universality
-from universality import figures, stimuli
-from universality.spec import HighLowStimuli, ShapeStimuli, StimuliSpec
+from universality import figures
+from universality.stimuli import sets
+from universality.stimuli.spec import HighLowStimuli, ShapeStimuli, StimuliSpec
 
 WORK = Path("../../data")
 
@@ -27,7 +28,7 @@ WORK = Path("../../data")
 
 # %%
 for diet in ("focus", "sharp"):
-    images = stimuli.render("shapes", StimuliSpec(shapes=ShapeStimuli(images=12, diet=diet)), 64)
+    images = sets.render("shapes", StimuliSpec(shapes=ShapeStimuli(images=12, diet=diet)), 64)
     display(figures.stimulus_sheet(images, title=f"diet {diet}"))
 
 # %% [markdown]
@@ -37,7 +38,7 @@ for diet in ("focus", "sharp"):
 # contrast and of luminance, one texture alone.
 
 # %%
-shown = stimuli.render("high_low", StimuliSpec(high_low=HighLowStimuli(orientations=8, phases=1)), 64)
+shown = sets.render("high_low", StimuliSpec(high_low=HighLowStimuli(orientations=8, phases=1)), 64)
 labels = pd.DataFrame({"kind": shown.kind.values, "ratio": shown.ratio.values})
 some = labels.groupby(["kind", "ratio"], dropna=False).head(8).iloc[::2]  # of each kind, every second orientation
 rows = some.sort_values(["kind", "ratio"], kind="stable").index.to_numpy()

@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 
 import universality
-from universality import catalogue, drafting, figures, stimuli, zoo
-from universality.spec import FolderStimuli, NaturalStimuli, StimuliSpec
+from universality import figures
+from universality.models import catalogue, drafting, zoo
+from universality.stimuli import folder, sets
+from universality.stimuli.spec import FolderStimuli, NaturalStimuli, StimuliSpec
 
 WORK = Path("../../data")
 OWN = WORK / "own_model"  # everything this notebook makes; made anew every time
@@ -66,14 +68,14 @@ print(drafting.write(wrong, asked.weights))
 # scikit-image and scikit-learn ship; sub-folders become labels. In a shell: `universality stimuli manifest photos`.
 
 # %%
-crops = stimuli.render("natural", StimuliSpec(natural=NaturalStimuli(crops=90)), 96)
+crops = sets.render("natural", StimuliSpec(natural=NaturalStimuli(crops=90)), 96)
 for number, (pixels, photograph) in enumerate(zip(crops.values, crops.photograph.values, strict=True)):
     file = OWN / "photos" / photograph / f"{number:02d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.rint(np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8)).save(file)
-manifest, count = stimuli.write_manifest(OWN / "photos")
+manifest, count = folder.write_manifest(OWN / "photos")
 print(count, "images")
-figures.stimulus_sheet(stimuli.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(manifest))), 64), most=24)
+figures.stimulus_sheet(sets.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(manifest))), 64), most=24)
 
 # %% [markdown]
 # ## The job

@@ -20,15 +20,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from universality import catalogue, extraction, stimuli
-from universality.comparison import Layer, LayerRef
-from universality.correspondence import wilson_interval
-from universality.detectors import FAMILIES
-from universality.networks import Network
-from universality.pocket import networks, shapes
-from universality.schema import STIMULUS
-from universality.spec import ExtractionSpec, ModelCard, NaturalStimuli, StimuliSpec
-from universality.tuning import largest_gap
+from universality.activations import extraction
+from universality.activations.network import Network
+from universality.activations.spec import ExtractionSpec
+from universality.base.schema import STIMULUS
+from universality.correspondence.layers import Layer, LayerRef
+from universality.correspondence.resampling import wilson_interval
+from universality.features.families import FAMILIES
+from universality.features.tuning import largest_gap
+from universality.models import catalogue
+from universality.models.card import ModelCard
+from universality.models.pocket import networks, shapes
+from universality.stimuli.sets import parameters
+from universality.stimuli.spec import NaturalStimuli, StimuliSpec
 
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=256)
 HERE = Path(__file__).parent
@@ -41,10 +45,8 @@ def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[L
     families = {name: FAMILIES[name] for name in FAMILY_NAMES}
     sets = dict.fromkeys(["natural", *(name for family in families.values() for name in family.sets)])
     shown = {name: _answers(card, network, name, spec) for name in sets}
-    natural = stimuli.parameters("natural", spec)
-    grids = {
-        name: family.grid(*(stimuli.parameters(one, spec) for one in family.sets)) for name, family in families.items()
-    }
+    natural = parameters("natural", spec)
+    grids = {name: family.grid(*(parameters(one, spec) for one in family.sets)) for name, family in families.items()}
     for tap in card.taps:
         drawn = {
             name: np.concatenate([shown[one][tap.name].astype(np.float64) for one in family.sets])

@@ -16,12 +16,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from universality import catalogue, open_run, stimuli
-from universality.detectors import FAMILIES
+from universality import open_run
+from universality.atlas.groups import by_group, by_pair
+from universality.features.families import FAMILIES
 from universality.figures import DOUBLE_MM, MM, contact_sheet, figure_of, group_comparison, style
-from universality.groups import by_group, by_pair
-from universality.pocket import shapes
-from universality.spec import ShapeStimuli, StimuliSpec
+from universality.models import catalogue
+from universality.models.pocket import shapes
+from universality.stimuli import sets
+from universality.stimuli.spec import ShapeStimuli, StimuliSpec
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
@@ -35,7 +37,7 @@ def examples() -> Figure:
     images, labels = [], []
     for diet in shapes.DIETS:
         spec = StimuliSpec(shapes=ShapeStimuli(images=144, diet=diet))
-        drawn = stimuli.render("shapes", spec, shapes.REFERENCE_PX, rows)
+        drawn = sets.render("shapes", spec, shapes.REFERENCE_PX, rows)
         images.append(drawn.values)
         names = zip(drawn["shape"].values, drawn["texture"].values, strict=True)
         labels += [f"{diet}: {shape}\n{texture}" for shape, texture in names]

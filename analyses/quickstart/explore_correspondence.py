@@ -14,7 +14,9 @@ import pandas as pd
 from IPython.display import display
 
 import universality
-from universality import comparators, figures, stimuli
+from universality import figures
+from universality.base import arrays
+from universality.stimuli import sets
 
 WORK = Path("../../data")
 run = universality.run("pocket.toml", WORK / "runs/pocket", store=WORK / "store")  # opens it if it exists
@@ -133,7 +135,7 @@ def top(answers: np.ndarray, most: int = 8) -> np.ndarray:
     return held_out[np.argsort(-answers[held_out], kind="stable")[:most]]
 
 
-turned = layer_b @ comparators.haar_orthogonal(layer_b.shape[1], np.random.default_rng(0))
+turned = layer_b @ arrays.haar_orthogonal(layer_b.shape[1], np.random.default_rng(0))
 tops = {
     f"A: {pair['model_a']} {pair['tap_a']} unit {pair['unit_a']}": top(unit_a),
     f"B: {pair['model_b']} {pair['tap_b']} unit {pair['unit_b']}": top(layer_b[:, pair["unit_b"]]),
@@ -141,7 +143,7 @@ tops = {
     "null: best partner in B's untrained twin": top(best_partner(twin_b)),
 }
 for title, rows in tops.items():
-    images = stimuli.render("natural", run.job.stimuli, 64, rows)
+    images = sets.render("natural", run.job.stimuli, 64, rows)
     display(figures.figure_of(figures.contact_sheet(images.values, [""] * len(rows), columns=8, title=title)))
 
 # %% [markdown]

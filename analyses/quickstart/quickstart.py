@@ -10,8 +10,10 @@
 from pathlib import Path
 
 import universality
-from universality import catalogue, figures, stimuli
-from universality.spec import StimuliSpec
+from universality import figures
+from universality.models import catalogue
+from universality.stimuli import sets
+from universality.stimuli.spec import StimuliSpec
 
 WORK = Path("../../data")  # the checkout's data folder, which git ignores
 
@@ -29,7 +31,7 @@ catalogue.card("pocket/vgg-focus-s0")
 # Stimuli are labelled arrays: the parameters of every drawing are coordinates. A sheet shows some of them.
 
 # %%
-curves = stimuli.render("curves", StimuliSpec(), size_px=64)
+curves = sets.render("curves", StimuliSpec(), size_px=64)
 figures.stimulus_sheet(curves, most=24)
 
 # %% [markdown]

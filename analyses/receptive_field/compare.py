@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 import universality
-from universality import comparators
-from universality.comparison import rotations
+from universality.activations.nulls import rotations
+from universality.base import arrays
 
 HERE = Path(__file__).parent
 
@@ -25,10 +25,9 @@ def halves(run, model, tap, seed=None):
 
 def best_partner_r(a, b):
     """Mean held-out r of each live unit of `a` with its best partner in `b`, chosen on fold 0."""
-    live = [np.logical_and(*(comparators.live_units(fold) for fold in layer)) for layer in (a, b)]
+    live = [np.logical_and(*(arrays.live_units(fold) for fold in layer)) for layer in (a, b)]
     decide, score = (
-        [comparators.standardised(layer[fold][:, keep]) for layer, keep in zip((a, b), live, strict=True)]
-        for fold in (0, 1)
+        [arrays.standardised(layer[fold][:, keep]) for layer, keep in zip((a, b), live, strict=True)] for fold in (0, 1)
     )
     best = (decide[0].T @ decide[1]).argmax(axis=1)
     return float((score[0] * score[1][:, best]).sum(axis=0).mean())

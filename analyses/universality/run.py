@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import catalogue, open_run, run
-from universality.atlas_files import findings, write_atlas
-from universality.comparators.matching import HOW
-from universality.detectors import FAMILIES
-from universality.groups import SETTINGS, by_group, by_pair, setting
-from universality.runs import Run
+from universality import open_run, run
+from universality.atlas.groups import SETTINGS, by_group, by_pair, setting
+from universality.features.families import FAMILIES
+from universality.jobs.atlas import findings, write_atlas
+from universality.models import catalogue
+from universality.runs.run import Run
+from universality.similarity.matching import HOW
 
 HERE = Path(__file__).parent
 TABLES = ("cliques", "clique_counts", "index_by_pair", "index_by_group", "index_by_feature")

@@ -15,7 +15,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 from universality import compare_all
-from universality.engine.plan import choose_space, make_plan, operations
+from universality.similarity.all_pairs.plan import choose_space, make_plan, operations
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmark_growth.png"
 # What grows, and (taps, stimuli, units) for each of its values; a model has 8 taps.

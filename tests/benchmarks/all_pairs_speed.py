@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
 from universality import compare_all
-from universality.engine.plan import blas_threads, operations
+from universality.similarity.all_pairs.plan import blas_threads, operations
 
 TAPS, STIMULI, UNITS = 64, 2000, 256
 PAIRS = TAPS * (TAPS - 1) // 2

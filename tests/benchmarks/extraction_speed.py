@@ -11,8 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from universality import catalogue, extraction, hooks, memory, zoo
-from universality.spec import ExtractionSpec
+from universality.activations import extraction
+from universality.activations.spec import ExtractionSpec
+from universality.base import memory
+from universality.models import catalogue, hooks, zoo
 
 MODEL = "package/efficientnet_lite0"
 TAPS = ("blocks.2.1.bn2", "blocks.3.1.bn2", "blocks.3.2.bn2", "blocks.4.1.bn2")

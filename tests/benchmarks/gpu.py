@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from all_pairs_speed import activations
 
-from universality import compare_all, devices, extraction, hooks, zoo
-from universality.engine.plan import operations
+from universality import compare_all
+from universality.activations import devices, extraction
+from universality.activations.spec import ExtractionSpec
 from universality.jobs.shards import Loaded
-from universality.spec import ExtractionSpec
+from universality.models import hooks, zoo
+from universality.similarity.all_pairs.plan import operations
 
 MODEL, TAPS = "package/efficientnet_lite0", ("blocks.2.1.bn2", "blocks.3.1.bn2", "blocks.4.1.bn2")
 ROUNDS = 3
@@ -46,7 +48,16 @@ def gpu_tests(device: torch.device, seconds: float) -> dict[str, Any]:
     """Run the tests that wait for a GPU; on a CPU they are collected and skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", f"--junitxml={report}", "tests/test_devices.py"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            "0",
+            "-q",
+            f"--junitxml={report}",
+            "tests/test_activations_devices.py",
+        ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         if not report.exists():
             return {"failed": ended.stdout[-2000:] + ended.stderr[-2000:]}
@@ -137,7 +148,7 @@ def all_pairs(device: torch.device, seconds: float) -> dict[str, Any]:
 
 PARTS = {"tests": gpu_tests, "extraction": extracting, "compare_all": all_pairs}
 ONLY_ON_A_GPU = {
-    "tests": "the tests of tests/test_devices.py that need a GPU",
+    "tests": "the tests of tests/test_activations_devices.py that need a GPU",
     "extraction": "extraction on cuda against the bare forward pass and against the CPU's values",
     "compare_all": "compare_all as a share of a GPU's float32 and TF32 products",
 }

@@ -26,8 +26,8 @@ from typing import Any
 import pandas as pd
 
 import universality
-from universality import memory
-from universality.jobs import comparing, estimates, extracting
+from universality.base import memory
+from universality.jobs import comparing, estimates, workers
 
 ROOT = Path(__file__).parents[2]
 JOBS = (ROOT / "analyses" / "quickstart" / "job.toml",)
@@ -61,7 +61,7 @@ class Stages:
 
 
 _SPENT, _LOCK = Counter[str](), threading.Lock()
-_STEP, _COMPARISON = extracting.run_single_threaded, comparing._one
+_STEP, _COMPARISON = workers.run_single_threaded, comparing._one
 
 
 def _counted_step(task: Callable[..., Any], *arguments: Any) -> Any:
@@ -95,7 +95,7 @@ def needed(job: Path, threads: int, folder: Path) -> dict[str, Any]:
     """Return what a run from nothing needs."""
     import plan_truth as here  # functions of __main__ would be sent by value, with a lock that cannot be sent
 
-    extracting.run_single_threaded, comparing._one = here._counted_step, here._counted_comparison
+    workers.run_single_threaded, comparing._one = here._counted_step, here._counted_comparison
     stages = Stages()
     universality.run(job, folder / "run", store=folder / "store", threads=threads, reporter=stages)
     sizes = Counter[str]()

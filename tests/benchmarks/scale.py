@@ -42,13 +42,23 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import catalogue, comparators, compare_all, memory, origin, pairs, runs, stimuli
-from universality.jobs import Plan, PlannedStore, Quiet, Task, Workers, comparing, estimates, execute, plan, writing
+from universality import compare_all, figures, report, similarity
+from universality.activations.network import Network
+from universality.activations.store import ActivationStore
+from universality.base import arrays, memory
+from universality.correspondence import layer_pairs
+from universality.jobs import comparing, estimates, execute
+from universality.jobs.planning import Plan, PlannedStore, plan
+from universality.jobs.progress import Quiet
 from universality.jobs.results import Results
 from universality.jobs.scheduling import opener
-from universality.networks import Network, stimulus_sets
-from universality.spec import Job
-from universality.store import ActivationStore
+from universality.jobs.tasks import Task
+from universality.jobs.workers import Workers
+from universality.models import catalogue
+from universality.runs import provenance, record, run
+from universality.runs.job import Job
+from universality.runs.networks import stimulus_sets
+from universality.stimuli import sets
 
 TAPS, UNITS, TUNED, EMPTY = 20, 8, 2, 2000
 PEAK_SIGMA, NARROW = 6.0, 2.0
@@ -123,9 +133,9 @@ def activations(network: Network, stimulus_set: str, tap: int, shown: Any) -> np
 def plant(network: Network, job: Job, location: str) -> int:
     """Write all stores of a network as extraction would; return how many."""
     store, written = ActivationStore(location), 0
-    environment = origin.extraction_environment()
+    environment = provenance.extraction_environment()
     for name in stimulus_sets(job):
-        shown = stimuli.parameters(name, job.stimuli)
+        shown = sets.parameters(name, job.stimuli)
         for place, tap in enumerate(network.taps):
             attributes = {**network.provenance(name, tap), **environment}
             key, shape = network.key(name, tap), network.shape(name, tap)
@@ -265,9 +275,9 @@ def watch_stages(clock: Clock) -> None:
     """Let the clock tell the stages of a run apart."""
     for module, function, stage in (
         (execute, "plan", "plan"), (execute, "_verified", "verifying stores"), (comparing, "compute", "comparing"),
-        (comparing, "gather", "gathering"), (pairs, "pair_rows", "table of pairs"), (runs, "write_table", "writing tables"),
-        (writing.records, "facts_of", "provenance"), (writing.figures, "save", "saving figures"),
-        (writing.report, "write", "report"), (execute, "write", "drawing and the rest"),
+        (comparing, "gather", "gathering"), (layer_pairs, "pair_rows", "table of pairs"), (run, "write_table", "writing tables"),
+        (record, "facts_of", "provenance"), (figures, "save", "saving figures"),
+        (report, "write", "report"), (execute, "write", "drawing and the rest"),
     ):  # fmt: skip
         clock.watch(module, function, stage)
 
@@ -307,7 +317,7 @@ def all_pairs(layers: int, parts: int) -> None:
     rng = np.random.default_rng(0)
     drawn = rng.standard_normal((layers // 2, 64, UNITS), dtype=np.float32)
     # Every second layer is the one before in another basis, scaled: its similarity to it is 1.
-    turned = drawn @ comparators.haar_orthogonal(UNITS, rng).astype(np.float32) * 3
+    turned = drawn @ arrays.haar_orthogonal(UNITS, rng).astype(np.float32) * 3
     named = {f"layer{2 * k + odd}": (drawn, turned)[odd][k] for k in range(layers // 2) for odd in (0, 1)}
     blocks = [list(part) for part in np.array_split(list(named), parts)]
     clock, apart, worked = Clock(), 0.0, 0.0
@@ -332,7 +342,7 @@ def far_from_brute_force(named: dict[str, np.ndarray], values: np.ndarray, rng: 
     names = list(named)
     some = rng.integers(0, len(names), (CHECKED, 2))
     some[: CHECKED // 4, 1] = (some[: CHECKED // 4, 0] + 1) % len(names)
-    brute = [comparators.score("cka_linear_debiased", named[names[i]], named[names[j]]).value for i, j in some]
+    brute = [similarity.score("cka_linear_debiased", named[names[i]], named[names[j]]).value for i, j in some]
     return float(np.abs(values[some[:, 0], some[:, 1]] - brute).max())
 
 

@@ -17,9 +17,11 @@ import pandas as pd
 import truths
 from scipy import stats
 
-from universality import comparators, evidence
-from universality.comparison import rotations
-from universality.verdict import VERDICTS
+from universality import similarity
+from universality.activations.nulls import rotations
+from universality.base import arrays
+from universality.correspondence import resampling
+from universality.correspondence.verdict import VERDICTS
 
 TARGET = Path(__file__).parents[2] / "docs" / "truth_tests.png"
 CARDS = {
@@ -62,7 +64,7 @@ def judged(name, card, trained, copy, source, plan):
         "matched": (source[rows["unit_b"]] == rows["unit_a"]).sum() / known if known else np.nan,
         "recall": true / known if known else np.nan, "precision": true / len(same) if known and len(same) else np.nan,
         "median r": rows["r_natural"].median(), "shift": rows["shift_deg"].abs().median(),
-        "CKA": comparators.score("cka_linear_debiased", trained.natural, copy.natural).value,
+        "CKA": similarity.score("cka_linear_debiased", trained.natural, copy.natural).value,
     }  # fmt: skip
 
 
@@ -101,10 +103,10 @@ def coverage(truth, groups, draws=3000, seed=0):
 
     x, noise = images(), images()
     y = truth * x + np.sqrt(1 - truth**2) * noise
-    x, y = comparators.standardised(x), comparators.standardised(y)
-    weights, count = evidence.bootstrap_weights(groups, 1, 400, seed)
-    resampled = evidence.bootstrap_correlations(x, y, groups, weights)
-    low, high = evidence.correlation_interval(np.einsum("ni,ni->i", x, y), resampled, count)
+    x, y = arrays.standardised(x), arrays.standardised(y)
+    weights, count = resampling.bootstrap_weights(groups, 1, 400, seed)
+    resampled = resampling.bootstrap_correlations(x, y, groups, weights)
+    low, high = resampling.correlation_interval(np.einsum("ni,ni->i", x, y), resampled, count)
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
@@ -113,8 +115,8 @@ def chance_p(draws=1000, images=100, units=20):
     found = []
     for seed in range(draws):
         rng = np.random.default_rng([seed, 11])
-        x, y = (comparators.standardised(rng.standard_normal((images, count))) for count in (1, units))
-        found.append(evidence.permutation_p(x, y, (x.T @ y).max(axis=1), np.arange(images), 1, 99, seed)[0])
+        x, y = (arrays.standardised(rng.standard_normal((images, count))) for count in (1, units))
+        found.append(resampling.permutation_p(x, y, (x.T @ y).max(axis=1), np.arange(images), 1, 99, seed)[0])
     return np.array(found)
 
 

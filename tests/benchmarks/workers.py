@@ -38,11 +38,12 @@ from distributed import Client
 from safetensors.torch import save_file
 
 import universality
-from universality import extraction, memory
+from universality.activations import extraction
+from universality.base import memory
 from universality.jobs.scheduling import comparison_client
 from universality.jobs.workers import Workers, run_single_threaded, single_threaded
-from universality.networks import networks_of
-from universality.spec import read_job
+from universality.runs.job import read_job
+from universality.runs.networks import networks_of
 
 ROOT = Path(__file__).parents[2]
 STAGES = {"extraction (images)": "extraction", "comparisons (tasks)": "comparisons", "figures and report": "writing"}

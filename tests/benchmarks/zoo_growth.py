@@ -91,7 +91,7 @@ class Stopwatch:
 def measure(networks: int, quick: bool) -> list[dict[str, object]]:
     """Run one size in this process and return seconds and peak memory of every stage."""
     import universality
-    from universality.atlas_files import write_atlas
+    from universality.jobs.atlas import write_atlas
 
     samples: list[tuple[float, int]] = []
     done = threading.Event()

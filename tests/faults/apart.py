@@ -22,7 +22,7 @@ from universality.cli.leaving import Status
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["universality.cli", "universality.jobs", "universality.atlas", "universality.pocket.networks"]
+    ["universality.cli", "universality.jobs", "universality.atlas.cells", "universality.models.pocket.networks"]
 )
 FORK = multiprocessing.get_context("fork")
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000

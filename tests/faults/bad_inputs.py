@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save
 
-from universality.resources import resource
+from universality.base.paths import resource
 
 MODEL = "pocket/vgg-focus-s0"
 JOB = f"""

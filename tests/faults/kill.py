@@ -41,12 +41,12 @@ import tiny
 
 import universality
 import universality.jobs
-import universality.pocket.networks
+import universality.models.pocket.networks
 from universality.jobs import comparing
 from universality.jobs.planning import plan
 from universality.jobs.results import Results
 from universality.jobs.shards import Shards
-from universality.runs import open_run
+from universality.runs.run import open_run
 
 FORK = multiprocessing.get_context("fork")
 STAGES = ("start", "extraction", "comparisons", "tables", "figures", "end")
@@ -122,7 +122,7 @@ def _job(folder: Path, job: Path, workers: int | None) -> None:
             workers=workers,
             threads=threads,
         )
-    except universality.errors.UniversalityError as error:
+    except universality.base.errors.UniversalityError as error:
         (folder / "said").write_text(str(error), encoding="utf-8")
         sys.exit(1)
     note(folder / "stages", "end")
@@ -193,7 +193,7 @@ def _unfinished_is_refused(folder: Path, stage: str) -> bool:
     """Return whether a run that has not ended cannot be opened."""
     try:
         open_run(folder / "run")
-    except universality.errors.RunError:
+    except universality.base.errors.RunError:
         return True
     return stage == "end"
 

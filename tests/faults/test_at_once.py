@@ -9,10 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import objects  # noqa: F401 - makes objects:// known
-from test_store import CAUSES, STIMULI, UNITS, values_of
+from test_activations_store import CAUSES, STIMULI, UNITS, values_of
 
-from universality.store import ActivationStore, StoreKey
-from universality.upkeep import removable
+from universality.activations.store import ActivationStore, StoreKey
+from universality.runs.upkeep import removable
 
 WRITER = Path(__file__).parent / "writer.py"
 KEYS = 4

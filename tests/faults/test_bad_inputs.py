@@ -6,7 +6,9 @@ from pathlib import Path
 import bad_inputs
 import pytest
 
-from universality import catalogue, cli, weight_files
+from universality import cli
+from universality.base import paths
+from universality.models import weight_files
 
 
 def lay(folder: Path, files: dict) -> None:
@@ -40,10 +42,8 @@ def test_one_sentence_and_nothing_written(monkeypatch, capsys, tmp_path, files, 
     if (tmp_path / "weights").exists():
         monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, "weights")
     if (tmp_path / "model_zoo").exists():
-        shipped = catalogue.resource
-        monkeypatch.setattr(
-            catalogue, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name)
-        )
+        shipped = paths.resource
+        monkeypatch.setattr(paths, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name))
     before = everything(tmp_path)
     monkeypatch.setattr(sys, "argv", ["universality", *arguments])
     with pytest.raises(SystemExit) as leaving:

@@ -7,14 +7,15 @@ import pytest
 import tiny
 
 import universality
-from universality import runs, weight_files
-from universality.errors import StoreError, UniversalityError
+from universality.activations.network import Network
+from universality.activations.places.folder import Folder, _FolderDraft
+from universality.base.errors import StoreError, UniversalityError
+from universality.base.paths import resource
 from universality.jobs import comparing, recent
 from universality.jobs.results import Results
 from universality.jobs.shards import Shards
-from universality.networks import Network
-from universality.places.folder import Folder, _FolderDraft
-from universality.resources import resource
+from universality.models import weight_files
+from universality.runs import run as runs
 
 MODEL = "pocket/vgg-focus-s0"
 

@@ -9,17 +9,17 @@ import pytest
 import tiny
 from kill import kept
 
-FOLDER = "universality.places.folder"
+FOLDER = "universality.activations.places.folder"
 STAGES = {
-    "claim": ("universality.records:mark_started", 1, "run"),
+    "claim": ("universality.runs.record:mark_started", 1, "run"),
     "shard": ("universality.jobs.shards:Shards.write", 3, "store"),
-    "store": ("universality.store:StoreWriter._write", 2, "store"),
+    "store": ("universality.activations.store:StoreWriter._write", 2, "store"),
     "store's commit": (f"{FOLDER}:_FolderDraft.commit", 2, "store"),
     "result": ("universality.jobs.results:Results.write", 2, "store"),
-    "table": ("universality.runs:write_table", 3, "run"),
+    "table": ("universality.runs.run:write_table", 3, "run"),
     "figure": ("universality.jobs.writing:write_figure", 2, "run"),
     "report": ("universality.report:write", 1, "run"),
-    "record": ("universality.records:finish", 1, "run"),
+    "record": ("universality.runs.record:finish", 1, "run"),
 }
 """Stage: before which call the disk is full, and what its sentence names."""
 TWICE = ("store", "table", "record")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from universality import catalogue, weight_files, zoo
-from universality.errors import StoreError, WeightsError
-from universality.resources import resource
-from universality.store import ActivationStore
-from universality.upkeep import problems, removable
+from universality.activations.store import ActivationStore
+from universality.base.errors import StoreError, WeightsError
+from universality.base.paths import resource
+from universality.models import catalogue, weight_files, zoo
+from universality.runs.upkeep import problems, removable
 
 MODEL = "pocket/vgg-focus-s0"
 

@@ -10,12 +10,15 @@ from distributed import Client, LocalCluster, get_worker
 from undrawn import draw_nothing
 
 import universality
-from universality import devices, extraction, origin
-from universality.errors import DeviceError, RunError
-from universality.jobs import Workers, extracting, placement, plan, scheduling
-from universality.runs import open_run
-from universality.spec import read_job
-from universality.store import ActivationStore
+from universality.activations import devices, extraction
+from universality.activations.store import ActivationStore
+from universality.base.errors import DeviceError, RunError
+from universality.jobs import placement, scheduling, shards
+from universality.jobs.planning import plan
+from universality.jobs.workers import Workers
+from universality.runs import provenance
+from universality.runs.job import read_job
+from universality.runs.run import open_run
 
 CUDA = tiny.JOB.replace('reduction = "center"', 'reduction = "center"\ndevice = "cuda"')
 AUTO = CUDA.replace('"cuda"', '"auto"')
@@ -95,21 +98,21 @@ class TestRun:
         for key in keys(on_cpu / "run"):
             made = store.attributes(key)
             assert made["device"] == "cpu" and not {"gpus", "batch_size"} & made.keys()
-            assert made["processors"] == [origin.processor()]
+            assert made["processors"] == [provenance.processor()]
         record = json.loads((on_gpu / "run" / "run.json").read_text(encoding="utf-8"))
         assert record["devices"] == {"extraction": ["cuda"], "comparison": ["cpu"]}
         assert universality.provenance(on_gpu / "run" / "units.parquet")["extraction"][0]["gpus"] == ["planted GPU"]
 
     def test_shards_of_a_run_that_was_cut_off_name_their_gpu(self, planted, tmp_path, monkeypatch):
-        job, real = tiny.write_job(tmp_path, CUDA), extracting.store_task
+        job, real = tiny.write_job(tmp_path, CUDA), shards.store_task
 
         def breaks(*_):
             raise ValueError("planted")
 
-        monkeypatch.setattr(extracting, "store_task", breaks)
+        monkeypatch.setattr(shards, "store_task", breaks)
         with pytest.raises(RunError, match="planted"):
             universality.run(job, tmp_path / "run", store=tmp_path / "store")
-        monkeypatch.setattr(extracting, "store_task", real)
+        monkeypatch.setattr(shards, "store_task", real)
         universality.run(job, tmp_path / "run", store=tmp_path / "store")
         store = ActivationStore(tmp_path / "store")
         assert {tuple(store.attributes(key)["gpus"]) for key in keys(tmp_path / "run")} == {("planted GPU",)}

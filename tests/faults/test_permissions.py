@@ -32,7 +32,7 @@ CASES = {
 
 def lay(folder: Path, done: Path) -> None:
     """Copy a finished run and its store; beside them a store without results, one without stores, and an unfinished run."""
-    from universality.resources import resource
+    from universality.base.paths import resource
 
     shutil.copy(done / JOB, folder)
     near, far = (
@@ -55,7 +55,7 @@ def refuse_all(folder: Path, done: Path) -> dict[str, tuple[apart.End, set[str]]
     """Run every case in a process that permissions hold for; return how it ended and what was written."""
     import os
 
-    from universality import weight_files
+    from universality.models import weight_files
 
     lay(folder, done)
     apart.obey_permissions()

@@ -11,12 +11,14 @@ import pytest
 import tiny
 
 import universality
-from universality import atlas_files, cli, report, upkeep
-from universality.errors import UniversalityError
+from universality import cli, report
+from universality.base.errors import UniversalityError
 from universality.figures import export
-from universality.jobs import Quiet, scheduling
+from universality.jobs import atlas, scheduling
 from universality.jobs.planning import plan
+from universality.jobs.progress import Quiet
 from universality.jobs.workers import Workers
+from universality.runs import upkeep
 
 ODD = "Größe 任務 \U0001f9ea & 'quotes' \"100 %\" #1 [a]{b}$c; *?"
 LONG = "ø" * 120 + "x" * 15  # 255 bytes, the most that a name may have
@@ -110,7 +112,7 @@ class TestCopy:
         page = report.write(run)
         assert page.read_bytes() == (done / "run" / "report.html").read_bytes()
         assert list(export(run, copied / "drawn", formats=["pdf"], kinds=["similarity"]))
-        files, _ = atlas_files.write_atlas(run, copied / "atlas")
+        files, _ = atlas.write_atlas(run, copied / "atlas")
         assert files
         assert list(upkeep.problems(copied / "run", copied / "store")) == []
         self.command(monkeypatch, "runs", "verify", copied / "run", "--store", copied / "store")

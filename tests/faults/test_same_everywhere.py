@@ -11,13 +11,16 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import catalogue, extraction, memory, origin, zoo
-from universality.errors import JobError, RunError
-from universality.jobs import extracting, shards
+from universality.activations import extraction
+from universality.activations.store import ActivationStore
+from universality.base import memory
+from universality.base.errors import JobError, RunError
+from universality.jobs import shards
 from universality.jobs.planning import plan
 from universality.jobs.shards import Maker, Shards
+from universality.models import catalogue, zoo
 from universality.report import cautions
-from universality.store import ActivationStore
+from universality.runs import provenance
 
 
 class Lines:
@@ -159,11 +162,11 @@ class TestNothingTwice:
         def breaks(*_):
             raise ValueError("planted")
 
-        here, places = origin.processor(), (done / "job.toml", tmp_path / "run", tmp_path / "store")
+        here, places = provenance.processor(), (done / "job.toml", tmp_path / "run", tmp_path / "store")
         monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
         with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(origin, "processor", lambda: "another kind")
-            elsewhere.setattr(extracting, "store_task", breaks)
+            elsewhere.setattr(provenance, "processor", lambda: "another kind")
+            elsewhere.setattr(shards, "store_task", breaks)
             with pytest.raises(RunError, match="planted"):
                 universality.run(places[0], places[1], store=places[2], threads=1)
         shown = next(shown for shown in plan(*places).passes if shown.stimulus_set == "natural")

@@ -14,10 +14,12 @@ import tiny
 from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker, WorkerState
 
-from universality.errors import RunError
-from universality.jobs import Quiet, Task, comparing, extracting, scheduling
+from universality.base.errors import RunError
+from universality.jobs import comparing, extracting, scheduling
 from universality.jobs.planning import plan
+from universality.jobs.progress import Quiet
 from universality.jobs.results import Results
+from universality.jobs.tasks import Task
 from universality.jobs.workers import Failure, Workers, raise_failures
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality import figures, report
-from universality.networks import Network
+from universality import figures
+from universality.activations.network import Network
+from universality.report import page
 
 JOB = """
 name = "tiny"
@@ -89,7 +90,7 @@ def draw_blanks(count: int) -> None:
     Files are written as ever, but what is in them: drawing takes two thirds of such a job, and whoever calls this looks at none.
     """
     figures.drawings = lambda *_: (Blank("blank", f"blank__{n}", "Blank.", (), {}, {}) for n in range(count))
-    report.page.render = lambda *_: "undrawn"
+    page.render = lambda *_: "undrawn"
 
 
 def rows(number: int) -> dict[str, pd.DataFrame]:

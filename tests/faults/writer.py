@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import objects  # noqa: F401 - makes objects:// known
-from test_store import CAUSES, STIMULI, UNITS, parameters, values_of
+from test_activations_store import CAUSES, STIMULI, UNITS, parameters, values_of
 
-from universality.store import ActivationStore, StoreKey
+from universality.activations.store import ActivationStore, StoreKey
 
 
 def main() -> None:

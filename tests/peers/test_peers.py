@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.distance import pdist
 
 from universality import LinearCKAAccumulator, score
-from universality.comparators.cca import prepare_variance99
+from universality.similarity.cca import prepare_variance99
 
 # What the other packages warn of while they are imported or run is theirs.
 pytestmark = pytest.mark.filterwarnings("ignore")

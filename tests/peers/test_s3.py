@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_store import CAUSES, UNITS, parameters, values_of, write
+from test_activations_store import CAUSES, UNITS, parameters, values_of, write
 
-from universality.errors import StoreError
-from universality.store import ActivationStore, StoreKey
+from universality.activations.store import ActivationStore, StoreKey
+from universality.base.errors import StoreError
 
 
 @pytest.fixture

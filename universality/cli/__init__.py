@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from universality import memory
+from universality.base import memory
 from universality.cli import about, analyses, jobs, results, runs
 from universality.cli.cluster import cluster_app
 from universality.cli.leaving import leave

@@ -10,11 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from universality.base.errors import JobError
 from universality.cli.completion import measures
 from universality.cli.leaving import Status
 from universality.cli.options import JsonOption, StoreOption
 from universality.cli.output import line, print_json, rows, stdout
-from universality.errors import JobError
 
 
 def measures_command(
@@ -27,7 +27,7 @@ def measures_command(
 
     Example: universality measures cka_linear_debiased
     """
-    from universality.comparators import comparator, describe
+    from universality.similarity import comparator, describe
 
     if as_json:
         frame = describe.measures()
@@ -59,8 +59,8 @@ def doctor_command(
     """
     from dataclasses import asdict
 
-    from universality.doctor import examine
-    from universality.resources import DEFAULT_STORE
+    from universality.base.paths import DEFAULT_STORE
+    from universality.cli.doctor import examine
 
     findings = examine(store or DEFAULT_STORE, online=online, verify=verify)
     if as_json:
@@ -81,7 +81,7 @@ def schema_command(
     """
     if name != "job":
         raise JobError(f"there is no schema '{name}', expected 'job'")
-    from universality.spec import job_schema
+    from universality.runs.job import job_schema
 
     typer.echo(json.dumps(job_schema(), indent=1))
 
@@ -91,7 +91,7 @@ def versions_command(as_json: JsonOption = False) -> None:
 
     Example: universality versions --json
     """
-    from universality.origin import package_version, package_versions, processor
+    from universality.runs.provenance import package_version, package_versions, processor
 
     facts = {"universality": package_version(), "python": platform.python_version(), **package_versions()}
     facts["processor"] = processor()

@@ -16,7 +16,7 @@ from universality.cli.output import line, print_json, rows, stdout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from universality.detectors import Definition
+    from universality.features.definition import Definition
 
 
 def detectors_command(
@@ -44,21 +44,23 @@ def detectors_command(
 
     Example: universality detectors data/runs/quickstart --family curve --threshold invariance
     """
-    from universality import detectors, schema
-    from universality.runs import open_run
-    from universality.spec import read_definition
+    from universality.base import schema
+    from universality.features import definition as detectors_definition
+    from universality.features import families
+    from universality.features.spec import read_definition
+    from universality.runs.run import open_run
 
     if joint:
         _joint(run_path, as_json)
         return
     run = open_run(run_path)
     if definition is None:
-        chosen = detectors.definition_of(family or run.job.comparison.families[0])
+        chosen = families.definition_of(family or run.job.comparison.families[0])
     else:
         spec = read_definition(definition)
-        chosen = detectors.of_spec(spec, detectors.family_of(spec.base).rule, schema.UNITS.names)
+        chosen = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, schema.UNITS.names)
     units = run.units
-    rates = detectors.rates(chosen, units)
+    rates = detectors_definition.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)
     if as_json:
         criteria = [
@@ -73,7 +75,7 @@ def detectors_command(
 
 
 def _print_rates(chosen: Definition, rates: pd.DataFrame) -> None:
-    from universality.names import short
+    from universality.base.names import short
 
     for criterion in chosen.criteria:
         line(f"{criterion.column} {criterion.op} {criterion.threshold:g}: {criterion.reason}")
@@ -91,19 +93,19 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
     """Return the rates while one threshold moves over the quantiles of its column."""
     import numpy as np
 
-    from universality import detectors
+    from universality.features import definition as detectors_definition
 
     known = threshold in {criterion.column for criterion in chosen.criteria}
     values = units.loc[units["family"] == chosen.family, threshold].to_numpy(np.float64) if known else np.zeros(1)
     values = values[np.isfinite(values)]
     grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 13))) if values.size else np.zeros(1)
-    return detectors.threshold_curve(chosen, units, threshold, grid.tolist())
+    return detectors_definition.threshold_curve(chosen, units, threshold, grid.tolist())
 
 
 def _joint(run_path: Path, as_json: bool) -> None:
-    from universality import runs
-    from universality.names import short
-    from universality.natural_tuning import AGREES_DEG, LEAST_FAMILY
+    from universality.base.names import short
+    from universality.correspondence.natural import AGREES_DEG, LEAST_FAMILY
+    from universality.runs import run as runs
 
     found = runs.open_run(run_path).table("joint")
     file = run_path / "joint.parquet"
@@ -154,8 +156,8 @@ def atlas_command(
     if unit is not None:
         _trace(run_path, unit, as_json)
         return
-    from universality.atlas_files import findings, write_atlas
-    from universality.runs import open_run
+    from universality.jobs.atlas import findings, write_atlas
+    from universality.runs.run import open_run
 
     files, tables = write_atlas(open_run(run_path), out or run_path / "atlas")
     if as_json:
@@ -166,8 +168,8 @@ def atlas_command(
 
 
 def _trace(run_path: Path, unit: str, as_json: bool) -> None:
-    from universality.runs import open_run
-    from universality.tracing import parse_unit, trace
+    from universality.jobs.trace import parse_unit, trace
+    from universality.runs.run import open_run
 
     found = trace(open_run(run_path), *parse_unit(unit))
     if as_json:

@@ -28,7 +28,7 @@ def cluster_slurm(
 
     Example: universality cluster slurm job.toml --workers 8 --cores 4 --memory 16GB > job.sbatch
     """
-    from universality.recipes import Slurm, sbatch
+    from universality.jobs.slurm import Slurm, sbatch
 
     asked = Slurm(workers, cores, memory, longest, partition, account, gpus)
     typer.echo(sbatch(str(job), store, out, asked), nl=False)

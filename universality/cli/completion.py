@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from universality.resources import DEFAULT_RUNS, own_cards, resource
+from universality.base.paths import DEFAULT_RUNS, own_cards, resource
 
 
 def model_ids(incomplete: str) -> list[str]:
@@ -27,14 +27,14 @@ def run_folders(incomplete: str) -> list[str]:
 
 def stimulus_sets(incomplete: str) -> list[str]:
     """Complete the names of stimulus sets."""
-    from universality.spec import StimuliSpec
+    from universality.stimuli.spec import StimuliSpec
 
     return _beginning(incomplete, set(StimuliSpec.model_fields) - {"policy"})
 
 
 def measures(incomplete: str) -> list[str]:
     """Complete the names of measures."""
-    from universality.comparators import COMPARATORS
+    from universality.similarity import COMPARATORS
 
     return _beginning(incomplete, set(COMPARATORS))
 

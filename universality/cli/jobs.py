@@ -24,9 +24,9 @@ from universality.cli.progress import reporting
 if TYPE_CHECKING:
     import pandas as pd
 
-    from universality.jobs import Plan
     from universality.jobs.estimates import Disk
-    from universality.runs import Run
+    from universality.jobs.planning import Plan
+    from universality.runs.run import Run
 
 
 def run_command(
@@ -52,7 +52,7 @@ def run_command(
     Example: universality run analyses/quickstart/job.toml --out my-run
     """
     with reporting() as reporter:
-        from universality.jobs import run  # seconds, in which a terminal already shows that something goes on
+        from universality.jobs.execute import run  # seconds, in which a terminal already shows that something goes on
 
         finished = run(
             job, out, store=store, scheduler=scheduler, workers=workers, threads=threads, memory=memory, retries=retries,
@@ -94,7 +94,7 @@ def _print_run(finished: Run) -> None:
 
 
 def _print_families(families: pd.DataFrame) -> None:
-    from universality.names import short
+    from universality.base.names import short
 
     table = Table(title="detectors and their nulls", title_justify="left")
     columns = (
@@ -138,7 +138,9 @@ def plan_command(
 
     Example: universality plan analyses/quickstart/job.toml --time
     """
-    from universality.jobs import Workers, estimates, plan
+    from universality.jobs import estimates
+    from universality.jobs.planning import plan
+    from universality.jobs.workers import Workers
 
     planned = plan(job, out, store, only=only, without=without)
     needed = estimates.disk(planned)
@@ -170,7 +172,7 @@ def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any
 
 
 def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
-    from universality.stimuli import POLICIES
+    from universality.stimuli.sets import POLICIES
 
     table = Table(title=f"job '{planned.job.name}' in {planned.out}", title_justify="left")
     for name in ("network", "stimuli", "images", "taps", "exist", "to extract", "disk (MB, at most)"):
@@ -199,7 +201,7 @@ def stages_command(as_json: JsonOption = False) -> None:
 
     Example: universality stages
     """
-    from universality.jobs import STAGES
+    from universality.jobs.stages import STAGES
 
     if as_json:
         known = [

@@ -11,7 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from universality.errors import TasksFailedError, UniversalityError
+from universality.base.errors import TasksFailedError, UniversalityError
 
 
 class Status(IntEnum):

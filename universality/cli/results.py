@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from universality.base.errors import RunError
 from universality.cli.options import JsonOption, RunArgument
 from universality.cli.output import line, print_json
-from universality.errors import RunError
 
 
 def report_command(
@@ -23,9 +23,9 @@ def report_command(
 
     Example: universality report data/runs/quickstart --out report.html
     """
-    from universality.records import finish
     from universality.report import write
-    from universality.runs import file_sha256, open_run
+    from universality.runs.record import finish
+    from universality.runs.run import file_sha256, open_run
 
     if out is not None and out.is_dir():
         raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
@@ -63,7 +63,7 @@ def figures_command(
     """
     from universality.figures import FIGURES, export
     from universality.figures.export import lacking
-    from universality.runs import open_run
+    from universality.runs.run import open_run
 
     run = open_run(run_path)
     lacks = lacking(run)

@@ -11,15 +11,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from universality.base.errors import RunError
+from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
 from universality.cli.completion import run_folders
 from universality.cli.leaving import Status
 from universality.cli.options import JsonOption, RunArgument
 from universality.cli.output import line, plain, print_json, stdout
-from universality.errors import RunError
-from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from universality.reproduction import Reproduction
+    from universality.jobs.reproduce import Reproduction
 
 runs_app = typer.Typer(help="The finished runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -38,7 +38,7 @@ def runs_list(
 
     Example: universality runs list data/runs
     """
-    from universality.upkeep import listed
+    from universality.runs.upkeep import listed
 
     found = listed(folder)
     if as_json:
@@ -68,7 +68,7 @@ def runs_show(
 
     Example: universality runs show data/runs/quickstart/similarity.parquet
     """
-    from universality.origin import provenance
+    from universality.runs.provenance import provenance
 
     facts = _facts(path) if path.is_dir() else {}
     if as_json:
@@ -99,8 +99,8 @@ def _origins(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from universality.runs import open_run, row_counts
-    from universality.upkeep import listed
+    from universality.runs.run import open_run, row_counts
+    from universality.runs.upkeep import listed
 
     run = open_run(path)
     entry = next(entry for entry in listed(path) if entry.path == path)
@@ -148,7 +148,7 @@ def runs_verify(
 
     Example: universality runs verify data/runs/quickstart
     """
-    from universality.upkeep import listed, problems
+    from universality.runs.upkeep import listed, problems
 
     if every == (path is not None):
         raise RunError("nothing to verify, or too much: give either a run directory or --all")
@@ -183,8 +183,8 @@ def runs_clean(
 
     Example: universality runs clean --yes
     """
-    from universality.store import store_at
-    from universality.upkeep import removable, remove
+    from universality.activations.store import store_at
+    from universality.runs.upkeep import removable, remove
 
     place = store_at(store, DEFAULT_STORE)
     found = (remove if yes else removable)(folder, place, kept=kept)
@@ -202,9 +202,9 @@ def runs_clean(
 
 def _how(folder: Path) -> str:
     """Return what removes what was listed, or which runs that are not finished may still need it."""
-    from universality import locks
-    from universality.records import LOCK
-    from universality.upkeep import run_folders
+    from universality.base import locks
+    from universality.runs.record import LOCK
+    from universality.runs.upkeep import run_folders
 
     running = ", ".join(f"'{path}'" for path in run_folders(folder) if locks.is_held(path / LOCK))
     if running:
@@ -229,8 +229,8 @@ def reproduce_command(
 
     Example: universality reproduce data/runs/quickstart --out again
     """
-    from universality.reproduction import TOLERANCE, reproduce
-    from universality.runs import open_run
+    from universality.jobs.reproduce import TOLERANCE, reproduce
+    from universality.runs.run import open_run
 
     target = out or Path("data/reproduced") / open_run(run_path).job.name
     found = reproduce(run_path, target, tolerance=TOLERANCE if tolerance is None else tolerance)

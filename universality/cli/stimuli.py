@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from universality.base.errors import StimulusError
 from universality.cli.completion import stimulus_sets
 from universality.cli.options import JsonOption
 from universality.cli.output import line, print_json, stdout
-from universality.errors import StimulusError
 
 if TYPE_CHECKING:
     from universality.stimuli.framing import Frame
@@ -25,8 +25,8 @@ def stimuli_list(as_json: JsonOption = False) -> None:
 
     Example: universality stimuli list --json
     """
-    from universality.spec import StimuliSpec
-    from universality.stimuli import STIMULI
+    from universality.stimuli.sets import STIMULI
+    from universality.stimuli.spec import StimuliSpec
 
     known = {name: kind.parameters(getattr(StimuliSpec(), name)) for name, kind in STIMULI.items()}
     found = [(name, int(p.sizes["stimulus"]), [str(c) for c in p.coords]) for name, p in known.items()]
@@ -61,8 +61,8 @@ def stimuli_show(
     Example: universality stimuli show curves --out curves.png --tap pocket/vgg-focus-s0:features.13
     """
     from universality.figures import contact_sheet, figure_of
-    from universality.spec import FolderStimuli, StimuliSpec
-    from universality.stimuli import STIMULI, sheet
+    from universality.stimuli.sets import STIMULI, sheet
+    from universality.stimuli.spec import FolderStimuli, StimuliSpec
 
     frame = _frame_of(tap) if tap else None
     size = frame.size_px if frame else size
@@ -83,7 +83,7 @@ def stimuli_show(
 
 def _frame_of(text: str) -> Frame:
     """Return where scenes lie in the images of ``MODEL:TAP``."""
-    from universality import catalogue
+    from universality.models import catalogue
     from universality.stimuli.framing import Frame
 
     model, _, tap = text.partition(":")  # the name of a tap may hold a colon, that of a model may not
@@ -103,7 +103,7 @@ def stimuli_manifest(
 
     Example: universality stimuli manifest photographs
     """
-    from universality.stimuli import write_manifest
+    from universality.stimuli.folder import write_manifest
 
     path, count = write_manifest(folder)
     if as_json:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from universality.base.paths import UNKNOWN
 from universality.cli.options import JsonOption, ModelArgument
 from universality.cli.output import line, print_json, stdout
-from universality.resources import UNKNOWN
 
 if TYPE_CHECKING:
-    from universality.spec import ModelCard
+    from universality.models.card import ModelCard
 
 zoo_app = typer.Typer(help="The model cards.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,7 +24,7 @@ def zoo_list(as_json: JsonOption = False) -> None:
 
     Example: universality zoo list --json
     """
-    from universality.catalogue import cards
+    from universality.models.catalogue import cards
 
     if as_json:
         print_json([card.plain() for card in cards().values()])
@@ -46,7 +46,7 @@ def zoo_show(model_id: ModelArgument, as_json: JsonOption = False) -> None:
 
     Example: universality zoo show torchvision/alexnet
     """
-    from universality.catalogue import card
+    from universality.models.catalogue import card
 
     shown = card(model_id)
     if as_json:
@@ -115,7 +115,7 @@ def zoo_new(
 
     Example: universality zoo new own/net --library torchvision --architecture resnet18 --weights net.pth --argument num_classes=10
     """
-    from universality import drafting
+    from universality.models import drafting
 
     asked = drafting.Asked(
         model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
@@ -141,8 +141,8 @@ def zoo_fields(
 
     Example: universality zoo fields pocket/vgg-focus-s0
     """
-    from universality.catalogue import card
-    from universality.receptive_field import effective_sides_px
+    from universality.activations.effective_field import effective_sides_px
+    from universality.models.catalogue import card
 
     shown = card(model_id)
     sides = effective_sides_px(shown, share)
@@ -169,7 +169,7 @@ def zoo_train(
 
     Example: universality zoo train pocket/vgg-focus-s0
     """
-    from universality.pocket.training import train_named
+    from universality.models.pocket.training import train_named
 
     folder = out or Path("data/pocket_training") / model_id.removeprefix("pocket/")
     path = train_named(model_id, folder, Path("data/pocket_training/images"), threads=threads)

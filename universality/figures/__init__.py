@@ -7,7 +7,8 @@ a grid of them), and returns the axes; `FIGURES` lists what a run can be drawn a
 
 from __future__ import annotations
 
-from universality.detectors import best_taps
+from universality.base.names import HAAR_NAME, number, short
+from universality.features.definition import best_taps
 from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
 from universality.figures.cliques import clique_matrix
@@ -33,7 +34,6 @@ from universality.figures.style import (
 )
 from universality.figures.thresholds import curves_of, threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
-from universality.names import HAAR_NAME, number, short
 
 __all__ = [
     "DOUBLE_MM",

@@ -9,18 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from universality.figures.style import (
-    DOUBLE_MM,
-    SINGLE_MM,
-    UNTRAINED,
-    Panels,
-    canvas,
-    drawn_width,
-    style,
-    wrapped,
-)
+from universality.base.names import short
+from universality.figures.style import DOUBLE_MM, SINGLE_MM, UNTRAINED, Panels, canvas, drawn_width, style, wrapped
 from universality.figures.units import closed_curve, trained_tuning
-from universality.names import short
 
 _HUES = sns.husl_palette(360)
 

@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from universality.comparators.matching import HOW
+from universality.base.names import HAAR_NAME, number, short
 from universality.figures.style import (
     DOUBLE_MM,
     TRAINED,
@@ -24,7 +24,7 @@ from universality.figures.style import (
     style,
     wrapped,
 )
-from universality.names import HAAR_NAME, number, short
+from universality.similarity.matching import HOW
 
 NETWORKS = {
     "": "trained",

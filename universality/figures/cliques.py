@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from universality.base.names import HAAR_NAME, number, short
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -22,7 +23,6 @@ from universality.figures.style import (
     style,
     wrapped,
 )
-from universality.names import HAAR_NAME, number, short
 
 UNIT, COUNT, ROW = "unit", "count", "network"
 """What a row of `clique_data` stands for: a dot, a bar, or a row of the matrix (whether or not it holds a dot)."""

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
+from universality.base.names import HAAR_NAME, short
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -21,7 +22,6 @@ from universality.figures.style import (
     style,
     wrapped,
 )
-from universality.names import HAAR_NAME, short
 
 STATES = {
     "share": (TRAINED, "o", "trained, with 95 % interval"),

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import groups, sidecars
-from universality.errors import RunError, did_you_mean
+from universality.atlas import groups
+from universality.base.errors import RunError, did_you_mean
 from universality.figures.kinds import FIGURES, Drawing, drawings
 from universality.figures.style import WIDTHS_MM, save
-from universality.runs import Run, replace_file
+from universality.runs import sidecars
+from universality.runs.run import Run, replace_file
 
 FORMATS = ("pdf", "svg", "png")
 CAPTIONS = "captions.md"
@@ -48,7 +49,7 @@ class Tables(Mapping[str, pd.DataFrame]):
 
 
 def _by_pair(similarity: pd.DataFrame) -> pd.DataFrame:
-    from universality.catalogue import cards
+    from universality.models.catalogue import cards
 
     return groups.by_pair(similarity, cards())
 

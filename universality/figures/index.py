@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.detectors import FAMILIES
+from universality.features.families import FAMILIES
 from universality.figures.style import (
     DOUBLE_MM,
     SINGLE_MM,

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality.comparators.matching import HOW
-from universality.detectors import FAMILIES, definition_of
-from universality.drawn import Pair, Per, drawn_taps
+from universality.base.names import HAAR_NAME, short
+from universality.features.families import FAMILIES, definition_of
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.cliques import clique_data, clique_matrix
@@ -36,7 +35,8 @@ from universality.figures.units import (
     nulls_data,
     tuning_family,
 )
-from universality.names import HAAR_NAME, short
+from universality.runs.drawn import Pair, Per, drawn_taps
+from universality.similarity.matching import HOW
 
 ALL_UNITS = "any_unit"
 OF_NO_FAMILY = "data-driven"

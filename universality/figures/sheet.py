@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from universality import stimuli
 from universality.figures.style import DOUBLE_MM, Panels, canvas, drawn_width, figure_of, style
+from universality.stimuli import sets
 
 
 def contact_sheet(
@@ -44,7 +44,7 @@ def contact_sheet(
 
 
 def stimulus_sheet(drawn: xr.DataArray, most: int = 48, columns: int = 12, title: str = "") -> Figure:
-    """Draw stimuli as `stimuli.render` gives them, (stimulus, channel, y, x) in [0, 1], each under its parameters.
+    """Draw stimuli as `sets.render` gives them, (stimulus, channel, y, x) in [0, 1], each under its parameters.
 
     At most `most` images, evenly from all, in their order; the title, if none is given, is the set's name and their number.
     """
@@ -52,4 +52,4 @@ def stimulus_sheet(drawn: xr.DataArray, most: int = 48, columns: int = 12, title
     rows = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
     shown = drawn.isel(stimulus=rows)
     said = title or f"{drawn.name}: {len(rows)} of {count}"
-    return figure_of(contact_sheet(shown.values, stimuli.captions(shown), min(columns, max(len(rows), 1)), said))
+    return figure_of(contact_sheet(shown.values, sets.captions(shown), min(columns, max(len(rows), 1)), said))

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from universality.base.names import HAAR_NAME, number, short
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -21,7 +22,6 @@ from universality.figures.style import (
     style,
     tap_label,
 )
-from universality.names import HAAR_NAME, number, short
 
 STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
 _STATE_TITLES = {

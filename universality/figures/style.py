@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
-from universality.origin import Facts, in_figure
+from universality.runs.provenance import Facts, in_figure
 
 MM = 1 / 25.4
 SINGLE_MM, DOUBLE_MM = 89.0, 183.0

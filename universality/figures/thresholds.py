@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.checks import FALSE_POSITIVES
-from universality.detectors import Definition, threshold_curve
+from universality.features.checks import FALSE_POSITIVES
+from universality.features.definition import Definition, threshold_curve
 from universality.figures.style import (
     DOUBLE_MM,
     TRAINED,
@@ -66,7 +66,7 @@ def threshold_curves(
     Parameters
     ----------
     curves : mapping of criterion to DataFrame
-        As `detectors.definition.threshold_curve` returns them.
+        As `features.definition.threshold_curve` returns them.
     chosen : mapping of criterion to float
         The definition's own thresholds, drawn as dotted lines; the line across is the share tolerated in untrained twins.
     figure, width_mm

@@ -12,9 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.comparators.matching import HOW
-from universality.detectors import best_taps
-from universality.drawn import spread
+from universality.base.names import HAAR_NAME, number, short
+from universality.features.definition import best_taps
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -32,7 +31,8 @@ from universality.figures.style import (
     tap_label,
     wrapped,
 )
-from universality.names import HAAR_NAME, number, short
+from universality.runs.drawn import spread
+from universality.similarity.matching import HOW
 
 _MAX_LINES = 60
 _OVERLAP = 2.2

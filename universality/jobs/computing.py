@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from distributed import Client
 
-from universality import records, runs, schema
-from universality.errors import StoreError
+from universality.base import schema
+from universality.base.errors import StoreError
 from universality.jobs import comparing, extracting, placement
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
@@ -21,8 +21,9 @@ from universality.jobs.stages import STAGES, Stage
 from universality.jobs.tasks import Tables, Task
 from universality.jobs.workers import Failure, Workers, elsewhere, raise_failures
 from universality.jobs.writing import draw, write
-from universality.records import Started
-from universality.runs import Run
+from universality.runs import run
+from universality.runs.record import Started, cannot_be_written, mark_started
+from universality.runs.run import Run
 
 
 def compute(planned: Plan, team: Workers, started: Started, reporter: Reporter) -> Run:
@@ -39,8 +40,8 @@ def compute(planned: Plan, team: Workers, started: Started, reporter: Reporter) 
         failures = extracting.extract(planned.passes, planned.store, opened, team.retries, reporter) if missing else []
         tables = _compared(planned, missing, failures, opened, team.retries, reporter)
         # From here on until the end, what lies in the directory belongs to no finished run.
-        records.mark_started(planned.out, planned.job, planned.table_names)
-        with records.cannot_be_written(planned.out):
+        mark_started(planned.out, planned.job, planned.table_names)
+        with cannot_be_written(planned.out):
             return write(planned, tables, len(missing), started, opened, reporter)
 
 
@@ -49,9 +50,9 @@ def draw_again(planned: Plan, team: Workers, reporter: Reporter) -> Run:
     reporter.say(
         f"tables of exactly this job exist in {planned.out}; figures and report are drawn anew, as their code changed"
     )
-    record = {name: value for name, value in runs.open_run(planned.out).record.items() if name != "digest"}
-    records.mark_started(planned.out, planned.job, planned.table_names)
-    with opener(team, reporter.say) as opened, records.cannot_be_written(planned.out):
+    record = {name: value for name, value in run.open_run(planned.out).record.items() if name != "digest"}
+    mark_started(planned.out, planned.job, planned.table_names)
+    with opener(team, reporter.say) as opened, cannot_be_written(planned.out):
         return draw(planned, record, opened, reporter)
 
 

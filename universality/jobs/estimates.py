@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from universality import drawn
-from universality.errors import StoreError
+from universality.activations.network import Network
+from universality.activations.places import Folder
+from universality.activations.store import ActivationStore
+from universality.base.errors import StoreError
+from universality.base.memory import peak_bytes, resident_bytes
 from universality.jobs import recent, rehearsal
 from universality.jobs.passes import Pass
 from universality.jobs.placement import gpus_here
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.table_sizes import table_sizes
 from universality.jobs.workers import single_threaded
-from universality.memory import peak_bytes, resident_bytes
-from universality.networks import Network, stimulus_sets
-from universality.places import Folder
-from universality.store import ActivationStore
+from universality.runs import drawn
+from universality.runs.networks import stimulus_sets
 
 if TYPE_CHECKING:
     from universality.jobs.shards import Loaded

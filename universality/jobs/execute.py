@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from universality import records, runs
-from universality.errors import JobError, StoreError
+from universality.base.errors import JobError, StoreError
 from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
 from universality.jobs.workers import Workers
-from universality.runs import Run
-from universality.spec import Job
+from universality.runs import record
+from universality.runs.job import Job
+from universality.runs.run import Run, open_run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -84,7 +84,7 @@ def run(
     >>> run.families[["model", "tap", "share", "share_untrained"]]  # doctest: +SKIP
     """
     reporter = reporter or Quiet()
-    started = records.Started(time.time(), time.monotonic())
+    started = record.Started(time.time(), time.monotonic())
     team = Workers(client, scheduler, workers, threads, memory, retries)
     job = placement.for_workers(job_path, team)
     team = placement.with_gpus(team, job)
@@ -92,7 +92,7 @@ def run(
     _refuse_place(planned, team)
     for warning in planned.warnings:
         reporter.say(warning)
-    with records.claimed(planned.out, planned.job, planned.store, planned.table_names):
+    with record.claimed(planned.out, planned.job, planned.store, planned.table_names):
         removed = planned.store.remove_partial()
         if removed:
             reporter.say(f"removed {removed} store(s) that an interrupted run had left half-written")
@@ -105,7 +105,7 @@ def run(
         exists = not missing and planned.tables_exist
         if exists and planned.drawn:
             reporter.say(f"tables, figures and report of exactly this job exist in {planned.out}: computed nothing")
-            return runs.open_run(planned.out)
+            return open_run(planned.out)
         # With Torch, Dask and Matplotlib: who finds everything computed waits for none of them.
         from universality.jobs.computing import compute, draw_again
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from distributed import Client, Future
 
-from universality.errors import UniversalityError
+from universality.activations.store import ActivationStore
+from universality.base.errors import UniversalityError
 from universality.jobs.passes import Pass
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import Watch, watching
 from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task
 from universality.jobs.workers import GPU, Failure, run_single_threaded
-from universality.store import ActivationStore
 
 _SLOW = (
     "workers give back the memory they free and fill it anew for every batch, which slows extraction; start their "

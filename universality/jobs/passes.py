@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from universality import stimuli
-from universality.networks import Network
-from universality.spec import Tap, digest
-from universality.stimuli import Frame
+from universality.activations.network import Network
+from universality.base.spec import digest
+from universality.models.card import Tap
+from universality.stimuli import sets
+from universality.stimuli.framing import Frame
 
 SHARD_STIMULI = 256
 SHARD_BYTES = 64 << 20
@@ -41,5 +42,5 @@ class Pass:
     def key(self, tap: Tap, rows: range) -> str:
         """Return the key of a tap's shard: the digest of what decides its values."""
         key = self.network.key(self.stimulus_set, tap)
-        part = stimuli.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
+        part = sets.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
         return digest(["shard", key.weights, key.preprocessing, part, key.tap, key.reduction])[:32]

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from universality.errors import DeviceError
+from universality.base.errors import DeviceError
 from universality.jobs.workers import GPU, Workers, elsewhere, workers_of
-from universality.spec import Job, read_job
+from universality.runs.job import Job, read_job
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def gpus_here() -> int:
     """Return how many GPUs Torch can use in this process; only jobs that may want one ask."""
-    from universality import devices
+    from universality.activations import devices
 
     return devices.count()
 

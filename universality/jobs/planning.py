@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality import comparators, display, origin, runs
-from universality.comparison import LayerRef
+from universality import similarity
+from universality.activations.network import Network
+from universality.activations.store import ActivationStore, store_at
+from universality.base import html
+from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
+from universality.base.spec import digest
+from universality.correspondence.layers import LayerRef
 from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
 from universality.jobs.stages import STAGES, Stage, chosen
 from universality.jobs.tasks import Inputs, Task
-from universality.networks import Network, networks_of, stimulus_sets
-from universality.resources import DEFAULT_RUNS, DEFAULT_STORE
-from universality.spec import Job, Tap, digest, read_job
-from universality.stimuli import Frame
-from universality.store import ActivationStore, store_at
+from universality.models.card import Tap
+from universality.runs import provenance, run
+from universality.runs.job import Job, read_job
+from universality.runs.networks import networks_of, stimulus_sets
+from universality.stimuli.framing import Frame
 
 DRAWING = ("figures", "report")
 """Folders of the code that draws: a change of it draws again, and computes nothing."""
@@ -94,16 +99,16 @@ class Plan:
     @property
     def tables_exist(self) -> bool:
         """Whether the run directory holds undamaged tables, figures and report of exactly these inputs."""
-        record = runs.read_record(self.out)
+        record = run.read_record(self.out)
         if record is None or record["status"] != "complete" or record["inputs_digest"] != self.inputs_digest:
             return False
-        return next(runs.problems(self.out, record), None) is None
+        return next(run.problems(self.out, record), None) is None
 
     @property
     def drawn(self) -> bool:
         """Whether the code that drew the directory's figures and report is today's."""
-        record = runs.read_record(self.out) or {}
-        return record.get("drawn_by") == origin.source_digest(*DRAWING)
+        record = run.read_record(self.out) or {}
+        return record.get("drawn_by") == provenance.source_digest(*DRAWING)
 
     def table(self) -> pd.DataFrame:
         """Return one row per network and stimulus set: taps, stimuli, how many stores exist, size of the missing, MB.
@@ -143,11 +148,11 @@ class Plan:
         tables = "exist" if self.tables_exist else "are to be made"
         return "".join(
             (
-                display.heading(self.job.name),
-                display.paragraph(self.job.question),
-                display.table([str(name) for name in table], table.itertuples(index=False, name=None)),
-                display.items(self.warnings),
-                display.paragraph(
+                html.heading(self.job.name),
+                html.paragraph(self.job.question),
+                html.table([str(name) for name in table], table.itertuples(index=False, name=None)),
+                html.items(self.warnings),
+                html.paragraph(
                     f"{missing} of {len(self.stores)} activation stores to extract, {self.n_tasks} tasks of {len(self.stages)} stages ({self.kept()} kept); "
                     f"tables, figures and report {tables} in {self.out}."
                 ),
@@ -178,7 +183,7 @@ def plan(
 
     Examples
     --------
-    >>> from universality.spec import Job
+    >>> from universality.runs.job import Job
     >>> job = Job.model_validate({
     ...     "name": "two",
     ...     "models": [{"id": "pocket/alexnet-focus-s0", "taps": ["features.9"]}, {"id": "pocket/vgg-focus-s0", "taps": ["features.13"]}],
@@ -190,7 +195,7 @@ def plan(
     """
     job = settled(job_path if isinstance(job_path, Job) else read_job(Path(job_path)))
     for measure in job.comparison.measures:
-        comparators.comparator(measure)
+        similarity.comparator(measure)
     directory = Path(out) if out is not None else Path(DEFAULT_RUNS) / job.name
     stages = _stages(job, directory, only, without)
     networks = tuple(networks_of(job))
@@ -207,7 +212,7 @@ def plan(
     )
     made_of = [
         job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
-        origin.package_versions(),
+        provenance.package_versions(),
     ]  # fmt: skip
     inputs = Inputs(job, _layers(planned, stores, job.comparison.families), {(n.card.id, n.seed): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
@@ -218,7 +223,7 @@ def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iter
     if only is None and without is None:
         return chosen(job.stages.only, job.stages.without)
     wanted = chosen(only, without or ())
-    record = runs.read_record(directory) if only is not None else None
+    record = run.read_record(directory) if only is not None else None
     if record is None or record["status"] != "complete" or record["job_digest"] != job.digest():
         return wanted
     names = {stage.name for stage in wanted} | record.get("stages", {}).keys()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from universality.comparison import Layer, LayerRef, load_layer
+from universality.correspondence.layers import Layer, LayerRef, load_layer
 
 MOST_BYTES = 128 << 20
 """What the layers kept take together, at most; a larger one is not kept."""

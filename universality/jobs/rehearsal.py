@@ -11,16 +11,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from universality import correspondence, stimuli
-from universality.comparison import Layer, LayerRef, load_layer, similarity_rows
-from universality.detectors import FAMILIES
+from universality.activations.network import Network
+from universality.activations.store import ActivationStore
+from universality.correspondence import tables
+from universality.correspondence.layers import Layer, LayerRef, load_layer
+from universality.correspondence.search import Contender
+from universality.correspondence.similarity import similarity_rows
+from universality.features.families import FAMILIES
 from universality.jobs import recent
 from universality.jobs.planning import Plan
 from universality.jobs.workers import single_threaded
-from universality.networks import Network, stimulus_sets
-from universality.partners import Contender
-from universality.spec import Job, Tap
-from universality.store import ActivationStore
+from universality.models.card import Tap
+from universality.runs.job import Job
+from universality.runs.networks import stimulus_sets
+from universality.stimuli import sets
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -101,8 +105,8 @@ class _Rehearsed:
         return _seconds(
             lambda: [
                 (
-                    correspondence.family_rows(family, layer, twins, nulls),
-                    *(correspondence.unit_rows(family, x) for x in (layer, *twins)),
+                    tables.family_rows(family, layer, twins, nulls),
+                    *(tables.unit_rows(family, x) for x in (layer, *twins)),
                 )
                 for family in layer.drawn
             ]
@@ -117,9 +121,7 @@ class _Rehearsed:
         left, right = (
             _with_detectors(Contender(of, twins, inputs.matching)) for of, twins in ((a, twins_a), (b, twins_b))
         )
-        return measured + _seconds(
-            lambda: (correspondence.correspondence_rows(left, right), correspondence.null_rows(left, right))
-        )
+        return measured + _seconds(lambda: (tables.correspondence_rows(left, right), tables.null_rows(left, right)))
 
     def load(self) -> float:
         """Return the time of reading one layer from stores: the mean over one small layer of each model."""
@@ -130,7 +132,7 @@ class _Rehearsed:
         network = next(n for n in self.plan.networks if n.card.id == ref.model and n.seed is None)
         try:
             for name in ref.stores:
-                shown = stimuli.parameters(name, self.plan.job.stimuli)
+                shown = sets.parameters(name, self.plan.job.stimuli)
                 shape, dtype = network.shape(name, ref.tap), network.extraction.dtype
                 with store.writing(network.key(name, ref.tap), shown, shape, dtype, {}) as writer:
                     writer.append(np.zeros(shape, dtype))
@@ -163,13 +165,11 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _made_up(job: Job, tap: Tap, seed: int) -> Layer:
     """Return a layer of the job's shape whose units answer at random."""
     rng = np.random.default_rng(seed)
-    natural = stimuli.parameters("natural", job.stimuli)
+    natural = sets.parameters("natural", job.stimuli)
     places = job.extraction.positions**2 if job.extraction.reduction == "positions" else 1
     fold = np.repeat(natural["fold"].values, places)
     photograph = np.repeat(np.unique(natural["photograph"].values, return_inverse=True)[1], places)
-    shown = {
-        name: [stimuli.parameters(s, job.stimuli) for s in FAMILIES[name].sets] for name in job.comparison.families
-    }
+    shown = {name: [sets.parameters(s, job.stimuli) for s in FAMILIES[name].sets] for name in job.comparison.families}
     drawn = {
         name: rng.standard_normal((sum(one.sizes["stimulus"] for one in of), tap.channels))
         for name, of in shown.items()

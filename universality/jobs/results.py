@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import pandas as pd
 import pyarrow as pa
 
-from universality import kept
-from universality.places import place_of
+from universality.activations import pieces
+from universality.activations.places import place_of
 
 FOLDER = "results"
 
@@ -27,7 +27,7 @@ class Results:
 
     def has(self, key: str) -> bool:
         """Return whether a result was committed (not whether it is undamaged: see `read`)."""
-        return self._place.has(kept.name_of(FOLDER, key))
+        return self._place.has(pieces.name_of(FOLDER, key))
 
     def listed(self) -> frozenset[str]:
         """Return the keys of all committed results, as one look at the folders shows them."""
@@ -35,7 +35,7 @@ class Results:
 
     def write(self, key: str, tables: Mapping[str, pd.DataFrame]) -> None:
         """Commit the tables of a result in one step."""
-        kept.write(self._place, kept.name_of(FOLDER, key), _to_bytes(tables))
+        pieces.write(self._place, pieces.name_of(FOLDER, key), _to_bytes(tables))
 
     def read(self, key: str) -> dict[str, pd.DataFrame] | None:
         """Return the tables of a result; None if it is absent or damaged."""
@@ -47,12 +47,12 @@ class Results:
 
         Many small tables are joined as these: a frame of 50 columns takes more than its few rows.
         """
-        content = kept.read(self._place, kept.name_of(FOLDER, key))
+        content = pieces.read(self._place, pieces.name_of(FOLDER, key))
         return None if content is None else _from_bytes(content)
 
     def remove(self, key: str) -> None:
         """Delete a result."""
-        self._place.remove(kept.name_of(FOLDER, key))
+        self._place.remove(pieces.name_of(FOLDER, key))
 
 
 def _to_bytes(tables: Mapping[str, pd.DataFrame]) -> bytes:

@@ -22,8 +22,8 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
-from universality import memory
-from universality.errors import JobError, RunError
+from universality.base import memory
+from universality.base.errors import JobError, RunError
 from universality.jobs.workers import GPU, Workers, active, elsewhere, workers_of
 
 WORKER_TIMEOUT_S = 30.0
@@ -122,7 +122,7 @@ def _local(workers: Workers) -> Iterator[Client]:
     else:
         settings |= {"processes": True, "memory_limit": workers.memory or "auto"}
         if workers.gpus:
-            from universality import devices
+            from universality.activations import devices
 
             kind, settings = _OneGpuEach, settings | {"gpus": devices.visible()}
     # Where networks are shown images, their module has imported Torch by now; comparisons need none.

@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from universality import devices, extraction, kept, memory, origin, stimuli
-from universality.errors import DeviceError, StoreError
+from universality.activations import devices, extraction, pieces
+from universality.activations.network import Network
+from universality.activations.store import ActivationStore
+from universality.base import memory
+from universality.base.errors import DeviceError, StoreError
+from universality.base.schema import ACTIVATION
 from universality.jobs.passes import Pass
-from universality.networks import Network
-from universality.schema import ACTIVATION
-from universality.spec import Tap
-from universality.store import ActivationStore
+from universality.models.card import Tap
+from universality.runs import provenance
+from universality.stimuli import sets
 
 FOLDER = "shards"
 
@@ -47,7 +50,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Maker:
-    """Who made the rows of a shard: the kind of processor (`origin.processor`), and the GPU's name ("" on the CPU)."""
+    """Who made the rows of a shard: the kind of processor (`provenance.processor`), and the GPU's name ("" on the CPU)."""
 
     processor: str
     gpu: str
@@ -82,11 +85,11 @@ class Shards:
         sink = io.BytesIO()
         sink.write(json.dumps(asdict(maker)).encode() + b"\n")
         np.save(sink, rows, allow_pickle=False)
-        kept.write(self._store.place, kept.name_of(FOLDER, key), sink.getvalue())
+        pieces.write(self._store.place, pieces.name_of(FOLDER, key), sink.getvalue())
 
     def read(self, key: str) -> Shard | None:
         """Return a shard, or None if it is absent or damaged."""
-        content = kept.read(self._store.place, kept.name_of(FOLDER, key))
+        content = pieces.read(self._store.place, pieces.name_of(FOLDER, key))
         if content is None:
             return None
         if not content.startswith(b"{"):  # of before makers were recorded
@@ -109,10 +112,10 @@ class Shards:
 
     def release(self, key: str, store_key: str, rows: range, *, keep_place: bool) -> None:
         """Free the room of a shard whose rows a store holds now; with `keep_place` remember where they are."""
-        name = kept.name_of(FOLDER, key)
+        name = pieces.name_of(FOLDER, key)
         if keep_place:
             at = {"start": rows.start, "stop": rows.stop, "store": store_key}
-            kept.write(self._store.place, name, json.dumps(at).encode())
+            pieces.write(self._store.place, name, json.dumps(at).encode())
         else:
             self._store.place.remove(name)
 
@@ -173,7 +176,7 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
     with on_device(network, loaded, spec.batch_size) as (module, gpu):
         answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
     for tap in taps:
-        shards.write(shown.key(tap, rows), answers[tap.name], Maker(origin.processor(), gpu))
+        shards.write(shown.key(tap, rows), answers[tap.name], Maker(provenance.processor(), gpu))
 
 
 def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> None:
@@ -184,10 +187,10 @@ def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> 
         return
     attributes = {
         **network.provenance(shown.stimulus_set, tap),
-        **origin.extraction_environment(network.extraction.device),
+        **provenance.extraction_environment(network.extraction.device),
     }
     shape = network.shape(shown.stimulus_set, tap)
-    parameters = stimuli.parameters(shown.stimulus_set, network.stimuli)
+    parameters = sets.parameters(shown.stimulus_set, network.stimuli)
     makers: set[Maker] = set()
     try:
         with store.writing(key, parameters, shape, network.extraction.dtype, attributes) as writer:
@@ -200,7 +203,7 @@ def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> 
         # Another job may have joined and freed the same shards in between.
         if not store.has(key.name):
             raise
-    keep_place = stimuli.extendable(shown.stimulus_set)
+    keep_place = sets.extendable(shown.stimulus_set)
     for rows in shown.shards:
         shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
 

@@ -15,19 +15,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import atlas_tables, correspondence, evidence, pairs, schema
-from universality.census import RESAMPLES, Census, count_links
-from universality.comparison import LayerRef, NullPlan, similarity_rows
-from universality.detectors import FAMILIES
-from universality.drawn import Per
-from universality.errors import JobError, did_you_mean
+from universality.activations.network import Network
+from universality.activations.nulls import NullPlan
+from universality.atlas.tables import tables_of
+from universality.base import schema
+from universality.base.errors import JobError, did_you_mean
+from universality.base.schema import Table
+from universality.base.spec import digest
+from universality.correspondence import layer_pairs, resampling
+from universality.correspondence.census import RESAMPLES, Census, count_links
+from universality.correspondence.layers import LayerRef
+from universality.correspondence.search import Contender, MatchingPlan
+from universality.correspondence.similarity import similarity_rows
+from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
+from universality.features.families import FAMILIES
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
-from universality.networks import Network
-from universality.origin import package_versions
-from universality.partners import Contender, MatchingPlan
-from universality.schema import Table
-from universality.spec import digest
+from universality.runs.drawn import Per
+from universality.runs.provenance import package_versions
 
 _NUMBERS = ("numpy", "pandas", "scipy")
 
@@ -47,7 +52,7 @@ class Stage:
     tasks : its work in pieces, each under a key; none for a stage that is made of tables alone
     count : how many `tasks` yields
     finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
-    packages : names, in `origin.PACKAGES`, of those that decide its numbers
+    packages : names, in `provenance.PACKAGES`, of those that decide its numbers
     figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
     """
 
@@ -139,8 +144,8 @@ def family_task(
     trained, untrained = read_layer(layer), [read_layer(twin) for twin in twins]
     return {
         family: {
-            "families": correspondence.family_rows(family, trained, untrained, nulls),
-            "units": pd.concat([correspondence.unit_rows(family, x) for x in (trained, *untrained)], ignore_index=True),
+            "families": family_rows(family, trained, untrained, nulls),
+            "units": pd.concat([unit_rows(family, x) for x in (trained, *untrained)], ignore_index=True),
         }
         for family in families
     }
@@ -239,14 +244,14 @@ def correspondence_task(
     parts: dict[str, list[pd.DataFrame]] = {"correspondence": [], "correspondence_nulls": []}
     for place, ref in enumerate(b):
         second = contender(ref, [twins[place] for twins in twins_b])
-        parts["correspondence"].append(correspondence.correspondence_rows(first, second))
-        parts["correspondence_nulls"].append(correspondence.null_rows(first, second))
+        parts["correspondence"].append(correspondence_rows(first, second))
+        parts["correspondence_nulls"].append(null_rows(first, second))
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
 
 
 def _with_q(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     # The false discovery rate is that of all taps of a pair of models together: no single task sees them.
-    return {name: evidence.with_q(table) for name, table in rows.items()}
+    return {name: resampling.with_q(table) for name, table in rows.items()}
 
 
 # pairs --------------------------------------------------------------------------------------------------------------
@@ -254,7 +259,7 @@ def _with_q(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 
 def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     return {
-        "pairs": pairs.pair_rows(
+        "pairs": layer_pairs.pair_rows(
             before["families"], before["correspondence"], before["correspondence_nulls"], before["similarity"],
             inputs.job.comparison.matching,
         )
@@ -284,10 +289,10 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
     """Return the rows of ``joint`` for one network."""
-    from universality import natural_tuning  # with Torch: only this stage shows images again
+    from universality.correspondence import natural  # with Torch: only this stage shows images again
 
     of = {ref.tap.name: ref for ref in layers}
-    return {"joint": natural_tuning.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
+    return {"joint": natural.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
 
 
 # atlas --------------------------------------------------------------------------------------------------------------
@@ -327,7 +332,7 @@ def _atlas(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
         np.array(list(edges[name]), dtype=np.bool_).reshape(len(edges), RESAMPLES) for name in ("rematched", "kept")
     ]
     counted = Census(rows["census_units"], edges.drop(columns=["rematched", "kept"]), *marks)
-    return atlas_tables.tables_of(SimpleNamespace(**before), counted)
+    return tables_of(SimpleNamespace(**before), counted)
 
 
 STAGES: dict[str, Stage] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from universality import schema
+from universality.base import schema
+from universality.correspondence.layer_pairs import HAAR_DRAWS
 from universality.jobs.planning import Plan
-from universality.pairs import HAAR_DRAWS
 
 MATCHED, MATCHED_IN_NULLS = 0.15, 0.25
 """Rows of matched units, of all units that can be matched, and of those of all nulls together. Only pairs that hold a detector have

@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from universality.comparison import LayerRef, NullPlan
-from universality.detectors import FAMILIES
-from universality.networks import Network
-from universality.partners import MatchingPlan
-from universality.spec import Job, digest
+from universality.activations.network import Network
+from universality.activations.nulls import NullPlan
+from universality.base.spec import digest
+from universality.correspondence.layers import LayerRef
+from universality.correspondence.search import MatchingPlan
+from universality.features.families import FAMILIES
+from universality.runs.job import Job
 
 Tables = dict[str, pd.DataFrame]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from universality.errors import TasksFailedError, UniversalityError
+from universality.base.errors import TasksFailedError, UniversalityError
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -11,15 +11,16 @@ from typing import Any
 
 from distributed import Client
 
-from universality import drawn, figures, origin, records, report, runs
+from universality import figures, report
 from universality.figures import Drawing
 from universality.jobs.planning import DRAWING, Plan
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import watching
 from universality.jobs.stages import STAGES
 from universality.jobs.tasks import Tables
-from universality.records import Started
-from universality.runs import Run
+from universality.runs import drawn, provenance, run
+from universality.runs.record import Started, complete_record, facts_of, finish
+from universality.runs.run import Run
 
 FORMATS = (".png", ".pdf")
 """Of the figures that a run draws: for its report and for a paper."""
@@ -35,7 +36,7 @@ def write(
 ) -> Run:
     """Write tables (each of which is taken out of `tables`), figures and report, then the record that says the run is complete."""
     keys = [p.key for p in planned.stores]
-    facts = records.facts_of(
+    facts = facts_of(
         planned.job,
         planned.inputs_digest,
         planned.networks,
@@ -43,13 +44,13 @@ def write(
         keys,
         {stage.name: stage.version for stage in planned.stages},
     )
-    record = records.complete_record(facts, planned.store, _entries(planned), extracted, started)
+    record = complete_record(facts, planned.store, _entries(planned), extracted, started)
     _remove_others(planned, reporter)
     for stage in planned.stages:
         for table in stage.tables:
             # What is written is read from the file: a large table is not held twice.
-            file = runs.write_table(planned.out, table, tables.pop(table.name), facts)
-            record["tables"][file.name] = runs.file_sha256(file)
+            file = run.write_table(planned.out, table, tables.pop(table.name), facts)
+            record["tables"][file.name] = run.file_sha256(file)
     record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
     return draw(planned, record, opened, reporter)
 
@@ -74,14 +75,14 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
         advance(1)
     record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
     page = report.write(finished)
-    record["drawn_by"] = origin.source_digest(*DRAWING)
+    record["drawn_by"] = provenance.source_digest(*DRAWING)
     record["seconds"] = round(record["seconds"] + time.monotonic() - begun, 1)
-    records.finish(planned.out, record | {"report": runs.file_sha256(page)})
-    return runs.open_run(planned.out)
+    finish(planned.out, record | {"report": run.file_sha256(page)})
+    return run.open_run(planned.out)
 
 
 def _drawn(
-    drawings: Iterable[Drawing], facts: origin.Facts, opened: Callable[[], Client]
+    drawings: Iterable[Drawing], facts: provenance.Facts, opened: Callable[[], Client]
 ) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
     """Yield every figure with its files' contents, as they are drawn by the workers."""
     waiting, under_way = iter(drawings), {}
@@ -103,7 +104,7 @@ def _drawn(
                     yield under_way.pop(future), contents
 
 
-def draw_task(drawing: Drawing, facts: origin.Facts) -> dict[str, bytes]:
+def draw_task(drawing: Drawing, facts: provenance.Facts) -> dict[str, bytes]:
     """Return the contents of a figure's files by suffix: PNG for the report, PDF for a paper."""
     figure = drawing.figure()
     return {

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from universality import stimuli
-from universality.errors import UniversalityError
-from universality.names import number, short
+from universality.base.errors import UniversalityError
+from universality.base.names import number, short
 from universality.report.sentences import noun_of
-from universality.runs import Run
-from universality.spec import Job
+from universality.runs.job import Job
+from universality.runs.run import Run
+from universality.stimuli import sets
 
 FEW_PHOTOGRAPHS = 30
 WIDE = 0.5
@@ -33,7 +33,7 @@ def cautions(run: Run) -> list[str]:
         said += of_similarity(run.similarity)
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
-        said += of_photographs(stimuli.parameters("natural", run.job.stimuli))
+        said += of_photographs(sets.parameters("natural", run.job.stimuli))
     return [*said, *of_places(run.job), *of_processors(processors(run.record))]
 
 

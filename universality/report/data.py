@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from universality import atlas, checks, schema
-from universality.comparators.matching import HOW
-from universality.detectors import FAMILIES
-from universality.drawn import drawn_taps, spread
-from universality.errors import RunError, UniversalityError
+from universality.atlas import cells
+from universality.base import schema
+from universality.base.errors import RunError, UniversalityError
+from universality.features import checks
+from universality.features.families import FAMILIES
 from universality.report import pictures
 from universality.report.sentences import noun_of
-from universality.runs import Run
+from universality.runs.drawn import drawn_taps, spread
+from universality.runs.run import Run
+from universality.similarity.matching import HOW
 
 MOST_ROWS = {"units": 8000, "correspondence": 8000, "similarity": 20_000}
 MOST_OTHER_ROWS = 2000
@@ -70,7 +72,7 @@ def page_data(run: Run) -> Plain:
         rows = chosen[name] if name in chosen else run.table(name)
         tables[name] = table_of(name, rows.head(MOST_ROWS.get(name, MOST_OTHER_ROWS)), len(_whole(run, name)))
     if "atlas" not in tables and run.has("families", "units", "correspondence"):
-        rows = atlas.atlas(run)  # the known families; cliques need the stage
+        rows = cells.atlas(run)  # the known families; cliques need the stage
         tables["atlas"] = table_of("atlas", rows.head(MOST_OTHER_ROWS), len(rows))
     with suppress(RunError):  # a run without published statements has no checks; the page leaves the section out
         rows = checks.checks(run)

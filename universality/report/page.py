@@ -12,16 +12,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from universality import runs
-from universality.comparators.matching import HOW
-from universality.names import HAAR_NAME
-from universality.origin import KEY, as_text
+from universality.base.names import HAAR_NAME
 from universality.report import pictures
 from universality.report.cautions import cautions, processors
 from universality.report.data import page_data
 from universality.report.sentences import STANDINGS, findings
-from universality.runs import Run
-from universality.stimuli import POLICIES
+from universality.runs.provenance import KEY, as_text
+from universality.runs.run import Run, replace_file
+from universality.similarity.matching import HOW
+from universality.stimuli.sets import POLICIES
 
 _SECTIONS = {
     "similarity__": "similarity",
@@ -42,7 +41,7 @@ def write(run: Run, out: Path | None = None) -> Path:
     out = out or run.path / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     page = render(run, read_captions(run))
-    runs.replace_file(out, lambda partial: partial.write_text(page, encoding="utf-8"))
+    replace_file(out, lambda partial: partial.write_text(page, encoding="utf-8"))
     return out
 
 

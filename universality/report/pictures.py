@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality import schema, stimuli
-from universality.detectors import FAMILIES
-from universality.errors import StoreError, UniversalityError
-from universality.runs import Run
-from universality.store import ActivationStore
+from universality.activations.store import ActivationStore
+from universality.base import schema
+from universality.base.errors import StoreError, UniversalityError
+from universality.features.families import FAMILIES
+from universality.runs.run import Run
+from universality.stimuli import sets
 
 THUMBNAIL_PX = 56
 STRIP_IMAGES = 12
@@ -127,8 +128,8 @@ def encoded(album: Album, run: Run, size_px: int = THUMBNAIL_PX) -> list[dict[st
         by_set.setdefault(name, []).append(image)
     drawn: dict[Key, dict[str, str]] = {}
     for name, numbers in by_set.items():
-        images = stimuli.render(name, run.job.stimuli, size_px, np.array(numbers, dtype=np.int64))
-        labels = zip(*(images[label].values for label in stimuli.STIMULI[name].labels), strict=True)
+        images = sets.render(name, run.job.stimuli, size_px, np.array(numbers, dtype=np.int64))
+        labels = zip(*(images[label].values for label in sets.STIMULI[name].labels), strict=True)
         for number, pixels, label in zip(numbers, images.values, labels, strict=True):
             text = ", ".join(_brief(value) for value in label)
             drawn[name, number] = {"src": picture_uri(pixels), "alt": f"{name} {number}: {text}"}
@@ -151,8 +152,8 @@ def strips(run: Run) -> Iterator[tuple[str, int, str]]:
     """Yield every stimulus set that was shown: its name, how many images it has, and a strip of some as a data URI."""
     for name in dict.fromkeys(entry["stimuli"] for entry in run.record["stores"]):
         try:
-            images, _ = stimuli.sheet(name, THUMBNAIL_PX, STRIP_IMAGES, run.job.stimuli)
-            count = stimuli.parameters(name, run.job.stimuli).sizes["stimulus"]
+            images, _ = sets.sheet(name, THUMBNAIL_PX, STRIP_IMAGES, run.job.stimuli)
+            count = sets.parameters(name, run.job.stimuli).sizes["stimulus"]
         except UniversalityError:
             continue  # photographs that this machine lacks: the page goes without
         yield name, count, picture_uri(np.concatenate(list(images), axis=2))

@@ -9,15 +9,17 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from universality import display
-from universality.comparators.matching import COMPLETE, HOW
-from universality.detectors import FAMILIES, best_taps, within
-from universality.drawn import drawn_taps
-from universality.evidence import wilson_interval
-from universality.groups import at_taps, nearest_taps
-from universality.names import HAAR_NAME, number, short
-from universality.runs import Run
-from universality.verdict import VERDICTS
+from universality.atlas.groups import at_taps, nearest_taps
+from universality.base import html
+from universality.base.names import HAAR_NAME, number, short
+from universality.correspondence.resampling import wilson_interval
+from universality.correspondence.verdict import VERDICTS
+from universality.features.definition import best_taps
+from universality.features.families import FAMILIES
+from universality.features.rules import within
+from universality.runs.drawn import drawn_taps
+from universality.runs.run import Run
+from universality.similarity.matching import COMPLETE, HOW
 
 Standing = Literal["above", "null", "mixed", "none"]
 STANDINGS: dict[Standing, str] = {
@@ -60,8 +62,8 @@ class Findings(list[Finding]):
     @staticmethod
     def _topic(found: list[Finding]) -> str:
         said, details = ([_marked(f) for f in found if f.detail is detail] for detail in (False, True))
-        opened = display.folded(f"{len(details)} more", display.items(details)) if details else ""
-        return display.heading(found[0].topic) + display.items(said) + opened
+        opened = html.folded(f"{len(details)} more", html.items(details)) if details else ""
+        return html.heading(found[0].topic) + html.items(said) + opened
 
 
 def _marked(finding: Finding) -> str:

@@ -23,10 +23,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import ColourContrastStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli import colours, gratings
 from universality.stimuli.geometry import refuse_aliases
+from universality.stimuli.spec import ColourContrastStimuli
 
 RENDERER_VERSION = 1
 GREY = "grey_"

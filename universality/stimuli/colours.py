@@ -22,9 +22,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import ColourStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli.geometry import coverage, turned_grid
+from universality.stimuli.spec import ColourStimuli
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5

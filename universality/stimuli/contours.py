@@ -17,11 +17,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import ContourStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli import gratings
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import coverage, refuse_aliases, turned_grid
+from universality.stimuli.spec import ContourStimuli
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

@@ -25,8 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import CurveControlStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli import framing
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import (
@@ -39,6 +38,7 @@ from universality.stimuli.geometry import (
     stroke_distance,
     turned_grid,
 )
+from universality.stimuli.spec import CurveControlStimuli
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 2

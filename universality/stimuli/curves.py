@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import CurveStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import coverage, filled_distance, stroke_distance, turned_grid
+from universality.stimuli.spec import CurveStimuli
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

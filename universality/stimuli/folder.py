@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
-from universality.errors import StimulusError
-from universality.schema import STIMULUS
-from universality.spec import FolderStimuli, InnerPath, Sha256, Spec, parse_toml, validate
+from universality.base.errors import StimulusError
+from universality.base.schema import STIMULUS
+from universality.base.spec import InnerPath, Sha256, Spec
+from universality.base.toml import parse_toml, validate
 from universality.stimuli import framing, shapes
+from universality.stimuli.spec import FolderStimuli
 
 RENDERER_VERSION = 1
 MANIFEST = "manifest.toml"

@@ -24,7 +24,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.spec import Spec, Tap
+from universality.base.spec import Spec
+from universality.models.card import Tap
 
 FRAMING_VERSION = 1
 Pixels = NDArray[np.float32]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from universality.errors import StimulusError
+from universality.base.errors import StimulusError
 
 Array = NDArray[np.float64]
 

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import GratingStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import refuse_aliases, turned_grid
+from universality.stimuli.spec import GratingStimuli
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

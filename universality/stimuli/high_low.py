@@ -25,10 +25,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.schema import STIMULUS
-from universality.spec import HighLowStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli.colour import coloured
 from universality.stimuli.geometry import refuse_aliases
+from universality.stimuli.spec import HighLowStimuli
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5

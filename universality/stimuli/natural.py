@@ -22,11 +22,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.errors import StimulusError
-from universality.resources import resource
-from universality.schema import STIMULUS
-from universality.spec import NaturalStimuli, ShapeStimuli, digest, parse_toml
+from universality.base.errors import StimulusError
+from universality.base.paths import resource
+from universality.base.schema import STIMULUS
+from universality.base.spec import digest
+from universality.base.toml import parse_toml
 from universality.stimuli import framing, shapes
+from universality.stimuli.spec import NaturalStimuli, ShapeStimuli
 
 RENDERER_VERSION = 1
 MANIFEST = "data/natural_photographs.toml"

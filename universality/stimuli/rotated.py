@@ -19,10 +19,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.schema import STIMULUS
-from universality.spec import NaturalStimuli, RotatedStimuli
+from universality.base.schema import STIMULUS
 from universality.stimuli import natural, shapes
 from universality.stimuli.geometry import coverage, turned_grid
+from universality.stimuli.spec import NaturalStimuli, RotatedStimuli
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

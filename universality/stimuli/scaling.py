@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from universality.spec import StimuliSpec, Tap
+from universality.models.card import Tap
+from universality.stimuli.spec import StimuliSpec
 
 SCALED = ("curves", "curve_controls", "high_low", "gratings", "colours", "contours", "colour_contrast")
 """Sets with a field `scale`."""

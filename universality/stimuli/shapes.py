@@ -1,6 +1,6 @@
 """Images of the pocket zoo's own world: a textured shape in front of textured leaves, with its parameters.
 
-The generator is `universality.pocket.shapes`; images here come from streams that no training has seen.
+The generator is `universality.models.pocket.shapes`; images here come from streams that no training has seen.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.pocket import shapes
-from universality.schema import STIMULUS
-from universality.spec import ShapeStimuli
+from universality.base.schema import STIMULUS
+from universality.models.pocket import shapes
+from universality.stimuli.spec import ShapeStimuli
 
 RENDERER_VERSION = 1
 FIRST_STREAM = 100
@@ -26,7 +26,7 @@ def content() -> list[object]:
 
 
 def parameters(spec: ShapeStimuli) -> xr.Dataset:
-    """Return the scalar parameters of every image (see `universality.pocket.shapes.sample_parameters`): (stimulus,)."""
+    """Return the scalar parameters of every image (see `universality.models.pocket.shapes.sample_parameters`): (stimulus,)."""
     drawn = _drawn(spec, np.arange(spec.images))
     scalars = {name: (STIMULUS, values) for name, values in drawn.items() if values.ndim == 1 and name != "shape"}
     names = {

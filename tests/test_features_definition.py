@@ -1,0 +1,203 @@
+"""Definitions applied to a table of units: levels, definitions of one's own, and thresholds that move."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from universality import figures
+from universality.base import schema
+from universality.base.errors import JobError
+from universality.features.definition import apply, of_spec, rates, threshold_curve
+from universality.features.families import FAMILIES, definition_of, family_of
+from universality.features.rules import LEVELS, Criterion, Rule, judged
+from universality.features.spec import DefinitionSpec, read_definition
+
+RULE = Rule(
+    "toy",
+    tuned=(Criterion("r1", ">", 0.5, "tuned"), Criterion("peak_sigma", ">", 1.0, "strong")),
+    specific=(Criterion("echo", "<", 0.3, "one side"),),
+    strict=(Criterion("r1", ">=", 0.8, "published"), Criterion("echo", "<=", 0.1, "published")),
+    waived_early=("echo",),
+)
+NAIVE = Rule("naive", (Criterion("r1", ">", 0.6, "tuned"),), ())
+
+
+def toy(**columns):
+    count = len(next(iter(columns.values())))
+    table = pd.DataFrame({"live": [True] * count, "r1": 0.9, "peak_sigma": 3.0, "echo": 0.0} | columns)
+    return judged(table, RULE, NAIVE)
+
+
+def test_levels_go_from_published_form_to_an_answer_to_the_opposite():
+    table = toy(r1=[0.9, 0.7, 0.7, 0.4, 0.9], echo=[0.05, 0.2, 0.6, 0.0, 0.2])
+    assert table["level"].tolist() == ["strict", "standard", "early", "", "standard"]
+    assert table["detector"].tolist() == [True, True, False, False, True]
+    assert table["failed"].tolist() == ["", "", "echo", "r1", ""]
+
+
+def test_dead_unit_reaches_no_level():
+    assert toy(live=[False])["level"].tolist() == [""]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_strict_units_are_detectors_and_early_ones_fail_what_is_waived(family):
+    rule = FAMILIES[family].rule
+    assert rule.strict
+    assert set(rule.waived_early) <= {c.column for c in rule.criteria}
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({c.column: rng.uniform(0, 2 * c.threshold, 20000) for c in (*rule.strict, *rule.criteria)})
+    table = table.assign(live=True, naive_r1=1.0)
+    level = judged(table, rule, NAIVE_OF_ONE)["level"]
+    assert set(level[table["detector"]]) <= {"strict", "standard"}
+    early = table.loc[level == "early", "failed"]
+    assert set(early) == {", ".join(rule.waived_early)}
+    assert set(level) <= {*LEVELS, ""}
+
+
+NAIVE_OF_ONE = Rule("naive", (Criterion("naive_r1", ">", 0.5, "tuned"),), ())
+
+
+def units(seed=0):
+    """Two models, one tap each; trained units pass more often than those of two twins."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for model in ("a/a", "b/b"):
+        for twin, high in ((-1, 1.0), (0, 0.6), (1, 0.6)):
+            part = pd.DataFrame(dict.fromkeys(schema.UNITS.names, np.nan), index=range(200))
+            for criterion in FAMILIES["curve"].rule.criteria:
+                # Four in five pass each criterion, so that some pass all of a long rule.
+                scale = criterion.threshold * (5.0 * high if criterion.op == ">" else 1.25)
+                part[criterion.column] = rng.uniform(0, scale, 200)
+            parts.append(part.assign(model=model, seed=twin, tap="t", unit=range(200), family="curve", live=True))
+    return pd.concat(parts, ignore_index=True)
+
+
+def brute_force(table, criteria):
+    passes = np.ones(len(table), dtype=bool)
+    for c in criteria:
+        values = table[c.column].to_numpy()
+        passes &= {">": values > c.threshold, ">=": values >= c.threshold, "<": values < c.threshold}[c.op]
+    return passes
+
+
+def test_rates_count_every_model_and_tap_beside_all_its_twins():
+    table = units()
+    found = rates(definition_of("curve"), table).set_index("model")
+    passes = brute_force(table, FAMILIES["curve"].rule.criteria)
+    for model in ("a/a", "b/b"):
+        trained = (table["model"] == model) & (table["seed"] == -1)
+        twins = (table["model"] == model) & (table["seed"] >= 0)
+        row = found.loc[model]
+        assert (row["n_units"], row["n_units_untrained"]) == (200, 400)
+        assert (row["n_detectors"], row["n_detectors_untrained"]) == (passes[trained].sum(), passes[twins].sum())
+        assert row["share"] == pytest.approx(passes[trained].mean())
+        assert row["share_untrained"] == pytest.approx(passes[twins].mean())
+
+
+def test_dead_units_count_as_units_and_never_as_detectors():
+    table = units().assign(live=False)
+    found = rates(definition_of("curve"), table)
+    assert found["n_units"].tolist() == [200, 200]
+    assert (found[["n_detectors", "n_detectors_untrained"]] == 0).all(axis=None)
+    curve = threshold_curve(definition_of("curve"), table, "r1", [0.0])
+    assert curve[["share", "share_untrained"]].to_numpy().tolist() == [[0.0, 0.0]]
+
+
+def test_threshold_curve_moves_one_threshold_and_keeps_the_others():
+    table = units(1)
+    definition = definition_of("curve")
+    curve = threshold_curve(definition, table, "echo", [0.1, 0.3, 0.6])
+    others = [c for c in definition.criteria if c.column != "echo"]
+    kept = brute_force(table, others)
+    trained = (table["seed"] == -1).to_numpy()
+    for _, row in curve.iterrows():
+        passes = kept & (table["echo"] < row["threshold"]).to_numpy()
+        assert row["share"] == pytest.approx(passes[trained].mean())
+        assert row["share_untrained"] == pytest.approx(passes[~trained].mean())
+    assert curve["share"].is_monotonic_increasing
+    at_its_own = curve.set_index("threshold").loc[0.3]
+    assert at_its_own["share"] == pytest.approx(rates(definition, table)["n_detectors"].sum() / 400)
+
+
+def test_own_definition_replaces_the_criterion_of_the_same_column_and_side():
+    spec = DefinitionSpec.model_validate(
+        {"name": "narrow", "base": "curve", "criteria": [
+            {"column": "r1", "op": ">", "threshold": 0.9, "reason": "narrow only"},
+            {"column": "fwhm_deg", "op": "<", "threshold": 60.0, "reason": "narrow only"},
+        ]}
+    )  # fmt: skip
+    rule = FAMILIES["curve"].rule
+    made = of_spec(spec, rule, schema.UNITS.names)
+    assert [c.threshold for c in made.criteria if c.column == "r1"] == [0.9]
+    assert len(made.criteria) == len(rule.criteria) + 1
+    alone = of_spec(spec.model_copy(update={"inherit": False}), rule, schema.UNITS.names)
+    assert [c.column for c in alone.criteria] == ["r1", "fwhm_deg"]
+    table = units().assign(fwhm_deg=50.0)
+    assert rates(made, table)["n_detectors"].sum() < rates(definition_of("curve"), table)["n_detectors"].sum()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "x"\nbase = "curve"', "'criteria' is missing"),
+        ('name = "x"\nbase = 1\n[[criteria]]\ncolumn="r1"\nop=">"\nthreshold=1\nreason="why"', "'base'"),
+        ('name = "x"\nbase = "curve"\n[[criteria]]\ncolumn="r1"\nop="="\nthreshold=1\nreason="why"', "'criteria.0.op'"),
+        ('name = "x"\nbase = "curve"\n[[criteria]]\ncolumn="r1"\nop=">"\nthreshold=nan\nreason="why"', "threshold"),
+        (
+            'name = "x"\nbase = "curve"\n[[criteria]]\ncolum="r1"\nop=">"\nthreshold=1\nreason="why"',
+            "did you mean 'column'",
+        ),
+    ],
+)
+def test_malformed_definition_is_one_sentence(tmp_path, text, said):
+    (tmp_path / "d.toml").write_text(text)
+    with pytest.raises(JobError, match=re.escape(said)):
+        read_definition(tmp_path / "d.toml")
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(JobError, match="unknown family 'curv'; did you mean 'curve'"):
+        definition_of("curv")
+    with pytest.raises(JobError, match="unknown family 'colour_contrasts'; did you mean 'colour_contrast'"):
+        family_of("colour_contrasts")
+    with pytest.raises(JobError, match=r"has no criterion 'ekko'.*echo"):
+        threshold_curve(definition_of("curve"), units(), "ekko", [0.1])
+    with pytest.raises(JobError, match="no units of the family 'high_low_frequency'"):
+        rates(definition_of("high_low_frequency"), units())
+    spec = DefinitionSpec.model_validate(
+        {"name": "x", "base": "curve", "criteria": [{"column": "r11", "op": ">", "threshold": 1.0, "reason": "why"}]}
+    )
+    with pytest.raises(JobError, match="no column 'r11'; did you mean 'r1'"):
+        of_spec(spec, FAMILIES["curve"].rule, schema.UNITS.names)
+
+
+def test_threshold_figure_draws_both_rates_and_the_chosen_threshold():
+    curve = threshold_curve(definition_of("curve"), units(), "echo", [0.1, 0.3, 0.6])
+    ax = figures.threshold_curves({"echo": curve}, {"echo": 0.3})[0, 0]
+    trained, untrained, line = ax.get_lines()[:3]
+    assert trained.get_ydata().tolist() == curve["share"].tolist()
+    assert untrained.get_ydata().tolist() == curve["share_untrained"].tolist()
+    assert line.get_xdata() == [0.3, 0.3]
+
+
+def test_command_applies_rules_and_definitions_to_a_run(small, tmp_path, capsys, monkeypatch):
+    from universality import cli
+
+    (tmp_path / "d.toml").write_text(
+        'name = "anything"\nbase = "curve"\ninherit = false\n[[criteria]]\ncolumn = "peak_sigma"\nop = ">"\n'
+        'threshold = -1.0\nreason = "every live unit"\n'
+    )
+    run = apply(definition_of("curve"), pd.read_parquet(small.out / "units.parquet"))
+    for arguments, count in (((), run["detector"].sum()), (("--definition", str(tmp_path / "d.toml")), None)):
+        monkeypatch.setattr(
+            "sys.argv", ["universality", "detectors", str(small.out), *arguments, "--threshold", "peak_sigma"]
+        )
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out = capsys.readouterr().out
+        assert ended.value.code in (0, None)
+        assert "peak_sigma >" in out
+        assert "share_untrained" in out
+        assert count is None or str(count) in out

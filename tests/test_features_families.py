@@ -1,0 +1,309 @@
+"""Several families of detectors at once, from planted layers and from a small job on two pocket networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from silent_controls import grid_of, with_controls
+
+import universality
+from universality.activations.nulls import NullPlan, rotations
+from universality.base import schema
+from universality.correspondence.layers import Layer, LayerRef, load_layer
+from universality.correspondence.natural import natural_tuning
+from universality.correspondence.search import Contender, MatchingPlan
+from universality.correspondence.tables import correspondence_rows, family_rows, unit_rows
+from universality.features.families import FAMILIES
+from universality.features.rules import within
+from universality.jobs.trace import trace
+from universality.models import catalogue
+from universality.models.card import Tap
+from universality.runs.networks import networks_of
+from universality.stimuli import curves, high_low
+from universality.stimuli.spec import CurveStimuli, HighLowStimuli
+
+CURVES = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
+HIGH_LOW = high_low.parameters(HighLowStimuli(orientations=24, base_cpi=(10.0, 14.0), phases=1))
+GRIDS = {"curve": grid_of(CURVES), "high_low_frequency": FAMILIES["high_low_frequency"].grid(HIGH_LOW)}
+PREFERRED = {"curve": np.arange(8) * 45.0, "high_low_frequency": np.arange(6) * 60.0 + 15.0}
+CURVE_UNITS, BOUNDARY_UNITS, PLAIN_UNITS = range(8), range(8, 14), range(14, 18)
+OF_FAMILY = {"curve": CURVE_UNITS, "high_low_frequency": BOUNDARY_UNITS}
+PHOTOGRAPHS, CROPS_EACH = 16, 20
+NULLS = NullPlan(haar_rotations=2, shuffles=3, seed=0)
+PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 100, 19, NULLS)
+
+
+def lobe(theta, mu, k=4.0):
+    return np.where(np.isnan(theta), 0.0, np.exp(k * (np.cos(np.deg2rad(np.nan_to_num(theta) - mu)) - 1)))
+
+
+def level(parameters, units, seed):
+    """No tuning: positive noise."""
+    return 2 + 0.3 * np.random.default_rng([1, seed]).standard_normal((parameters.sizes["stimulus"], units))
+
+
+def drawn(turn=0.0, seed=0):
+    """By family, (stimulus, unit): its own units are ideal detectors, all others answer without tuning."""
+    by_family = {"curve": level(CURVES, 18, seed), "high_low_frequency": level(HIGH_LOW, 18, seed + 1)}
+    curved = CURVES["curvature"].values > 0
+    boundary = (HIGH_LOW["kind"].values == "high_low") & (HIGH_LOW["ratio"].values == 6.0)
+    for unit, mu in zip(CURVE_UNITS, PREFERRED["curve"], strict=True):
+        answer = 6.0 * lobe(CURVES["orientation_deg"].values, mu + turn)
+        by_family["curve"][:, unit] = np.where(curved, answer, 0.5)
+    for unit, mu in zip(BOUNDARY_UNITS, PREFERRED["high_low_frequency"], strict=True):
+        answer = 6.0 * lobe(HIGH_LOW["orientation_deg"].values, mu + turn)
+        by_family["high_low_frequency"][:, unit] = np.where(boundary, answer, 0.5)
+    return by_family | {"curve": with_controls(by_family["curve"])}
+
+
+def seen(seed=0):
+    """Activations for crops (crop, unit), every unit with a sigma of 1."""
+    rng = np.random.default_rng([2, seed])
+    x = np.repeat(rng.standard_normal((PHOTOGRAPHS, 18)), CROPS_EACH, axis=0) / 2
+    x = x + rng.standard_normal((PHOTOGRAPHS * CROPS_EACH, 18))
+    return (x - x.mean(axis=0)) / x.std(axis=0)
+
+
+def layer(natural, drawings, model="a/net", seed=None):
+    photograph = np.repeat(np.arange(PHOTOGRAPHS), CROPS_EACH)
+    tap = Tap(
+        name="tap", path="tap", activation="pre", channels=18, size=7, rf_px=95, stride_px=8, rf_start_px=0.0,
+        relative_depth=0.5,
+    )  # fmt: skip
+    return Layer(LayerRef(model, seed, tap, "nowhere", {}), natural, photograph % 2, photograph, drawings, GRIDS)
+
+
+def planted(model="a/net"):
+    return layer(seen(), drawn(), model)
+
+
+def untrained():
+    plain = {"curve": with_controls(level(CURVES, 18, 50)), "high_low_frequency": level(HIGH_LOW, 18, 51)}
+    return layer(seen(9), plain, "b/net", 0)
+
+
+@pytest.fixture(scope="module")
+def families():
+    return family_rows(planted(), [untrained()], NULLS).set_index("family")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Layer B is A with its units in another order, all preferences turned by 60 degrees."""
+    order = np.random.default_rng(3).permutation(18)
+    turned = {family: values[:, order] for family, values in drawn(turn=60.0).items()}
+    b = layer(seen()[:, order], turned, "b/net")
+    return order, correspondence_rows(Contender(planted(), [untrained()], PLAN), Contender(b, [untrained()], PLAN))
+
+
+def test_every_family_has_its_row(families):
+    assert families.index.tolist() == list(GRIDS)
+    assert families["rule"].tolist() == ["invariant", "boundary"]
+    assert families["n_detectors"].tolist() == [8, 6]
+    assert families["n_units"].tolist() == [18, 18]
+    np.testing.assert_allclose(families["share"], [8 / 18, 6 / 18])
+    np.testing.assert_allclose(families["largest_gap_deg"], [45, 60], atol=1e-6)
+
+
+def test_nulls_of_both_families(families):
+    assert (families["n_detectors_untrained"] == 0).all()
+    assert (families["share_shuffled"] == 0).all()
+    rotated = [planted().rotated(q) for q in rotations(18, NULLS.haar_rotations, NULLS.seed)]
+    for name in GRIDS:
+        shares = [unit["detector"].mean() for unit in (made.units(name) for made in rotated)]
+        assert families.loc[name, "share_haar"] == pytest.approx(np.mean(shares))
+
+
+def test_a_family_alone_has_the_row_it_has_beside_another(families):
+    for name in GRIDS:
+        alone, twin = (
+            replace(made, drawn={name: made.drawn[name]}, grids={name: made.grids[name]})
+            for made in (planted(), untrained())
+        )
+        row = family_rows(alone, [twin], NULLS).set_index("family").loc[name]
+        pd.testing.assert_series_equal(row, families.loc[name], check_exact=True)
+
+
+def test_every_unit_has_a_row_for_each_family():
+    rows = unit_rows(planted())
+    assert list(rows.columns) == schema.UNITS.names
+    assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {name: list(range(18)) for name in GRIDS}
+    own = {"curve": "curve_over_line", "high_low_frequency": "over_luminance_edge"}
+    for name, units in OF_FAMILY.items():
+        of_family = rows[rows["family"] == name].set_index("unit")
+        assert of_family.index[of_family["detector"]].tolist() == list(units)
+        assert within(of_family.loc[list(units), "preferred_deg"].to_numpy(), PREFERRED[name], 1e-6).all()
+        assert (of_family.loc[list(units), "failed"] == "").all()
+        # A criterion of the other family has no value.
+        for other, column in own.items():
+            assert of_family[column].notna().any() == (other == name)
+        assert {len(curve) for curve in of_family["tuning_sigma"]} == {GRIDS[name].angles_deg.size}
+
+
+@pytest.mark.parametrize("name", list(GRIDS))
+@pytest.mark.parametrize("method", PLAN.methods)
+def test_detectors_of_each_family_find_their_partners(pairs, name, method):
+    order, table = pairs
+    rows = table[(table["family"] == name) & (table["method"] == method)]
+    assert sorted(rows["unit_a"]) == list(OF_FAMILY[name])
+    assert (order[rows["unit_b"]] == rows["unit_a"]).all()
+    assert rows[["detector_a", "detector_b", "mutual"]].all(axis=None)
+    np.testing.assert_allclose(rows["shift_deg"], 60.0)
+    np.testing.assert_allclose(rows["delta_theta_deg"], 60.0, atol=1e-6)
+    np.testing.assert_allclose(rows[["r_natural", "r_aligned"]], 1.0, atol=1e-9)
+    assert set(rows["family_rate_b"]) == {len(OF_FAMILY[name]) / 18}
+    assert (rows["r_natural_haar"] < 0.95).all()
+    assert rows["delta_log_curvature"].notna().all() == (name == "curve")
+
+
+def test_pairs_of_both_families_fit_the_schema(pairs):
+    table = pairs[1]
+    pd.testing.assert_frame_equal(schema.as_table(schema.CORRESPONDENCE, table), table)
+    assert table.groupby("family").size().to_dict() == {"curve": 16, "high_low_frequency": 12}
+
+
+def test_rotated_layer_mixes_the_answers_of_every_family():
+    made = planted()
+    q = next(rotations(18, 1, 0))
+    turned = made.rotated(q)
+    np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
+    for name in GRIDS:
+        np.testing.assert_allclose(turned.drawn[name] @ q.T, made.drawn[name], atol=1e-12)
+        # Other units now prefer other directions; turned back, they are themselves again.
+        units, mixtures, back = (one.units(name) for one in (made, turned, turned.rotated(q.T)))
+        assert back["detector"].tolist() == units["detector"].tolist()
+        assert mixtures["detector"].tolist() != units["detector"].tolist()
+
+
+@pytest.mark.parametrize("name", list(GRIDS))
+def test_shuffled_grid_leaves_no_detector_and_the_other_family_as_it_is(name):
+    made = planted()
+    shuffled = replace(made, grids=GRIDS | {name: GRIDS[name].shuffled(np.random.default_rng(0))})
+    for family in GRIDS:
+        found = shuffled.units(family)["detector"].to_numpy()
+        assert found.any() == (family != name)
+
+
+def test_dead_unit_counts_in_both_families():
+    made = planted()
+    natural = made.natural.copy()
+    natural[:, [0, 8]] = 0.5
+    natural[made.fold == 1, 9] = 0.5  # varies in one fold only: it cannot be matched
+    table = family_rows(replace(made, natural=natural), [untrained()], NULLS).set_index("family")
+    assert table["n_dead"].tolist() == [3, 3]
+    assert table["n_detectors"].tolist() == [7, 4]
+
+
+# A small job, from networks to tables
+
+JOB = """
+name = "every"
+question = "Do all families come through the whole path?"
+seed = 3
+
+[[models]]
+id = "pocket/vgg-focus-s0"
+taps = ["features.13"]
+
+[[models]]
+id = "pocket/resnet-focus-s0"
+taps = ["layer2.1"]
+
+[stimuli.natural]
+crops = 8
+shapes = 72
+
+[stimuli.curves]
+orientations = 8
+curvatures = [0.0, 5.0]
+
+[stimuli.high_low]
+orientations = 8
+base_cpi = [10.0, 14.0]
+phases = 1
+
+[extraction]
+reduction = "center"
+
+[comparison]
+families = ["curve", "high_low_frequency", "oriented_edge", "colour_contrast"]
+bootstraps = 100
+
+[nulls]
+calibration_crops = 32
+haar_rotations = 2
+shuffles = 2
+"""
+
+
+def test_job_gives_every_family_in_every_table(tmp_path):
+    (tmp_path / "job.toml").write_text(JOB, encoding="utf-8")
+    run = universality.run(tmp_path / "job.toml", tmp_path / "run", store=tmp_path / "store")
+    trained = run.units[run.units["seed"] == -1]
+    assert set(trained["family"]) == set(run.units.loc[run.units["seed"] == 0, "family"]) == set(FAMILIES)
+    assert run.families.groupby("model")["family"].apply(set).tolist() == [set(FAMILIES)] * 2
+    for row in run.families.itertuples():
+        units = trained[(trained["model"] == row.model) & (trained["family"] == row.family)]
+        assert units["unit"].tolist() == list(range(row.n_units))
+        assert units["detector"].sum() == row.n_detectors
+        assert (units["detector"] == (units["failed"] == "")).all()
+    # Every family that has a detector has pairs; both networks are known to hold high-low frequency detectors.
+    assert set(run.correspondence["family"]) == set(trained.loc[trained["detector"], "family"])
+    assert "high_low_frequency" in set(run.correspondence["family"])
+    check_ranges(run)
+    check_layers(run, trained)
+    check_natural_tuning(run)
+    check_tracing(run, trained)
+
+
+def check_tracing(run, trained):
+    """A traced unit is held against the drawings of the family that it is a detector of, not of the first one."""
+    families = trained[trained["detector"]].groupby(["model", "tap", "unit"], sort=False)["family"].agg(list)
+    alone = families[[names == ["high_low_frequency"] for names in families]]
+    (partner,) = trace(run, *alone.index[0]).to_dict("records")
+    assert partner["family"] == "high_low_frequency" != run.job.comparison.families[0]
+    held = trained.set_index(["model", "tap", "unit", "family"])["detector"]
+    assert partner["detector"] == held[partner["model"], partner["tap"], partner["unit"], "high_low_frequency"]
+
+
+def check_natural_tuning(run):
+    """Every strong family has its rows, detectors prefer what they prefer among drawings, and other units do so less."""
+    table = natural_tuning(run)
+    seeds = {(row.model, row.seed) for row in table.itertuples()}
+    one = next(n for n in networks_of(run.job) if (n.card.id, -1 if n.seed is None else n.seed) in seeds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("universality.correspondence.natural.networks_of", lambda job: (one,))
+        again = natural_tuning(run)  # of one network: that it comes out the same shows on each
+    assert len(again) > 0
+    of_one = table[(table["model"] == one.card.id) & (table["seed"] == (-1 if one.seed is None else one.seed))]
+    pd.testing.assert_frame_equal(of_one.reset_index(drop=True), again.reset_index(drop=True), check_exact=True)
+    units = run.units.set_index(["model", "seed", "tap", "family", "unit"])
+    keys = list(table[["model", "seed", "tap", "family", "unit"]].itertuples(index=False, name=None))
+    np.testing.assert_array_equal(units.loc[keys, "detector"], table["detector"])
+    np.testing.assert_allclose(units.loc[keys, "preferred_deg"], table["synthetic_deg"])
+    shares = table.groupby("detector")["agrees"].mean()
+    assert shares[True] > shares[False] + 0.2
+    assert (table["agrees"] == within(table["joint_deg"], table["synthetic_deg"], 20.0)).all()
+
+
+def check_ranges(run):
+    """Every figure lies in the range that the schema states for it, but for rounding."""
+    bounds = {"-1 to 1": (-1, 1), "0 to 1": (0, 1), ">= 0": (0, np.inf), "0 to 180": (0, 180), "0 to 360": (0, 360)}
+    for name, table in {"units": run.units, "families": run.families, "correspondence": run.correspondence}.items():
+        for column in schema.TABLES[name].columns:
+            if column.range in bounds and column.kind in ("int", "float"):
+                low, high = bounds[column.range]
+                assert table[column.name].dropna().between(low - 1e-12, high + 1e-12).all(), (name, column.name)
+
+
+def check_layers(run, trained):
+    """Layers read from the run's stores, where activations carry the coordinates of their units too, say the same."""
+    for entry in run.record["job"]["models"]:
+        model, tap = entry["id"], catalogue.card(entry["id"]).tap(entry["taps"][0])
+        keys = {e["stimuli"]: e["key"] for e in run.record["stores"] if e["model"] == model and e["seed"] is None}
+        made = load_layer(LayerRef(model, None, tap, run.store, keys, families=tuple(FAMILIES)))
+        assert set(made.drawn) == set(made.grids) == set(FAMILIES)
+        for name in FAMILIES:
+            written = trained[(trained["model"] == model) & (trained["family"] == name)]
+            assert made.units(name)["failed"].tolist() == written["failed"].tolist()

@@ -1,0 +1,1 @@
+"""A network and stimuli in; stored, labelled activations out, each under the key of what decides its values."""

@@ -1,0 +1,183 @@
+"""One network, trained or untrained, and the content keys of what it will be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from universality.activations import sampling
+from universality.activations.spec import ExtractionSpec
+from universality.activations.store import StoreKey
+from universality.base.errors import CardError, StimulusError, TapError
+from universality.base.schema import STIMULUS
+from universality.base.spec import digest
+from universality.models import catalogue
+from universality.models.card import ModelCard, Tap
+from universality.stimuli import sets
+from universality.stimuli.framing import Frame, Scene
+from universality.stimuli.spec import StimuliSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+SIDES = ("pre", "post")
+
+
+@lru_cache(maxsize=64)
+def _count(stimulus_set: str, spec: StimuliSpec) -> int:
+    """Return how many stimuli a set has; every tap of every network of a job asks."""
+    return int(sets.parameters(stimulus_set, spec).sizes[STIMULUS])
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
+
+    `scene_px` has the side of the scenes for taps where that is not the receptive field.
+    """
+
+    card: ModelCard
+    seed: int | None
+    taps: tuple[Tap, ...]
+    stimuli: StimuliSpec
+    extraction: ExtractionSpec
+    calibration: StimuliSpec
+    scene_px: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name for people: card id, and the twin's seed."""
+        return self.card.id if self.seed is None else f"{self.card.id} (untrained, seed {self.seed})"
+
+    @cached_property
+    def weights(self) -> str:
+        """Identity of the weights: the pinned or computed state-dict hash, or the digest of the twin's recipe."""
+        if self.seed is not None:
+            content = [sets.stimulus_digest("natural", self.calibration), self.card.preprocessing.plain()]
+            return catalogue.untrained_identity(self.card, self.seed, digest(content))
+        if self.card.weights.state_dict_sha256:
+            return self.card.weights.state_dict_sha256
+        from universality.models.zoo import pretrained, state_dict_sha256
+
+        return state_dict_sha256(pretrained(self.card).state_dict())
+
+    def frame(self, tap: Tap) -> Frame | None:
+        """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
+        if self.stimuli.policy == "same_field_of_view":
+            return None
+        return Frame.of(tap, self.card.preprocessing.size_px, self.scene_px.get(tap.name))
+
+    def scene(self, tap: Tap) -> Scene:
+        """Return how scenes lie in the images shown for `tap`."""
+        frame = self.frame(tap) or Frame.whole(self.card.preprocessing.size_px)
+        return Scene(frame.side_px, frame.shown, sampling.misalignment_px(tap, self.extraction, frame))
+
+    def refuse(self, stimulus_set: str, tap: Tap) -> None:
+        """Raise `StimulusError` or `TapError` if a set cannot be shown or read at `tap`; nothing is drawn."""
+        frame = self.frame(tap)
+        try:
+            sets.refuse(stimulus_set, self.stimuli, frame.side_px if frame else self.card.preprocessing.size_px)
+        except StimulusError as error:
+            scene = f"the receptive field of '{tap.name}'" if frame else "the input"
+            raise StimulusError(f"{scene} of '{self.card.id}' is too small: {error}") from None
+        if frame:
+            sampling.refuse_places(tap, self.extraction, frame)
+
+    def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
+        """Return the content key of this network's activations at `tap` for a stimulus set."""
+        geometry = tap.model_dump(exclude={"name", "activation", "relative_depth"})
+        preprocessing = self.card.preprocessing.model_dump(mode="json", exclude={"note", "resize_px"})
+        return StoreKey(
+            model=self.label,
+            weights=digest([self.card.architecture_digest(), self.weights]),
+            preprocessing=digest(preprocessing),
+            stimuli=sets.stimulus_digest(stimulus_set, self.stimuli, self.frame(tap)),
+            tap=geometry,
+            reduction=self.extraction.key(),
+        )
+
+    def shape(self, stimulus_set: str, tap: Tap) -> tuple[int, ...]:
+        """Return the shape of the stored activations: (stimulus, unit) or (stimulus, position, unit)."""
+        count = _count(stimulus_set, self.stimuli)
+        places = (self.extraction.positions**2,) if self.extraction.reduction == "positions" else ()
+        return (count, *places, tap.channels)
+
+    def nbytes(self, stimulus_set: str, tap: Tap) -> int:
+        """Return the size of the stored activations before compression, bytes."""
+        return int(np.prod(self.shape(stimulus_set, tap))) * np.dtype(self.extraction.dtype).itemsize
+
+    def load(self) -> nn.Module:
+        """Return the network in eval mode, checked and (for a twin) calibrated."""
+        from universality.models.zoo import pretrained, untrained
+
+        if self.seed is None:
+            return pretrained(self.card)
+        return untrained(self.card, self.seed, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
+
+    def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
+        """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""
+        return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame, rows)
+
+    def _batches(
+        self, stimulus_set: str, spec: StimuliSpec, size: int, frame: Frame | None = None, rows: range | None = None
+    ) -> Iterator[np.ndarray]:
+        preprocessing = self.card.preprocessing
+        shown = range(_count(stimulus_set, spec)) if rows is None else rows
+        for start in range(shown.start, shown.stop, size):
+            some = slice(start, min(start + size, shown.stop))
+            images = sets.render(stimulus_set, spec, preprocessing.size_px, some, preprocessing.interpolation, frame)
+            yield sets.normalise(images.values, preprocessing)
+
+    def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
+        """Return the attributes that travel with the stored activations."""
+        return {
+            "model": self.card.id,
+            "network": "trained" if self.seed is None else "untrained",
+            "untrained_seed": -1 if self.seed is None else self.seed,
+            "weights_identity": self.weights,
+            "card_digest": self.card.digest(),
+            "tap": tap.plain(),
+            "stimuli": stimulus_set,
+            "stimuli_spec": getattr(self.stimuli, stimulus_set).plain(),
+            "stimuli_digest": sets.stimulus_digest(stimulus_set, self.stimuli, self.frame(tap)),
+            "policy": self.stimuli.policy,
+            "scene": {key: value for key, value in asdict(self.scene(tap)).items() if not np.isnan(value)},
+            "preprocessing": self.card.preprocessing.plain(),
+            "reduction": self.extraction.key(),
+        }
+
+
+def tap_of(card: ModelCard, name: str) -> Tap:
+    """Return the tap called `name`; ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity of tap NAME.
+
+    A card states one side of each tap; the other is found by running the network once.
+
+    Raises
+    ------
+    CardError
+        The card has no such tap, or states this side itself (under NAME alone).
+    TapError
+        The tap has no nonlinearity of its own, or no module is given or gives its other side.
+    """
+    stem, _, side = name.rpartition(":")
+    if side not in SIDES or name in {tap.name for tap in card.taps}:
+        return card.tap(name)
+    tap = card.tap(stem)
+    if tap.activation == side:
+        raise CardError(
+            f"tap '{stem}' of '{card.id}' is itself the side '{side}' of its nonlinearity; name it '{stem}'"
+        )
+    from universality.models.nonlinearity import other_side
+
+    found = other_side(card, tap)
+    if found is None:
+        why = "joined from branches or made without one" if side == "pre" else "handed on through other steps"
+        raise TapError(
+            f"tap '{stem}' of '{card.id}' has no side '{side}': its units are {why}; name a tap at a single nonlinearity"
+        )
+    return found.tap

@@ -1,0 +1,832 @@
+"""Every dimension, coordinate, attribute and table-column name, once, with its meaning.
+
+Tables are described by :class:`Table`: the order of its columns, their kinds, units and ranges. The
+validators here run once, where a table is written or read; the documentation and the Parquet metadata are
+made from the same descriptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from universality.base.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 1
+"""Version of the stores and run directories; raised when an older reader could misread them."""
+
+# Dimensions of labelled arrays.
+STIMULUS = "stimulus"
+POSITION = "position"
+UNIT = "unit"
+CHANNEL = "channel"
+Y = "y"
+X = "x"
+
+ACTIVATION = "activation"
+"""Name of the data variable in a store: (stimulus, unit) or (stimulus, position, unit), a.u."""
+
+REDUCTIONS = ("center", "mean", "max", "positions")
+CONDITIONS = ("trained", "untrained")
+
+ColumnKind = Literal["string", "int", "float", "bool", "floats"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name, kind, unit (or ``"1"``), range in words, and meaning."""
+
+    name: str
+    kind: ColumnKind
+    unit: str
+    range: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, what one row is, and its columns in order."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+
+def _pair_identity() -> tuple[Column, ...]:
+    return (
+        Column("model_a", "string", "1", "card id", "first network"),
+        Column("model_b", "string", "1", "card id", "second network"),
+        Column("tap_a", "string", "1", "tap name", "layer of the first network"),
+        Column("tap_b", "string", "1", "tap name", "layer of the second network"),
+        Column("depth_a", "float", "1", "0 to 1", "relative depth of tap_a: weight layers run so far / all"),
+        Column("depth_b", "float", "1", "0 to 1", "relative depth of tap_b"),
+    )
+
+
+SIMILARITY = Table(
+    "similarity",
+    "one measure on one pair of layers, trained, with its nulls in the same row",
+    (
+        *_pair_identity(),
+        Column("measure", "string", "1", "name in COMPARATORS", "comparator, named with its variant"),
+        Column("direction", "string", "1", "similarity | distance", "whether larger means more alike"),
+        Column("value", "float", "1", "see measure", "score of the trained layers"),
+        Column("value_untrained", "float", "1", "see measure", "mean score of the untrained twins of both layers"),
+        Column(
+            "value_haar",
+            "float",
+            "1",
+            "see measure",
+            "mean score with layer B in a random basis (Haar): equal to value for a measure that does "
+            "not depend on the basis, lower for unit matching",
+        ),
+        Column(
+            "value_shuffled", "float", "1", "see measure", "mean score after shuffling the stimuli of layer B: chance"
+        ),
+        Column("n", "int", "stimuli", ">= 3", "rows that entered"),
+        Column("p", "int", "units", ">= 1", "live units of layer A"),
+        Column("q", "int", "units", ">= 1", "live units of layer B"),
+        Column("reason", "string", "1", "text", "why value is NaN; empty otherwise"),
+    ),
+)
+
+FAMILIES = Table(
+    "families",
+    "one layer of one network and one family of detectors, with the same counts for its nulls",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("depth", "float", "1", "0 to 1", "relative depth: weight layers run so far / all"),
+        Column("rf_px", "int", "px", ">= 1", "receptive field (side) at the network's input size"),
+        Column("scene_px", "float", "px", ">= 1", "side of the scene that was shown: the input's, or the field's"),
+        Column("scene_shown", "float", "1", "0 to 1", "share of that side which the input shows; below 1 it is cut"),
+        Column(
+            "misalignment_px",
+            "float",
+            "px",
+            ">= 0",
+            "largest distance from a place of the scene to the field's centre of the unit read there; NaN for mean, max",
+        ),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("rule", "string", "1", "rule name", "detector rule, see features/"),
+        Column("n_units", "int", "units", ">= 1", "units of the layer"),
+        Column(
+            "n_dead",
+            "int",
+            "units",
+            ">= 0",
+            "units that do not vary in one of the two folds of natural crops: masked, never detectors",
+        ),
+        Column(
+            "n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"
+        ),
+        Column("n_detectors", "int", "units", ">= 0", "units that pass the whole rule"),
+        Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
+        Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),
+        Column("share_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval of share"),
+        Column("share_strong", "float", "1", "0 to 1", "share of detectors whose peak exceeds 2 sigma"),
+        Column("coverage", "float", "1", "0 to 1", "share of 30-degree bins of the period that hold a detector"),
+        Column(
+            "largest_gap_deg",
+            "float",
+            "degrees",
+            "0 to period",
+            "largest gap between neighbouring preferred angles (period: 360; of oriented_edge and colour_contrast 180)",
+        ),
+        Column("mean_r1", "float", "1", "0 to 1", "mean first-harmonic selectivity of the detectors"),
+        Column("mean_fwhm_deg", "float", "degrees", "0 to 360", "mean full width at half maximum of the detectors"),
+        Column("mean_echo", "float", "1", "0 to 1", "mean response to the opposite / peak, see units"),
+        Column(
+            "share_naive", "float", "1", "0 to 1", "share that passes the naive rule (best variant only): not evidence"
+        ),
+        Column("n_twins", "int", "networks", ">= 1", "untrained twins (seeds) behind the untrained columns"),
+        Column("n_detectors_untrained", "float", "units", ">= 0", "mean number of detectors in the untrained twins"),
+        Column("share_untrained", "float", "1", "0 to 1", "the same share in the untrained twins (mean over seeds)"),
+        Column("share_strong_untrained", "float", "1", "0 to 1", "share_strong in the untrained twins"),
+        Column("share_naive_untrained", "float", "1", "0 to 1", "the naive rule's share in the untrained twins"),
+        Column("coverage_untrained", "float", "1", "0 to 1", "coverage in the untrained twins (mean over seeds)"),
+        Column(
+            "largest_gap_untrained_deg", "float", "degrees", "0 to 360", "largest gap in the untrained twins (mean)"
+        ),
+        Column("share_haar", "float", "1", "0 to 1", "the same share in random bases (Haar) of the layer (mean)"),
+        Column("share_strong_haar", "float", "1", "0 to 1", "share_strong in random bases (Haar) (mean)"),
+        Column("coverage_haar", "float", "1", "0 to 1", "coverage in random bases (Haar) (mean)"),
+        Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap in random bases (Haar) (mean)"),
+        Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
+    ),
+)
+
+CORRESPONDENCE = Table(
+    "correspondence",
+    "one unit of layer A matched to one unit of layer B, at least one of them a detector of the family",
+    (
+        *_pair_identity(),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("method", "string", "1", "hungarian | mutual_nearest", "how the pair was matched, among all live units"),
+        Column("unit_a", "int", "1", ">= 0", "unit (channel index) in layer A"),
+        Column("unit_b", "int", "1", ">= 0", "unit (channel index) in layer B"),
+        Column("detector_a", "bool", "1", "true | false", "unit_a is a detector on its own"),
+        Column("detector_b", "bool", "1", "true | false", "unit_b is a detector on its own"),
+        Column("r_match", "float", "1", "-1 to 1", "Pearson r on the natural images that decided the match (inflated)"),
+        Column("r_natural", "float", "1", "-1 to 1", "Pearson r on the held-out images"),
+        Column(
+            "r_natural_low",
+            "float",
+            "1",
+            "-1 to 1",
+            "lower end of its 95 % interval: Fisher z, error from resampled photographs (a drawn image counts as one)",
+        ),
+        Column(
+            "r_natural_high",
+            "float",
+            "1",
+            "-1 to 1",
+            "upper end of its 95 % interval",
+        ),
+        Column(
+            "r_natural_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "held-out r with the best partner (by fold 0) in an untrained twin (mean over seeds): of unit_a in layer B's "
+            "twin or of unit_b in layer A's, the larger",
+        ),
+        Column(
+            "r_natural_haar",
+            "float",
+            "1",
+            "-1 to 1",
+            "held-out r with the best partner (by fold 0) in Haar-random rotations (mean): of unit_a in layer B rotated or "
+            "of unit_b in layer A rotated, the larger",
+        ),
+        Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
+        Column(
+            "excess_low",
+            "float",
+            "1",
+            "-2 to 2",
+            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'",
+        ),
+        Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
+        Column(
+            "ceiling_a",
+            "float",
+            "1",
+            "-1 to 1",
+            "held-out r of unit_a with the best mixture (ridge, fitted on fold 0) of all live units of layer B: what is there, "
+            "in whatever basis; in the limit of many images no unit of B exceeds it, with few the fit may cost more",
+        ),
+        Column("ceiling_b", "float", "1", "-1 to 1", "the same of unit_b with a mixture of layer A"),
+        Column(
+            "ceiling_a_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same of unit_a with a mixture of layer B's untrained twin (mean over seeds); a Haar rotation changes no ceiling",
+        ),
+        Column("ceiling_b_untrained", "float", "1", "-1 to 1", "the same of unit_b with a mixture of layer A's twin"),
+        Column(
+            "p",
+            "float",
+            "1",
+            "0 to 1",
+            "share of permutations (photographs as wholes, drawn images among themselves) in which the best of all units of B "
+            "reaches r_natural with unit_a, or the best of all of A with unit_b: the larger share",
+        ),
+        Column("q", "float", "1", "0 to 1", "Benjamini-Hochberg q of p within the pair of models, family and method"),
+        Column(
+            "verdict",
+            "string",
+            "1",
+            "same_feature | correlated_only | family_only | unmatched",
+            "same_feature: both detectors, each among the other's best 3, excess_low above 0 (so from both sides), orientations within 20 degrees; "
+            "correlated_only: excess_low above 0; family_only: both detectors; unmatched: neither",
+        ),
+        Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
+        Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
+        Column("shift_deg", "float", "degrees", "-180 to 180", "rotation of curve A that reaches r_aligned"),
+        Column(
+            "r_tuning_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "r_tuning with those partners in the untrained twins: the larger of both sides",
+        ),
+        Column("r_aligned_untrained", "float", "1", "-1 to 1", "r_aligned with them: the larger of both sides"),
+        Column(
+            "r_tuning_haar", "float", "1", "-1 to 1", "r_tuning with those partners in the rotated layers: the larger"
+        ),
+        Column("r_aligned_haar", "float", "1", "-1 to 1", "r_aligned with them: the larger of both sides"),
+        Column("preferred_a_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_a (circular mean)"),
+        Column("preferred_b_deg", "float", "degrees", "0 to 360", "preferred orientation of unit_b (circular mean)"),
+        Column("delta_theta_deg", "float", "degrees", "-180 to 180", "preferred_b_deg - preferred_a_deg, wrapped"),
+        Column(
+            "delta_log_curvature", "float", "1", "any", "log2 of preferred curvature B / A; NaN if one prefers lines"
+        ),
+        Column("delta_fwhm_deg", "float", "degrees", "-360 to 360", "tuning width B - A"),
+        Column("rank_ab", "int", "1", ">= 1", "rank of unit_b among all live units of B by r with unit_a (1 = best)"),
+        Column("rank_ba", "int", "1", ">= 1", "rank of unit_a among all live units of A by r with unit_b"),
+        Column("mutual", "bool", "1", "true | false", "both ranks are 1"),
+        Column(
+            "soft_mass",
+            "float",
+            "1",
+            "0 to 1",
+            "mass that the soft matching (optimal transport, fold 0) of all live units moves between the two, times the width of "
+            "the wider layer: 1 is all that can be (one to one for equal widths); a pair drawn at random has 1 / units of the "
+            "narrower layer on average",
+        ),
+        Column(
+            "soft_mass_untrained",
+            "float",
+            "1",
+            "0 to 1",
+            "soft_mass with the best partner in the first untrained twin: the larger of both sides",
+        ),
+        Column("soft_mass_haar", "float", "1", "0 to 1", "soft_mass with that in the first rotated layer: the larger"),
+        Column("family_rate_a", "float", "1", "0 to 1", "share of detectors in layer A: chance that unit_a is one"),
+        Column("family_rate_b", "float", "1", "0 to 1", "share of detectors in layer B: chance that unit_b is one"),
+        Column("n_match", "int", "rows", ">= 3", "natural images (times places, for positions) that decided the match"),
+        Column("n_score", "int", "rows", ">= 3", "natural images (times places, for positions) that scored it"),
+    ),
+)
+
+CORRESPONDENCE_NULLS = Table(
+    "correspondence_nulls",
+    "the same as in correspondence where nothing should correspond: what the verdicts are worth",
+    (
+        Column(
+            "null",
+            "string",
+            "1",
+            "untrained | haar_a | haar_b",
+            "the untrained twins of both networks; layer A (or B) in a Haar-random basis against the other as it is: then only "
+            "what a verdict asks for is computed, and p, q, soft_mass and ceilings are NaN",
+        ),
+        Column("seed", "int", "1", ">= -1", "seed of the untrained twins; -1 for a random basis"),
+        *CORRESPONDENCE.columns,
+    ),
+)
+
+
+def _beside_nulls(name: str, kind: ColumnKind, unit: str, allowed: str, meaning: str) -> tuple[Column, ...]:
+    """Return a column and the same for the untrained twins and for a random basis."""
+    return (
+        Column(name, kind, unit, allowed, meaning),
+        Column(f"{name}_untrained", "float", unit, allowed, f"{name} between the untrained twins (mean over seeds)"),
+        Column(
+            f"{name}_haar", "float", unit, allowed, f"{name} with one layer in a random basis (mean of A and B turned)"
+        ),
+    )
+
+
+def _of_both(name: str, kind: ColumnKind, unit: str, allowed: str, meaning: str) -> tuple[Column, ...]:
+    """Return a column for layer A and for layer B; `*` in its name is the layer."""
+    return tuple(Column(name.replace("*", x), kind, unit, allowed, meaning.format(x.upper())) for x in "ab")
+
+
+PAIRS = Table(
+    "pairs",
+    "one pair of layers, one family and one method of matching: what they share, beside the same for its nulls",
+    (
+        *_pair_identity(),
+        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
+        Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
+        *_of_both("n_detectors_*", "int", "units", ">= 0", "detectors of layer {}"),
+        *_of_both("share_*", "float", "1", "0 to 1", "share of detectors in layer {}"),
+        *_of_both("share_*_untrained", "float", "1", "0 to 1", "the same share in the untrained twins of layer {}"),
+        *_of_both("coverage_*", "float", "1", "0 to 1", "share of 30-degree bins that hold a detector of layer {}"),
+        *_of_both(
+            "largest_gap_*_deg", "float", "degrees", "0 to 360", "largest gap between preferred angles, layer {}"
+        ),
+        *_beside_nulls("n_met", "int", "pairs", ">= 0", "matched pairs in which both units are detectors"),
+        *_of_both("met_*", "float", "1", "0 to 1", "n_met / detectors of layer {}; NaN if it has none"),
+        *_of_both("met_*_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of that share, layer {}"),
+        *_of_both("met_*_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval, layer {}"),
+        *_of_both("chance_*", "float", "1", "0 to 1", "chance of that share, layer {}: the share of the other layer"),
+        *_beside_nulls("n_same_feature", "int", "pairs", ">= 0", "pairs with the verdict same_feature"),
+        *_beside_nulls("n_correlated_only", "int", "pairs", ">= 0", "pairs with the verdict correlated_only"),
+        *_beside_nulls("n_family_only", "int", "pairs", ">= 0", "pairs with the verdict family_only"),
+        *_beside_nulls("n_unmatched", "int", "pairs", ">= 0", "pairs with the verdict unmatched"),
+        Column("median_r_natural", "float", "1", "-1 to 1", "median held-out r of the pairs of detectors"),
+        Column("median_r_natural_untrained", "float", "1", "-1 to 1", "their median r_natural_untrained"),
+        Column("median_r_natural_haar", "float", "1", "-1 to 1", "their median r_natural_haar"),
+        *_of_both("median_ceiling_*", "float", "1", "-1 to 1", "their median ceiling, layer {}"),
+        Column("mean_r_aligned", "float", "1", "-1 to 1", "mean r_aligned of the pairs of detectors"),
+        Column("mean_r_aligned_untrained", "float", "1", "-1 to 1", "their mean r_aligned_untrained"),
+        Column("mean_r_aligned_haar", "float", "1", "-1 to 1", "their mean r_aligned_haar"),
+        Column(
+            "score_match",
+            "float",
+            "1",
+            "-1 to 1",
+            "2 x sum of r_match over the pairs of detectors / (detectors of A and B): 1 if every one meets its equal; "
+            "the best pair of layers is chosen by it",
+        ),
+        *_beside_nulls(
+            "score",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same with the held-out r_natural: of the chosen pair of layers, report this",
+        ),
+        Column(
+            "best",
+            "bool",
+            "1",
+            "true | false",
+            "largest score_match of all pairs of layers of these models, this family and method",
+        ),
+        Column(
+            "best_score_untrained",
+            "float",
+            "1",
+            "-1 to 1",
+            "score of the pair of layers that the same choice finds among the untrained twins (mean over seeds)",
+        ),
+        Column(
+            "best_score_haar",
+            "float",
+            "1",
+            "-1 to 1",
+            "score of the pair of layers that the same choice finds in random bases (mean of A and B turned)",
+        ),
+        Column("cka_measure", "string", "1", "measure", "first CKA that the job computed; empty if none"),
+        Column("cka", "float", "1", "see measure", "its value for the two layers"),
+        Column("cka_untrained", "float", "1", "see measure", "its value for the untrained twins"),
+        Column("svcca_measure", "string", "1", "measure", "first SVCCA that the job computed; empty if none"),
+        Column("svcca", "float", "1", "see measure", "its value for the two layers"),
+        Column("svcca_untrained", "float", "1", "see measure", "its value for the untrained twins"),
+        Column(
+            "disagreement",
+            "string",
+            "1",
+            "text",
+            "where a similarity of layers and the matching of detectors say the opposite, both with their figures; empty otherwise. "
+            "Layers alike: above 0.7, or by 0.05 above the untrained twins; unlike: by 0.05 below them. Detectors meet: the interval of met_a or met_b lies above chance",
+        ),
+    ),
+)
+
+UNITS = Table(
+    "units",
+    "one unit of one layer of one network (trained, or an untrained twin) and one family, with every criterion",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("live", "bool", "1", "true | false", "varies in both folds of the natural crops"),
+        Column(
+            "preferred_deg",
+            "float",
+            "degrees",
+            "0 to 360",
+            "preferred orientation (of colour_contrast: axis of hues, 0 red-green, 90 blue-yellow): circular mean of the tuning curve",
+        ),
+        Column("argmax_deg", "float", "degrees", "0 to 360", "orientation of the largest response"),
+        Column(
+            "r1",
+            "float",
+            "1",
+            "0 to 1",
+            "selectivity of the mean over variants, first harmonic of the period: of oriented_edge |sum r exp(2 i theta)| / sum r",
+        ),
+        Column("r2", "float", "1", "0 to 1", "second-harmonic selectivity: two peaks half a period apart"),
+        Column("fwhm_deg", "float", "degrees", "0 to 360", "contiguous full width at half maximum"),
+        Column(
+            "echo",
+            "float",
+            "1",
+            "0 to 1",
+            "largest response within a twelfth of the period (30 degrees of 360) of half a period from the peak / peak: opposite direction, or right angles",
+        ),
+        Column("peak_sigma", "float", "sigma", ">= 0", "peak of the tuning curve"),
+        Column(
+            "invariance",
+            "float",
+            "1",
+            "-1 to 1",
+            "least correlation between the tuning curves of two variants (curves: thin, filled, dark, bright; high-low: base frequencies; edges: gratings, lines, edges; colour: against grey or opponent, saturations)",
+        ),
+        Column(
+            "deviation_deg",
+            "float",
+            "degrees",
+            "0 to 180",
+            "largest distance of a variant's preferred direction from that of the mean over variants",
+        ),
+        Column("weakest_variant", "float", "1", "0 to 1", "peak of the weakest variant / peak of the strongest"),
+        Column(
+            "relative_sigma",
+            "float",
+            "1",
+            ">= 0",
+            "standard deviation over natural images / median of the layer's live units",
+        ),
+        Column(
+            "symmetry",
+            "float",
+            "1",
+            "-1 to 1",
+            "curves: correlation of the tuning curves (one for each curvature) with their mirror images about the preferred direction",
+        ),
+        Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
+        Column("curve_over_part", "float", "1", ">= 0", "curves: best response to an arc / to a third of an arc"),
+        Column(
+            "curve_over_corner", "float", "1", ">= 0", "curves: best response to an arc / to a corner of its tangents"
+        ),
+        Column("curve_over_circle", "float", "1", ">= 0", "curves: best response to an arc / to its whole circle"),
+        Column(
+            "curve_over_scrambled", "float", "1", ">= 0", "curves: best response to an arc / to one with random phases"
+        ),
+        Column(
+            "preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"
+        ),
+        Column(
+            "over_same_frequency", "float", "1", ">= 0", "high-low: peak / response to a seam between equal frequencies"
+        ),
+        Column("over_full_field", "float", "1", ">= 0", "high-low: peak / response to one texture without a boundary"),
+        Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
+        Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
+        Column("preferred_cpi", "float", "cycles / image side", "> 0", "edges: frequency of the best grating"),
+        Column(
+            "phase_modulation",
+            "float",
+            "1",
+            "0 to 2",
+            "edges: F1 / F0 over the phases of the best grating; simple above 1",
+        ),
+        Column(
+            "boundary_over_field",
+            "float",
+            "1",
+            ">= 0",
+            "colour: peak / response to a field of any colour, light or dark grey",
+        ),
+        Column(
+            "colour_over_grey", "float", "1", ">= 0", "colour: peak / response to grey half-fields, edges and fields"
+        ),
+        Column("colour_over_grating", "float", "1", ">= 0", "colour: peak / response to luminance gratings"),
+        Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
+        Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
+        Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),
+        Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
+        Column("failed", "string", "1", "names", "criteria of the family's rule that are not met; empty for none"),
+        Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
+        Column("detector", "bool", "1", "true | false", "passes the family's rule"),
+        Column(
+            "level",
+            "string",
+            "1",
+            "strict | standard | early",
+            "published (or clearest) form, detector, or detector but for its answer to the opposite (colour: to fields); empty for none",
+        ),
+        Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
+        Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),
+        Column(
+            "tuning_sigma",
+            "floats",
+            "sigma",
+            "any",
+            "tuning curve over evenly spaced angles of one period from 0 degrees",
+        ),
+    ),
+)
+
+JOINT = Table(
+    "joint",
+    "one detector, or one unit that stands for chance, with its preference on turned natural images",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("detector", "bool", "1", "true | false", "passes the family's rule; false: drawn for chance"),
+        Column(
+            "joint_deg",
+            "float",
+            "degrees",
+            "0 to 360",
+            "preference on turned natural images, whose orientation the other detectors of the layer judge; NaN without an answer",
+        ),
+        Column("synthetic_deg", "float", "degrees", "0 to 360", "preference among drawings (preferred_deg)"),
+        Column("difference_deg", "float", "degrees", "-180 to 180", "joint_deg - synthetic_deg, wrapped"),
+        Column("agrees", "bool", "1", "true | false", "within 20 degrees"),
+        Column(
+            "chance", "float", "1", "0 to 1", "share of the layer's units drawn for chance that agree; 0.11 if uniform"
+        ),
+    ),
+)
+
+
+_FEATURE = (
+    Column(
+        "feature",
+        "string",
+        "1",
+        "name",
+        "a family, a family and the middle of a bin of orientation, any_unit, or a clique",
+    ),
+    Column(
+        "family",
+        "string",
+        "1",
+        "curve | high_low_frequency | any_unit | data-driven",
+        "family of detectors; any_unit: every live unit; data-driven: cliques of which no unit is a detector",
+    ),
+    Column("angle_deg", "float", "degrees", "0 to 360", "middle of the bin of orientation; NaN for none"),
+)
+
+ATLAS = Table(
+    "atlas",
+    "one feature and one model of the zoo: a cell of the periodic table",
+    (
+        *_FEATURE,
+        Column("model", "string", "1", "card id", "network"),
+        Column(
+            "tap",
+            "string",
+            "1",
+            "tap name",
+            "its tap with the most detectors; data-driven: that of the unit; empty for none",
+        ),
+        Column(
+            "n_units",
+            "int",
+            "units",
+            ">= 0",
+            "detectors in the bin; data-driven: 1 where the model has a unit in the clique",
+        ),
+        Column(
+            "n_untrained",
+            "float",
+            "units",
+            ">= 0",
+            "the same in its untrained twins (mean); data-driven: cliques of the twins per clique of the trained networks",
+        ),
+        Column("unit", "int", "1", ">= -1", "the unit with the most links, of equals the strongest; -1 for none"),
+        Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation"),
+        Column("r1", "float", "1", "0 to 1", "its first-harmonic selectivity"),
+        Column("peak_sigma", "float", "sigma", ">= 0", "its peak"),
+        Column(
+            "links",
+            "int",
+            "networks",
+            ">= 0",
+            "other networks in which it has a partner: same_feature, or in its clique",
+        ),
+        Column("linked", "string", "1", "card ids", "their names"),
+        Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with these partners"),
+        Column("stability", "float", "1", "0 to 1", "data-driven: stability of the clique, see cliques"),
+    ),
+)
+
+CLIQUES = Table(
+    "cliques",
+    "one unit of a clique: units of several networks that are pairwise the same feature, without any network as a hub; no two cliques share a unit",
+    (
+        Column("clique", "int", "1", ">= 0", "number within the family, the largest cliques first"),
+        Column("family", "string", "1", "curve | high_low_frequency | data-driven", "as in the table atlas"),
+        Column("n_models", "int", "networks", ">= 3", "networks of the clique"),
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("preferred_deg", "float", "degrees", "0 to 360", "its preferred orientation; NaN for data-driven"),
+        Column("mean_r", "float", "1", "-1 to 1", "mean held-out correlation with the others of the clique"),
+        Column("least_r", "float", "1", "-1 to 1", "held-out correlation of the clique's weakest pair"),
+        Column(
+            "least_excess_low", "float", "1", "-2 to 2", "least lower end of the excess over random bases of its pairs"
+        ),
+        Column(
+            "stability",
+            "float",
+            "1",
+            "0 to 1",
+            "share of resamples of the deciding photographs in which every pair is again among each other's best; that of the "
+            "nulls is in clique_counts",
+        ),
+    ),
+)
+
+CLIQUE_COUNTS = Table(
+    "clique_counts",
+    "one kind of cliques in one kind of networks: trained, untrained twins, random bases; found by one rule in all",
+    (
+        Column(
+            "family",
+            "string",
+            "1",
+            "family | any_unit | data-driven",
+            "as in the table atlas; any_unit: all cliques of units",
+        ),
+        Column(
+            "networks",
+            "string",
+            "1",
+            "trained | untrained | haar",
+            "untrained: twins of one seed; haar: every layer in a random basis",
+        ),
+        Column("replicates", "int", "1", ">= 1", "seeds of twins, or random bases, that the means are over"),
+        Column("least_models", "int", "networks", ">= 2", "smallest number of networks of a clique"),
+        Column("n_units", "float", "units", ">= 0", "units that the rule is about (mean)"),
+        Column("n_cliques", "float", "1", ">= 0", "maximal cliques (mean)"),
+        Column(
+            "n_disjoint",
+            "float",
+            "1",
+            ">= 0",
+            "of these, those that share no unit with a larger or more stable one (mean); of the trained networks, those in cliques",
+        ),
+        Column("n_stable", "float", "1", ">= 0", "of the disjoint ones, those of stability 0.5 at least (mean)"),
+        Column("largest", "int", "networks", ">= 0", "networks of the largest clique of any replicate"),
+        Column("stability", "float", "1", "0 to 1", "mean stability of the disjoint ones; NaN without any"),
+    ),
+)
+
+_SHARES = (
+    Column(
+        "share",
+        "float",
+        "1",
+        "0 to 1",
+        "share of the feature's units of both networks that have a partner in the other",
+    ),
+    Column(
+        "share_haar", "float", "1", "0 to 1", "the same share with the other network's layers in random bases (mean)"
+    ),
+    Column("index", "float", "1", "-1 to 1", "index of universality: share - share_haar"),
+    Column("index_low", "float", "1", "-1 to 1", "lower end of its 95 % interval, see index.py; NaN: see note"),
+    Column("index_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),
+)
+
+INDEX_BY_PAIR = Table(
+    "index_by_pair",
+    "one feature in one pair of networks, or of their untrained twins",
+    (
+        *_FEATURE,
+        Column("model_a", "string", "1", "card id", "first network"),
+        Column("model_b", "string", "1", "card id", "second network"),
+        Column("seed", "int", "1", ">= -1", "-1 for the trained networks, else the seed of both untrained twins"),
+        Column("group", "string", "1", "name in groups.SETTINGS", "what differs between the trained networks"),
+        Column("n_a", "int", "units", ">= 0", "units of the first network that carry the feature, all taps"),
+        Column("n_b", "int", "units", ">= 0", "units of the second network that carry it"),
+        Column("n_shared", "int", "units", ">= 0", "units of both that have a partner in the other"),
+        *_SHARES,
+        Column("photograph_sd", "float", "1", ">= 0", "standard deviation of the share over resampled photographs"),
+    ),
+)
+
+
+def _means(name: str, row: str) -> Table:
+    return Table(
+        name,
+        row,
+        (
+            *_FEATURE,
+            Column("group", "string", "1", "name in groups.SETTINGS | every pair | untrained", "which pairs"),
+            Column(
+                "n_pairs", "int", "pairs", ">= 1", "pairs of networks of which one at least has a unit of the feature"
+            ),
+            Column("n_models", "int", "networks", ">= 2", "networks of these pairs: so many are independent at most"),
+            Column(
+                "n_disjoint", "int", "pairs", ">= 1", "pairs of which no two share a network: so many are independent"
+            ),
+            Column("n_units", "int", "units", ">= 1", "different units of all networks that carry the feature"),
+            *_SHARES,
+            Column(
+                "n_pairs_untrained",
+                "int",
+                "pairs",
+                ">= 0",
+                "pairs of the same networks' untrained twins that have such a unit",
+            ),
+            Column(
+                "share_untrained",
+                "float",
+                "1",
+                "0 to 1",
+                "share of the twins; NaN where none of their units carries the feature",
+            ),
+            Column("index_untrained", "float", "1", "-1 to 1", "index of the twins"),
+            Column("index_untrained_low", "float", "1", "-1 to 1", "lower end of its 95 % interval"),
+            Column("index_untrained_high", "float", "1", "-1 to 1", "upper end of its 95 % interval"),
+            Column("note", "string", "1", "text", "why there is no interval; empty otherwise"),
+        ),
+    )
+
+
+INDEX_BY_GROUP = _means("index_by_group", "one feature, mean over the pairs of networks that differ in one respect")
+INDEX_BY_FEATURE = _means("index_by_feature", "one feature, mean over all pairs of networks")
+
+ATLAS_TABLES: dict[str, Table] = {
+    table.name: table for table in (ATLAS, CLIQUES, CLIQUE_COUNTS, INDEX_BY_PAIR, INDEX_BY_GROUP, INDEX_BY_FEATURE)
+}
+"""What the stage ``atlas`` makes."""
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        SIMILARITY,
+        CORRESPONDENCE,
+        CORRESPONDENCE_NULLS,
+        PAIRS,
+        FAMILIES,
+        UNITS,
+        JOINT,
+        *ATLAS_TABLES.values(),
+    )
+}
+"""What a run may hold."""
+
+_DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
+
+
+def empty_table(table: Table) -> pd.DataFrame:
+    """Return a frame with the table's columns and kinds and no rows."""
+    # Layers are compared by the ten thousand, and columns are made one by one: the frame is made once.
+    return _empty(table).copy()
+
+
+@cache
+def _empty(table: Table) -> pd.DataFrame:
+    import pandas as pd  # cards and jobs are validated with names from here, and no table is made then
+
+    return pd.DataFrame({c.name: pd.Series(dtype=_DTYPES[c.kind]) for c in table.columns})
+
+
+def as_table(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` with exactly the table's columns, in order and of their kinds.
+
+    Raises
+    ------
+    RunError
+        If a column is missing, or one is there that the table does not describe.
+    """
+    missing = [name for name in table.names if name not in rows.columns]
+    unknown = [name for name in rows.columns if name not in table.names]
+    if missing or unknown:
+        raise RunError(
+            f"table '{table.name}' does not fit its schema: missing columns {missing}, unknown columns {unknown}; "
+            "rerun the job with this version of the package"
+        )
+    # Not astype of all columns at once, which joins them again whether they change or not: tables are made by the ten thousand.
+    kinds = _kinds(table)
+    changed = {n: rows[n].astype(kind) for n, kind in kinds.items() if rows[n].dtype != kind}
+    return rows[table.names].assign(**changed)
+
+
+@cache
+def _kinds(table: Table) -> dict[str, Any]:
+    return dict(_empty(table).dtypes)

@@ -1,0 +1,1 @@
+"""Activations of one layer in; tuning, criteria and detectors of every family of features out."""

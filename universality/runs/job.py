@@ -1,0 +1,241 @@
+"""Jobs: what is compared, and how."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from universality.activations.spec import ExtractionSpec, NullSpec
+from universality.base.errors import JobError, StimulusError, did_you_mean
+from universality.base.spec import Int, Spec, digest, unique
+from universality.base.toml import parse_toml, validate
+from universality.stimuli.spec import StimuliSpec
+
+MatchMethod = Literal["hungarian", "mutual_nearest"]
+MOST_FIGURE_PAIRS = 6
+
+
+class ModelEntry(Spec):
+    """One network of a job and the taps to record (all taps of its card when left out).
+
+    ``NAME:pre`` and ``NAME:post`` are the two sides of the nonlinearity at the card's tap NAME.
+    """
+
+    id: str = Field(description="id of a model card, as `universality zoo list` shows it")
+    taps: Annotated[tuple[str, ...], AfterValidator(unique)] | None = Field(
+        None, min_length=1, description="names of taps of the card; all of them when left out"
+    )
+    scene_px: dict[str, Annotated[Int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict,
+        description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
+    )
+
+    @model_validator(mode="after")
+    def _scenes_are_of_taps(self) -> ModelEntry:
+        for name in self.scene_px:
+            if self.taps is not None and name not in self.taps:
+                raise ValueError(
+                    f"scene_px names '{name}'{did_you_mean(name, self.taps)}, which is no tap of the entry"
+                )
+        return self
+
+
+def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for a, b in pairs:
+        if a == b:
+            raise ValueError(f"a pair needs two models, came '{a}' twice")
+    unique(tuple(" and ".join(sorted(pair)) for pair in pairs))
+    return pairs
+
+
+def _unique_models(entries: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+    unique(tuple(entry.id for entry in entries))
+    return entries
+
+
+class ComparisonSpec(Spec):
+    """Which measures and matchings to compute."""
+
+    measures: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        (
+            "cka_linear_debiased",
+            "cka_linear_biased",
+            "svcca_variance99",
+            "unit_match_hungarian",
+            "unit_match_mutual_nearest",
+        ),
+        description="measures between pairs of taps, as `universality measures` lists them",
+    )
+    matching: Annotated[tuple[MatchMethod, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("hungarian", "mutual_nearest"),
+        description="how units are paired: one to one, or each other's nearest; sentences and figures are about the first",
+    )
+    families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("curve",), description="curve, high_low_frequency, oriented_edge or colour_contrast; each brings its stimuli"
+    )
+    permutations: Int = Field(
+        199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
+    )
+    bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals of r")
+
+
+class StagesSpec(Spec):
+    """Which stages run: all when left out."""
+
+    only: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] | None = Field(
+        None, description="these and the stages that they need, as `universality stages` lists them"
+    )
+    without: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        (), description="all but these and the stages that need them"
+    )
+
+
+class Job(Spec):
+    """A comparison job: networks, stimuli, extraction, comparison, nulls."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$", description="names the run's folder, data/runs/NAME by default"
+    )
+    question: str = Field("", description="what the job is to answer; it heads the report")
+    seed: Int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
+    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2), AfterValidator(_unique_models)]
+    stimuli: StimuliSpec = Field(default_factory=StimuliSpec)
+    extraction: ExtractionSpec
+    comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
+    nulls: NullSpec = Field(default_factory=NullSpec)
+    stages: StagesSpec = Field(default_factory=StagesSpec)
+    pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description="pairs of models to compare (ids); all when left out, none when empty"
+    )
+    figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+        None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
+    )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the validated values that decide numbers.
+
+        Which stages run decides which tables there are, and no number in one. Of the CPU nothing is said, as before there
+        was a choice of device.
+        """
+        values = self.plain()
+        del values["stages"]
+        if self.extraction.device == "cpu":
+            del values["extraction"]["device"]
+        return digest(values)
+
+    @model_validator(mode="after")
+    def _pairs_are_of_models(self) -> Job:
+        known = {entry.id for entry in self.models}
+        for name, pairs in (("pairs", self.pairs), ("figure_pairs", self.figure_pairs)):
+            for model in (model for pair in pairs or () for model in pair):
+                if model not in known:
+                    raise ValueError(
+                        f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_can_differ(self) -> Job:
+        counts = {"curve": ("curves.variants", self.stimuli.curves.variants),
+                  "high_low_frequency": ("high_low.base_cpi", self.stimuli.high_low.base_cpi)}  # fmt: skip
+        for family in self.comparison.families:
+            name, values = counts.get(family, ("", (0, 0)))
+            if len(values) < 2:
+                raise ValueError(
+                    f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _scenes_have_a_policy(self) -> Job:
+        stated = next((entry.id for entry in self.models if entry.scene_px), None)
+        if stated is not None and self.stimuli.policy == "same_field_of_view":
+            raise ValueError(
+                f"scene_px of '{stated}' needs stimuli.policy = 'same_receptive_field', came 'same_field_of_view', under which "
+                "scenes fill the input; drop it or change the policy"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_in_the_scene(self) -> Job:
+        reduction = self.extraction.reduction
+        if self.stimuli.policy == "same_receptive_field" and reduction not in ("center", "positions"):
+            raise ValueError(
+                f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
+                "same_receptive_field only those in the middle are shown the scene; choose center or positions"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_drawn_like_arcs(self) -> Job:
+        if "curve" in self.comparison.families:
+            arcs, controls = self.stimuli.curves, self.stimuli.curve_controls
+            for name in ("arc_length_deg", "stroke", "contrast", "colour", "scale"):
+                own, theirs = getattr(arcs, name), getattr(controls, name)
+                if own != theirs:
+                    raise ValueError(
+                        f"stimuli.curves.{name} is {own!r}, but stimuli.curve_controls.{name} is {theirs!r}; set both alike: "
+                        "controls are drawn like the arcs that they control"
+                    )
+            if not set(arcs.variants) & set(controls.variants):
+                raise ValueError(
+                    "stimuli.curve_controls.variants shares none with stimuli.curves.variants; a control needs arcs drawn "
+                    "like it"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_pairs_are_compared(self) -> Job:
+        compared = {frozenset(pair) for pair in self.compared()}
+        for pair in self.figure_pairs or ():
+            if frozenset(pair) not in compared:
+                raise ValueError(
+                    f"figure_pairs names '{pair[0]}' and '{pair[1]}', which pairs does not compare; add them there"
+                )
+        return self
+
+    def compared(self) -> list[tuple[str, str]]:
+        """Return the pairs of models to compare, each in the job's order of models."""
+        wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
+        every = itertools.combinations([entry.id for entry in self.models], 2)
+        return [pair for pair in every if wanted is None or frozenset(pair) in wanted]
+
+    def matched_by(self) -> str:
+        """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""
+        return self.comparison.matching[0]
+
+    def drawn(self) -> list[tuple[str, str]]:
+        """Return the compared pairs that get figures of their own."""
+        pairs = self.compared()
+        if self.figure_pairs is None:
+            return pairs[:MOST_FIGURE_PAIRS]
+        wanted = {frozenset(pair) for pair in self.figure_pairs}
+        return [pair for pair in pairs if frozenset(pair) in wanted]
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the JSON schema of job files (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Job.model_json_schema()}
+
+
+LEAST_NATURAL = 24
+"""Natural images that a job needs: units are matched on one half and scored on the other."""
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
+    job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
+    if 0 < job.stimuli.natural.crops + job.stimuli.natural.shapes < LEAST_NATURAL:
+        raise StimulusError(
+            f"job '{path}': {job.stimuli.natural.crops + job.stimuli.natural.shapes} natural images are too few to match units on one "
+            f"half and score them on the other, expected at least {LEAST_NATURAL}; raise stimuli.natural.crops or shapes"
+        )
+    if job.stimuli.natural.crops + job.stimuli.natural.shapes == 0:
+        raise StimulusError(
+            f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0), expected at least one image; "
+            "set stimuli.natural.crops or stimuli.natural.shapes"
+        )
+    return job

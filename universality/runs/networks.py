@@ -1,0 +1,63 @@
+"""The networks of a job, trained and untrained, and the stimulus sets that it shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from universality.base.errors import CardError
+from universality.features.families import family_of
+from universality.models import catalogue
+from universality.models.card import ModelCard, Tap
+from universality.runs.job import Job
+from universality.stimuli.spec import NaturalStimuli
+
+if TYPE_CHECKING:
+    pass
+from universality.activations.network import Network, tap_of
+
+
+def stimulus_sets(job: Job) -> tuple[str, ...]:
+    """Return the names of the sets that a job shows: natural images, those of its families, each once, and its own folder."""
+    of_families = [s for name in job.comparison.families for s in family_of(name).sets]
+    own = ["folder"] if job.stimuli.folder.manifest else []
+    return tuple(dict.fromkeys(["natural", *of_families, *own]))
+
+
+def networks_of(job: Job) -> list[Network]:
+    """Return the job's networks: every model trained, then its untrained twins, in the job's order.
+
+    Raises
+    ------
+    CardError
+        For an unknown model or tap.
+    """
+    found = []
+    # A twin is one network under either policy: it is calibrated on whole images.
+    whole = {"policy": "same_field_of_view", "natural": _calibration(job)}
+    calibration = job.stimuli.model_copy(update=whole)
+    for entry in job.models:
+        card = catalogue.card(entry.id)
+        taps = _taps(card, entry.taps)
+        for seed in (None, *job.nulls.untrained_seeds):
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
+    return found
+
+
+def _calibration(job: Job) -> NaturalStimuli:
+    """Return the images that set BatchNorm statistics: crops and shapes in the proportion of the job's natural images."""
+    natural, count = job.stimuli.natural, job.nulls.calibration_crops
+    crops = round(count * natural.crops / (natural.crops + natural.shapes))
+    return natural.model_copy(update={"crops": crops, "shapes": count - crops})
+
+
+def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:
+    if names is None:
+        return card.taps
+    taps = tuple(tap_of(card, name) for name in names)
+    places: dict[tuple[str, int, str], str] = {}
+    for tap in taps:
+        first = places.setdefault((tap.path, tap.call, tap.side), tap.name)
+        if first != tap.name:
+            raise CardError(f"taps '{first}' and '{tap.name}' of '{card.id}' are the same place; name one of them")
+    return taps

@@ -1,0 +1,351 @@
+"""A run's directory: tables, figures, report, and the record of where every number came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from universality.activations.store import ActivationStore
+from universality.base import html, schema
+from universality.base.errors import RunError, did_you_mean
+from universality.base.paths import is_file
+from universality.base.spec import is_sealed
+from universality.runs.job import Job
+from universality.runs.provenance import RECORD, Facts, in_parquet
+
+
+class Run:
+    """A finished run, read from its directory.
+
+    Attributes
+    ----------
+    path : Path
+        The run's directory.
+    record : dict
+        Provenance: job, digests of cards, weights and stimuli, versions, seeds, device, threads, command, times.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: dict[str, Any],
+        store: str | Path | None = None,
+        tables: Mapping[str, pd.DataFrame] | None = None,
+    ) -> None:
+        self.path = path
+        self.record = record
+        self._store = None if store is None else str(store)
+        self._tables = dict(tables or {})
+
+    @cached_property
+    def job(self) -> Job:
+        """The job that was run."""
+        return Job.model_validate(self.record["job"])
+
+    @property
+    def similarity(self) -> pd.DataFrame:
+        """One row per pair of taps and measure; columns in ``schema.SIMILARITY``."""
+        return self.table("similarity")
+
+    @property
+    def correspondence(self) -> pd.DataFrame:
+        """One row per matched pair of units; columns in ``schema.CORRESPONDENCE``."""
+        return self.table("correspondence")
+
+    @property
+    def correspondence_nulls(self) -> pd.DataFrame:
+        """The same rows where nothing should correspond; columns in ``schema.CORRESPONDENCE_NULLS``."""
+        return self.table("correspondence_nulls")
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """One row per pair of taps, family and method; columns in ``schema.PAIRS``."""
+        return self.table("pairs")
+
+    @property
+    def families(self) -> pd.DataFrame:
+        """One row per network and tap; columns in ``schema.FAMILIES``."""
+        return self.table("families")
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """One row per unit with every criterion; columns in ``schema.UNITS``."""
+        return self.table("units")
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of its tables."""
+        return table_names(self.record)
+
+    def has(self, *names: str) -> bool:
+        """Return whether the run has all of these tables."""
+        return set(names) <= set(self.tables)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return one of the run's tables, read when it is first asked for, its columns checked.
+
+        Raises
+        ------
+        RunError
+            The run has no such table: its stage was left out.
+        """
+        if not self.has(name):
+            near = did_you_mean(name, self.tables)
+            raise RunError(
+                f"run '{self.path}' has no table '{name}'{near}, expected one of {', '.join(self.tables)}; run its job again with "
+                "the stage that makes it"
+            )
+        if name not in self._tables:
+            rows = pd.read_parquet(self.path / f"{name}.parquet")
+            self._tables[name] = schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
+        return self._tables[name]
+
+    @cached_property
+    def trained_keys(self) -> dict[tuple[str, str, str], str]:
+        """The stores of the trained networks: (model, tap, stimulus set) -> key."""
+        entries = self.record["stores"]
+        return {(e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None}
+
+    def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
+        """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
+
+        Parameters
+        ----------
+        model, tap : str
+            Card id and tap name, as in the tables.
+        stimuli : str
+            Stimulus set: ``natural``, ``curves`` or ``high_low``.
+        seed : int, optional
+            Seed of the untrained twin; None for the trained network.
+
+        Raises
+        ------
+        RunError
+            If the run has no such model, tap, set or seed.
+        StoreError
+            If the store is missing or damaged.
+        """
+        entries = self.record["stores"]
+        asked = {"model": model, "tap": tap, "stimuli": stimuli, "seed": seed}
+        for name, value in asked.items():
+            known = [entry[name] for entry in entries]
+            if value not in known:
+                near = did_you_mean(str(value), {str(k) for k in known})
+                raise RunError(f"run '{self.path}' has no {name} '{value}'{near}")
+            entries = [entry for entry in entries if entry[name] == value]
+        dataset = ActivationStore(self.store).open(entries[0]["key"])
+        return dataset[schema.ACTIVATION].assign_attrs(dataset.attrs)
+
+    @property
+    def store(self) -> str:
+        """Folder or URL of the activation stores this run reads."""
+        return self._store or str(self.record["store"])
+
+    def _repr_html_(self) -> str:
+        """Return a short summary for a notebook: question, detectors beside their nulls, verdicts, where the report lies."""
+        said = [
+            html.heading(self.record["job"].get("name", "")),
+            html.paragraph(self.record["job"].get("question", "")),
+        ]
+        if self.has("families"):
+            said.append(self._families_html())
+        if self.has("correspondence", "correspondence_nulls"):
+            said.append(html.paragraph(self._verdicts()))
+        return "".join([*said, html.paragraph(f"The whole report: {self.path / 'report.html'}")])
+
+    def _families_html(self) -> str:
+        rows = [
+            (
+                row["model"], row["tap"], row["family"], f"{row['n_detectors']} of {row['n_units']}",
+                f"{row['share_low']:.1%} to {row['share_high']:.1%}", f"{row['share_untrained']:.1%}", f"{row['share_haar']:.1%}",
+            )
+            for row in self.families.to_dict("records")
+        ]  # fmt: skip
+        heads = ("model", "tap", "family", "detectors", "95 % interval", "untrained twins", "random basis (Haar)")
+        return html.table(heads, rows)
+
+    def _verdicts(self) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in self.correspondence["verdict"].value_counts().items())
+        nulls = self.correspondence_nulls
+        same = int((nulls["verdict"] == "same_feature").sum())
+        return (
+            f"Matched pairs by verdict, all taps and methods: {counts or 'none'}. Where nothing should correspond (random bases, "
+            f"untrained twins): same_feature {same} of {len(nulls)} pairs."
+        )
+
+    def __repr__(self) -> str:
+        models = ", ".join(entry["id"] for entry in self.record["job"]["models"])
+        return f"<Run '{self.record['job']['name']}' of {models} in {self.path}>"
+
+
+def open_run(path: str | Path, store: str | Path | None = None) -> Run:
+    """Reopen a finished run.
+
+    Parameters
+    ----------
+    path : path
+        The run's directory; it may have been copied or moved.
+    store : path or URL, optional
+        Where its activations lie now, if they were moved.
+
+    Raises
+    ------
+    RunError
+        If the directory is missing, is not a run's, was not finished, or a table was changed since.
+
+    Examples
+    --------
+    >>> open_run("no-such-folder")
+    Traceback (most recent call last):
+        ...
+    universality.base.errors.RunError: 'no-such-folder' is not a run directory: it has no run.json; give the folder that a run wrote
+    >>> run = open_run("data/runs/quickstart")  # doctest: +SKIP
+    >>> run.correspondence.query("verdict == 'same_feature'")  # doctest: +SKIP
+    """
+    path = Path(path)
+    record = read_record(path)
+    if record is None:
+        raise RunError(f"'{path}' is not a run directory: it has no {RECORD}; give the folder that a run wrote")
+    if record.get("status") != "complete":
+        raise RunError(f"run '{path}' was not finished; run the job again, it goes on where it stopped")
+    check_tables(path, record)
+    return Run(path, record, store)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of a run directory, or None where there is none; raise `RunError` if it is unreadable."""
+    file = path / RECORD
+    if not is_file(file):
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise RunError(f"record '{file}' cannot be read: {cause.strerror or cause}; check its permissions") from None
+    except (ValueError, RecursionError):
+        record = None
+    if not _sound(record):
+        raise RunError(f"record '{file}' is damaged, expected JSON; delete the folder and run the job again")
+    return dict(record)
+
+
+_ALWAYS = {"status": str, "job_digest": str, "job": dict}
+_WHEN_COMPLETE = {"inputs_digest": str, "tables": dict, "store": str, "stores": list}
+
+
+def _sound(record: Any) -> bool:
+    """Return whether a record has everything that is read from it, of the right kinds."""
+    if not isinstance(record, dict):
+        return False
+    wanted = _ALWAYS | (_WHEN_COMPLETE if record.get("status") == "complete" else {})
+    return all(isinstance(record.get(key), kind) for key, kind in wanted.items())
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write the record in one step, so that it is never read half-written."""
+    replace_file(
+        path / RECORD, lambda partial: partial.write_text(json.dumps(record, indent=1, sort_keys=True), "utf-8")
+    )
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then put it in the place of `path` in one step."""
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_tables(path: Path, record: dict[str, Any]) -> None:
+    """Compare the record and every table with their checksums; raise `RunError` for the first that differs."""
+    for problem in record_problems(path, record):
+        raise RunError(problem)
+    for problem in _table_problems(path, record):
+        raise RunError(problem)
+
+
+def problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for every table, figure and report of a finished run that is not as it was written.
+
+    Of a record that is not as it was written nothing else is said: what it states of the other files cannot be believed.
+    """
+    damaged = list(record_problems(path, record))
+    yield from damaged or file_problems(path, record)
+
+
+def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for every table, figure and report that differs from what an undamaged record says."""
+    yield from _table_problems(path, record)
+    for drawing in record.get("figures", {}).values():
+        for name, expected in drawing["files"].items():
+            yield from _file_problems(path, "figure", name, expected)
+    if "report" not in record:
+        yield f"run '{path}' was written before figures and report had checksums; run the job again"
+    else:
+        yield from _file_problems(path, "report", "report.html", record["report"])
+
+
+def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence if the record of a finished run is not as it was written."""
+    # Records from before there was a digest have none, and say so by lacking the report's checksum too.
+    if "report" in record and not is_sealed(record):
+        yield f"record '{path / RECORD}' differs from its own digest: it was changed or damaged; run the job again"
+
+
+def _table_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
+    for name, expected in record["tables"].items():
+        yield from _file_problems(path, "table", name, expected)
+
+
+def _file_problems(path: Path, kind: str, name: str, expected: Any) -> Iterator[str]:
+    file = path / name
+    if not is_file(file):
+        yield f"run '{path}' lacks its {kind} '{name}'; run the job again"
+    elif file_sha256(file) != expected:
+        yield f"{kind} '{file}' differs from its checksum: it was changed or damaged; run the job again"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def table_names(record: dict[str, Any]) -> list[str]:
+    """Return the names of the tables that a run's record names, in its order of stages."""
+    return [Path(name).stem for name in record["tables"]]
+
+
+def row_counts(run: Run) -> dict[str, int]:
+    """Return how many rows each of the run's tables has, without reading them."""
+    return {name: pq.read_metadata(run.path / f"{name}.parquet").num_rows for name in table_names(run.record)}
+
+
+def write_table(path: Path, table: schema.Table, rows: pd.DataFrame, facts: Facts) -> Path:
+    """Write a table as Parquet; same rows and facts, same bytes.
+
+    The metadata hold every column's meaning, unit and range, and where the numbers come from (`provenance.provenance`).
+    """
+    arrow = pa.Table.from_pandas(rows, preserve_index=False)
+    fields = [
+        arrow.schema.field(column.name).with_metadata(
+            {"meaning": column.meaning, "unit": column.unit, "range": column.range}
+        )
+        for column in table.columns
+    ]
+    described = pa.schema(fields, metadata={**(arrow.schema.metadata or {}), b"row": table.row.encode()})
+    described = in_parquet(described, facts)
+    file = path / f"{table.name}.parquet"
+    replace_file(file, lambda partial: pq.write_table(arrow.cast(described), partial, compression="zstd"))
+    return file
