@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from universality.atlas import groups
+from universality.atlas import cells, groups
 from universality.base.errors import RunError, did_you_mean
 from universality.figures.kinds import FIGURES, Drawing, drawings
 from universality.figures.style import WIDTHS_MM, save
@@ -30,6 +30,8 @@ class Tables(Mapping[str, pd.DataFrame]):
         if "similarity" in self._sources:
             self._sources["similarity_pairs"] = lambda: _by_pair(self["similarity"])
             self._sources["similarity_groups"] = lambda: groups.by_group(self["similarity_pairs"], seed=run.job.seed)
+        if "atlas" not in self._sources and run.has("families", "units", "correspondence"):
+            self._sources["atlas"] = lambda: cells.atlas(run)  # the known families; cliques need the stage
         self._read: dict[str, pd.DataFrame] = {}
 
     @staticmethod
