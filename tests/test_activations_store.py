@@ -226,7 +226,7 @@ def test_the_key_changes_with_each_cause(key, change):
 
 def test_the_key_changes_with_the_format(key, monkeypatch):
     before = key.name
-    monkeypatch.setattr("universality.base.schema.FORMAT_VERSION", 2)
+    monkeypatch.setattr("universality.activations.store.FORMAT_VERSION", 2)
     assert key.name != before
 
 

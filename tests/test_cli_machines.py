@@ -282,7 +282,7 @@ def test_progress_in_a_log_is_lines(environment, monkeypatch):
         for _ in range(30):
             step(1)
         Bars(console, progress).say("failed: [red]x[/red]")
-    stage, said = log.getvalue().splitlines()
+    stage, ended, said = log.getvalue().splitlines()
     assert json.loads(stage)["total"] == 30
     assert said == "failed: [red]x[/red]"
 

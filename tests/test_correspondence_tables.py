@@ -602,7 +602,7 @@ def test_soft_mass_of_a_permuted_copy_and_of_a_split_unit(permuted):
 
 
 def family(made, untrained, plan=NULLS):
-    table = family_rows(made, untrained, plan)
+    table = family_rows("curve", made, untrained, plan)
     assert len(table) == 1
     assert list(table.columns) == schema.FAMILIES.names
     return table.iloc[0]
@@ -663,7 +663,7 @@ def test_haar_and_shuffled_columns_follow_their_plan():
     a = planted()
     first, second = (family(a, twins(1), NullPlan(3, 2, seed)) for seed in (0, 0))
     pd.testing.assert_series_equal(first, second, check_exact=True)
-    shares = [unit_rows(a.rotated(q))["detector"].mean() for q in rotations(16, 3, 0)]
+    shares = [unit_rows("curve", a.rotated(q))["detector"].mean() for q in rotations(16, 3, 0)]
     assert first["share_haar"] == pytest.approx(np.mean(shares))
     assert first["share_haar"] < first["share"]
 
@@ -678,7 +678,7 @@ def test_layer_without_detectors_has_shares_of_0_and_no_means():
 @pytest.mark.parametrize(("seed", "expected"), [(None, -1), (3, 3)])
 def test_unit_rows_hold_every_unit_with_its_curve(seed, expected):
     a = planted()
-    rows = unit_rows(replace(a, ref=replace(a.ref, seed=seed)))
+    rows = unit_rows("curve", replace(a, ref=replace(a.ref, seed=seed)))
     assert list(rows.columns) == schema.UNITS.names
     assert rows["unit"].tolist() == list(range(16))
     assert set(rows["seed"]) == {expected}

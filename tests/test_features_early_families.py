@@ -63,7 +63,7 @@ def test_controls_fail_where_they_should():
 def test_shuffled_angles_leave_none(family):
     network = planted.Planted(PLANS[family]())
     layer = planted.layers(network, family, SPEC, ("post",))["post"]
-    rows = family_rows(layer, [layer], NullPlan(haar_rotations=1, shuffles=3, seed=0))
+    rows = family_rows(family, layer, [layer], NullPlan(haar_rotations=1, shuffles=3, seed=0))
     assert rows["n_detectors"].item() == np.isfinite(network.expected_deg).sum()
     assert rows["share_shuffled"].item() == 0
 

@@ -470,7 +470,7 @@ def test_a_run_draws_what_it_drew(tables):
         "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",
     ]  # fmt: skip
-    assert count([(A, B)], ["curve"]) == len(stems)
+    assert count([(A, B)], ["curve"], list(kinds.values())) == len(stems)
 
 
 def test_defaults_of_the_user_change_nothing(tables):
@@ -507,11 +507,13 @@ def finished(small, tables, tmp_path_factory):
     path = tmp_path_factory.mktemp("figures") / "run"
     shutil.copytree(small.out, path)
     run = open_run(path, small.store)
-    (path / "atlas").mkdir(exist_ok=True)
-    for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts"):
-        write_table(path / "atlas", schema.ATLAS_TABLES[name], tables[name], run.record["provenance"])
-    write_table(path / "atlas", schema.CLIQUES, tables["cliques"].head(0), run.record["provenance"])
-    return run
+    record = dict(run.record, tables=dict(run.record["tables"]))
+    made = {name: tables[name] for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts")}
+    for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
+        file = write_table(path, schema.ATLAS_TABLES[name], rows, record["provenance"])
+        record["tables"][file.name] = file_sha256(file)
+    finish(path, {name: value for name, value in record.items() if name != "digest"})
+    return open_run(path, small.store)
 
 
 @pytest.fixture(scope="module", params=WIDTHS_MM)

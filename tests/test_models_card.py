@@ -193,7 +193,7 @@ def telling(taps, length):
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_the_pixels_that_are_looked_at_tell_every_wrong_field_from_the_right_one(model_id):
-    taps = zoo.card(model_id).taps
+    taps = catalogue.card(model_id).taps
     length = 4 * MARGIN_PX
     for tap in taps:
         for wrong in (

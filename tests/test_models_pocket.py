@@ -143,13 +143,13 @@ class TestShippedNetworks:
         content = bytearray(weight_files.find_weights(card).read_bytes())
         content[-5] ^= 1
         (tmp_path / card.weights.package_file).write_bytes(content)
-        monkeypatch.setattr(paths, "resource", lambda _: tmp_path)
+        monkeypatch.setattr(weight_files, "resource", lambda _: tmp_path)
         with pytest.raises(WeightsError, match="has SHA-256"):
             zoo.pretrained(card)
 
     def test_missing_file_names_the_training_command(self, tmp_path, monkeypatch):
         card = catalogue.card(POCKET[0])
-        monkeypatch.setattr(paths, "resource", lambda _: tmp_path)
+        monkeypatch.setattr(weight_files, "resource", lambda _: tmp_path)
         with pytest.raises(WeightsError, match=f"train it with `universality zoo train {card.id}`"):
             zoo.pretrained(card)
 

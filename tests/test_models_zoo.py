@@ -129,7 +129,7 @@ def own_zoo(tmp_path, monkeypatch):
     root = tmp_path / "model_zoo"
     (root / "torchvision").mkdir(parents=True)
     shutil.copy(resource("model_zoo/torchvision/alexnet.toml"), root / "torchvision")
-    monkeypatch.setattr(paths, "resource", lambda _: root)
+    monkeypatch.setattr(catalogue, "resource", lambda _: root)
     return root / "torchvision" / "alexnet.toml"
 
 

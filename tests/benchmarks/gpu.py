@@ -72,7 +72,7 @@ def gpu_tests(device: torch.device, seconds: float) -> dict[str, Any]:
 
 def extracting(device: torch.device, seconds: float) -> dict[str, Any]:
     """Measure extraction against the bare forward pass on the same device, and its values against the CPU's."""
-    card, images = zoo.card(MODEL), 1024 if device.type == "cuda" else 32
+    card, images = catalogue.card(MODEL), 1024 if device.type == "cuda" else 32
     spec = ExtractionSpec(reduction="center", device=device.type)
     taps, size = [card.tap(name) for name in TAPS], card.preprocessing.size_px
     shown = np.random.default_rng(0).random((images, 3, size, size), dtype=np.float32)

@@ -104,15 +104,15 @@ class TestRun:
         assert universality.provenance(on_gpu / "run" / "units.parquet")["extraction"][0]["gpus"] == ["planted GPU"]
 
     def test_shards_of_a_run_that_was_cut_off_name_their_gpu(self, planted, tmp_path, monkeypatch):
-        job, real = tiny.write_job(tmp_path, CUDA), shards.store_task
+        job, real = tiny.write_job(tmp_path, CUDA), extracting.store_task
 
         def breaks(*_):
             raise ValueError("planted")
 
-        monkeypatch.setattr(shards, "store_task", breaks)
+        monkeypatch.setattr(extracting, "store_task", breaks)
         with pytest.raises(RunError, match="planted"):
             universality.run(job, tmp_path / "run", store=tmp_path / "store")
-        monkeypatch.setattr(shards, "store_task", real)
+        monkeypatch.setattr(extracting, "store_task", real)
         universality.run(job, tmp_path / "run", store=tmp_path / "store")
         store = ActivationStore(tmp_path / "store")
         assert {tuple(store.attributes(key)["gpus"]) for key in keys(tmp_path / "run")} == {("planted GPU",)}

@@ -20,7 +20,7 @@ CASES = {
     "figures of a run": (["old/figures", "old"], READ, ["run", JOB, "--out", "old", "--store", STORE], ["'old'", "cannot be written", "--out"]),
     "record that may not be read": (["old/run.json"], NOTHING, ["runs", "show", "old"], ["old/run.json", "cannot be read", "permissions"]),
     "report of a run": ([RUN], READ, ["report", RUN], [RUN, "Permission denied"]),
-    "atlas of a run": ([RUN], READ, ["atlas", RUN], [RUN, "Permission denied"]),
+    "figures of a finished run": ([RUN], READ, ["figures", RUN, "--kind", "similarity"], [RUN, "Permission denied"]),
     "reproduction": (["made"], READ, ["reproduce", RUN, "--out", "made/again"], ["made/again", "cannot be written", "--out"]),
     "job": ([JOB], NOTHING, ["run", JOB, *OUT, *AT], [JOB, "cannot be read"]),
     "weights folder": (["weights"], NOTHING, ["run", JOB, *OUT, *AT], ["weights folder 'weights'", "may not be read"]),

@@ -79,7 +79,7 @@ class TestSchedulers:
 
     def test_two_threads_and_other_shards_give_the_same_stores(self, done, tmp_path, monkeypatch):
         """Shards of 48: one that is full and a rest of 16, which two threads show at the same time."""
-        monkeypatch.setattr(shards, "SHARD_STIMULI", 48)
+        monkeypatch.setattr(passes, "SHARD_STIMULI", 48)
         self.same(done, tmp_path, threads=2)
         for entry in universality.open_run(tmp_path / "run").record["stores"]:
             old, new = (folder / "store" / entry["key"] / "manifest.json" for folder in (done, tmp_path))
@@ -123,7 +123,7 @@ class TestNothingTwice:
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
 
     def test_added_crops_show_only_the_new_ones(self, done, tmp_path, monkeypatch, shown):
-        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        monkeypatch.setattr(passes, "SHARD_STIMULI", 32)
         job = done / "job.toml"
         universality.run(job, tmp_path / "run", store=tmp_path / "store")
         before = sum(shown)
@@ -136,7 +136,7 @@ class TestNothingTwice:
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(fresh.path)
 
     def test_crash_between_shards_loses_only_those_under_way(self, done, tmp_path, monkeypatch, shown):
-        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        monkeypatch.setattr(passes, "SHARD_STIMULI", 32)
         real = Shards.write
 
         written = []
@@ -163,10 +163,10 @@ class TestNothingTwice:
             raise ValueError("planted")
 
         here, places = provenance.processor(), (done / "job.toml", tmp_path / "run", tmp_path / "store")
-        monkeypatch.setattr(shards, "SHARD_STIMULI", 32)
+        monkeypatch.setattr(passes, "SHARD_STIMULI", 32)
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(provenance, "processor", lambda: "another kind")
-            elsewhere.setattr(shards, "store_task", breaks)
+            elsewhere.setattr(extracting, "store_task", breaks)
             with pytest.raises(RunError, match="planted"):
                 universality.run(places[0], places[1], store=places[2], threads=1)
         shown = next(shown for shown in plan(*places).passes if shown.stimulus_set == "natural")

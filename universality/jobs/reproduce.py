@@ -50,7 +50,7 @@ class Reproduction:
     recorded: Path
     again: Path
     tolerance: float
-    n_tables: int
+    n_tables: int = 0
     identical: list[str] = field(default_factory=list)
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
     columns: list[ColumnDifference] = field(default_factory=list)

@@ -100,9 +100,8 @@ class Run:
             The run has no such table: its stage was left out.
         """
         if not self.has(name):
-            near = did_you_mean(name, self.tables)
             raise RunError(
-                f"run '{self.path}' has no table '{name}'{near}, expected one of {', '.join(self.tables)}; run its job again with "
+                f"run '{self.path}' has no table '{name}', expected one of {', '.join(self.tables)}; run its job again with --only and "
                 "the stage that makes it"
             )
         if name not in self._tables:
