@@ -104,7 +104,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 
 def _joint(run_path: Path, as_json: bool) -> None:
     from universality.base.names import short
-    from universality.correspondence.natural import AGREES_DEG, LEAST_FAMILY
+    from universality.features.natural_tuning import AGREES_DEG, LEAST_FAMILY
     from universality.runs import run as runs
 
     found = runs.open_run(run_path).table("joint")

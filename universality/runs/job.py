@@ -117,11 +117,13 @@ class Job(Spec):
     def digest(self) -> str:
         """Return the SHA-256 of the validated values that decide numbers.
 
-        Which stages run decides which tables there are, and no number in one. Of the CPU nothing is said, as before there
-        was a choice of device.
+        Which stages run decides which tables there are, and no number in one. Of the CPU and of no further stimulus sets
+        nothing is said, as before there was a choice.
         """
         values = self.plain()
         del values["stages"]
+        if not self.stimuli.also:
+            del values["stimuli"]["also"]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)

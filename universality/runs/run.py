@@ -124,7 +124,7 @@ class Run:
         model, tap : str
             Card id and tap name, as in the tables.
         stimuli : str
-            Stimulus set: ``natural``, ``curves`` or ``high_low``.
+            Stimulus set that the job showed, such as ``natural``.
         seed : int, optional
             Seed of the untrained twin; None for the trained network.
 
