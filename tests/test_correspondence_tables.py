@@ -22,6 +22,7 @@ from universality.correspondence import tables as correspondence
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import family_rows, unit_rows
+from universality.features.tables import UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
 from universality.stimuli.spec import CurveStimuli
@@ -687,7 +688,7 @@ def test_layer_without_detectors_has_shares_of_0_and_no_means():
 def test_unit_rows_hold_every_unit_with_its_curve(seed, expected):
     a = planted()
     rows = unit_rows("curve", replace(a, ref=replace(a.ref, seed=seed)))
-    assert list(rows.columns) == schema.UNITS.names
+    assert list(rows.columns) == UNITS.names
     assert rows["unit"].tolist() == list(range(16))
     assert set(rows["seed"]) == {expected}
     assert rows["detector"].tolist() == [True] * 12 + [False] * PLAIN

@@ -20,11 +20,13 @@ from universality.features import answers
 from universality.features.families import FAMILIES
 from universality.features.natural_tuning import natural_rows
 from universality.features.rules import within
+from universality.features.tables import UNITS
 from universality.jobs.trace import trace
 from universality.models import catalogue
 from universality.models.card import Tap
 from universality.runs.layers import references
 from universality.runs.networks import networks_of
+from universality.runs.tables import TABLES
 from universality.stimuli import curves, high_low
 from universality.stimuli.spec import CurveStimuli, HighLowStimuli
 
@@ -142,7 +144,7 @@ def test_a_family_alone_has_the_row_it_has_beside_another(families):
 
 def test_every_unit_has_a_row_for_each_family():
     rows = pd.concat([unit_rows(name, planted()) for name in PARAMETERS])
-    assert list(rows.columns) == schema.UNITS.names
+    assert list(rows.columns) == UNITS.names
     assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {
         name: list(range(18)) for name in PARAMETERS
     }
@@ -319,7 +321,7 @@ def check_ranges(run):
     """Every figure lies in the range that the schema states for it, but for rounding."""
     bounds = {"-1 to 1": (-1, 1), "0 to 1": (0, 1), ">= 0": (0, np.inf), "0 to 180": (0, 180), "0 to 360": (0, 360)}
     for name, table in {"units": run.units, "families": run.families, "correspondence": run.correspondence}.items():
-        for column in schema.TABLES[name].columns:
+        for column in TABLES[name].columns:
             if column.range in bounds and column.kind in ("int", "float"):
                 low, high = bounds[column.range]
                 assert table[column.name].dropna().between(low - 1e-12, high + 1e-12).all(), (name, column.name)

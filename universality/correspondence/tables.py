@@ -20,6 +20,7 @@ from universality.correspondence.resampling import p_of, wilson_interval
 from universality.correspondence.search import NULLS, Contender, Found, nanmean, search
 from universality.features import answers
 from universality.features.families import FAMILIES
+from universality.features.tables import UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap
 from universality.similarity import transport
 from universality.stimuli.framing import Scene
@@ -95,7 +96,7 @@ def unit_rows(family: str, layer: Layer) -> pd.DataFrame:
         tuning_sigma=list(answers.responses(layer, family).tuning.astype(np.float32)),
     )
     # A criterion of another family has no value here.
-    return schema.as_table(schema.UNITS, table.reindex(columns=schema.UNITS.names))
+    return schema.as_table(UNITS, table.reindex(columns=UNITS.names))
 
 
 def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:

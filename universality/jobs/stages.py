@@ -28,6 +28,7 @@ from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
 from universality.features.families import FAMILIES
+from universality.features.tables import UNITS
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
 from universality.runs.drawn import Per
@@ -339,7 +340,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS), 1,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),

@@ -22,6 +22,7 @@ from universality.base.paths import is_file
 from universality.base.spec import is_sealed
 from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
+from universality.runs.tables import TABLES
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def units(self) -> pd.DataFrame:
-        """One row per unit with every criterion; columns in ``schema.UNITS``."""
+        """One row per unit with every criterion; columns in ``features.tables.UNITS``."""
         return self.table("units")
 
     @property
@@ -107,7 +108,7 @@ class Run:
             )
         if name not in self._tables:
             rows = pd.read_parquet(self.path / f"{name}.parquet")
-            self._tables[name] = schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
+            self._tables[name] = schema.as_table(TABLES[name], rows) if name in TABLES else rows
         return self._tables[name]
 
     @cached_property

@@ -80,7 +80,7 @@ class CurveControlStimuli(Spec):
 
     kinds: Annotated[tuple[CurveControl, ...], Field(min_length=1), AfterValidator(unique)] = Field(
         ("part_before", "part_middle", "part_after", "corner", "circle", "scrambled"),
-        description="what is drawn; the family curve needs all of these",
+        description="what is drawn; a family that takes them as its controls needs all of these",
     )
     orientations: Int = Field(10, ge=8, le=360, description="orientations, evenly over 360 degrees")
     curvatures: Annotated[
