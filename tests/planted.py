@@ -9,12 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from shown import by_set
 from torch import nn
 
 from universality.activations import extraction
+from universality.activations.layer import Layer, LayerRef
 from universality.activations.spec import ExtractionSpec
 from universality.base.schema import STIMULUS
-from universality.correspondence.layers import Layer, LayerRef
 from universality.features.families import FAMILIES
 from universality.models.card import Preprocessing
 from universality.models.receptive_field import describe_tap
@@ -149,11 +150,11 @@ def layers(network, family, spec, activations=("pre", "post")):
     taps = [network.tap(activation) for activation in activations]
     natural, *drawn = (network.answers(images(kind, spec, size), taps) for kind in ("natural", *FAMILIES[family].sets))
     table = sets.parameters("natural", spec)
-    grid = FAMILIES[family].grid(*(sets.parameters(name, spec) for name in FAMILIES[family].sets))
+    parameters = [sets.parameters(name, spec) for name in FAMILIES[family].sets]
     return {
         tap.name: Layer(
             LayerRef("planted", None, tap, "", {}), natural[tap.name].astype(np.float64), table["fold"].values,
-            np.arange(table.sizes[STIMULUS]), {family: np.concatenate([shown[tap.name] for shown in drawn]).astype(np.float64)}, {family: grid},
+            np.arange(table.sizes[STIMULUS]), by_set(family, np.concatenate([shown[tap.name] for shown in drawn]), parameters),
         )
         for tap in taps
     }  # fmt: skip

@@ -1,9 +1,14 @@
 """The path of the data is the layout: a room imports itself and the rooms to its left."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from universality.features import names
+from universality.features.families import FAMILIES
+from universality.stimuli.sets import STIMULI
 
 PACKAGE = Path(__file__).parents[1] / "universality"
 
@@ -90,3 +95,29 @@ def test_heavy_packages_stay_in_their_place(path):
         places = ONLY_IN.get(name.split(".")[0])
         within = path.relative_to(PACKAGE).as_posix()
         assert places is None or within.startswith(places), f"{within} imports {name}"
+
+
+FAMILY_NAMES = re.compile(rf"\b({'|'.join(FAMILIES)})\b")
+
+
+def families_named(text):
+    """Names of families in a text; a tuning curve is no curve that a unit would detect."""
+    return set(FAMILY_NAMES.findall(re.sub(r"tuning\s+curve", "tuning", text)))
+
+
+@each_file
+def test_what_is_known_of_a_family_stands_in_features(path):
+    if room_of(path) != "features":
+        # A stimulus set may bear the name of the family that it is drawn for.
+        allowed = set(STIMULI) if room_of(path) == "stimuli" else set()
+        assert families_named(path.read_text(encoding="utf-8")) <= allowed
+
+
+def test_names_of_families_are_seen_and_tuning_curves_are_not():
+    assert families_named('x = {"curve": oriented_edge}') == {"curve", "oriented_edge"}
+    assert families_named("a tuning\n curve of curves, curve_over_line") == set()
+
+
+def test_families_that_are_only_listed_are_those_there_are():
+    assert tuple(FAMILIES) == names.NAMES
+    assert set(names.DEFAULT) <= set(FAMILIES)

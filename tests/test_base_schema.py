@@ -10,8 +10,9 @@ from universality.activations.spec import Reduction
 from universality.base import schema
 from universality.base.errors import RunError
 from universality.base.schema import Column, Table, as_table, empty_table
+from universality.runs.tables import TABLES
 
-COLUMNS = [(name, column) for name, table in schema.TABLES.items() for column in table.columns]
+COLUMNS = [(name, column) for name, table in TABLES.items() for column in table.columns]
 NAMES = [f"{name}.{column.name}" for name, column in COLUMNS]
 SMALL = Table(
     "small",
@@ -57,14 +58,14 @@ def test_units_fit_the_names(table, column):
         assert column.unit == "sigma"
 
 
-@pytest.mark.parametrize("table", schema.TABLES.values(), ids=schema.TABLES.keys())
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 def test_column_names_are_unique_and_the_row_is_described(table):
     assert len(set(table.names)) == len(table.columns)
     assert table.row
-    assert schema.TABLES[table.name] is table
+    assert TABLES[table.name] is table
 
 
-@pytest.mark.parametrize("table", schema.TABLES.values(), ids=schema.TABLES.keys())
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 def test_empty_table_fits_its_schema(table):
     empty = empty_table(table)
     assert list(empty.columns) == table.names

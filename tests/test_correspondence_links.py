@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from zoos import latents, layer, zoo
 
+from universality.activations.layer import Halves
 from universality.base import arrays
 from universality.correspondence import verdict
 from universality.correspondence.census import count_links
-from universality.correspondence.layers import Halves
 from universality.correspondence.links import (
     ANY_UNIT,
     Block,

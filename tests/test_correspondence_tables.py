@@ -9,27 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest, t
-from silent_controls import grid_of, with_controls
+from shown import by_set
+from shown import drawn as arcs_of
+from silent_controls import CONTROLS, with_controls
 
-from universality.activations.nulls import NullPlan, rotations
+from universality.activations.bases import haar, haars
+from universality.activations.layer import Layer, LayerRef
+from universality.activations.nulls import NullPlan
 from universality.base import schema
 from universality.correspondence import resampling
 from universality.correspondence import tables as correspondence
-from universality.correspondence.layers import Layer, LayerRef
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import family_rows, unit_rows
+from universality.features.tables import UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
 from universality.stimuli.spec import CurveStimuli
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
-GRID = grid_of(PARAMETERS)
 THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))
 PHOTOGRAPHS, CROPS_EACH = 16, 20
 NULLS = NullPlan(haar_rotations=2, shuffles=2, seed=0)
-PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 200, 99, NULLS)
-HUNGARIAN = MatchingPlan(("hungarian",), 200, 99, NULLS)
+PLAN = MatchingPlan(("curve",), ("hungarian", "mutual_nearest"), 200, 99, NULLS)
+HUNGARIAN = MatchingPlan(("curve",), ("hungarian",), 200, 99, NULLS)
 PREFERRED = np.arange(12) * 30.0
 PLAIN = 4
 """Units of a planted layer that are no detectors; they follow the detectors."""
@@ -72,6 +75,10 @@ def seen(units, seed=0, photographs=PHOTOGRAPHS):
     return (x - x.mean(axis=0)) / x.std(axis=0)
 
 
+def of_arcs(drawings):
+    return by_set("curve", drawings, (PARAMETERS, CONTROLS))
+
+
 def layer(natural, drawings, model="a/net", seed=None, photographs=PHOTOGRAPHS):
     """A layer whose photographs alternate between the folds."""
     photograph = np.repeat(np.arange(photographs), CROPS_EACH)
@@ -85,8 +92,7 @@ def layer(natural, drawings, model="a/net", seed=None, photographs=PHOTOGRAPHS):
         natural,
         photograph % 2,
         photograph,
-        {"curve": drawings if len(drawings) > THETA.size else with_controls(drawings)},
-        {"curve": GRID},
+        of_arcs(drawings if len(drawings) > THETA.size else with_controls(drawings)),
     )
 
 
@@ -114,7 +120,7 @@ def relabelled(made, order, model="b/net"):
         made,
         ref=replace(made.ref, model=model),
         natural=made.natural[:, order],
-        drawn={"curve": made.drawn["curve"][:, order]},
+        shown=of_arcs(arcs_of(made, "curve")[:, order]),
     )
 
 
@@ -191,7 +197,7 @@ def test_identity_and_columns(permuted):
 def test_shift_is_positive_where_b_prefers_larger_angles(turn):
     """Copy B answers to arcs turned by `turn`: its preference is A's plus `turn`."""
     a = planted()
-    b = replace(a, drawn={"curve": drawn(PREFERRED + turn)})
+    b = replace(a, shown=of_arcs(drawn(PREFERRED + turn)))
     rows = correspondence_rows(a, b, twins(1), HUNGARIAN)
     assert (rows["unit_a"] == rows["unit_b"]).all()
     np.testing.assert_allclose(rows["shift_deg"], turn)
@@ -204,7 +210,7 @@ def test_shift_is_positive_where_b_prefers_larger_angles(turn):
 def test_differences_of_curvature_and_width_are_b_against_a():
     a = planted()
     wide_and_flat = np.column_stack([*(curve_unit(mu, best=4.0, k=2.0) for mu in PREFERRED), plain_units(PLAIN, 0)])
-    rows = correspondence_rows(a, replace(a, drawn={"curve": with_controls(wide_and_flat)}), twins(1), HUNGARIAN)
+    rows = correspondence_rows(a, replace(a, shown=of_arcs(with_controls(wide_and_flat))), twins(1), HUNGARIAN)
     np.testing.assert_allclose(rows["delta_log_curvature"], -1.0)  # 4 against 8
     width = [2 * np.rad2deg(np.arccos(1 - np.log(2) / k)) for k in (2.0, 4.0)]
     np.testing.assert_allclose(rows["delta_fwhm_deg"], width[0] - width[1], atol=1.5)
@@ -213,8 +219,8 @@ def test_differences_of_curvature_and_width_are_b_against_a():
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_a_haar_rotated_copy_is_matched_poorly(method):
     a = planted()
-    turned = replace(a.rotated(next(rotations(16, 1, 5))), ref=replace(a.ref, model="b/net"))
-    plan = MatchingPlan((method,), 100, 19, NULLS)
+    turned = replace(a.in_basis(haar(0, 5)), ref=replace(a.ref, model="b/net"))
+    plan = MatchingPlan(("curve",), (method,), 100, 19, NULLS)
     plain, rotated = (correspondence_rows(a, b, twins(1), plan) for b in (a, turned))
     assert plain["r_natural"].min() > 0.99
     assert rotated["r_natural"].mean() < 0.8
@@ -256,7 +262,7 @@ def related(seed=0, noise=1.0, width=12 + PLAIN):
     rng = np.random.default_rng([3, seed])
     order = np.resize(rng.permutation(16), width)
     natural = a.natural[:, order] + noise * rng.standard_normal((len(a.natural), width))
-    return a, layer(natural / natural.std(axis=0), a.drawn["curve"][:, order], "b/net")
+    return a, layer(natural / natural.std(axis=0), arcs_of(a, "curve")[:, order], "b/net")
 
 
 def correlation_matrix(a, b, which):
@@ -270,7 +276,7 @@ def test_hungarian_rows_against_scipy_and_numpy(width):
     decide, held_out = (correlation_matrix(a, b, which) for which in (0, 1))
     partner = dict(zip(*linear_sum_assignment(decide, maximize=True), strict=True))
     # Pairs that hold a detector on either side stay in the table.
-    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in b.drawn["curve"][: THETA.size].T]
+    detector_b = [not (column[CURVATURE > 0].min() > 0.5) for column in arcs_of(b, "curve")[: THETA.size].T]
     expected = {(i, j) for i, j in partner.items() if i < 12 or detector_b[j]}
     assert set(zip(rows["unit_a"], rows["unit_b"], strict=True)) == expected
     for row in rows.itertuples():
@@ -295,7 +301,7 @@ def test_mutual_needs_both_ranks():
 
 def test_mutual_nearest_rows_against_loops():
     a, b = related(noise=3.0)
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("mutual_nearest",), 100, 19, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("curve",), ("mutual_nearest",), 100, 19, NULLS))
     decide = correlation_matrix(a, b, 0)
     pairs = {(i, int(decide[i].argmax())) for i in range(16) if decide[:, decide[i].argmax()].argmax() == i}
     found = set(zip(rows["unit_a"], rows["unit_b"], strict=True))
@@ -319,8 +325,10 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
     """With every method a null unit may be the partner of several units of A. The side that is harder to beat counts."""
     a, b = related()
     untrained = twins(2)
-    rows = correspondence_rows(a, b, untrained, MatchingPlan((method,), 100, 19, NULLS))
-    turned_a, turned_b = ([made.rotated(q) for q in rotations(16, NULLS.haar_rotations, NULLS.seed)] for made in (a, b))
+    rows = correspondence_rows(a, b, untrained, MatchingPlan(("curve",), (method,), 100, 19, NULLS))
+    turned_a, turned_b = (
+        [made.in_basis(basis) for basis in haars(NULLS.haar_rotations, NULLS.seed)] for made in (a, b)
+    )
     sides = {"untrained": (untrained, untrained), "haar": (turned_b, turned_a)}
     for name, (of_b, of_a) in sides.items():
         forward, backward = (
@@ -335,8 +343,8 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
 def test_tuning_columns_of_the_untrained_null(method):
     """With one untrained twin whose units are A's own, turned by 60 degrees."""
     a = planted()
-    twin = replace(relabelled(a, np.arange(16)), drawn={"curve": drawn(PREFERRED + 60)})
-    rows = correspondence_rows(a, a, [twin], MatchingPlan((method,), 100, 19, NULLS))
+    twin = replace(relabelled(a, np.arange(16)), shown=of_arcs(drawn(PREFERRED + 60)))
+    rows = correspondence_rows(a, a, [twin], MatchingPlan(("curve",), (method,), 100, 19, NULLS))
     np.testing.assert_allclose(rows["r_natural_untrained"], 1.0, atol=1e-9)
     np.testing.assert_allclose(rows["r_aligned_untrained"], 1.0, atol=1e-9)
     tuning = {mu: lobe(mu)[:36] for mu in (0, 60)}
@@ -360,7 +368,7 @@ def test_interval_holds_the_point_and_narrows_with_more_photographs():
 
 def test_interval_agrees_with_resampling_photographs_one_by_one():
     a, b = related()
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("hungarian",), 4000, 19, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("curve",), ("hungarian",), 4000, 19, NULLS))
     x, y, photograph = fold(a, 1), fold(b, 1), a.photograph[a.fold == 1]
     crops = [np.flatnonzero(photograph == p) for p in np.unique(photograph)]
     rng = np.random.default_rng(11)
@@ -452,14 +460,14 @@ def dead(made):
 def test_a_dead_layer_has_no_pairs(method, side):
     a, b = planted(), planted("b/net", seed=1)
     a, b = (dead(a) if side in ("a", "both") else a), (dead(b) if side in ("b", "both") else b)
-    rows = correspondence_rows(a, b, twins(1), MatchingPlan((method,), 100, 19, NULLS))
+    rows = correspondence_rows(a, b, twins(1), MatchingPlan(("curve",), (method,), 100, 19, NULLS))
     pd.testing.assert_frame_equal(rows, schema.empty_table(schema.CORRESPONDENCE))
 
 
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_a_dead_twin_leaves_the_other_twins(method):
     a, b = related()
-    plan = MatchingPlan((method,), 100, 19, NULLS)
+    plan = MatchingPlan(("curve",), (method,), 100, 19, NULLS)
     alive = twins(1)
     nothing, both, one = (correspondence_rows(a, b, t, plan) for t in ([dead(*alive)], [dead(*alive), *alive], alive))
     assert nothing[["r_natural_untrained", "r_tuning_untrained", "r_aligned_untrained"]].isna().all(axis=None)
@@ -497,7 +505,8 @@ def test_same_input_same_table():
 def test_order_of_the_methods_orders_the_rows_only():
     a, b = related()
     tables = [
-        correspondence_rows(a, b, twins(1), MatchingPlan(m, 200, 19, NULLS)) for m in (PLAN.methods, PLAN.methods[::-1])
+        correspondence_rows(a, b, twins(1), MatchingPlan(("curve",), m, 200, 19, NULLS))
+        for m in (PLAN.methods, PLAN.methods[::-1])
     ]
     assert list(dict.fromkeys(tables[1]["method"])) == list(PLAN.methods[::-1])
     forward, backward = (
@@ -592,7 +601,7 @@ def test_soft_mass_of_a_permuted_copy_and_of_a_split_unit(permuted):
     assert (permuted["soft_mass_untrained"] <= 1.0).all()
     a = planted()
     order = np.r_[np.arange(16), np.arange(16)]
-    twice = layer(a.natural[:, order] + 0.01 * seen(32, 5), a.drawn["curve"][:, order], "b/net")
+    twice = layer(a.natural[:, order] + 0.01 * seen(32, 5), arcs_of(a, "curve")[:, order], "b/net")
     rows = correspondence_rows(a, twice, twins(1, 32), HUNGARIAN)
     # Every unit of B goes to one unit of A alone, which halves its mass between two.
     np.testing.assert_allclose(rows["soft_mass"], 1.0, atol=1e-9)
@@ -644,10 +653,10 @@ def test_weak_detectors_are_counted_and_not_strong():
 def test_counts_of_untrained_twins_are_means_over_twins():
     """One twin holds three detectors by accident, the others only edge filters."""
     untrained = twins(3)
-    accident = untrained[0].drawn["curve"].copy()
+    accident = arcs_of(untrained[0], "curve").copy()
     for unit, mu in ((3, 0), (4, 90), (5, 180)):
         accident[: THETA.size, unit] = curve_unit(mu, 6.0 if mu else 2.0)
-    untrained[0] = replace(untrained[0], drawn={"curve": accident})
+    untrained[0] = replace(untrained[0], shown=of_arcs(accident))
     row = family(planted(), untrained)
     assert row["n_twins"] == 3
     assert row["n_detectors_untrained"] == pytest.approx(1.0)
@@ -663,7 +672,7 @@ def test_haar_and_shuffled_columns_follow_their_plan():
     a = planted()
     first, second = (family(a, twins(1), NullPlan(3, 2, seed)) for seed in (0, 0))
     pd.testing.assert_series_equal(first, second, check_exact=True)
-    shares = [unit_rows("curve", a.rotated(q))["detector"].mean() for q in rotations(16, 3, 0)]
+    shares = [unit_rows("curve", a.in_basis(basis))["detector"].mean() for basis in haars(3, 0)]
     assert first["share_haar"] == pytest.approx(np.mean(shares))
     assert first["share_haar"] < first["share"]
 
@@ -679,7 +688,7 @@ def test_layer_without_detectors_has_shares_of_0_and_no_means():
 def test_unit_rows_hold_every_unit_with_its_curve(seed, expected):
     a = planted()
     rows = unit_rows("curve", replace(a, ref=replace(a.ref, seed=seed)))
-    assert list(rows.columns) == schema.UNITS.names
+    assert list(rows.columns) == UNITS.names
     assert rows["unit"].tolist() == list(range(16))
     assert set(rows["seed"]) == {expected}
     assert rows["detector"].tolist() == [True] * 12 + [False] * PLAIN
@@ -695,7 +704,7 @@ def detectors_of(rows):
     return rows[rows["detector_a"] & rows["detector_b"]]
 
 
-MANY_BASES = MatchingPlan(("hungarian",), 200, 99, NullPlan(haar_rotations=12, shuffles=1, seed=0))
+MANY_BASES = MatchingPlan(("curve",), ("hungarian",), 200, 99, NullPlan(haar_rotations=12, shuffles=1, seed=0))
 """Small layers' best partners differ much from basis to basis: few bases would leave the excess uncertain."""
 
 
@@ -710,7 +719,7 @@ def test_permuted_copy_is_the_same_feature_unit_by_unit():
 
 def test_copy_that_prefers_other_orientations_is_correlated_only():
     a = planted()
-    turned = replace(a, ref=replace(a.ref, model="b/net"), drawn={"curve": drawn(PREFERRED + 90)})
+    turned = replace(a, ref=replace(a.ref, model="b/net"), shown=of_arcs(drawn(PREFERRED + 90)))
     found = detectors_of(correspondence_rows(a, turned, twins(1), MANY_BASES))
     assert set(found["verdict"]) == {"correlated_only"}
     assert (found["shift_deg"] == 90).all()
@@ -718,8 +727,8 @@ def test_copy_that_prefers_other_orientations_is_correlated_only():
 
 def test_haar_rotated_layer_has_no_same_feature():
     a = planted()
-    for q in rotations(16, 5, 3):
-        rows = correspondence_rows(a, a.rotated(q), twins(1), MANY_BASES)
+    for basis in haars(5, 3):
+        rows = correspondence_rows(a, a.in_basis(basis), twins(1), MANY_BASES)
         assert not (rows["verdict"] == "same_feature").any()
 
 

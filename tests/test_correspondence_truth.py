@@ -8,8 +8,8 @@ import pytest
 import truths
 
 from universality import similarity
-from universality.activations.nulls import rotations
-from universality.correspondence.layers import Layer, LayerRef
+from universality.activations.bases import haar
+from universality.activations.layer import Layer, LayerRef, Shown
 from universality.features.families import FAMILIES
 from universality.features.tuning import circular_difference
 from universality.stimuli.sets import parameters
@@ -37,8 +37,7 @@ def planted_layer(network, turned, natural_turned):
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     return Layer(
         LayerRef("b/net" if turned else "a/net", None, tap, "", {}), answers("natural", natural_turned),
-        table["fold"].values, photograph, {"curve": np.concatenate([answers(kind, False) for kind in FAMILIES["curve"].sets])},
-        {"curve": FAMILIES["curve"].grid(*(parameters(kind, SPEC) for kind in FAMILIES["curve"].sets))},
+        table["fold"].values, photograph, {kind: Shown(answers(kind, False), parameters(kind, SPEC)) for kind in FAMILIES["curve"].sets},
     )  # fmt: skip
 
 
@@ -102,8 +101,7 @@ def test_permuted_copy_of_a_trained_layer_is_recalled_unit_by_unit(trained):
 
 
 def test_rotated_copy_of_a_trained_layer_is_as_similar_and_holds_no_same_feature(trained):
-    units = trained.natural.shape[1]
-    turned = trained.rotated(next(rotations(units, 1, 77)))
+    turned = trained.in_basis(haar(0, 77))
     assert similarity.score("cka_linear_debiased", trained.natural, turned.natural).value == pytest.approx(
         1.0, abs=1e-9
     )

@@ -5,12 +5,12 @@ import pytest
 from scipy import stats
 
 import universality
+from universality.activations.layer import Halves
 from universality.atlas import index
 from universality.atlas.cells import atlas, cliques, same_feature_graph
 from universality.base import arrays
 from universality.correspondence import resampling, verdict
 from universality.correspondence.census import census
-from universality.correspondence.layers import Halves
 from universality.jobs.trace import trace
 
 SAME = "same_feature"
@@ -174,8 +174,8 @@ def test_a_random_basis_exceeds_others_as_rarely_as_the_interval_says(images):
 
 
 def test_a_single_basis_is_not_enough():
-    assert len(list(verdict.null_rotations(5, 1, 0))) == 2
-    assert len(list(verdict.null_rotations(5, 4, 0))) == 4
+    assert len(list(verdict.null_bases(1, 0))) == 2
+    assert len(list(verdict.null_bases(4, 0))) == 4
     layer = halves(np.random.default_rng(0).standard_normal((40, 3)), np.arange(40) % 2)
     shown = resampling.Photographs.of(np.arange(20), 1)
     null = verdict.in_bases(layer, [layer], shown)

@@ -16,7 +16,9 @@ def run_of(units, family="curve"):
     families = pd.DataFrame(
         [{"family": family, "model": "m/m", "tap": tap, "depth": depth} for tap, depth in DEPTHS.items()]
     )
-    return SimpleNamespace(path="nowhere", has=lambda *_: True, families=families, units=units.assign(family=family))
+    return SimpleNamespace(
+        path="nowhere", families=families, units=units.assign(family=family), has=lambda *names: True
+    )
 
 
 def units(per_tap=20, **columns):

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from universality import figures
-from universality.base import schema
 from universality.base.errors import JobError
 from universality.features.definition import apply, of_spec, rates, threshold_curve
 from universality.features.families import FAMILIES, definition_of, family_of
 from universality.features.rules import LEVELS, Criterion, Rule, judged
 from universality.features.spec import DefinitionSpec, read_definition
+from universality.features.tables import UNITS
 
 RULE = Rule(
     "toy",
@@ -65,7 +65,7 @@ def units(seed=0):
     parts = []
     for model in ("a/a", "b/b"):
         for twin, high in ((-1, 1.0), (0, 0.6), (1, 0.6)):
-            part = pd.DataFrame(dict.fromkeys(schema.UNITS.names, np.nan), index=range(200))
+            part = pd.DataFrame(dict.fromkeys(UNITS.names, np.nan), index=range(200))
             for criterion in FAMILIES["curve"].rule.criteria:
                 # Four in five pass each criterion, so that some pass all of a long rule.
                 scale = criterion.threshold * (5.0 * high if criterion.op == ">" else 1.25)
@@ -129,10 +129,10 @@ def test_own_definition_replaces_the_criterion_of_the_same_column_and_side():
         ]}
     )  # fmt: skip
     rule = FAMILIES["curve"].rule
-    made = of_spec(spec, rule, schema.UNITS.names)
+    made = of_spec(spec, rule, UNITS)
     assert [c.threshold for c in made.criteria if c.column == "r1"] == [0.9]
     assert len(made.criteria) == len(rule.criteria) + 1
-    alone = of_spec(spec.model_copy(update={"inherit": False}), rule, schema.UNITS.names)
+    alone = of_spec(spec.model_copy(update={"inherit": False}), rule, UNITS)
     assert [c.column for c in alone.criteria] == ["r1", "fwhm_deg"]
     table = units().assign(fwhm_deg=50.0)
     assert rates(made, table)["n_detectors"].sum() < rates(definition_of("curve"), table)["n_detectors"].sum()
@@ -170,7 +170,7 @@ def test_unknown_names_are_refused_with_the_nearest():
         {"name": "x", "base": "curve", "criteria": [{"column": "r11", "op": ">", "threshold": 1.0, "reason": "why"}]}
     )
     with pytest.raises(JobError, match="no column 'r11'; did you mean 'r1'"):
-        of_spec(spec, FAMILIES["curve"].rule, schema.UNITS.names)
+        of_spec(spec, FAMILIES["curve"].rule, UNITS)
 
 
 def test_threshold_figure_draws_both_rates_and_the_chosen_threshold():

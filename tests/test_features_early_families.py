@@ -7,13 +7,15 @@ import pandas as pd
 import planted
 import pytest
 from scipy import ndimage
+from shown import drawn, redrawn
 
 from universality.activations.nulls import NullPlan
-from universality.base import schema
 from universality.base.errors import JobError, StimulusError
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows
+from universality.features import answers
 from universality.features.families import FAMILIES, definition_of, family_of
+from universality.features.tables import UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap, tuning_statistics
 from universality.stimuli import colour_contrast, contours, sets
 from universality.stimuli.spec import ContourStimuli, NaturalStimuli, StimuliSpec
@@ -25,7 +27,7 @@ KINDS = pytest.mark.parametrize("family", PLANS)
 
 def table_of(plan, family, tap="post"):
     network = planted.Planted(plan)
-    return network, planted.layers(network, family, SPEC, (tap,))[tap].units(family)
+    return network, answers.units(planted.layers(network, family, SPEC, (tap,))[tap], family)
 
 
 # Planted truth
@@ -103,12 +105,12 @@ def test_correspondence_of_orientations_wraps_at_180_degrees():
     """A layer against itself with every preference turned by 20 degrees, that of 165 over the seam."""
     network = planted.Planted(planted.edge_plan())
     layer = planted.layers(network, "oriented_edge", SPEC, ("post",))["post"]
-    turned = layer.drawn["oriented_edge"].copy()
-    grid = layer.grids["oriented_edge"]
+    shown = drawn(layer, "oriented_edge")
+    turned, grid = shown.copy(), answers.grid(layer, "oriented_edge")
     for rows in (grid.gratings, grid.lone):
-        turned[np.roll(rows, 2, axis=-1)] = layer.drawn["oriented_edge"][rows]
-    other = replace(layer, drawn={"oriented_edge": turned})
-    plan = MatchingPlan(("hungarian",), 100, 19, NullPlan(1, 1, 0))
+        turned[np.roll(rows, 2, axis=-1)] = shown[rows]
+    other = replace(layer, shown=redrawn(layer, "oriented_edge", turned))
+    plan = MatchingPlan(("oriented_edge",), ("hungarian",), 100, 19, NullPlan(1, 1, 0))
     rows = correspondence_rows(Contender(other, [layer], plan), Contender(layer, [layer], plan))
     both = rows[rows["detector_a"] & rows["detector_b"]]
     assert len(both) == 12 and (both["unit_a"] == both["unit_b"]).all()
@@ -206,7 +208,7 @@ def test_phase_modulation_tells_simple_from_complex_cells():
 def test_every_criterion_is_a_column_of_the_table_of_units(family):
     rule = FAMILIES[family].rule
     for criterion in (*rule.criteria, *rule.strict):
-        assert criterion.column in schema.UNITS.names
+        assert criterion.column in UNITS.names
 
 
 def test_an_unknown_family_is_named_with_its_neighbour():

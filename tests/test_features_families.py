@@ -5,33 +5,40 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from silent_controls import grid_of, with_controls
+from shown import by_set
+from shown import drawn as drawings_of
+from silent_controls import CONTROLS, with_controls
 
 import universality
-from universality.activations.nulls import NullPlan, rotations
+from universality.activations.bases import haar, haars, orthonormal, rotation
+from universality.activations.layer import Layer, LayerRef, load_layer
+from universality.activations.nulls import NullPlan
 from universality.base import schema
-from universality.correspondence.layers import Layer, LayerRef, load_layer
-from universality.correspondence.natural import natural_tuning
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, unit_rows
+from universality.features import answers
 from universality.features.families import FAMILIES
+from universality.features.natural_tuning import natural_rows
 from universality.features.rules import within
+from universality.features.tables import UNITS
 from universality.jobs.trace import trace
 from universality.models import catalogue
 from universality.models.card import Tap
+from universality.runs.layers import references
 from universality.runs.networks import networks_of
+from universality.runs.tables import TABLES
 from universality.stimuli import curves, high_low
 from universality.stimuli.spec import CurveStimuli, HighLowStimuli
 
 CURVES = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
 HIGH_LOW = high_low.parameters(HighLowStimuli(orientations=24, base_cpi=(10.0, 14.0), phases=1))
-GRIDS = {"curve": grid_of(CURVES), "high_low_frequency": FAMILIES["high_low_frequency"].grid(HIGH_LOW)}
+PARAMETERS = {"curve": (CURVES, CONTROLS), "high_low_frequency": (HIGH_LOW,)}
 PREFERRED = {"curve": np.arange(8) * 45.0, "high_low_frequency": np.arange(6) * 60.0 + 15.0}
 CURVE_UNITS, BOUNDARY_UNITS, PLAIN_UNITS = range(8), range(8, 14), range(14, 18)
 OF_FAMILY = {"curve": CURVE_UNITS, "high_low_frequency": BOUNDARY_UNITS}
 PHOTOGRAPHS, CROPS_EACH = 16, 20
 NULLS = NullPlan(haar_rotations=2, shuffles=3, seed=0)
-PLAN = MatchingPlan(("hungarian", "mutual_nearest"), 100, 19, NULLS)
+PLAN = MatchingPlan(("curve", "high_low_frequency"), ("hungarian", "mutual_nearest"), 100, 19, NULLS)
 
 
 def lobe(theta, mu, k=4.0):
@@ -71,7 +78,12 @@ def layer(natural, drawings, model="a/net", seed=None):
         name="tap", path="tap", activation="pre", channels=18, size=7, rf_px=95, stride_px=8, rf_start_px=0.0,
         relative_depth=0.5,
     )  # fmt: skip
-    return Layer(LayerRef(model, seed, tap, "nowhere", {}), natural, photograph % 2, photograph, drawings, GRIDS)
+    shown = {
+        name: of
+        for family, values in drawings.items()
+        for name, of in by_set(family, values, PARAMETERS[family]).items()
+    }
+    return Layer(LayerRef(model, seed, tap, "nowhere", {}), natural, photograph % 2, photograph, shown)
 
 
 def planted(model="a/net"):
@@ -83,9 +95,14 @@ def untrained():
     return layer(seen(9), plain, "b/net", 0)
 
 
+def rows_of(made, twin):
+    """The rows of both families, by family."""
+    return pd.concat([family_rows(name, made, [twin], NULLS) for name in PARAMETERS]).set_index("family")
+
+
 @pytest.fixture(scope="module")
 def families():
-    return family_rows(planted(), [untrained()], NULLS).set_index("family")
+    return rows_of(planted(), untrained())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +115,7 @@ def pairs():
 
 
 def test_every_family_has_its_row(families):
-    assert families.index.tolist() == list(GRIDS)
+    assert families.index.tolist() == list(PARAMETERS)
     assert families["rule"].tolist() == ["invariant", "boundary"]
     assert families["n_detectors"].tolist() == [8, 6]
     assert families["n_units"].tolist() == [18, 18]
@@ -109,26 +126,28 @@ def test_every_family_has_its_row(families):
 def test_nulls_of_both_families(families):
     assert (families["n_detectors_untrained"] == 0).all()
     assert (families["share_shuffled"] == 0).all()
-    rotated = [planted().rotated(q) for q in rotations(18, NULLS.haar_rotations, NULLS.seed)]
-    for name in GRIDS:
-        shares = [unit["detector"].mean() for unit in (made.units(name) for made in rotated)]
+    rotated = [planted().in_basis(basis) for basis in haars(NULLS.haar_rotations, NULLS.seed)]
+    for name in PARAMETERS:
+        shares = [unit["detector"].mean() for unit in (answers.units(made, name) for made in rotated)]
         assert families.loc[name, "share_haar"] == pytest.approx(np.mean(shares))
 
 
 def test_a_family_alone_has_the_row_it_has_beside_another(families):
-    for name in GRIDS:
+    for name in PARAMETERS:
         alone, twin = (
-            replace(made, drawn={name: made.drawn[name]}, grids={name: made.grids[name]})
+            replace(made, shown={one: made.shown[one] for one in FAMILIES[name].sets})
             for made in (planted(), untrained())
         )
-        row = family_rows(alone, [twin], NULLS).set_index("family").loc[name]
+        row = family_rows(name, alone, [twin], NULLS).set_index("family").loc[name]
         pd.testing.assert_series_equal(row, families.loc[name], check_exact=True)
 
 
 def test_every_unit_has_a_row_for_each_family():
-    rows = unit_rows(planted())
-    assert list(rows.columns) == schema.UNITS.names
-    assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {name: list(range(18)) for name in GRIDS}
+    rows = pd.concat([unit_rows(name, planted()) for name in PARAMETERS])
+    assert list(rows.columns) == UNITS.names
+    assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {
+        name: list(range(18)) for name in PARAMETERS
+    }
     own = {"curve": "curve_over_line", "high_low_frequency": "over_luminance_edge"}
     for name, units in OF_FAMILY.items():
         of_family = rows[rows["family"] == name].set_index("unit")
@@ -138,10 +157,10 @@ def test_every_unit_has_a_row_for_each_family():
         # A criterion of the other family has no value.
         for other, column in own.items():
             assert of_family[column].notna().any() == (other == name)
-        assert {len(curve) for curve in of_family["tuning_sigma"]} == {GRIDS[name].angles_deg.size}
+        assert {len(curve) for curve in of_family["tuning_sigma"]} == {answers.grid(planted(), name).angles_deg.size}
 
 
-@pytest.mark.parametrize("name", list(GRIDS))
+@pytest.mark.parametrize("name", list(PARAMETERS))
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_detectors_of_each_family_find_their_partners(pairs, name, method):
     order, table = pairs
@@ -165,24 +184,33 @@ def test_pairs_of_both_families_fit_the_schema(pairs):
 
 def test_rotated_layer_mixes_the_answers_of_every_family():
     made = planted()
-    q = next(rotations(18, 1, 0))
-    turned = made.rotated(q)
+    q = rotation(18, 0, 0)
+    turned, back = made.in_basis(haar(0, 0)), orthonormal("back", q.T)
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
-    for name in GRIDS:
-        np.testing.assert_allclose(turned.drawn[name] @ q.T, made.drawn[name], atol=1e-12)
+    for name in PARAMETERS:
+        np.testing.assert_allclose(drawings_of(turned, name) @ q.T, drawings_of(made, name), atol=1e-12)
         # Other units now prefer other directions; turned back, they are themselves again.
-        units, mixtures, back = (one.units(name) for one in (made, turned, turned.rotated(q.T)))
-        assert back["detector"].tolist() == units["detector"].tolist()
+        units, mixtures, again = (answers.units(one, name) for one in (made, turned, turned.in_basis(back)))
+        assert again["detector"].tolist() == units["detector"].tolist()
         assert mixtures["detector"].tolist() != units["detector"].tolist()
 
 
-@pytest.mark.parametrize("name", list(GRIDS))
-def test_shuffled_grid_leaves_no_detector_and_the_other_family_as_it_is(name):
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_shuffled_grid_leaves_no_detector_and_the_layer_as_it_is(name):
     made = planted()
-    shuffled = replace(made, grids=GRIDS | {name: GRIDS[name].shuffled(np.random.default_rng(0))})
-    for family in GRIDS:
-        found = shuffled.units(family)["detector"].to_numpy()
-        assert found.any() == (family != name)
+    shuffled = answers.grid(made, name).shuffled(np.random.default_rng(0))
+    assert not answers.units(made, name, shuffled)["detector"].any()
+    assert answers.units(made, name)["detector"].any()
+
+
+def test_a_grid_is_read_once_for_a_layer_and_its_bases_and_again_for_other_parameters():
+    made = planted()
+    assert answers.grid(made, "curve") is answers.grid(made.in_basis(haar(0, 0)), "curve")
+    fewer = CONTROLS.isel(stimulus=CONTROLS["variant"].values == "thin_dark")
+    controls = replace(made.shown["curve_controls"], parameters=fewer)
+    other = replace(made, shown={**made.shown, "curve_controls": controls})
+    assert answers.grid(other, "curve").control_variants == ("thin_dark",)
+    assert answers.grid(made, "curve").control_variants != ("thin_dark",)
 
 
 def test_dead_unit_counts_in_both_families():
@@ -190,7 +218,7 @@ def test_dead_unit_counts_in_both_families():
     natural = made.natural.copy()
     natural[:, [0, 8]] = 0.5
     natural[made.fold == 1, 9] = 0.5  # varies in one fold only: it cannot be matched
-    table = family_rows(replace(made, natural=natural), [untrained()], NULLS).set_index("family")
+    table = rows_of(replace(made, natural=natural), untrained())
     assert table["n_dead"].tolist() == [3, 3]
     assert table["n_detectors"].tolist() == [7, 4]
 
@@ -269,14 +297,16 @@ def check_tracing(run, trained):
 
 def check_natural_tuning(run):
     """Every strong family has its rows, detectors prefer what they prefer among drawings, and other units do so less."""
-    table = natural_tuning(run)
+    table = run.table("joint")
     seeds = {(row.model, row.seed) for row in table.itertuples()}
     one = next(n for n in networks_of(run.job) if (n.card.id, -1 if n.seed is None else n.seed) in seeds)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("universality.correspondence.natural.networks_of", lambda job: (one,))
-        again = natural_tuning(run)  # of one network: that it comes out the same shows on each
+    seed = -1 if one.seed is None else one.seed
+    refs = {ref.tap.name: ref for ref in references(run) if (ref.model, ref.seed) == (one.card.id, one.seed)}
+    units = run.units[(run.units["model"] == one.card.id) & (run.units["seed"] == seed)]
+    # Of one network: that it comes out the same shows on each.
+    again = natural_rows(one, units, run.job.seed, lambda tap: load_layer(refs[tap.name]))
     assert len(again) > 0
-    of_one = table[(table["model"] == one.card.id) & (table["seed"] == (-1 if one.seed is None else one.seed))]
+    of_one = table[(table["model"] == one.card.id) & (table["seed"] == seed)]
     pd.testing.assert_frame_equal(of_one.reset_index(drop=True), again.reset_index(drop=True), check_exact=True)
     units = run.units.set_index(["model", "seed", "tap", "family", "unit"])
     keys = list(table[["model", "seed", "tap", "family", "unit"]].itertuples(index=False, name=None))
@@ -291,7 +321,7 @@ def check_ranges(run):
     """Every figure lies in the range that the schema states for it, but for rounding."""
     bounds = {"-1 to 1": (-1, 1), "0 to 1": (0, 1), ">= 0": (0, np.inf), "0 to 180": (0, 180), "0 to 360": (0, 360)}
     for name, table in {"units": run.units, "families": run.families, "correspondence": run.correspondence}.items():
-        for column in schema.TABLES[name].columns:
+        for column in TABLES[name].columns:
             if column.range in bounds and column.kind in ("int", "float"):
                 low, high = bounds[column.range]
                 assert table[column.name].dropna().between(low - 1e-12, high + 1e-12).all(), (name, column.name)
@@ -302,8 +332,8 @@ def check_layers(run, trained):
     for entry in run.record["job"]["models"]:
         model, tap = entry["id"], catalogue.card(entry["id"]).tap(entry["taps"][0])
         keys = {e["stimuli"]: e["key"] for e in run.record["stores"] if e["model"] == model and e["seed"] is None}
-        made = load_layer(LayerRef(model, None, tap, run.store, keys, families=tuple(FAMILIES)))
-        assert set(made.drawn) == set(made.grids) == set(FAMILIES)
+        made = load_layer(LayerRef(model, None, tap, run.store, keys))
+        assert set(made.shown) == {one for family in FAMILIES.values() for one in family.sets}
         for name in FAMILIES:
             written = trained[(trained["model"] == model) & (trained["family"] == name)]
-            assert made.units(name)["failed"].tolist() == written["failed"].tolist()
+            assert answers.units(made, name)["failed"].tolist() == written["failed"].tolist()

@@ -5,6 +5,7 @@ import planted
 import pytest
 import torch
 
+from universality.features import answers
 from universality.features.natural import family_preference, family_rotation_slope, joint_tuning, rotated, top_crops
 from universality.features.tuning import best_shift_correlation, circular_difference, largest_gap, rayleigh
 from universality.stimuli.spec import CurveStimuli, HighLowStimuli, NaturalStimuli, StimuliSpec
@@ -33,14 +34,14 @@ def layers(networks):
 
 @pytest.fixture(scope="module")
 def tables(layers):
-    return {kind: {tap: layer.units(FAMILY[kind]) for tap, layer in of.items()} for kind, of in layers.items()}
+    return {kind: {tap: answers.units(layer, FAMILY[kind]) for tap, layer in of.items()} for kind, of in layers.items()}
 
 
 def tables_of(plan, kind, taps=("post",), spec=FEW):
     """A planted network and its tables of units, one for each tap."""
     network = planted.Planted(plan)
     layers = planted.layers(network, FAMILY[kind], spec, taps)
-    return network, [layers[tap].units(FAMILY[kind]) for tap in taps]
+    return network, [answers.units(layers[tap], FAMILY[kind]) for tap in taps]
 
 
 def is_planted(network):
@@ -73,7 +74,7 @@ def test_families_cover_the_circle(networks, layers, tables, kind, count):
     assert len(found) == count
     assert largest_gap(found) < 360 / count + 5
     assert rayleigh(found).p > 0.99
-    responses = layers[kind]["post"].responses(FAMILY[kind])
+    responses = answers.responses(layers[kind]["post"], FAMILY[kind])
     assert best_shift_correlation(responses.tuning[is_planted(networks[kind])], responses.grid.angles_deg) > 0.95
 
 
@@ -195,11 +196,11 @@ def rotated_top_crops(network, layer, chosen, count=5):
 
 def joint_of(network, layer, choose):
     """Joint tuning of the chosen units by themselves, and what a family of them says."""
-    responses, table = layer.responses("curve"), layer.units("curve")
+    responses, table = answers.responses(layer, "curve"), answers.units(layer, "curve")
     chosen = np.flatnonzero(choose(table))
-    answers, own = rotated_top_crops(network, layer, chosen)
-    rotations = np.stack([answers[crops, :, unit] for unit, crops in enumerate(own)])
-    sigma, preferred = answers / responses.sigma.deviation[chosen], table["preferred_deg"].to_numpy()[chosen]
+    turned, own = rotated_top_crops(network, layer, chosen)
+    rotations = np.stack([turned[crops, :, unit] for unit, crops in enumerate(own)])
+    sigma, preferred = turned / responses.sigma.deviation[chosen], table["preferred_deg"].to_numpy()[chosen]
     return joint_tuning(rotations, responses.tuning[chosen], TURNS), sigma, preferred
 
 

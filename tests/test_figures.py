@@ -8,6 +8,7 @@ import pytest
 
 from universality import figures
 from universality.base import schema
+from universality.features.tables import UNITS
 from universality.figures import figure_of
 from universality.figures import similarity as figures_similarity
 from universality.runs.drawn import drawn_taps
@@ -40,8 +41,8 @@ def similarity():
 
 def unit(model, seed, tap, number, preferred, *, detector=True):
     curve = np.exp(2 * (np.cos(np.deg2rad(ANGLES - preferred)) - 1))
-    row = {column.name: 0 for column in schema.UNITS.columns}
-    kinds = {column.name: column.kind for column in schema.UNITS.columns}
+    row = {column.name: 0 for column in UNITS.columns}
+    kinds = {column.name: column.kind for column in UNITS.columns}
     row |= {name: False for name, kind in kinds.items() if kind == "bool"}
     return row | {
         "model": model, "seed": seed, "tap": tap, "unit": number, "preferred_deg": preferred, "detector": detector,
@@ -54,7 +55,7 @@ def units():
     rows = [unit("m/a", -1, "a0", n, preferred) for n, preferred in enumerate((200.0, 20.0, 110.0))]
     rows += [unit("m/a", 0, "a0", n, 0.0, detector=False) for n in range(3)]
     rows += [unit("m/b", -1, "b0", n, 30.0) for n in range(2)] + [unit("m/b", 0, "b0", 0, 0.0, detector=False)]
-    return schema.as_table(schema.UNITS, pd.DataFrame(rows))
+    return schema.as_table(UNITS, pd.DataFrame(rows))
 
 
 @pytest.fixture

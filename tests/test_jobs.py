@@ -21,6 +21,7 @@ from universality.base.errors import JobError, RunError, StoreError
 from universality.jobs import extracting, planning, scheduling, stages
 from universality.models import catalogue
 from universality.runs import run
+from universality.runs import tables as run_tables
 from universality.runs.job import read_job
 from universality.runs.networks import networks_of
 from universality.runs.record import LOCK
@@ -121,7 +122,7 @@ class TestTables:
         assert set(table["cka_measure"]) == {"cka_linear_debiased"}
 
     def test_parquet_metadata_explains_every_column(self, small):
-        for table in (schema.TABLES[name] for name in small.run.tables):
+        for table in (run_tables.TABLES[name] for name in small.run.tables):
             stored = pq.read_schema(small.out / f"{table.name}.parquet")
             for column in table.columns:
                 assert stored.field(column.name).metadata[b"meaning"].decode() == column.meaning

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import universality
-from universality.base import schema
 from universality.base.errors import StoreError
 from universality.jobs import comparisons, estimates, recent, rehearsal
 from universality.jobs.table_sizes import COPIES, row_bytes, rows, table_sizes
+from universality.runs.tables import TABLES
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_rows_take_about_what_the_plan_says(small, fresh):
     orientations = fresh.job.stimuli.curves.orientations
     for name in ("similarity", "pairs", "families", "units", "correspondence", "correspondence_nulls"):
         taken = pq.read_table(small.out / f"{name}.parquet")
-        assert row_bytes(schema.TABLES[name], orientations) == pytest.approx(taken.nbytes / taken.num_rows, rel=0.3)
+        assert row_bytes(TABLES[name], orientations) == pytest.approx(taken.nbytes / taken.num_rows, rel=0.3)
 
 
 def test_plan_says_what_the_joined_tables_need(fresh):

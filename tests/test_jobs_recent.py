@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from universality.correspondence.layers import Layer, load_layer
+from universality.activations.layer import Layer, Shown, load_layer
 from universality.jobs import recent
 from universality.jobs.recent import RecentLayers, forgetting, nbytes
 
@@ -18,7 +19,9 @@ class Reading:
     def __call__(self, ref):
         self.read.append(ref)
         rows = np.arange(5)
-        return Layer(ref, np.full((5, 100), float(ref)), rows % 2, rows, {"curve": np.full((5, 100), 0.5)}, {})
+        return Layer(
+            ref, np.full((5, 100), float(ref)), rows % 2, rows, {"curves": Shown(np.full((5, 100), 0.5), xr.Dataset())}
+        )
 
 
 def test_what_was_read_last_is_kept_up_to_the_limit():
@@ -46,7 +49,7 @@ def test_a_layer_above_the_limit_is_read_every_time():
 
 def test_kept_arrays_cannot_be_written_to():
     layer = RecentLayers(10**6, Reading())(1)
-    for values in (layer.natural, layer.fold, layer.photograph, layer.drawn["curve"]):
+    for values in (layer.natural, layer.fold, layer.photograph, layer.shown["curves"].activations):
         with pytest.raises(ValueError, match="read-only"):
             values[:] = 0
 
@@ -78,5 +81,5 @@ def test_a_layer_is_told_apart_by_everything_that_decides_it(small):
     (ref, *_), *_ = plan.inputs.layers.values()
     layers = RecentLayers()
     assert layers(ref) is layers(replace(ref))
-    assert layers(ref) is not layers(replace(ref, families=("none",)))
+    assert layers(ref) is not layers(replace(ref, stores={"natural": ref.stores["natural"]}))
     np.testing.assert_array_equal(layers(ref).natural, load_layer(ref).natural)

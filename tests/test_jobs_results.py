@@ -6,6 +6,7 @@ from universality.base import schema
 from universality.jobs import comparing
 from universality.jobs.results import Results, _to_bytes
 from universality.jobs.tasks import Task
+from universality.runs.tables import TABLES
 
 VALUES = {
     "string": lambda n: f"text {n}",
@@ -24,7 +25,7 @@ def made_up(table, count, start=0):
     return schema.as_table(table, pd.DataFrame(columns))
 
 
-@pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.name)
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_kept_table_comes_back(tmp_path, table, count):
     rows = made_up(table, count)
@@ -32,7 +33,7 @@ def test_a_kept_table_comes_back(tmp_path, table, count):
     pd.testing.assert_frame_equal(Results(str(tmp_path)).read("ab" * 16)[table.name], rows)
 
 
-@pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.name)
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_a_table_joined_of_many_is_kept_in_one_piece(table):
     # The text of a joined table lies in as many pieces as were joined: 60 of them once made a result three times as large.
     joined = pd.concat([made_up(table, 2, start) for start in range(0, 120, 2)], ignore_index=True)
@@ -42,14 +43,12 @@ def test_a_table_joined_of_many_is_kept_in_one_piece(table):
 @pytest.mark.parametrize("block", [1, 2, 3, 256])
 def test_gathered_tables_are_the_parts_one_after_another(tmp_path, monkeypatch, block):
     monkeypatch.setattr(comparing, "_IN_BLOCK", block)
-    names = list(schema.TABLES)
+    names = list(TABLES)
     stages = ("first", "second")
     tasks = [Task(stages[n % 2], {"": f"{n:032x}"}, str(n), made_up, ()) for n in range(4)]
     # Not every task has rows of every table, and some have a table without rows.
     sizes = [{name: (n + place) % 3 for place, name in enumerate(names) if (n + place) % 4} for n in range(4)]
-    parts = [
-        {name: made_up(schema.TABLES[name], size, 10 * n) for name, size in of.items()} for n, of in enumerate(sizes)
-    ]
+    parts = [{name: made_up(TABLES[name], size, 10 * n) for name, size in of.items()} for n, of in enumerate(sizes)]
     for task, tables in zip(tasks, parts, strict=True):
         Results(str(tmp_path)).write(task.keys[""], tables)
     gathered, damaged = comparing.gather(tasks, str(tmp_path))

@@ -22,6 +22,7 @@ from universality.base.errors import RunError, StoreError
 from universality.cli.results import report_command
 from universality.report import data, page, pictures
 from universality.runs.run import Run, open_run
+from universality.runs.tables import TABLES
 
 STATIC = Path(report.__file__).parent / "static"
 
@@ -208,7 +209,7 @@ def test_values_without_number_keep_their_meaning():
 
 def test_tables_of_later_versions_are_shown_too(small, monkeypatch):
     extra = schema.Table("extra", "x", (schema.Column("note", "string", "1", "text", "a note"),))
-    monkeypatch.setitem(schema.TABLES, "extra", extra)
+    monkeypatch.setitem(TABLES, "extra", extra)
     monkeypatch.setattr(data.runs, "read_table", lambda run, table: pd.DataFrame({"note": ["seen"]}))
     assert data.page_data(small.run)["tables"]["extra"]["columns"][0]["levels"] == ["seen"]
 

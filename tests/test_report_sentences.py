@@ -10,6 +10,7 @@ import xarray as xr
 from universality.activations.spec import ExtractionSpec
 from universality.atlas import groups
 from universality.base import schema
+from universality.features.tables import UNITS
 from universality.report import cautions, sentences
 from universality.runs.job import ComparisonSpec, Job
 from universality.similarity.matching import HOW, MATCHINGS
@@ -73,7 +74,7 @@ def units():
     rows = [{"model": "m/a", "tap": "a1", "unit": n, "preferred_deg": angle} for n, angle in enumerate((0.0, 90.0))]
     rows += [{"model": "m/b", "tap": "b0", "unit": n, "preferred_deg": angle} for n, angle in enumerate((10.0, 180.0))]
     rows += [{"model": "m/b", "tap": "b0", "unit": 9, "preferred_deg": 0.0, "seed": 0}]
-    return filled(schema.UNITS, rows, seed=-1, family="curve", detector=True)
+    return filled(UNITS, rows, seed=-1, family="curve", detector=True)
 
 
 def test_detectors_are_summed_up_from_the_least_to_the_most(families):

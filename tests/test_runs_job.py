@@ -118,13 +118,16 @@ def test_job_digest_ignores_order_and_comments(write):
     assert first.digest() != read_job(write(changed(JOB, "seed = 3", "seed = 4"))).digest()
 
 
-def test_job_digest_on_the_cpu_is_that_of_before_there_was_a_choice(write):
+def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_and_further_sets(write):
     job = read_job(write(JOB))
     values = job.plain()
-    del values["extraction"]["device"], values["stages"]
-    assert job.digest() == digest(values)
+    del values["stages"], values["stimuli"]["also"]
+    without_device = {**values, "extraction": {k: v for k, v in values["extraction"].items() if k != "device"}}
+    assert job.digest() == digest(without_device)
     on_gpus = job.model_copy(update={"extraction": job.extraction.model_copy(update={"device": "cuda"})})
-    assert on_gpus.digest() == digest(on_gpus.plain()) != job.digest()
+    assert on_gpus.digest() == digest({**values, "extraction": on_gpus.extraction.plain()}) != job.digest()
+    further = job.model_copy(update={"stimuli": job.stimuli.model_copy(update={"also": ("gratings",)})})
+    assert further.digest() != job.digest()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import xarray as xr
 from silent_controls import grid_of
 
 from universality.base.errors import StimulusError
-from universality.models.card import Tap
 from universality.stimuli import curves, sets
-from universality.stimuli.scaling import SCALED, scaled_to
 from universality.stimuli.spec import CurveControlStimuli, CurveStimuli, GratingStimuli, HighLowStimuli, StimuliSpec
 
 SIZE = 128
@@ -184,34 +182,3 @@ def test_scaled_textures_that_an_image_cannot_show_are_refused():
     spec = StimuliSpec(high_low=HighLowStimuli(scale=0.25))
     with pytest.raises(StimulusError, match=r"of 40 cycles.*at least 80 px, came 64 px.*or raise the scale"):
         sets.render("high_low", spec, 64, slice(1))
-
-
-def tap(rf_px):
-    return Tap(
-        path="c", activation="pre", channels=4, size=8, rf_px=rf_px, stride_px=8, rf_start_px=0.0, relative_depth=0.5
-    )
-
-
-@pytest.mark.parametrize(("rf_px", "scale"), [(28, 0.125), (56, 0.25), (224, 1.0), (500, 1.0)])
-def test_scale_is_the_share_of_the_image_that_the_receptive_field_covers(rf_px, scale):
-    before = StimuliSpec(curves=CurveStimuli(stroke=0.03, scale=2.0))
-    after = scaled_to(before, tap(rf_px), 224)
-    assert {name: getattr(after, name).scale for name in SCALED} == dict.fromkeys(SCALED, scale)
-    assert after.curves.stroke == 0.03
-    assert after.natural == before.natural
-    assert StimuliSpec.model_validate(after.plain()) == after
-
-
-def test_every_set_with_a_scale_is_scaled():
-    assert set(SCALED) == {n for n in sets.STIMULI if hasattr(getattr(StimuliSpec(), n), "scale")}
-
-
-def test_a_scaled_circle_spans_the_receptive_field():
-    """A circle of curvature 2 is one image side wide; scaled, it is as wide as the receptive field."""
-    spec = StimuliSpec(curve_controls=CurveControlStimuli(orientations=8, curvatures=(2.0,), variants=("filled_dark",)))
-    scaled = scaled_to(spec, tap(56), 224)
-    table = sets.parameters("curve_controls", scaled)
-    row = np.flatnonzero((table["kind"].values == "circle") & (table["orientation_deg"].values == 0))
-    image = ink(sets.render("curve_controls", scaled, 224, row).values[0, 0])
-    for axis in (0, 1):
-        assert (image.max(axis=axis) > 0.5).sum() == pytest.approx(56, abs=1)

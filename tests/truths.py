@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 from universality.activations import extraction
+from universality.activations.bases import Basis
+from universality.activations.layer import Layer, LayerRef, Shown
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
 from universality.activations.spec import ExtractionSpec
 from universality.base.schema import STIMULUS
-from universality.correspondence.layers import Layer, LayerRef
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows
+from universality.features import answers
 from universality.features.families import FAMILIES
 from universality.models import catalogue
 from universality.stimuli import sets
@@ -54,7 +56,7 @@ def layer(network, family="curve", turned=False, natural_turned=False):
         module, shown_tap = Turned(module), tap.model_copy(update={"path": f"network.{tap.path}"})
     spec = network.stimuli
 
-    def answers(kind, back=False):
+    def activations(kind, back=False):
         batches = (turned_back(batch) if back else batch for batch in network.batches(kind))
         found = extraction.collect(
             extraction.extract(module, [shown_tap], batches, EXTRACTION, network.card.preprocessing.size_px)
@@ -65,17 +67,15 @@ def layer(network, family="curve", turned=False, natural_turned=False):
     photograph = np.unique(table["photograph"].values, return_inverse=True)[1]
     assert table.sizes[STIMULUS] == len(photograph)
     return Layer(
-        LayerRef(network.card.id, network.seed, tap, "", {}), answers("natural", natural_turned), table["fold"].values,
-        photograph, {family: np.concatenate([answers(kind) for kind in FAMILIES[family].sets])},
-        {family: FAMILIES[family].grid(*(sets.parameters(kind, spec) for kind in FAMILIES[family].sets))},
+        LayerRef(network.card.id, network.seed, tap, "", {}), activations("natural", natural_turned), table["fold"].values,
+        photograph, {kind: Shown(activations(kind), sets.parameters(kind, spec)) for kind in FAMILIES[family].sets},
     )  # fmt: skip
 
 
 def permuted(made, seed=0):
     """The layer with its units in another order, and the order."""
     order = np.random.default_rng(seed).permutation(made.natural.shape[1])
-    drawn = {family: values[:, order] for family, values in made.drawn.items()}
-    return replace(made, natural=made.natural[:, order], drawn=drawn), order
+    return made.in_basis(Basis("permuted", lambda values: values[:, order])), order
 
 
 def noisy(made, level, seed=0):
@@ -94,7 +94,7 @@ def replaced(made, other, units):
 
 def oriented(made, family="curve"):
     """Which units vary and prefer an orientation."""
-    table = made.units(family)
+    table = answers.units(made, family)
     return (table["live"] & table["preferred_deg"].notna()).to_numpy()
 
 
@@ -105,7 +105,7 @@ def contender(made, plan, twins=(), every_unit=False):
     """
     found = Contender(made, twins, plan)
     if every_unit:
-        tables = {family: made.units(family) for family in made.drawn}
+        tables = {family: answers.units(made, family) for family in plan.families}
         found.__dict__["tables"] = {
             family: table.assign(detector=oriented(made, family)) for family, table in tables.items()
         }
@@ -119,7 +119,7 @@ def rows(a, b, plan, every_unit=False):
 
 def plan(haar=12, bootstraps=300, permutations=99):
     """One-to-one matching."""
-    return MatchingPlan(("hungarian",), bootstraps, permutations, NullPlan(haar, 1, 0))
+    return MatchingPlan(("curve",), ("hungarian",), bootstraps, permutations, NullPlan(haar, 1, 0))
 
 
 def spec(crops, shapes, orientations=24):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from universality.correspondence.layers import Layer, LayerRef
+from universality.activations.layer import Layer, LayerRef
 from universality.models.card import Tap
 
 IMAGES = 400
@@ -19,7 +19,7 @@ def layer(model, natural, name="t", seed=None, photograph=None):
     images = len(natural)
     fold = np.arange(images) % 2
     photograph = np.arange(images) if photograph is None else photograph
-    return Layer(LayerRef(model, seed, tap(name), "", {}), natural, fold, photograph, {}, {})
+    return Layer(LayerRef(model, seed, tap(name), "", {}), natural, fold, photograph, {})
 
 
 def latents(units, seed, images=IMAGES):

@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from universality.activations import extraction
+from universality.activations.layer import Layer, LayerRef, Shown
 from universality.activations.network import Network
 from universality.activations.spec import ExtractionSpec
 from universality.base.schema import STIMULUS
-from universality.correspondence.layers import Layer, LayerRef
 from universality.correspondence.resampling import wilson_interval
+from universality.features import answers
 from universality.features.families import FAMILIES
 from universality.features.tuning import largest_gap
 from universality.models import catalogue
@@ -42,20 +43,15 @@ FAMILY_NAMES = ("curve", "high_low_frequency")
 
 def layers(card: ModelCard, network: nn.Module, spec: StimuliSpec) -> Iterator[Layer]:
     """Show both families' stimuli and the natural images to a network, and yield its taps' layers."""
-    families = {name: FAMILIES[name] for name in FAMILY_NAMES}
-    sets = dict.fromkeys(["natural", *(name for family in families.values() for name in family.sets)])
-    shown = {name: _answers(card, network, name, spec) for name in sets}
-    natural = parameters("natural", spec)
-    grids = {name: family.grid(*(parameters(one, spec) for one in family.sets)) for name, family in families.items()}
+    sets = dict.fromkeys(["natural", *(one for name in FAMILY_NAMES for one in FAMILIES[name].sets)])
+    table = {name: parameters(name, spec) for name in sets}
+    answered = {name: _answers(card, network, name, spec) for name in sets}
+    natural = table["natural"]
     for tap in card.taps:
-        drawn = {
-            name: np.concatenate([shown[one][tap.name].astype(np.float64) for one in family.sets])
-            for name, family in families.items()
-        }
-        yield Layer(
-            LayerRef(card.id, None, tap, "", {}), shown["natural"][tap.name].astype(np.float64),
-            natural["fold"].values, np.arange(natural.sizes[STIMULUS]), drawn, grids,
-        )  # fmt: skip
+        of_tap = {name: answered[name][tap.name].astype(np.float64) for name in sets}
+        shown = {name: Shown(of_tap[name], table[name]) for name in sets if name != "natural"}
+        ref = LayerRef(card.id, None, tap, "", {})
+        yield Layer(ref, of_tap["natural"], natural["fold"].values, np.arange(natural.sizes[STIMULUS]), shown)
 
 
 def _answers(card: ModelCard, network: nn.Module, name: str, spec: StimuliSpec) -> dict[str, np.ndarray]:
@@ -68,7 +64,7 @@ def _answers(card: ModelCard, network: nn.Module, name: str, spec: StimuliSpec) 
 def rows(layer: Layer) -> Iterator[dict[str, object]]:
     """Yield share and coverage of both families in one layer."""
     for family in FAMILY_NAMES:
-        table = layer.units(family)
+        table = answers.units(layer, family)
         found = table[table["detector"]]
         low, high = wilson_interval(len(found), len(table))
         yield {

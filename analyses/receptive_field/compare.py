@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import universality
-from universality.activations.nulls import rotations
+from universality.activations.bases import haars
 from universality.base import arrays
 
 HERE = Path(__file__).parent
@@ -40,12 +40,12 @@ def all_units(run):
         for tap_a, tap_b in itertools.product(one.taps, two.taps):
             a, b = halves(run, one.id, tap_a), halves(run, two.id, tap_b)
             twins = [halves(run, two.id, tap_b, seed) for seed in nulls.untrained_seeds]
-            bases = rotations(b[0].shape[1], nulls.haar_rotations, run.job.seed)
+            bases = list(haars(nulls.haar_rotations, run.job.seed))
             rows.append(
                 {
                     "model_a": one.id, "tap_a": tap_a, "model_b": two.id, "tap_b": tap_b,
                     "r_best": best_partner_r(a, b),
-                    "r_best_haar": np.mean([best_partner_r(a, [fold @ q for fold in b]) for q in bases]),
+                    "r_best_haar": np.mean([best_partner_r(a, [basis.seen(fold) for fold in b]) for basis in bases]),
                     "r_best_untrained": np.mean([best_partner_r(a, twin) for twin in twins]),
                 }
             )  # fmt: skip

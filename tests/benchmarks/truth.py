@@ -18,7 +18,7 @@ import truths
 from scipy import stats
 
 from universality import similarity
-from universality.activations.nulls import rotations
+from universality.activations.bases import haar
 from universality.base import arrays
 from universality.correspondence import resampling
 from universality.correspondence.verdict import VERDICTS
@@ -49,7 +49,7 @@ def copies(trained, other):
     return {
         "permuted": (permuted, order),
         "half replaced": (truths.replaced(trained, other, gone), half),
-        "Haar basis": (trained.rotated(next(rotations(units, 1, 77))), np.full(units, -1)),
+        "Haar basis": (trained.in_basis(haar(0, 77)), np.full(units, -1)),
     }
 
 

@@ -140,7 +140,7 @@ FAMILIES = Table(
             "float",
             "degrees",
             "0 to period",
-            "largest gap between neighbouring preferred angles (period: 360; of oriented_edge and colour_contrast 180)",
+            "largest gap between neighbouring preferred angles within the period of the family",
         ),
         Column("mean_r1", "float", "1", "0 to 1", "mean first-harmonic selectivity of the detectors"),
         Column("mean_fwhm_deg", "float", "degrees", "0 to 360", "mean full width at half maximum of the detectors"),
@@ -253,7 +253,9 @@ CORRESPONDENCE = Table(
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
         Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
-        Column("shift_deg", "float", "degrees", "-180 to 180", "rotation of curve A that reaches r_aligned"),
+        Column(
+            "shift_deg", "float", "degrees", "-180 to 180", "rotation of the tuning curve of A that reaches r_aligned"
+        ),
         Column(
             "r_tuning_untrained",
             "float",
@@ -339,7 +341,7 @@ PAIRS = Table(
     "one pair of layers, one family and one method of matching: what they share, beside the same for its nulls",
     (
         *_pair_identity(),
-        Column("family", "string", "1", "curve | high_low_frequency", "family of detectors"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
         Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
         *_of_both("n_detectors_*", "int", "units", ">= 0", "detectors of layer {}"),
         *_of_both("share_*", "float", "1", "0 to 1", "share of detectors in layer {}"),
@@ -417,133 +419,6 @@ PAIRS = Table(
     ),
 )
 
-UNITS = Table(
-    "units",
-    "one unit of one layer of one network (trained, or an untrained twin) and one family, with every criterion",
-    (
-        Column("model", "string", "1", "card id", "network"),
-        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
-        Column("tap", "string", "1", "tap name", "layer"),
-        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
-        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
-        Column("live", "bool", "1", "true | false", "varies in both folds of the natural crops"),
-        Column(
-            "preferred_deg",
-            "float",
-            "degrees",
-            "0 to 360",
-            "preferred orientation (of colour_contrast: axis of hues, 0 red-green, 90 blue-yellow): circular mean of the tuning curve",
-        ),
-        Column("argmax_deg", "float", "degrees", "0 to 360", "orientation of the largest response"),
-        Column(
-            "r1",
-            "float",
-            "1",
-            "0 to 1",
-            "selectivity of the mean over variants, first harmonic of the period: of oriented_edge |sum r exp(2 i theta)| / sum r",
-        ),
-        Column("r2", "float", "1", "0 to 1", "second-harmonic selectivity: two peaks half a period apart"),
-        Column("fwhm_deg", "float", "degrees", "0 to 360", "contiguous full width at half maximum"),
-        Column(
-            "echo",
-            "float",
-            "1",
-            "0 to 1",
-            "largest response within a twelfth of the period (30 degrees of 360) of half a period from the peak / peak: opposite direction, or right angles",
-        ),
-        Column("peak_sigma", "float", "sigma", ">= 0", "peak of the tuning curve"),
-        Column(
-            "invariance",
-            "float",
-            "1",
-            "-1 to 1",
-            "least correlation between the tuning curves of two variants (curves: thin, filled, dark, bright; high-low: base frequencies; edges: gratings, lines, edges; colour: against grey or opponent, saturations)",
-        ),
-        Column(
-            "deviation_deg",
-            "float",
-            "degrees",
-            "0 to 180",
-            "largest distance of a variant's preferred direction from that of the mean over variants",
-        ),
-        Column("weakest_variant", "float", "1", "0 to 1", "peak of the weakest variant / peak of the strongest"),
-        Column(
-            "relative_sigma",
-            "float",
-            "1",
-            ">= 0",
-            "standard deviation over natural images / median of the layer's live units",
-        ),
-        Column(
-            "symmetry",
-            "float",
-            "1",
-            "-1 to 1",
-            "curves: correlation of the tuning curves (one for each curvature) with their mirror images about the preferred direction",
-        ),
-        Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
-        Column("curve_over_part", "float", "1", ">= 0", "curves: best response to an arc / to a third of an arc"),
-        Column(
-            "curve_over_corner", "float", "1", ">= 0", "curves: best response to an arc / to a corner of its tangents"
-        ),
-        Column("curve_over_circle", "float", "1", ">= 0", "curves: best response to an arc / to its whole circle"),
-        Column(
-            "curve_over_scrambled", "float", "1", ">= 0", "curves: best response to an arc / to one with random phases"
-        ),
-        Column(
-            "preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"
-        ),
-        Column(
-            "over_same_frequency", "float", "1", ">= 0", "high-low: peak / response to a seam between equal frequencies"
-        ),
-        Column("over_full_field", "float", "1", ">= 0", "high-low: peak / response to one texture without a boundary"),
-        Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
-        Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
-        Column("preferred_cpi", "float", "cycles / image side", "> 0", "edges: frequency of the best grating"),
-        Column(
-            "phase_modulation",
-            "float",
-            "1",
-            "0 to 2",
-            "edges: F1 / F0 over the phases of the best grating; simple above 1",
-        ),
-        Column(
-            "boundary_over_field",
-            "float",
-            "1",
-            ">= 0",
-            "colour: peak / response to a field of any colour, light or dark grey",
-        ),
-        Column(
-            "colour_over_grey", "float", "1", ">= 0", "colour: peak / response to grey half-fields, edges and fields"
-        ),
-        Column("colour_over_grating", "float", "1", ">= 0", "colour: peak / response to luminance gratings"),
-        Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
-        Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
-        Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),
-        Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
-        Column("failed", "string", "1", "names", "criteria of the family's rule that are not met; empty for none"),
-        Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
-        Column("detector", "bool", "1", "true | false", "passes the family's rule"),
-        Column(
-            "level",
-            "string",
-            "1",
-            "strict | standard | early",
-            "published (or clearest) form, detector, or detector but for its answer to the opposite (colour: to fields); empty for none",
-        ),
-        Column("strong", "bool", "1", "true | false", "detector whose peak exceeds 2 sigma"),
-        Column("naive_detector", "bool", "1", "true | false", "passes the naive rule: not evidence"),
-        Column(
-            "tuning_sigma",
-            "floats",
-            "sigma",
-            "any",
-            "tuning curve over evenly spaced angles of one period from 0 degrees",
-        ),
-    ),
-)
-
 JOINT = Table(
     "joint",
     "one detector, or one unit that stands for chance, with its preference on turned natural images",
@@ -583,7 +458,7 @@ _FEATURE = (
         "family",
         "string",
         "1",
-        "curve | high_low_frequency | any_unit | data-driven",
+        "name in FAMILIES | any_unit | data-driven",
         "family of detectors; any_unit: every live unit; data-driven: cliques of which no unit is a detector",
     ),
     Column("angle_deg", "float", "degrees", "0 to 360", "middle of the bin of orientation; NaN for none"),
@@ -638,7 +513,7 @@ CLIQUES = Table(
     "one unit of a clique: units of several networks that are pairwise the same feature, without any network as a hub; no two cliques share a unit",
     (
         Column("clique", "int", "1", ">= 0", "number within the family, the largest cliques first"),
-        Column("family", "string", "1", "curve | high_low_frequency | data-driven", "as in the table atlas"),
+        Column("family", "string", "1", "name in FAMILIES | data-driven", "as in the table atlas"),
         Column("n_models", "int", "networks", ">= 3", "networks of the clique"),
         Column("model", "string", "1", "card id", "network"),
         Column("tap", "string", "1", "tap name", "layer"),
@@ -774,21 +649,6 @@ ATLAS_TABLES: dict[str, Table] = {
     table.name: table for table in (ATLAS, CLIQUES, CLIQUE_COUNTS, INDEX_BY_PAIR, INDEX_BY_GROUP, INDEX_BY_FEATURE)
 }
 """What the stage ``atlas`` makes."""
-
-TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (
-        SIMILARITY,
-        CORRESPONDENCE,
-        CORRESPONDENCE_NULLS,
-        PAIRS,
-        FAMILIES,
-        UNITS,
-        JOINT,
-        *ATLAS_TABLES.values(),
-    )
-}
-"""What a run may hold."""
 
 _DTYPES = {"string": "string", "int": "int64", "float": "float64", "bool": "bool", "floats": "object"}
 

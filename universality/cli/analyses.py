@@ -42,12 +42,12 @@ def detectors_command(
 
     With --joint, print of how many detectors the preference among drawings agrees with that on turned natural images.
 
-    Example: universality detectors data/runs/quickstart --family curve --threshold invariance
+    Example: universality detectors data/runs/quickstart --threshold invariance
     """
-    from universality.base import schema
     from universality.features import definition as detectors_definition
     from universality.features import families
     from universality.features.spec import read_definition
+    from universality.features.tables import UNITS
     from universality.runs.run import open_run
 
     if joint:
@@ -58,7 +58,7 @@ def detectors_command(
         chosen = families.definition_of(family or run.job.comparison.families[0])
     else:
         spec = read_definition(definition)
-        chosen = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, schema.UNITS.names)
+        chosen = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, UNITS)
     units = run.units
     rates = detectors_definition.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)
@@ -66,8 +66,8 @@ def detectors_command(
         criteria = [
             {name: getattr(c, name) for name in ("column", "op", "threshold", "reason")} for c in chosen.criteria
         ]
-        curve = None if moved is None else rows(moved)
-        print_json({"definition": chosen.name, "family": chosen.family, "criteria": criteria, "rates": rows(rates), "threshold_curve": curve})  # fmt: skip
+        by_threshold = None if moved is None else rows(moved)
+        print_json({"definition": chosen.name, "family": chosen.family, "criteria": criteria, "rates": rows(rates), "threshold_curve": by_threshold})  # fmt: skip
         return
     _print_rates(chosen, rates)
     if moved is not None:
@@ -104,7 +104,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
 
 def _joint(run_path: Path, as_json: bool) -> None:
     from universality.base.names import short
-    from universality.correspondence.natural import AGREES_DEG, LEAST_FAMILY
+    from universality.features.natural_tuning import AGREES_DEG, LEAST_FAMILY
     from universality.runs import run as runs
 
     found = runs.open_run(run_path).table("joint")

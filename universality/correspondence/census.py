@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from universality.activations.bases import orthonormal
+from universality.activations.layer import Layer
 from universality.activations.spec import NullSpec
 from universality.base import arrays
 from universality.base.spec import digest
 from universality.correspondence import verdict
-from universality.correspondence.layers import Layer
 from universality.correspondence.links import ANY_UNIT, Block, Links, Marks, Resampling, Sight, View, rematched
+from universality.features import answers
 from universality.features.families import FAMILIES
 
 BASES = 3
@@ -116,12 +118,14 @@ def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: in
     number = int(digest([layer.ref.model, layer.ref.tap.name])[:12], 16)
     units = layer.natural.shape[1]
     turned = (
-        layer.rotated(arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
+        layer.in_basis(
+            orthonormal(f"own {basis}", arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
+        )
         for basis in range(bases)
     )
     # Nulls answer to natural images only.
-    bare = replace(layer, drawn={}, grids={})
-    nulls = [bare.rotated(q).halves() for q in verdict.null_rotations(units, haar_rotations, seed)]
+    bare = replace(layer, shown={})
+    nulls = [bare.in_basis(basis).halves() for basis in verdict.null_bases(haar_rotations, seed)]
     return Sight([_view(x, families) for x in (layer, *turned)], [halves for halves in nulls if halves.live.size])
 
 
@@ -129,7 +133,7 @@ def _view(layer: Layer, families: Sequence[str]) -> View:
     halves = layer.halves()
     marks = {ANY_UNIT: Marks(np.ones(halves.live.size, dtype=np.bool_), np.full(halves.live.size, np.nan))}
     for family in families:
-        table = layer.units(family).iloc[halves.live]
+        table = answers.units(layer, family).iloc[halves.live]
         angles = table["preferred_deg"].to_numpy(np.float64)
         marks[family] = Marks(table["detector"].to_numpy(np.bool_), angles, FAMILIES[family].period_deg)
     return View(halves, marks)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universality import similarity
+from universality.activations.layer import Halves
 from universality.correspondence import verdict
-from universality.correspondence.layers import Halves
 from universality.correspondence.resampling import Photographs, bootstrap_weights
 from universality.features.tuning import circular_difference
 from universality.similarity.matching import EQUAL, mutual_top

@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.nulls import NullPlan, rotation
+from universality.activations.bases import haar
+from universality.activations.layer import Halves, Layer
+from universality.activations.nulls import NullPlan
 from universality.correspondence import resampling, verdict
-from universality.correspondence.layers import Halves, Layer
+from universality.features import answers
 from universality.similarity import mixture, transport
 from universality.similarity.predictivity import Fold
 
@@ -25,11 +27,12 @@ NULLS = ("untrained", "haar")
 
 @dataclass(frozen=True)
 class MatchingPlan:
-    """How units are matched, and how many resamples and permutations say how sure a match is.
+    """Which families' detectors are matched and how, and how many resamples and permutations say how sure a match is.
 
     `verdicts_only` leaves out what no verdict asks for: p, soft matching and ceilings are NaN.
     """
 
+    families: tuple[str, ...]
     methods: tuple[str, ...]
     bootstraps: int
     permutations: int
@@ -45,10 +48,10 @@ class Side:
     tuning: dict[str, Array]
 
     @classmethod
-    def of(cls, layer: Layer) -> Side:
+    def of(cls, layer: Layer, families: Sequence[str]) -> Side:
         """Return the live units of a layer."""
         halves = layer.halves()
-        tuning = {family: np.maximum(layer.responses(family).tuning[halves.live], 0.0) for family in layer.drawn}
+        tuning = {family: np.maximum(answers.responses(layer, family).tuning[halves.live], 0.0) for family in families}
         return cls(halves, tuning)
 
 
@@ -70,7 +73,7 @@ class Contender:
     @cached_property
     def side(self) -> Side:
         """The layer ready for matching."""
-        return Side.of(self.layer)
+        return Side.of(self.layer, self.plan.families)
 
     @cached_property
     def nulls(self) -> dict[str, list[Side]]:
@@ -78,17 +81,18 @@ class Contender:
 
         A null layer in which no unit varies holds no partner and is left out.
         """
-        nulls = self.plan.nulls
-        bases = verdict.null_rotations(self.layer.natural.shape[1], nulls.haar_rotations, nulls.seed)
-        made = [Side.of(twin) for twin in self.twins], [Side.of(self.layer.rotated(q)) for q in bases]
+        nulls, families = self.plan.nulls, self.plan.families
+        turned = (self.layer.in_basis(basis) for basis in verdict.null_bases(nulls.haar_rotations, nulls.seed))
+        made = {"untrained": self.twins, "haar": turned}
         return {
-            name: [side for side in sides if side.halves.live.size] for name, sides in zip(NULLS, made, strict=True)
+            name: [side for side in (Side.of(layer, families) for layer in layers) if side.halves.live.size]
+            for name, layers in made.items()
         }
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The units of every family, with every criterion."""
-        return {family: self.layer.units(family) for family in self.layer.drawn}
+        return {family: answers.units(self.layer, family) for family in self.plan.families}
 
     @cached_property
     def mixed(self) -> Fold:
@@ -112,8 +116,8 @@ class Contender:
         Another rotation of a rotated layer is one more Haar-random basis of the layer, so both have the same nulls.
         """
         nulls = self.plan.nulls
-        q = rotation(self.layer.natural.shape[1], max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
-        return _Turned(self.layer.rotated(q), self.twins, replace(self.plan, verdicts_only=True), self)
+        basis = haar(max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
+        return _Turned(self.layer.in_basis(basis), self.twins, replace(self.plan, verdicts_only=True), self)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.nulls import NullPlan, rotations
+from universality.activations.bases import haars
+from universality.activations.layer import Layer, pair_identity
+from universality.activations.nulls import NullPlan
 from universality.base import schema
 from universality.correspondence import verdict
-from universality.correspondence.layers import Layer, pair_identity
 from universality.correspondence.resampling import p_of, wilson_interval
 from universality.correspondence.search import NULLS, Contender, Found, nanmean, search
+from universality.features import answers
 from universality.features.families import FAMILIES
+from universality.features.tables import UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap
 from universality.similarity import transport
 from universality.stimuli.framing import Scene
@@ -42,23 +45,25 @@ def _counts(table: pd.DataFrame, period_deg: float) -> dict[str, float]:
     }
 
 
-def _mean_counts(layers: Iterable[Layer], family: str) -> dict[str, float]:
-    """Return the mean of every figure over the layers of one kind of null."""
-    many = [_counts(layer.units(family), FAMILIES[family].period_deg) for layer in layers]
+def _mean_counts(tables: Iterable[pd.DataFrame], family: str) -> dict[str, float]:
+    """Return the mean of every figure over the units' tables of one kind of null."""
+    many = [_counts(table, FAMILIES[family].period_deg) for table in tables]
     return {key: float(np.mean([counts[key] for counts in many])) for key in many[0]}
 
 
 def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPlan) -> pd.DataFrame:
     """Return the row of the table ``families`` for one family in one layer."""
-    table = layer.units(family)
+    table = answers.units(layer, family)
     found = table[table["detector"]]
     counts = _counts(table, FAMILIES[family].period_deg)
-    untrained = _mean_counts(twins, family)
+    untrained = _mean_counts((answers.units(twin, family) for twin in twins), family)
     units = len(table)
-    haar = _mean_counts((layer.rotated(q) for q in rotations(units, plan.haar_rotations, plan.seed)), family)
+    turned = (layer.in_basis(basis) for basis in haars(plan.haar_rotations, plan.seed))
+    haar = _mean_counts((answers.units(x, family) for x in turned), family)
     rng = np.random.default_rng([plan.seed, units])
-    grid = layer.grids[family]
-    shuffled = _mean_counts((replace(layer, grids={family: grid.shuffled(rng)}) for _ in range(plan.shuffles)), family)
+    grid = answers.grid(layer, family)
+    orders = (grid.shuffled(rng) for _ in range(plan.shuffles))
+    shuffled = _mean_counts((answers.units(layer, family, order) for order in orders), family)
     low, high = wilson_interval(len(found), units)
     tap, scene = layer.ref.tap, layer.ref.scene or UNKNOWN_SCENE
     row = {
@@ -83,15 +88,15 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
 def unit_rows(family: str, layer: Layer) -> pd.DataFrame:
     """Return the rows of the table ``units`` for one family in one layer, one for each unit."""
     ref = layer.ref
-    table = layer.units(family).assign(
+    table = answers.units(layer, family).assign(
         model=ref.model,
         tap=ref.tap.name,
         seed=-1 if ref.seed is None else ref.seed,
         family=family,
-        tuning_sigma=list(layer.responses(family).tuning.astype(np.float32)),
+        tuning_sigma=list(answers.responses(layer, family).tuning.astype(np.float32)),
     )
     # A criterion of another family has no value here.
-    return schema.as_table(schema.UNITS, table.reindex(columns=schema.UNITS.names))
+    return schema.as_table(UNITS, table.reindex(columns=UNITS.names))
 
 
 def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
@@ -110,7 +115,7 @@ def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
     matches = {method: similarity.MATCHINGS[method](r) for method in a.plan.methods}
     kept = {
         (family, method): matched[_holds_detector(family, a, b, matched)]
-        for family in a.layer.grids
+        for family in a.plan.families
         for method, matched in matches.items()
     }
     wanted = np.concatenate(list(kept.values()))
@@ -183,7 +188,9 @@ def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
     )
     rank_ab, rank_ba = similarity.ranks(pair.r, i, j), similarity.ranks(pair.r.T, j, i)
     period = FAMILIES[family].period_deg
-    align = align_tuning(a.tuning[family][i], b.tuning[family][j], pair.a.layer.grids[family].angles_deg, period)
+    align = align_tuning(
+        a.tuning[family][i], b.tuning[family][j], answers.grid(pair.a.layer, family).angles_deg, period
+    )
     columns: dict[str, Any] = {
         "unit_a": of_a["unit"], "unit_b": of_b["unit"],
         "detector_a": of_a["detector"], "detector_b": of_b["detector"], "r_match": pair.r[i, j],
@@ -254,7 +261,7 @@ class _Direction:
         least as hard to beat as the matching itself. NaN where every null layer is dead.
         """
         found, curves = self.found, self.own.side.tuning[self.family][self.units]
-        angles = self.own.layer.grids[self.family].angles_deg
+        angles = answers.grid(self.own.layer, self.family).angles_deg
         aligned = [
             align_tuning(curves, side.tuning[self.family][partners[self.at]], angles, FAMILIES[self.family].period_deg)
             for side, partners in zip(self.other.nulls[name], found.partners[name], strict=True)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.nulls import rotation
+from universality.activations.bases import Basis, haars
+from universality.activations.layer import Halves
 from universality.correspondence import resampling
-from universality.correspondence.layers import Halves
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -111,10 +111,9 @@ def same_unit(rank_ab: Indices, rank_ba: Indices, excess_low: Array) -> Flags:
     return np.asarray((rank_ab == 1) & (rank_ba == 1) & (excess_low > 0))
 
 
-def null_rotations(units: int, count: int, seed: int) -> Iterator[Array]:
-    """Yield the rotations of the random bases that the units of other layers have to exceed: `LEAST_BASES` at least."""
-    for index in range(max(count, LEAST_BASES)):
-        yield rotation(units, index, seed)
+def null_bases(count: int, seed: int) -> Iterator[Basis]:
+    """Yield the random bases that the units of other layers have to exceed: `LEAST_BASES` at least."""
+    return haars(max(count, LEAST_BASES), seed)
 
 
 @dataclass(frozen=True)

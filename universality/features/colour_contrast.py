@@ -18,6 +18,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.base.schema import Column
 from universality.features.grids import frame_of, full_grid
 from universality.features.rules import (
     LIVELY,
@@ -66,6 +67,18 @@ NAIVE = Rule(
     ),
     specific=(Criterion("colour_over_grey", ">", 1.0, "better than any boundary of luminance"),),
 )
+UNIT_COLUMNS = (
+    Column(
+        "boundary_over_field",
+        "float",
+        "1",
+        ">= 0",
+        "colour: peak / response to a field of any colour, light or dark grey",
+    ),
+    Column("colour_over_grey", "float", "1", ">= 0", "colour: peak / response to grey half-fields, edges and fields"),
+    Column("colour_over_grating", "float", "1", ">= 0", "colour: peak / response to luminance gratings"),
+)
+"""What the family adds to the table ``units``."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from universality.base.errors import StimulusError
+from universality.base.schema import Column
+from universality.features.grids import need_two
 from universality.features.rules import (
     LIVELY,
     Criterion,
@@ -32,7 +34,9 @@ from universality.features.rules import (
     stability_columns,
     tuning_columns,
 )
+from universality.features.statements import LEAST, Row, Statement, in_range, row
 from universality.features.tuning import Array, mirror_symmetry
+from universality.stimuli.spec import StimuliSpec
 
 CONTROLS = {
     "part": ("part_before", "part_middle", "part_after"),
@@ -83,6 +87,23 @@ NAIVE = Rule(
         Criterion("naive_curve_over_line", ">", 1.0, "better than a line"),
     ),
 )
+UNIT_COLUMNS = (
+    Column(
+        "symmetry",
+        "float",
+        "1",
+        "-1 to 1",
+        "curves: correlation of the tuning curves (one for each curvature) with their mirror images about the preferred direction",
+    ),
+    Column("curve_over_line", "float", "1", ">= 0", "curves: best response to a curve / best response to a line"),
+    Column("curve_over_part", "float", "1", ">= 0", "curves: best response to an arc / to a third of an arc"),
+    Column("curve_over_corner", "float", "1", ">= 0", "curves: best response to an arc / to a corner of its tangents"),
+    Column("curve_over_circle", "float", "1", ">= 0", "curves: best response to an arc / to its whole circle"),
+    Column("curve_over_scrambled", "float", "1", ">= 0", "curves: best response to an arc / to one with random phases"),
+    Column("preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"),
+    Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
+)
+"""What the family adds to the table ``units``."""
 
 
 @dataclass(frozen=True)
@@ -255,3 +276,57 @@ def _control_columns(layer: CurveResponses, argmax: NDArray[np.int64]) -> dict[s
     mean = layer.responses[:, variants][:, :, grid.curvatures > 0].mean(axis=1)
     arc = np.take_along_axis(mean, argmax[:, None, None], axis=2)[:, :, 0].max(axis=1)
     return {f"curve_over_{name}": ratio(arc, answer) for name, answer in layer.controls.items()}
+
+
+def _echo_falls(units: pd.DataFrame) -> Row:
+    shaped = units[units["level"] != ""]
+    by_tap = shaped.groupby("depth")["echo"].agg(["mean", "size"])
+    by_tap = by_tap[by_tap["size"] >= LEAST]
+    figures = ", ".join(f"{depth:.0%}: {echo:.2f}" for depth, echo in by_tap["mean"].items())
+    holds = None
+    if len(by_tap) >= LEAST and by_tap["mean"].nunique() > 1:  # constant values have no rank correlation
+        from scipy.stats import spearmanr
+
+        holds = bool(spearmanr(by_tap.index, by_tap["mean"]).statistic < 0)
+    return row(
+        "echo falls with depth (units that are curves but perhaps for their echo)",
+        "2d2 0.44, 3a 0.26, 3b 0.01", figures or "too few units", len(by_tap), holds,
+    )  # fmt: skip
+
+
+def _width_grows(units: pd.DataFrame) -> Row:
+    found = units[units["detector"] & units["preferred_curvature"].notna()]
+    statement = "FWHM grows with the preferred curvature (rank correlation over detectors)"
+    if len(found) < 8 or min(found["preferred_curvature"].nunique(), found["fwhm_deg"].nunique()) < 2:
+        return row(statement, "grows", "too few units", len(found), None)
+    from scipy.stats import spearmanr
+
+    rho = spearmanr(found["preferred_curvature"], found["fwhm_deg"])
+    # A trend that is not significant neither holds nor fails.
+    holds = bool(rho.statistic > 0) if rho.pvalue < 0.05 else None
+    return row(statement, "grows", f"rho {rho.statistic:.2f} (p {rho.pvalue:.2g})", len(found), holds)
+
+
+PUBLISHED: tuple[Statement, ...] = (
+    _echo_falls,
+    _width_grows,
+    in_range("r1", 0.85, 0.96, "R1 as in InceptionV1's curve families"),
+    in_range("fwhm_deg", 29.0, 69.0, "FWHM as in InceptionV1's 3b", " deg"),
+)
+
+
+def refuse(stimuli: StimuliSpec) -> None:
+    """Raise `ValueError` if these stimuli cannot show the family."""
+    arcs, controls = stimuli.curves, stimuli.curve_controls
+    need_two("curve", "curves.variants", arcs.variants)
+    for name in ("arc_length_deg", "stroke", "contrast", "colour", "scale"):
+        own, theirs = getattr(arcs, name), getattr(controls, name)
+        if own != theirs:
+            raise ValueError(
+                f"stimuli.curves.{name} is {own!r}, but stimuli.curve_controls.{name} is {theirs!r}; set both alike: "
+                "controls are drawn like the arcs that they control"
+            )
+    if not set(arcs.variants) & set(controls.variants):
+        raise ValueError(
+            "stimuli.curve_controls.variants shares none with stimuli.curves.variants; a control needs arcs drawn like it"
+        )

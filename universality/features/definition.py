@@ -13,11 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality.base.errors import JobError, did_you_mean
-from universality.base.schema import UNITS
+from universality.base.schema import Table
 from universality.features.rules import Criterion, Rule, failed
 from universality.features.spec import DefinitionSpec
 
-_KINDS = {column.name: column.kind for column in UNITS.columns}
 _KEYS = ["model", "seed", "tap", "unit"]
 
 
@@ -35,29 +34,30 @@ def of_rule(family: str, rule: Rule) -> Definition:
     return Definition(rule.name, family, rule.criteria)
 
 
-def of_spec(spec: DefinitionSpec, rule: Rule, known: Sequence[str]) -> Definition:
+def of_spec(spec: DefinitionSpec, rule: Rule, units: Table) -> Definition:
     """Return a definition of the user's own.
 
     Parameters
     ----------
     rule : Rule
         Of the base family; its criteria are kept unless one of the same column and side replaces them.
-    known : sequence of str
-        Columns of the table of units.
+    units : Table
+        The table of units.
 
     Raises
     ------
     JobError
         A criterion names a column that the table does not have.
     """
+    kinds = {column.name: column.kind for column in units.columns}
     own = tuple(Criterion(c.column, c.op, c.threshold, c.reason) for c in spec.criteria)
     for criterion in own:
-        if criterion.column not in known:
+        if criterion.column not in kinds:
             raise JobError(
                 f"definition '{spec.name}': the table of units has no column '{criterion.column}'"
-                f"{did_you_mean(criterion.column, known)}"
+                f"{did_you_mean(criterion.column, kinds)}"
             )
-        if _KINDS[criterion.column] not in ("float", "int", "bool"):
+        if kinds[criterion.column] not in ("float", "int", "bool"):
             raise JobError(
                 f"definition '{spec.name}': column '{criterion.column}' holds no numbers, expected one of the kinds float, int "
                 "or bool (docs/tables.md)"

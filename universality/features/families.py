@@ -19,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from universality.base.errors import JobError, did_you_mean
+from universality.base.schema import Column
 from universality.features import colour_contrast, curve, high_low, oriented_edge
-from universality.features.curve import CurveGrid, curve_responses, curve_table
 from universality.features.definition import Definition, of_rule
-from universality.features.high_low import HighLowGrid, high_low_responses, high_low_table
 from universality.features.rules import Rule, Sigma
+from universality.features.statements import Statement
 from universality.features.tuning import Array
+from universality.stimuli.spec import StimuliSpec
 
 
 class Grid(Protocol):
@@ -52,30 +53,40 @@ class Responses(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """A family of detectors: its stimuli, its definition, and how both become a table of units.
+    """A family of detectors: everything that is known of it alone.
 
     Attributes
     ----------
     stimuli : name of the stimulus set that shows the feature
     noun : what its units are called in sentences
-    period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity
-    angle : what the angle is of, in sentences and figures
+    variants : what is varied beside the angle, in words: a detector prefers one angle whichever it is
     grid : parameters of the set, then of each set of controls -> where everything lies
     responses : (stimulus, unit) activations for all sets, one after the other; (stimulus, unit) for natural images; grid
         -> responses
+    columns : of the table ``units``, beside those of all families
+    angles : how many angles its tuning curves have with these stimuli
     controls : names of further stimulus sets
+    period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity
+    angle : what the angle is of, in sentences and figures
+    published : statements that were published of it, to be compared with a run
+    refuse : raises `ValueError` if a job's stimuli cannot show it
     """
 
     name: str
-    stimuli: str
     noun: str
+    variants: str
+    stimuli: str
     rule: Rule
     grid: Callable[..., Grid]
     responses: Callable[[np.ndarray, np.ndarray, Any], Any]
     table: Callable[[Any], pd.DataFrame]
+    columns: tuple[Column, ...]
+    angles: Callable[[StimuliSpec], int]
+    controls: tuple[str, ...] = ()
     period_deg: float = 360.0
     angle: str = "orientation"
-    controls: tuple[str, ...] = ()
+    published: tuple[Statement, ...] = ()
+    refuse: Callable[[StimuliSpec], None] = lambda stimuli: None
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -87,21 +98,26 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family(
-            "curve", "curves", "curve detectors", curve.INVARIANT, CurveGrid.of, curve_responses, curve_table,
-            controls=("curve_controls",),
+            "curve", "curve detectors", "thin, filled, dark, bright", "curves", curve.INVARIANT, curve.CurveGrid.of, curve.curve_responses, curve.curve_table,
+            curve.UNIT_COLUMNS, lambda stimuli: stimuli.curves.orientations, controls=("curve_controls",),
+            published=curve.PUBLISHED, refuse=curve.refuse,
         ),
         Family(
-            "high_low_frequency", "high_low", "high-low frequency detectors", high_low.BOUNDARY, HighLowGrid.of,
-            high_low_responses, high_low_table,
+            "high_low_frequency", "high-low frequency detectors", "base frequencies", "high_low", high_low.BOUNDARY, high_low.HighLowGrid.of,
+            high_low.high_low_responses, high_low.high_low_table, high_low.UNIT_COLUMNS,
+            lambda stimuli: stimuli.high_low.orientations, published=high_low.PUBLISHED, refuse=high_low.refuse,
+        ),
+        # Contrast classes: nothing is published of them, but that untrained twins have none.
+        Family(
+            "oriented_edge", "oriented edge detectors", "gratings, lines, edges", "contours", oriented_edge.ANY_CONTOUR, oriented_edge.EdgeGrid.of,
+            oriented_edge.edge_responses, oriented_edge.edge_table, oriented_edge.UNIT_COLUMNS,
+            lambda stimuli: stimuli.contours.orientations, period_deg=oriented_edge.PERIOD_DEG,
         ),
         Family(
-            "oriented_edge", "contours", "oriented edge detectors", oriented_edge.ANY_CONTOUR, oriented_edge.EdgeGrid.of,
-            oriented_edge.edge_responses, oriented_edge.edge_table, oriented_edge.PERIOD_DEG,
-        ),
-        Family(
-            "colour_contrast", "colour_contrast", "colour-contrast detectors", colour_contrast.EQUAL_LUMINANCE,
+            "colour_contrast", "colour-contrast detectors", "against grey or opponent, saturations", "colour_contrast", colour_contrast.EQUAL_LUMINANCE,
             colour_contrast.ColourGrid.of, colour_contrast.colour_responses, colour_contrast.colour_table,
-            colour_contrast.PERIOD_DEG, "axis of hues",
+            colour_contrast.UNIT_COLUMNS, lambda stimuli: stimuli.colour_contrast.hues // 2,
+            period_deg=colour_contrast.PERIOD_DEG, angle="axis of hues",
         ),
     )
 }  # fmt: skip

@@ -41,3 +41,11 @@ def full_grid(
             f"{np.prod(shape or rows.shape)} places; draw the whole set"
         )
     return rows
+
+
+def need_two(family: str, parameter: str, values: Sequence[object]) -> None:
+    """Raise `ValueError` if a parameter of a job's stimuli has one value where a family compares responses to several."""
+    if len(values) < 2:
+        raise ValueError(
+            f"stimuli.{parameter} holds one value, but the family '{family}' is defined by agreement between two or more"
+        )

@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.features.grids import frame_of, full_grid
+from universality.base.schema import Column
+from universality.features.grids import frame_of, full_grid, need_two
 from universality.features.rules import (
     LIVELY,
     Criterion,
@@ -26,7 +27,9 @@ from universality.features.rules import (
     stability_columns,
     tuning_columns,
 )
+from universality.features.statements import LEAST, Row, Statement, in_range, row
 from universality.features.tuning import Array
+from universality.stimuli.spec import StimuliSpec
 
 BOUNDARY = Rule(
     "boundary",
@@ -65,6 +68,15 @@ EDGES = ("high_low", "same_low", "contrast_edge")
 FULL = ("full_high", "full_low")
 LUMINANCE = "luminance_edge"
 COLUMNS = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
+UNIT_COLUMNS = (
+    Column(
+        "over_same_frequency", "float", "1", ">= 0", "high-low: peak / response to a seam between equal frequencies"
+    ),
+    Column("over_full_field", "float", "1", ">= 0", "high-low: peak / response to one texture without a boundary"),
+    Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
+    Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
+)
+"""What the family adds to the table ``units``."""
 
 
 @dataclass(frozen=True)
@@ -175,3 +187,40 @@ def high_low_table(layer: HighLowResponses) -> pd.DataFrame:
         }
     )
     return judged(table, BOUNDARY, NAIVE)
+
+
+def _depth_of_most(units: pd.DataFrame) -> Row:
+    shares = units.groupby("depth")["detector"].mean()
+    statement = "the tap with the largest share lies between 25 and 40 % of depth"
+    if shares.max() == 0 or len(shares) < LEAST:
+        lacking = "no detectors" if shares.max() == 0 else "too few taps"
+        return row(statement, "25 to 40 %", lacking, len(shares), None)
+    depth = float(shares.index[int(np.argmax(shares.to_numpy()))])
+    figures = ", ".join(f"{at:.0%}: {share:.1%}" for at, share in shares.items())
+    return row(statement, "25 to 40 %", f"{depth:.0%} ({figures})", len(shares), bool(0.25 <= depth <= 0.40))
+
+
+def _silent_at_ratio_1(units: pd.DataFrame) -> Row:
+    found = units[units["detector"]]
+    statement = "tuning near zero at ratio 1 (median response / peak)"
+    if len(found) < LEAST:
+        return row(statement, "about 0", "too few units", len(found), None)
+    share = 1.0 / found["over_same_frequency"]
+    return row(
+        statement, "about 0 (here: at most 0.1)", f"{share.median():.2f}, {np.mean(share <= 0.1):.0%} of units at most 0.1",
+        len(found), bool(share.median() <= 0.1),
+    )  # fmt: skip
+
+
+PUBLISHED: tuple[Statement, ...] = (
+    _depth_of_most,
+    _silent_at_ratio_1,
+    in_range("r1", 0.74, 0.78, "R1 as published"),
+    in_range("fwhm_deg", 107.0, 133.0, "FWHM as published", " deg"),
+    in_range("echo", 0.0, 0.005, "response to the opposite as published"),
+)
+
+
+def refuse(stimuli: StimuliSpec) -> None:
+    """Raise `ValueError` if these stimuli cannot show the family."""
+    need_two("high_low_frequency", "high_low.base_cpi", stimuli.high_low.base_cpi)

@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from universality.base.schema import Column
 from universality.features.grids import frame_of, full_grid
 from universality.features.rules import (
     LIVELY,
@@ -63,6 +64,17 @@ NAIVE = Rule(
     ),
     specific=(Criterion("naive_echo", "<", 0.5, "little answer at right angles"),),
 )
+UNIT_COLUMNS = (
+    Column("preferred_cpi", "float", "cycles / image side", "> 0", "edges: frequency of the best grating"),
+    Column(
+        "phase_modulation",
+        "float",
+        "1",
+        "0 to 2",
+        "edges: F1 / F0 over the phases of the best grating; simple above 1",
+    ),
+)
+"""What the family adds to the table ``units``."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _HUES = sns.husl_palette(360)
 
 
 def atlas_data(atlas: pd.DataFrame, units: pd.DataFrame, period_deg: float = 360.0) -> pd.DataFrame:
-    """Return what `atlas_cells` draws: one row per cell and angle of its curve; a cell without a unit has one row."""
+    """Return what `atlas_cells` draws: one row per cell and angle of its tuning curve; a cell without a unit has one row."""
     columns = ["model", "tap", "angle_deg", "n_units", "n_untrained", "unit", "links"]
     cells = atlas[columns].rename(columns={"angle_deg": "bin_deg"})
     parts = []
@@ -25,8 +25,8 @@ def atlas_data(atlas: pd.DataFrame, units: pd.DataFrame, period_deg: float = 360
         if cell["unit"] < 0:
             parts.append(pd.DataFrame([cell]))
             continue
-        curve = trained_tuning(units, cell["model"], cell["tap"], cell["unit"])
-        parts.append(closed_curve(curve, period_deg, **{str(name): value for name, value in cell.items()}))
+        tuning = trained_tuning(units, cell["model"], cell["tap"], cell["unit"])
+        parts.append(closed_curve(tuning, period_deg, **{str(name): value for name, value in cell.items()}))
     drawn = pd.concat(parts, ignore_index=True)
     return drawn.reindex(columns=[*cells.columns, "angle_deg", "response_sigma", "height"])
 
@@ -43,7 +43,7 @@ def atlas_cells(
 ) -> Panels:
     """Draw one family: rows are models, columns are bins of orientation, cells the tuning of the unit that stands for them.
 
-    A cell states how many units the model has there; a filled curve has a partner of verdict ``same_feature`` in as many
+    A cell states how many units the model has there; a filled tuning curve has a partner of verdict ``same_feature`` in as many
     other models as the number before the slash says. A figure of less than the width of two columns has the bins in two
     blocks, one below the other.
 

@@ -71,7 +71,7 @@ def places(drawn: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
 
 def correspondence_chords(
     pairs: pd.DataFrame,
-    noun: str = "curve detectors",
+    noun: str = "detectors",
     *,
     method: str,
     figure: Figure | SubFigure | None = None,
@@ -155,7 +155,7 @@ def _circle(ax: Axes, drawn: pd.DataFrame, ending: str, scale: float, names: dic
 def _chord(
     a: tuple[float, float], b: tuple[float, float], width_pt: float, colour: str, name: str, above: int
 ) -> PathPatch:
-    """Return a curve from a to b that bends towards the centre; its id (`gid`) says what it stands for."""
+    """Return a line from a to b that bends towards the centre; its id (`gid`) says what it stands for."""
     centre: NDArray[np.float64] = np.zeros(2)
     path = Path([a, tuple(centre), b], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
     return PathPatch(path, fill=False, linewidth=width_pt, edgecolor=colour, zorder=above, capstyle="butt", gid=name)

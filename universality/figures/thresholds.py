@@ -48,7 +48,7 @@ def curves_of(definition: Definition, units: pd.DataFrame) -> tuple[dict[str, pd
 
 def threshold_data(curves: Mapping[str, pd.DataFrame], chosen: Mapping[str, float]) -> pd.DataFrame:
     """Return what `threshold_curves` draws: one row per criterion and threshold, with the definition's own threshold."""
-    parts = [curve.assign(criterion=name, chosen=chosen[name]) for name, curve in curves.items()]
+    parts = [rates.assign(criterion=name, chosen=chosen[name]) for name, rates in curves.items()]
     columns = ["criterion", "threshold", "chosen", "share", "share_untrained"]
     return pd.concat(parts, ignore_index=True)[columns].assign(tolerated=FALSE_POSITIVES)
 
@@ -83,8 +83,8 @@ def threshold_curves(
     with style():
         sheet = canvas(figure, width_mm, 10 + min(42, 200 / rows) * rows)
         axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
-        for ax, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):
-            _panel(ax, curve, chosen[name])
+        for ax, (name, rates) in zip(axes.ravel(), curves.items(), strict=False):
+            _panel(ax, rates, chosen[name])
             ax.set_xlabel(name)
         for ax in axes.ravel()[len(curves) :]:
             ax.set_axis_off()
@@ -95,13 +95,13 @@ def threshold_curves(
     return axes
 
 
-def _panel(ax: Axes, curve: pd.DataFrame, chosen: float) -> None:
+def _panel(ax: Axes, rates: pd.DataFrame, chosen: float) -> None:
     # Not clipped: half of a line at 0 would hide behind the axis.
     for column, colour, label in (
         ("share", TRAINED, "trained networks"),
         ("share_untrained", UNTRAINED, "untrained twins"),
     ):
-        ax.plot(curve["threshold"], curve[column], color=colour, label=label, clip_on=False, zorder=3)
+        ax.plot(rates["threshold"], rates[column], color=colour, label=label, clip_on=False, zorder=3)
     ax.axvline(chosen, color="black", linewidth=0.5, linestyle=":", label="threshold of the definition")
     tolerated = f"share tolerated in untrained twins ({FALSE_POSITIVES:.1%})"
     ax.axhline(FALSE_POSITIVES, color="#d55e00", linewidth=0.4, label=tolerated)

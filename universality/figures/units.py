@@ -109,7 +109,7 @@ def _ridge_data(units: pd.DataFrame, network: str, selectivity: str, period_deg:
 def tuning_family(
     units: pd.DataFrame,
     families: pd.DataFrame,
-    noun: str = "curve detectors",
+    noun: str = "detectors",
     *,
     period_deg: float = 360.0,
     angle: str = "orientation",
@@ -200,12 +200,12 @@ def _counts(row: dict[Any, Any], detectors: int) -> str:
 def _ridge(ax: Axes, lines: pd.DataFrame, period_deg: float) -> None:
     """Draw tuning curves scaled to their peaks, one above the other."""
     colours = sns.husl_palette(360)
-    for place, curve in lines.groupby("place", sort=True):
-        foot, preferred = int(str(place)), curve["preferred_deg"].iloc[0]
-        line = foot + _OVERLAP * curve["height"]
+    for place, points in lines.groupby("place", sort=True):
+        foot, preferred = int(str(place)), points["preferred_deg"].iloc[0]
+        line = foot + _OVERLAP * points["height"]
         colour = colours[int(preferred * (360.0 / period_deg)) % 360] if np.isfinite(preferred) else UNTRAINED
-        ax.fill_between(curve["angle_deg"], foot, line, color=colour, alpha=0.25, linewidth=0, zorder=-foot)
-        ax.plot(curve["angle_deg"], line, color=colour, linewidth=0.6, zorder=-foot)
+        ax.fill_between(points["angle_deg"], foot, line, color=colour, alpha=0.25, linewidth=0, zorder=-foot)
+        ax.plot(points["angle_deg"], line, color=colour, linewidth=0.6, zorder=-foot)
     if lines.empty:
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=UNTRAINED)
     ax.set(xlim=(0, period_deg), xticks=np.linspace(0, period_deg, 5), yticks=[])
@@ -252,8 +252,8 @@ def matched_data(
     parts = []
     for place, (_, pair) in enumerate(shown.iterrows()):
         for side in "ab":
-            curve = trained_tuning(units, pair[f"model_{side}"], pair[f"tap_{side}"], pair[f"unit_{side}"])
-            parts.append(closed_curve(curve, period_deg, panel=place, **pair[_PAIR_COLUMNS], side=side))
+            tuning = trained_tuning(units, pair[f"model_{side}"], pair[f"tap_{side}"], pair[f"unit_{side}"])
+            parts.append(closed_curve(tuning, period_deg, panel=place, **pair[_PAIR_COLUMNS], side=side))
     columns = ["panel", *_PAIR_COLUMNS, "side", "angle_deg", "response_sigma", "height"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
@@ -267,7 +267,7 @@ def trained_tuning(units: pd.DataFrame, model: str, tap: str, unit: int) -> Any:
 def matched_pairs(
     correspondence: pd.DataFrame,
     units: pd.DataFrame,
-    noun: str = "curve detectors",
+    noun: str = "detectors",
     *,
     method: str,
     most: int = 24,
@@ -325,8 +325,8 @@ def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
 
 def _overlay(ax: Axes, curves: pd.DataFrame, period_deg: float) -> None:
     for side, colour in (("a", TRAINED), ("b", HAAR)):
-        curve = curves[curves["side"] == side]
-        ax.plot(curve["angle_deg"], curve["height"], color=colour)
+        points = curves[curves["side"] == side]
+        ax.plot(points["angle_deg"], points["height"], color=colour)
     pair = curves.iloc[0]
     ax.set(xlim=(0, period_deg), ylim=(0, 1.05), xticks=(0, period_deg / 2, period_deg), yticks=(0, 1))
     ax.set_title(
@@ -367,7 +367,7 @@ def _legend_of(ax: Axes) -> list[Artist]:
 
 def matches_and_nulls(
     correspondence: pd.DataFrame,
-    noun: str = "curve detectors",
+    noun: str = "detectors",
     *,
     method: str,
     ax: Axes | None = None,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from universality import similarity
+from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore, store_at
 from universality.base import html
 from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
 from universality.base.spec import digest
-from universality.correspondence.layers import LayerRef
 from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
@@ -24,7 +24,7 @@ from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
 from universality.runs import provenance, run
 from universality.runs.job import Job, read_job
-from universality.runs.networks import networks_of, stimulus_sets
+from universality.runs.networks import compared_sets, networks_of, stimulus_sets
 from universality.stimuli.framing import Frame
 
 DRAWING = ("figures", "report")
@@ -214,7 +214,7 @@ def plan(
         job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
         provenance.package_versions(),
     ]  # fmt: skip
-    inputs = Inputs(job, _layers(planned, stores, job.comparison.families), {(n.card.id, n.seed): n for n in networks})
+    inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.seed): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
 
 
@@ -231,19 +231,18 @@ def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iter
 
 
 def _layers(
-    planned: Sequence[PlannedStore], store: ActivationStore, families: tuple[str, ...]
+    planned: Sequence[PlannedStore], store: ActivationStore, compared: tuple[str, ...]
 ) -> dict[tuple[str, int | None], list[LayerRef]]:
-    """Return every network's layers: where each tap's activations for all sets lie."""
+    """Return every network's layers: where each tap's activations for the sets that are compared lie."""
     stores: dict[tuple[int, str], dict[str, str]] = {}
     found: dict[tuple[str, int | None], list[LayerRef]] = {}
     for p in planned:
         network, tap = p.network, p.tap
         if (id(network), tap.name) not in stores:
             stores[id(network), tap.name] = {}
-            layer = LayerRef(
-                network.card.id, network.seed, tap, store.location, stores[id(network), tap.name], network.scene(tap),
-                families,
-            )  # fmt: skip
+            scene, of_tap = network.scene(tap), stores[id(network), tap.name]
+            layer = LayerRef(network.card.id, network.seed, tap, store.location, of_tap, scene)
             found.setdefault((network.card.id, network.seed), []).append(layer)
-        stores[id(network), tap.name][p.stimulus_set] = p.key
+        if p.stimulus_set in compared:
+            stores[id(network), tap.name][p.stimulus_set] = p.key
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from universality.correspondence.layers import Layer, LayerRef, load_layer
+from universality.activations.layer import Layer, LayerRef, load_layer
 
 MOST_BYTES = 128 << 20
 """What the layers kept take together, at most; a larger one is not kept."""
@@ -55,11 +55,11 @@ class RecentLayers:
 
 def nbytes(layer: Layer) -> int:
     """Return what a layer's activations take, bytes."""
-    return layer.natural.nbytes + sum(values.nbytes for values in layer.drawn.values())
+    return layer.natural.nbytes + sum(shown.activations.nbytes for shown in layer.shown.values())
 
 
 def _sealed(layer: Layer) -> Layer:
-    for values in (layer.natural, layer.fold, layer.photograph, *layer.drawn.values()):
+    for values in (layer.natural, layer.fold, layer.photograph, *(shown.activations for shown in layer.shown.values())):
         values.flags.writeable = False
     return layer
 

@@ -11,19 +11,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from universality.activations.layer import Layer, LayerRef, Shown, load_layer
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore
 from universality.correspondence import tables
-from universality.correspondence.layers import Layer, LayerRef, load_layer
 from universality.correspondence.search import Contender
-from universality.correspondence.similarity import similarity_rows
-from universality.features.families import FAMILIES
 from universality.jobs import recent
 from universality.jobs.planning import Plan
 from universality.jobs.workers import single_threaded
 from universality.models.card import Tap
 from universality.runs.job import Job
-from universality.runs.networks import stimulus_sets
+from universality.runs.networks import compared_sets, stimulus_sets
+from universality.similarity.tables import similarity_rows
 from universality.stimuli import sets
 
 Answer = TypeVar("Answer")
@@ -108,7 +107,7 @@ class _Rehearsed:
                     tables.family_rows(family, layer, twins, nulls),
                     *(tables.unit_rows(family, x) for x in (layer, *twins)),
                 )
-                for family in layer.drawn
+                for family in self.plan.job.comparison.families
             ]
         )
 
@@ -169,11 +168,9 @@ def _made_up(job: Job, tap: Tap, seed: int) -> Layer:
     places = job.extraction.positions**2 if job.extraction.reduction == "positions" else 1
     fold = np.repeat(natural["fold"].values, places)
     photograph = np.repeat(np.unique(natural["photograph"].values, return_inverse=True)[1], places)
-    shown = {name: [sets.parameters(s, job.stimuli) for s in FAMILIES[name].sets] for name in job.comparison.families}
-    drawn = {
-        name: rng.standard_normal((sum(one.sizes["stimulus"] for one in of), tap.channels))
-        for name, of in shown.items()
-    }
-    grids = {name: FAMILIES[name].grid(*of) for name, of in shown.items()}
+    shown = {}
+    for name in compared_sets(job)[1:]:
+        parameters = sets.parameters(name, job.stimuli)
+        shown[name] = Shown(rng.standard_normal((parameters.sizes["stimulus"], tap.channels)), parameters)
     ref = LayerRef("made-up", None, tap, "", {})
-    return Layer(ref, rng.standard_normal((len(fold), tap.channels)), fold, photograph, drawn, grids, places)
+    return Layer(ref, rng.standard_normal((len(fold), tap.channels)), fold, photograph, shown, places)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
 from universality.atlas.tables import tables_of
@@ -24,15 +25,15 @@ from universality.base.schema import Table
 from universality.base.spec import digest
 from universality.correspondence import layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
-from universality.correspondence.layers import LayerRef
 from universality.correspondence.search import Contender, MatchingPlan
-from universality.correspondence.similarity import similarity_rows
 from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
 from universality.features.families import FAMILIES
+from universality.features.tables import UNITS
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
 from universality.runs.drawn import Per
 from universality.runs.provenance import package_versions
+from universality.similarity.tables import similarity_rows
 
 _NUMBERS = ("numpy", "pandas", "scipy")
 
@@ -289,10 +290,10 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
     """Return the rows of ``joint`` for one network."""
-    from universality.correspondence import natural  # with Torch: only this stage shows images again
+    from universality.features import natural_tuning  # with Torch: only this stage shows images again
 
     of = {ref.tap.name: ref for ref in layers}
-    return {"joint": natural.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
+    return {"joint": natural_tuning.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
 
 
 # atlas --------------------------------------------------------------------------------------------------------------
@@ -339,7 +340,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS), 1,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),

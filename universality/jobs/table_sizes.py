@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from universality.base import schema
+from universality.base.schema import Table
 from universality.correspondence.layer_pairs import HAAR_DRAWS
+from universality.features.families import FAMILIES
 from universality.jobs.planning import Plan
+from universality.runs.tables import TABLES
 
 MATCHED, MATCHED_IN_NULLS = 0.15, 0.25
 """Rows of matched units, of all units that can be matched, and of those of all nulls together. Only pairs that hold a detector have
@@ -15,7 +17,7 @@ hardly any, so the nulls' rows are those of the random bases."""
 _BYTES = {"string": 20, "int": 8, "float": 8, "bool": 1}
 """What a value takes in memory; a text with its offset."""
 _FLOATS = 4
-"""What one of a list of values takes, of which there are as many as orientations."""
+"""What one of a list of values takes, of which there are as many as angles."""
 COPIES = 3
 """How often the tables are in memory while results are joined: 2.6 times in a zoo of 1,000 models, whose tables take 2.7 GB."""
 
@@ -37,7 +39,8 @@ class TableSizes:
 def table_sizes(plan: Plan) -> TableSizes:
     """Return what the tables of a plan will take."""
     expected, most = rows(plan), rows(plan, at_most=True)
-    each = {name: row_bytes(schema.TABLES[name], _orientations(plan)) for name in expected}
+    angles = max(FAMILIES[name].angles(plan.job.stimuli) for name in plan.job.comparison.families)
+    each = {name: row_bytes(TABLES[name], angles) for name in expected}
     taken = [sum(count * each[name] for name, count in of.items()) for of in (expected, most)]
     return TableSizes(sum(expected.values()), *taken)
 
@@ -61,10 +64,6 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
     }
 
 
-def row_bytes(table: schema.Table, orientations: int) -> int:
+def row_bytes(table: Table, angles: int) -> int:
     """Return about what a row of a table takes in memory, bytes."""
-    return sum(_FLOATS * orientations if c.kind == "floats" else _BYTES[c.kind] for c in table.columns)
-
-
-def _orientations(plan: Plan) -> int:
-    return max(plan.job.stimuli.curves.orientations, plan.job.stimuli.high_low.orientations)
+    return sum(_FLOATS * angles if c.kind == "floats" else _BYTES[c.kind] for c in table.columns)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
 from universality.base.spec import digest
-from universality.correspondence.layers import LayerRef
 from universality.correspondence.search import MatchingPlan
 from universality.features.families import FAMILIES
 from universality.runs.job import Job
@@ -107,7 +107,7 @@ class Inputs:
     def matching(self) -> MatchingPlan:
         """How units are matched."""
         chosen = self.job.comparison
-        return MatchingPlan(chosen.matching, chosen.bootstraps, chosen.permutations, self.nulls)
+        return MatchingPlan(chosen.families, chosen.matching, chosen.bootstraps, chosen.permutations, self.nulls)
 
     @property
     def seeds(self) -> tuple[int | None, ...]:

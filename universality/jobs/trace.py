@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
+from universality.activations.layer import LayerRef, load_layer
 from universality.activations.nulls import NullPlan
 from universality.base.errors import RunError, did_you_mean
 from universality.correspondence import resampling
-from universality.correspondence.layers import LayerRef, load_layer
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import Pair, matched_rows
 from universality.runs.job import Job
@@ -74,7 +74,8 @@ def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
         )
     place = int(np.flatnonzero(own.side.halves.live == unit)[0])
     others = [ref for ref in refs.values() if ref.model != model and ref.seed is None]
-    family = next((name for name in layer.drawn if layer.units(name)["detector"].iloc[unit]), next(iter(layer.drawn)))
+    families = own.plan.families
+    family = next((name for name in families if own.tables[name]["detector"].iloc[unit]), families[0])
     rows = [_partner(own, place, _contender(ref, refs, run.job), family) for ref in others]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     return table.sort_values("r_natural", ascending=False, kind="stable").reset_index(drop=True)
@@ -94,7 +95,9 @@ def _contender(ref: LayerRef, refs: dict[tuple[str, str, int | None], LayerRef],
     """Return a layer with the nulls of a job, of which only what a verdict asks for is computed."""
     nulls = NullPlan(job.nulls.haar_rotations, job.nulls.shuffles, job.seed)
     compared = job.comparison
-    plan = MatchingPlan(compared.matching, compared.bootstraps, compared.permutations, nulls, verdicts_only=True)
+    plan = MatchingPlan(
+        compared.families, compared.matching, compared.bootstraps, compared.permutations, nulls, verdicts_only=True
+    )
     twins = [load_layer(refs[ref.model, ref.tap.name, seed]) for seed in job.nulls.untrained_seeds]
     return Contender(load_layer(ref), twins, plan)
 

@@ -19,10 +19,12 @@ from universality.base import schema
 from universality.base.errors import RunError, UniversalityError
 from universality.features import checks
 from universality.features.families import FAMILIES
+from universality.features.tables import UNITS
 from universality.report import pictures
 from universality.report.sentences import noun_of
 from universality.runs.drawn import drawn_taps, spread
 from universality.runs.run import Run
+from universality.runs.tables import TABLES
 from universality.similarity.matching import HOW
 
 MOST_ROWS = {"units": 8000, "correspondence": 8000, "similarity": 20_000}
@@ -65,7 +67,7 @@ def page_data(run: Run) -> Plain:
     matches = (
         chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
     )
-    units = chosen_units(run.units, matches) if run.has("units") else schema.empty_table(schema.UNITS)
+    units = chosen_units(run.units, matches) if run.has("units") else schema.empty_table(UNITS)
     chosen = {"correspondence": matches, "units": units}
     tables = {}
     for name in sorted(run.tables, key=_place):
@@ -80,7 +82,7 @@ def page_data(run: Run) -> Plain:
     return {
         "families": {family: _family(family) for family in families},
         "tables": tables,
-        "tuning": [_numbers(curve, 3) for curve in units["tuning_sigma"]],
+        "tuning": [_numbers(tuning, 3) for tuning in units["tuning_sigma"]],
         "boxes": _boxes(run.families, run.job.extraction.reduction) if families else {},
         "gallery": list(_gallery(run, matches, families)) if run.has("similarity", "correspondence") else [],
         "matched": HOW[run.job.matched_by()],
@@ -129,7 +131,7 @@ def table_of(name: str, rows: pd.DataFrame, total: int) -> Plain:
 
     Strings are numbers into a column's `levels`; what has no value is null; curves are left out.
     """
-    described = {c.name: c for c in schema.TABLES[name].columns} if name in schema.TABLES else {}
+    described = {c.name: c for c in TABLES[name].columns} if name in TABLES else {}
     most = MOST_ROWS.get(name, MOST_OTHER_ROWS)
     rows = rows.head(most)
     columns = []
@@ -140,7 +142,7 @@ def table_of(name: str, rows: pd.DataFrame, total: int) -> Plain:
         about = {"name": column, "unit": known.unit if known else "", "meaning": known.meaning if known else ""}
         columns.append(about | _values(rows[column]))
     shown = [c for c in _SHOWN.get(name, tuple(c["name"] for c in columns)) if c in rows.columns]
-    file = f"{name}.parquet" if name in schema.TABLES else ""
+    file = f"{name}.parquet" if name in TABLES else ""
     return {"name": name, "file": file, "columns": columns, "shown": shown, "rows": len(rows), "total": total}
 
 

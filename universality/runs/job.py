@@ -12,6 +12,7 @@ from universality.activations.spec import ExtractionSpec, NullSpec
 from universality.base.errors import JobError, StimulusError, did_you_mean
 from universality.base.spec import Int, Spec, digest, unique
 from universality.base.toml import parse_toml, validate
+from universality.features import names
 from universality.stimuli.spec import StimuliSpec
 
 MatchMethod = Literal["hungarian", "mutual_nearest"]
@@ -74,7 +75,7 @@ class ComparisonSpec(Spec):
         description="how units are paired: one to one, or each other's nearest; sentences and figures are about the first",
     )
     families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
-        ("curve",), description="curve, high_low_frequency, oriented_edge or colour_contrast; each brings its stimuli"
+        names.DEFAULT, description=f"{', '.join(names.NAMES[:-1])} or {names.NAMES[-1]}; each brings its stimuli"
     )
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
@@ -117,11 +118,13 @@ class Job(Spec):
     def digest(self) -> str:
         """Return the SHA-256 of the validated values that decide numbers.
 
-        Which stages run decides which tables there are, and no number in one. Of the CPU nothing is said, as before there
-        was a choice of device.
+        Which stages run decides which tables there are, and no number in one. Of the CPU and of no further stimulus sets
+        nothing is said, as before there was a choice.
         """
         values = self.plain()
         del values["stages"]
+        if not self.stimuli.also:
+            del values["stimuli"]["also"]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)
@@ -138,15 +141,13 @@ class Job(Spec):
         return self
 
     @model_validator(mode="after")
-    def _variants_can_differ(self) -> Job:
-        counts = {"curve": ("curves.variants", self.stimuli.curves.variants),
-                  "high_low_frequency": ("high_low.base_cpi", self.stimuli.high_low.base_cpi)}  # fmt: skip
-        for family in self.comparison.families:
-            name, values = counts.get(family, ("", (0, 0)))
-            if len(values) < 2:
-                raise ValueError(
-                    f"stimuli.{name} holds one value, but the family '{family}' is defined by agreement between two or more"
-                )
+    def _stimuli_show_the_families(self) -> Job:
+        # Jobs are described without the packages of arrays and tables, which the families need.
+        from universality.features.families import FAMILIES
+
+        for name in self.comparison.families:
+            if name in FAMILIES:
+                FAMILIES[name].refuse(self.stimuli)
         return self
 
     @model_validator(mode="after")
@@ -167,24 +168,6 @@ class Job(Spec):
                 f"extraction.reduction = '{reduction}' takes all positions of a map, of which under the policy "
                 "same_receptive_field only those in the middle are shown the scene; choose center or positions"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _controls_are_drawn_like_arcs(self) -> Job:
-        if "curve" in self.comparison.families:
-            arcs, controls = self.stimuli.curves, self.stimuli.curve_controls
-            for name in ("arc_length_deg", "stroke", "contrast", "colour", "scale"):
-                own, theirs = getattr(arcs, name), getattr(controls, name)
-                if own != theirs:
-                    raise ValueError(
-                        f"stimuli.curves.{name} is {own!r}, but stimuli.curve_controls.{name} is {theirs!r}; set both alike: "
-                        "controls are drawn like the arcs that they control"
-                    )
-            if not set(arcs.variants) & set(controls.variants):
-                raise ValueError(
-                    "stimuli.curve_controls.variants shares none with stimuli.curves.variants; a control needs arcs drawn "
-                    "like it"
-                )
         return self
 
     @model_validator(mode="after")

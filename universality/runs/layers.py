@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from universality.activations.layer import LayerRef
 from universality.activations.network import tap_of
-from universality.correspondence.layers import LayerRef
 from universality.models import catalogue
+from universality.runs.networks import compared_sets
 from universality.runs.run import Run
 
 
 def references(run: Run) -> Iterator[LayerRef]:
-    """Yield the layers of a run from its record, untrained twins too, each with its stores by stimulus set."""
+    """Yield the layers of a run from its record, untrained twins too, each with its stores of the sets that were compared."""
+    compared = compared_sets(run.job)
     stores: dict[tuple[str, int | None, str], dict[str, str]] = {}
     for entry in run.record["stores"]:
-        stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
+        if entry["stimuli"] in compared:
+            stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
         known = tap_of(catalogue.card(model), tap)
-        yield LayerRef(model, seed, known, run.store, keys, families=run.job.comparison.families)
+        yield LayerRef(model, seed, known, run.store, keys)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from universality.activations.network import Network, tap_of
 from universality.base.errors import CardError
 from universality.features.families import family_of
 from universality.models import catalogue
@@ -12,16 +12,17 @@ from universality.models.card import ModelCard, Tap
 from universality.runs.job import Job
 from universality.stimuli.spec import NaturalStimuli
 
-if TYPE_CHECKING:
-    pass
-from universality.activations.network import Network, tap_of
+
+def compared_sets(job: Job) -> tuple[str, ...]:
+    """Return the names of the sets that a job's comparisons read: natural images and those of its families, each once."""
+    of_families = [s for name in job.comparison.families for s in family_of(name).sets]
+    return tuple(dict.fromkeys(["natural", *of_families]))
 
 
 def stimulus_sets(job: Job) -> tuple[str, ...]:
-    """Return the names of the sets that a job shows: natural images, those of its families, each once, and its own folder."""
-    of_families = [s for name in job.comparison.families for s in family_of(name).sets]
+    """Return the names of the sets that a job shows: those that are compared, its own folder, and what else it asks for."""
     own = ["folder"] if job.stimuli.folder.manifest else []
-    return tuple(dict.fromkeys(["natural", *of_families, *own]))
+    return tuple(dict.fromkeys([*compared_sets(job), *own, *job.stimuli.also]))
 
 
 def networks_of(job: Job) -> list[Network]:

@@ -22,6 +22,7 @@ from universality.base.paths import is_file
 from universality.base.spec import is_sealed
 from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
+from universality.runs.tables import TABLES
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def units(self) -> pd.DataFrame:
-        """One row per unit with every criterion; columns in ``schema.UNITS``."""
+        """One row per unit with every criterion; columns in ``features.tables.UNITS``."""
         return self.table("units")
 
     @property
@@ -106,7 +107,7 @@ class Run:
             )
         if name not in self._tables:
             rows = pd.read_parquet(self.path / f"{name}.parquet")
-            self._tables[name] = schema.as_table(schema.TABLES[name], rows) if name in schema.TABLES else rows
+            self._tables[name] = schema.as_table(TABLES[name], rows) if name in TABLES else rows
         return self._tables[name]
 
     @cached_property
@@ -123,7 +124,7 @@ class Run:
         model, tap : str
             Card id and tap name, as in the tables.
         stimuli : str
-            Stimulus set: ``natural``, ``curves`` or ``high_low``.
+            Stimulus set that the job showed, such as ``natural``.
         seed : int, optional
             Seed of the untrained twin; None for the trained network.
 

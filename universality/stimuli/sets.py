@@ -4,7 +4,7 @@ Policy ``same_field_of_view``: every network sees the same scenes. Sizes are sta
 gets the set rendered at its own input size, with its own normalisation, so one stimulus covers the same part of the
 field of view everywhere while its size in px differs. Policy ``same_receptive_field``: what fills the image under the
 other policy fills the receptive field of each tap's centre unit (`universality.stimuli.framing`). A new kind of
-stimulus is one file, one class of its parameters in `universality.base.spec`, and one line in `STIMULI`.
+stimulus is one file, one class of its parameters in `universality.stimuli.spec`, and one line in `STIMULI`.
 """
 
 from __future__ import annotations

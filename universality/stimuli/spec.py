@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from universality.base.errors import did_you_mean
 from universality.base.spec import Float, Int, Spec, unique
 
 Variant = Literal["thin_dark", "thin_bright", "filled_dark", "filled_bright"]
@@ -79,7 +80,7 @@ class CurveControlStimuli(Spec):
 
     kinds: Annotated[tuple[CurveControl, ...], Field(min_length=1), AfterValidator(unique)] = Field(
         ("part_before", "part_middle", "part_after", "corner", "circle", "scrambled"),
-        description="what is drawn; the family curve needs all of these",
+        description="what is drawn; a family that takes them as its controls needs all of these",
     )
     orientations: Int = Field(10, ge=8, le=360, description="orientations, evenly over 360 degrees")
     curvatures: Annotated[
@@ -228,6 +229,9 @@ class StimuliSpec(Spec):
         description="every network sees the same scenes: sizes are in image sides, rendered at its own input size; or every "
         "tap's centre unit sees them in its receptive field: sizes are in receptive fields",
     )
+    also: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        (), description="sets that are shown and stored beside those that the job's families ask for"
+    )
     curves: CurveStimuli = Field(default_factory=CurveStimuli)
     high_low: HighLowStimuli = Field(default_factory=HighLowStimuli)
     shapes: ShapeStimuli = Field(default_factory=ShapeStimuli)
@@ -239,3 +243,13 @@ class StimuliSpec(Spec):
     colour_contrast: ColourContrastStimuli = Field(default_factory=ColourContrastStimuli)
     rotated: RotatedStimuli = Field(default_factory=RotatedStimuli)
     folder: FolderStimuli = Field(default_factory=FolderStimuli)
+
+    @model_validator(mode="after")
+    def _also_are_sets(self) -> StimuliSpec:
+        known = [name for name in StimuliSpec.model_fields if name not in ("policy", "also")]
+        for name in self.also:
+            if name not in known:
+                raise ValueError(f"also names '{name}', which is no stimulus set{did_you_mean(name, known)}")
+        if "folder" in self.also and not self.folder.manifest:
+            raise ValueError("also names 'folder', which has no images; name a manifest in stimuli.folder.manifest")
+        return self

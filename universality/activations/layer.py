@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
+from universality.activations.bases import Basis
 from universality.activations.store import ActivationStore
 from universality.base import arrays, schema
-from universality.features.families import FAMILIES, Grid, Responses
 from universality.models.card import Tap
 from universality.stimuli.framing import Scene
 
@@ -22,9 +22,8 @@ from universality.stimuli.framing import Scene
 class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
-    `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps the stimulus set to the
-    name of its store; `scene` says how scenes lay in the images shown, where that is known; `families` are those whose
-    stimuli are read (sets can belong to several): when empty, all whose sets are there.
+    `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps each stimulus set that is
+    read to the name of its store; `scene` says how scenes lay in the images shown, where that is known.
     """
 
     model: str
@@ -33,7 +32,6 @@ class LayerRef:
     store_root: str
     stores: dict[str, str]
     scene: Scene | None = None
-    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,22 @@ class Halves:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a layer answered to one stimulus set other than the natural images.
+
+    Attributes
+    ----------
+    activations : (stimulus, unit) float64, a.u.; with the reduction ``positions`` those at the middle place
+    parameters : of every stimulus, coordinates on the dimension ``stimulus``
+    derived : what others made of the parameters alone and want to find again, in whatever basis the layer is seen
+    """
+
+    activations: NDArray[np.float64]
+    parameters: xr.Dataset
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer's activations in memory.
 
@@ -59,9 +73,7 @@ class Layer:
     ----------
     natural : (row, unit) float64, a.u.; with the reduction ``positions`` each place of a crop is a row
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
-    drawn : by family, (stimulus, unit) float64, a.u., its stimulus sets one after the other; with ``positions`` the
-        middle place
-    grids : by family, where in `drawn` each combination of parameters lies
+    shown : by stimulus set, what it answered
     places : rows per natural image
     """
 
@@ -69,8 +81,7 @@ class Layer:
     natural: NDArray[np.float64]
     fold: NDArray[np.int64]
     photograph: NDArray[np.int64]
-    drawn: Mapping[str, NDArray[np.float64]]
-    grids: Mapping[str, Grid]
+    shown: Mapping[str, Shown]
     places: int = 1
 
     @cached_property
@@ -89,36 +100,25 @@ class Layer:
         """Photograph of each row of the scoring fold, numbered from 0 without gaps."""
         return np.unique(self.photograph[self.fold == 1], return_inverse=True)[1]
 
-    def responses(self, family: str) -> Responses:
-        """Responses to a family's stimuli, in sigma of the natural images; live are the units that can also be matched."""
-        made = FAMILIES[family].responses(self.drawn[family], self.natural, self.grids[family])
-        answer: Responses = replace(made, sigma=replace(made.sigma, live=self.live))
-        return answer
-
-    def units(self, family: str) -> pd.DataFrame:
-        """One row per unit with every criterion of a family."""
-        if family not in self._units:
-            self._units[family] = FAMILIES[family].table(self.responses(family))
-        return self._units[family].copy()
-
     @cached_property
-    def _units(self) -> dict[str, pd.DataFrame]:
-        """The tables that were asked for: several tasks ask for those of a layer that one process keeps."""
+    def derived(self) -> dict[Any, Any]:
+        """What others made of this layer and want to find again: several tasks ask for it of a layer that one process keeps."""
         return {}
 
-    def rotated(self, rotation: NDArray[np.float64]) -> Layer:
-        """Return the layer in another orthonormal basis: the Haar null. Units become mixtures of units."""
-        drawn = {family: values @ rotation for family, values in self.drawn.items()}
-        return replace(self, natural=self.natural @ rotation, drawn=drawn)
+    def in_basis(self, basis: Basis) -> Layer:
+        """Return the layer seen in a basis: its units are the basis's directions."""
+        shown = {name: replace(of, activations=basis.seen(of.activations)) for name, of in self.shown.items()}
+        return replace(self, natural=basis.seen(self.natural), shown=shown)
 
 
 def load_layer(ref: LayerRef) -> Layer:
-    """Read a layer's activations for natural images and its families' stimuli from its stores.
+    """Read a layer's activations for natural images and its other stimulus sets from its stores.
 
     The checksums of the stores were compared when the job was planned; here the codec's own guard the reading.
     """
     store = ActivationStore(ref.store_root)
-    natural = store.open(ref.stores["natural"], verify=False, lazy=False)
+    read = {name: store.open(key, verify=False, lazy=False) for name, key in ref.stores.items()}
+    natural = read.pop("natural")
     values = natural[schema.ACTIVATION].values.astype(np.float64)
     fold = natural["fold"].values
     photograph = np.unique(natural["photograph"].values, return_inverse=True)[1]
@@ -127,14 +127,12 @@ def load_layer(ref: LayerRef) -> Layer:
         places = values.shape[1]
         values = values.reshape(-1, values.shape[2])
         fold, photograph = np.repeat(fold, places), np.repeat(photograph, places)
-    drawn, grids = {}, {}
-    for name, family in FAMILIES.items():
-        if name in ref.families or (not ref.families and ref.stores.keys() >= set(family.sets)):
-            shown = [store.open(ref.stores[one], verify=False, lazy=False) for one in family.sets]
-            answers = np.concatenate([one[schema.ACTIVATION].values.astype(np.float64) for one in shown])
-            drawn[name] = answers if answers.ndim == 2 else answers[:, places // 2]
-            grids[name] = family.grid(*shown)
-    return Layer(ref, values, fold, photograph, drawn, grids, places)
+    shown = {}
+    for name, of in read.items():
+        answers = of[schema.ACTIVATION].values.astype(np.float64)
+        middle = answers if answers.ndim == 2 else np.ascontiguousarray(answers[:, places // 2])
+        shown[name] = Shown(middle, of.drop_vars(schema.ACTIVATION))
+    return Layer(ref, values, fold, photograph, shown, places)
 
 
 def pair_identity(a: LayerRef, b: LayerRef) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality.activations import extraction
+from universality.activations.layer import Layer
 from universality.activations.network import Network
 from universality.base import schema
-from universality.correspondence.layers import Layer
+from universality.features import answers
 from universality.features.families import FAMILIES
 from universality.features.natural import family_preference, rotated, top_crops
 from universality.models.card import Tap
@@ -65,10 +66,10 @@ def _rows_of(
     layers = {tap: read(tap) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
-    answers = _answers(network, list(layers), shown)
+    seen = _answers(network, list(layers), shown)
     for (tap, family), rows in chosen.items():
         of_family = np.isin(shown, top[tap, family])
-        yield from _rows(network, tap, family, rows, answers[tap.name][of_family], layers[tap])
+        yield from _rows(network, tap, family, rows, seen[tap.name][of_family], layers[tap])
 
 
 def _chosen(units: pd.DataFrame, seed: list[int]) -> pd.DataFrame:
@@ -112,12 +113,12 @@ def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -
 
 
 def _rows(
-    network: Network, tap: Tap, family: str, units: pd.DataFrame, answers: NDArray[np.float64], layer: Layer
+    network: Network, tap: Tap, family: str, units: pd.DataFrame, seen: NDArray[np.float64], layer: Layer
 ) -> Iterator[dict[str, object]]:
     numbers, preferred = units["unit"].to_numpy(), units["preferred_deg"].to_numpy()
-    sigma = FAMILIES[family].responses(layer.drawn[family], layer.natural, layer.grids[family]).sigma.deviation
+    sigma = answers.responses(layer, family).sigma.deviation
     came = family_preference(
-        answers[:, :, numbers] / sigma[numbers], preferred, TURNS_DEG, members=units["detector"].to_numpy()
+        seen[:, :, numbers] / sigma[numbers], preferred, TURNS_DEG, members=units["detector"].to_numpy()
     )
     agrees = np.abs(came.difference_deg) <= AGREES_DEG
     detector = units["detector"].to_numpy(dtype=np.bool_)

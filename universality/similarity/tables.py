@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.nulls import NullPlan, rotation
+from universality.activations.bases import haar
+from universality.activations.layer import Layer, pair_identity
+from universality.activations.nulls import NullPlan
 from universality.base import arrays, schema
-from universality.correspondence.layers import Layer, pair_identity
 
 
 class _Prepared:
@@ -40,7 +41,7 @@ class _Prepared:
             yield self._get(measure, "shuffled", index, partial(self._reordered, index))
 
     def _rotated(self, index: int) -> NDArray[np.float64]:
-        return self._x @ rotation(self._x.shape[1], index, self._plan.seed)
+        return haar(index, self._plan.seed).seen(self._x)
 
     def _reordered(self, index: int) -> NDArray[np.float64]:
         # Places of one image stay together: stimuli are shuffled, not places.

@@ -4,20 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ortho_group
-from silent_controls import grid_of, with_controls
+from shown import by_set, drawn
+from silent_controls import CONTROLS, with_controls
 
-from universality.activations.nulls import NullPlan, rotations
+from universality.activations.bases import haar, haars, rotation
+from universality.activations.layer import Layer, LayerRef
+from universality.activations.nulls import NullPlan
 from universality.base import schema
-from universality.correspondence.layers import Layer, LayerRef
-from universality.correspondence.similarity import similarity_rows
 from universality.models.card import Tap
 from universality.runs.job import ComparisonSpec
 from universality.similarity import COMPARATORS, score
+from universality.similarity.tables import similarity_rows
 from universality.stimuli import curves
 from universality.stimuli.spec import CurveStimuli
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=8, curvatures=(0.0, 5.0)))
-GRID = grid_of(PARAMETERS)
 ROWS = 240
 PLAN = NullPlan(haar_rotations=4, shuffles=4, seed=0)
 MEASURES = list(ComparisonSpec().measures)
@@ -35,10 +36,12 @@ def tap(name, depth=0.5, channels=8):
 def layer(natural, model="a/net", name="one", depth=0.5, seed=None):
     natural = np.asarray(natural, dtype=np.float64)
     rows, units = natural.shape
-    drawn = np.random.default_rng(0).standard_normal((PARAMETERS.sizes["stimulus"], units))
+    answers = np.random.default_rng(0).standard_normal((PARAMETERS.sizes["stimulus"], units))
     photograph = np.arange(rows) % 12
     ref = LayerRef(model, seed, tap(name, depth, units), "nowhere", {})
-    return Layer(ref, natural, photograph % 2, photograph, {"curve": with_controls(drawn)}, {"curve": GRID})
+    return Layer(
+        ref, natural, photograph % 2, photograph, by_set("curve", with_controls(answers), (PARAMETERS, CONTROLS))
+    )
 
 
 def activations(units, seed=0, rows=ROWS):
@@ -218,11 +221,13 @@ def test_same_plan_same_table_and_the_seed_moves_the_nulls_only():
 
 
 def test_rotations_are_orthogonal_different_and_repeatable():
-    first, second = rotations(6, 2, 0)
+    first, second = (rotation(6, index, 0) for index in range(2))
     np.testing.assert_allclose(first @ first.T, np.eye(6), atol=1e-12)
     assert np.abs(first - second).max() > 0.1
-    assert np.array_equal(first, next(rotations(6, 5, 0)))
-    assert not np.array_equal(first, next(rotations(6, 1, 1)))
+    for index, (basis, matrix) in enumerate(zip(haars(2, 0), (first, second), strict=True)):
+        np.testing.assert_array_equal(basis.seen(np.eye(6)), matrix)
+        np.testing.assert_array_equal(haar(index, 0).seen(np.eye(6)), matrix)
+    assert not np.array_equal(first, rotation(6, 0, 1))
 
 
 def test_live_needs_both_folds():
@@ -234,9 +239,9 @@ def test_live_needs_both_folds():
 
 def test_rotated_layer_mixes_photographs_and_curves_alike():
     made = layer(activations(5))
-    q = next(rotations(5, 1, 0))
-    turned = made.rotated(q)
+    q = rotation(5, 0, 0)
+    turned = made.in_basis(haar(0, 0))
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
-    np.testing.assert_allclose(turned.drawn["curve"] @ q.T, made.drawn["curve"], atol=1e-12)
+    np.testing.assert_allclose(drawn(turned, "curve") @ q.T, drawn(made, "curve"), atol=1e-12)
     assert turned.ref == made.ref
     assert np.array_equal(turned.fold, made.fold)

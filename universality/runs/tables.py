@@ -1,0 +1,21 @@
+"""Every table that a run may hold."""
+
+from __future__ import annotations
+
+from universality.base import schema
+from universality.base.schema import Table
+from universality.features.tables import UNITS
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        schema.SIMILARITY,
+        schema.CORRESPONDENCE,
+        schema.CORRESPONDENCE_NULLS,
+        schema.PAIRS,
+        schema.FAMILIES,
+        UNITS,
+        schema.JOINT,
+        *schema.ATLAS_TABLES.values(),
+    )
+}
