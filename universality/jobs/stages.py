@@ -7,6 +7,8 @@ it is in the keys of its results and of those of every stage that needs it, so t
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -47,6 +49,7 @@ class Stage:
     makes : what it makes, in words
     tables : of the run's directory
     version : raised when its numbers change for equal inputs
+    work : a count that its time is proportional to, for estimates
     needs : names of the stages whose tables it takes
     waits : whether its tasks take them too, not only `finished`
     tasks : its work in pieces, each under a key; none for a stage that is made of tables alone
@@ -60,6 +63,7 @@ class Stage:
     makes: str
     tables: tuple[Table, ...]
     version: int
+    work: Callable[[Inputs], float]
     tasks: Callable[[Inputs], Iterator[Task]] = lambda inputs: iter(())
     count: Callable[[Inputs], int] = lambda inputs: 0
     finished: Callable[[Inputs, Tables, Tables], Tables] = lambda inputs, rows, before: rows
@@ -121,6 +125,24 @@ def _needs_any(stage: Stage, names: Sequence[str]) -> bool:
     return any(of.name in names for of in lineage(stage))
 
 
+def _rows(inputs: Inputs, *sets: str) -> int:
+    """Return how many rows the activations for some stimulus sets have: stimuli, times places. All networks see the same."""
+    network = next(iter(inputs.networks.values()))
+    return sum(math.prod(network.shape(name, network.taps[0])[:-1]) for name in sets)
+
+
+def _units(inputs: Inputs) -> int:
+    """Return the units of all trained networks together."""
+    return sum(ref.tap.channels for model in inputs.models for ref in inputs.layers[model, None])
+
+
+def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
+    """Yield the units of both layers of every pair that is compared."""
+    for a, b in inputs.job.compared():
+        for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
+            yield x.tap.channels, y.tap.channels
+
+
 # families -----------------------------------------------------------------------------------------------------------
 
 
@@ -135,6 +157,13 @@ def _family_tasks(inputs: Inputs) -> Iterator[Task]:
             yield Task(
                 "families", keys, f"families of {model}, {layer.tap.name}", family_task, (layer, twins, inputs.nulls)
             )
+
+
+def _family_work(inputs: Inputs) -> float:
+    """Count values: of every set of each family, and of the natural images, in the layers, their twins and the other nulls."""
+    nulls = inputs.job.nulls
+    rows = sum(_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families)
+    return rows * _units(inputs) * (len(inputs.seeds) + nulls.haar_rotations + nulls.shuffles)
 
 
 def family_task(
@@ -187,6 +216,13 @@ def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
         yield Task("similarity", keys, f"similarity of {a} with {b}", similarity_task, arguments)
 
 
+def _similarity_work(inputs: Inputs) -> float:
+    """Count values of both layers of every pair, for each measure and null."""
+    nulls = inputs.job.nulls
+    times = len(inputs.job.comparison.measures) * (len(inputs.seeds) + nulls.haar_rotations + nulls.shuffles)
+    return times * _rows(inputs, "natural") * sum(p + q for p, q in _pairs_of_layers(inputs))
+
+
 def similarity_task(
     a: Sequence[LayerRef],
     b: Sequence[LayerRef],
@@ -223,6 +259,13 @@ def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
             arguments = layer, inputs.layers[b, None], twins, inputs.twins(b), inputs.matching
             label = f"correspondence of {a}, {layer.tap.name} with {b}"
             yield Task("correspondence", {"": _key("correspondence", causes)}, label, correspondence_task, arguments)
+
+
+def _correspondence_work(inputs: Inputs) -> float:
+    """Count values of both layers of every pair, for each family, method of matching and resample."""
+    chosen = inputs.job.comparison
+    times = len(chosen.families) * len(chosen.matching) * (chosen.bootstraps + chosen.permutations)
+    return times * _rows(inputs, "natural") * sum(p + q for p, q in _pairs_of_layers(inputs))
 
 
 def correspondence_task(
@@ -287,6 +330,12 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
     return late
 
 
+def _natural_work(inputs: Inputs) -> float:
+    """Count pixels of images: a few for each family at each tap, shown by each network."""
+    families = len(inputs.job.comparison.families)
+    return sum(families * len(n.taps) * n.card.preprocessing.size_px**2 for n in inputs.networks.values())
+
+
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
     """Return the rows of ``joint`` for one network."""
     from universality.correspondence import natural  # with Torch: only this stage shows images again
@@ -310,6 +359,12 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
             layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
         )  # fmt: skip
         yield Task("atlas", {"": _key("atlas", causes)}, f"links between {label}", census_task, arguments)
+
+
+def _census_work(inputs: Inputs) -> float:
+    """Count correlations of units of trained networks and of twins, in every resample and rotation."""
+    times = len(inputs.seeds) * (RESAMPLES + inputs.job.nulls.haar_rotations)
+    return times * _rows(inputs, "natural") * sum(p * q for p, q in _pairs_of_layers(inputs))
 
 
 def census_task(
@@ -339,31 +394,31 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, schema.UNITS), 1, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
         Stage(
-            "similarity", "measures between layers", (schema.SIMILARITY,), 1,
+            "similarity", "measures between layers", (schema.SIMILARITY,), 1, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
             packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"},
         ),
         Stage(
-            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1,
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.layers[a, None]) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *_NUMBERS),
         ),
         Stage(
-            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, finished=_pairs,
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
-            "natural", "preferences on turned natural images", (schema.JOINT,), 1,
+            "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
             _natural_tasks, lambda inputs: len(inputs.networks), needs=("families",), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1,
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1, _census_work,
             _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
         ),
     )
