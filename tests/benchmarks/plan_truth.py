@@ -40,7 +40,7 @@ def planned(job: Path, threads: int, folder: Path) -> dict[str, float]:
     return {
         "disk": estimates.disk(plan).expected, "memory": estimates.memory(plan, threads), "extraction": found.extraction,
         "stages": sum(found.stages.values()), "figures": found.figures, "alone": found.alone,
-        "whole": found.start + found.work + found.alone,
+        "whole": found.total,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def compute(planned: Plan, team: Workers, started: Started, spent: Spent, report
 
     What the work took is added to `spent` and recorded, for this machine's plans unless workers elsewhere did it.
     """
-    missing = frozenset(p.key for p in planned.missing)
+    missing, before, begun = frozenset(p.key for p in planned.missing), spent.seconds, time.process_time()
     with opener(team, reporter.say) as opened:
         if missing:
             if planned.job.extraction.device == "cuda":
@@ -49,8 +50,13 @@ def compute(planned: Plan, team: Workers, started: Started, spent: Spent, report
         mark_started(planned.out, planned.job, planned.table_names)
         with cannot_be_written(planned.out):
             finished = write(planned, tables, len(missing), started, opened, spent, reporter)
-    if not elsewhere(team):
-        seconds.record(spent)
+    if elsewhere(team):
+        return finished
+    if team.processes is None and planned.job.extraction.device == "cpu":
+        # All of it was done by this process, and so was what Dask took beside it.
+        noted = spent.seconds - before
+        spent.add("beside", noted, max(time.process_time() - begun - noted, 0.0))
+    seconds.record(spent)
     return finished
 
 

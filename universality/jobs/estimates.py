@@ -33,10 +33,10 @@ FIGURE_BYTES = 130_000
 """Files of one figure."""
 REPORT_BYTES = 1_000_000
 """The report and the record of a run."""
-PROCESS_BYTES = 700_000_000
+PROCESS_BYTES = 1_100_000_000
 """A process with everything imported."""
-PIXEL_BYTES = 500
-"""What one thread takes for each pixel of a batch that it shows to a network."""
+PIXEL_BYTES = 820
+"""What one thread takes for each pixel of a batch that it shows to a network: two took 1.5 GB at 240 px, 16 at a time."""
 _FLOAT = 8
 
 
@@ -119,6 +119,7 @@ class Time:
     stages : by name, of the tasks whose results are not kept
     figures : of all of them
     alone : what one process does alone at the end: joining and writing tables, the report
+    beside : what the scheduler takes beside all this
     source : where the seconds come from, in words
     """
 
@@ -127,17 +128,18 @@ class Time:
     stages: Mapping[str, float]
     figures: float
     alone: float
+    beside: float
     source: str
 
     @property
-    def work(self) -> float:
-        """What is divided among threads."""
-        return self.extraction + sum(self.stages.values()) + self.figures
+    def total(self) -> float:
+        """All of it, in one process."""
+        return self.start + self.extraction + sum(self.stages.values()) + self.figures + self.alone + self.beside
 
     def wall(self, threads: int, processes: int | None, showing: int) -> float:
         """Return the time on idle cores, s, of which `showing` tasks at a time show images."""
         starts = 1 if processes is None else 2
-        shared = sum(self.stages.values()) + self.figures
+        shared = sum(self.stages.values()) + self.figures + self.beside
         return starts * self.start + self.extraction / showing + shared / threads + self.alone
 
 
@@ -186,9 +188,11 @@ def time(plan: Plan) -> Time:
             alone += took(stage.name, (f"tables of {stage.name}", work))
         alone += took("tables", ("tables", plan.n_tasks)) + took("tables", ("written tables", len(plan.table_names)))
     elif plan.drawn:
-        return Time(start, 0.0, {}, 0.0, 0.0, took.source())
+        return Time(start, 0.0, {}, 0.0, 0.0, 0.0, took.source())
     alone += took("report", ("report", plan.reported))
-    return Time(start, extraction, stages, took("figures", ("figures", plan.figures)), alone, took.source())
+    figures = took("figures", ("figures", plan.figures))
+    beside = took("scheduler", ("beside", extraction + sum(stages.values()) + figures + alone))
+    return Time(start, extraction, stages, figures, alone, beside, took.source())
 
 
 def _extraction(plan: Plan, took: _Clock) -> float:
@@ -231,5 +235,5 @@ def _of_workers(plan: Plan, threads: int, workers: int | None, found: Time) -> l
         f"time: about {found.wall(every, workers, showing):.0f} s on idle cores with {who} (start {found.start:.0f} s, extraction "
         f"{found.extraction / showing:.0f} s, stages {sum(found.stages.values()) / every:.0f} s, figures and report "
         f"{found.figures / every + found.alone:.0f} s), {found.source}",
-        f"work: {found.work + found.alone:.0f} s of one core after the start",
+        f"work: {found.total:.0f} processor s",
     ]

@@ -131,9 +131,9 @@ def _rows(inputs: Inputs, *sets: str) -> int:
     return sum(math.prod(network.shape(name, network.taps[0])[:-1]) for name in sets)
 
 
-def _units(inputs: Inputs) -> int:
-    """Return the units of all trained networks together."""
-    return sum(ref.tap.channels for model in inputs.models for ref in inputs.layers[model, None])
+def _variants(inputs: Inputs) -> int:
+    """Return how often a layer is seen: trained, as untrained twins, rotated and shuffled."""
+    return len(inputs.seeds) + inputs.job.nulls.haar_rotations + inputs.job.nulls.shuffles
 
 
 def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
@@ -160,10 +160,10 @@ def _family_tasks(inputs: Inputs) -> Iterator[Task]:
 
 
 def _family_work(inputs: Inputs) -> float:
-    """Count values: of every set of each family, and of the natural images, in the layers, their twins and the other nulls."""
-    nulls = inputs.job.nulls
-    rows = sum(_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families)
-    return rows * _units(inputs) * (len(inputs.seeds) + nulls.haar_rotations + nulls.shuffles)
+    """Count each family at each layer, and the values of its images there; two million take as long as what is done once."""
+    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers[model, None]]
+    rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
+    return sum(1 + n * u * _variants(inputs) / 2e6 for n, u in itertools.product(rows, units))
 
 
 def family_task(
@@ -217,10 +217,9 @@ def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
 
 
 def _similarity_work(inputs: Inputs) -> float:
-    """Count values of both layers of every pair, for each measure and null."""
-    nulls = inputs.job.nulls
-    times = len(inputs.job.comparison.measures) * (len(inputs.seeds) + nulls.haar_rotations + nulls.shuffles)
-    return times * _rows(inputs, "natural") * sum(p + q for p, q in _pairs_of_layers(inputs))
+    """Count each measure on each pair of layers, and the values of both; 250,000 take as long as what is done once."""
+    values = _rows(inputs, "natural") * _variants(inputs)
+    return len(inputs.job.comparison.measures) * sum(1 + values * (p + q) / 2.5e5 for p, q in _pairs_of_layers(inputs))
 
 
 def similarity_task(
@@ -262,10 +261,9 @@ def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
 
 
 def _correspondence_work(inputs: Inputs) -> float:
-    """Count values of both layers of every pair, for each family, method of matching and resample."""
-    chosen = inputs.job.comparison
-    times = len(chosen.families) * len(chosen.matching) * (chosen.bootstraps + chosen.permutations)
-    return times * _rows(inputs, "natural") * sum(p + q for p, q in _pairs_of_layers(inputs))
+    """Count each family and method of matching on each pair of layers; correlating large layers takes longer."""
+    times = len(inputs.job.comparison.families) * len(inputs.job.comparison.matching)
+    return times * sum(1 + _rows(inputs, "natural") * p * q / 1e9 for p, q in _pairs_of_layers(inputs))
 
 
 def correspondence_task(
@@ -331,9 +329,9 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 
 
 def _natural_work(inputs: Inputs) -> float:
-    """Count pixels of images: a few for each family at each tap, shown by each network."""
+    """Count megapixels: the images that excite detectors most are as many for each family at each tap of a network."""
     families = len(inputs.job.comparison.families)
-    return sum(families * len(n.taps) * n.card.preprocessing.size_px**2 for n in inputs.networks.values())
+    return sum(families * len(n.taps) * n.card.preprocessing.size_px**2 / 1e6 for n in inputs.networks.values())
 
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
@@ -362,9 +360,10 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
 
 
 def _census_work(inputs: Inputs) -> float:
-    """Count correlations of units of trained networks and of twins, in every resample and rotation."""
-    times = len(inputs.seeds) * (RESAMPLES + inputs.job.nulls.haar_rotations)
-    return times * _rows(inputs, "natural") * sum(p * q for p, q in _pairs_of_layers(inputs))
+    """Count layers and pairs of them, of trained networks and of twins; correlating large layers takes longer."""
+    rows, layers = _rows(inputs, "natural"), sum(len(inputs.layers[model, None]) for model in inputs.models)
+    of_pairs = sum(1 + rows * p * q * RESAMPLES / 1e9 for p, q in _pairs_of_layers(inputs))
+    return len(inputs.seeds) * (layers + of_pairs)
 
 
 def census_task(
