@@ -116,7 +116,7 @@ class Plan:
             [sum(key not in listed for key in task.keys.values()) / len(task.keys) for task in stage.tasks(self.inputs)]
             for stage in self.stages
         ]
-        return [sum(of) / max(len(of), 1) for of in shares]
+        return [sum(of) / len(of) if of else 1.0 for of in shares]
 
     @property
     def tables_exist(self) -> bool:

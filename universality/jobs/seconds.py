@@ -71,7 +71,7 @@ class Spent:
     def plain(self) -> dict[str, dict[str, float]]:
         """Return the same for a run's record."""
         return {
-            kind: {"work": round(work, 3), "seconds": round(seconds, 3)}
+            kind: {"work": round(work, 6), "seconds": round(seconds, 3)}
             for kind, (work, seconds) in self.took().items()
         }
 
