@@ -16,6 +16,7 @@ from filelock import FileLock
 from undrawn import draw_nothing
 
 import universality
+from universality.jobs import seconds
 
 if TYPE_CHECKING:
     from universality.runs.run import Run
@@ -59,6 +60,22 @@ shuffles = 2
 [stages]
 without = ["natural", "atlas"]
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_jobs_record_no_seconds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the jobs of tests take is no estimate for this machine's user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(seconds.VARIABLE, str(tmp_path_factory.mktemp("seconds") / "seconds.json"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seconds_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test's runs record their seconds: a file that no other test sees, beside the test's folder."""
+    file = tmp_path.with_name(f"{tmp_path.name}-seconds.json")
+    monkeypatch.setenv(seconds.VARIABLE, str(file))
+    return file
 
 
 @pytest.fixture(autouse=True)

@@ -181,6 +181,19 @@ def test_plan_prints_what_exists(monkeypatch, capsys, small, tmp_path):
     assert "0 of 18 stores exist, 18 to extract" in out
     assert re.search(r"disk: \d+ MB expected, \d+ MB at most, \d+ MB free", out)
     assert "memory: about" in out
+    assert re.search(r"time: about \d+ s on idle cores .* from the defaults", out)
+
+
+def test_plan_is_short_unless_every_row_is_asked_for(monkeypatch, capsys, small, tmp_path):
+    places = ("--out", tmp_path / "r", "--store", tmp_path / "s")
+    _, short, _ = command(monkeypatch, capsys, "plan", small.job, *places)
+    _, whole, _ = command(monkeypatch, capsys, "plan", small.job, *places, "--all")
+    # Two networks with 2 and 1 taps and their twins, each shown 60, 64 and 48 images.
+    assert "networks: 2 trained, 2 untrained, with 6 taps, shown 3 stimulus sets: 688 images" in short
+    assert "efficientnet_lite1" not in short
+    assert len(short.splitlines()) <= 12
+    assert short in whole
+    assert len(re.findall("(?m)^.*efficientnet_lite[01].*$", whole)) >= 4 * 3
 
 
 def test_damaged_store_is_one_sentence(monkeypatch, capsys, small, tmp_path):

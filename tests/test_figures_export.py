@@ -30,7 +30,8 @@ from universality.figures.kinds import Subject, drawing, drawings
 from universality.jobs.stages import STAGES
 from universality.runs.drawn import count
 from universality.runs.provenance import SIDECAR, provenance
-from universality.runs.run import Run, open_run, write_table
+from universality.runs.record import finish
+from universality.runs.run import Run, file_sha256, open_run, write_table
 
 A, B = "m/a", "m/b"
 WIDTHS_MM = {"single": 89.0, "double": 183.0}

@@ -20,7 +20,6 @@ from universality.base import schema
 from universality.base.errors import JobError, RunError, StoreError
 from universality.jobs import extracting, planning, scheduling, stages
 from universality.models import catalogue
-from universality.runs import run
 from universality.runs import tables as run_tables
 from universality.runs.job import read_job
 from universality.runs.networks import networks_of

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from universality.base import paths
 from universality.base.errors import CardError, WeightsError
 from universality.base.paths import resource
 from universality.models import catalogue, weight_files, zoo

@@ -21,7 +21,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from universality.base import paths
 from universality.base.errors import CardError, WeightsError
 from universality.base.paths import resource
 from universality.models import catalogue, weight_files, zoo

@@ -24,7 +24,7 @@ from universality import compare_all
 from universality.activations import devices, extraction
 from universality.activations.spec import ExtractionSpec
 from universality.jobs.shards import Loaded
-from universality.models import hooks, zoo
+from universality.models import catalogue, hooks, zoo
 from universality.similarity.all_pairs.plan import operations
 
 MODEL, TAPS = "package/efficientnet_lite0", ("blocks.2.1.bn2", "blocks.3.1.bn2", "blocks.4.1.bn2")

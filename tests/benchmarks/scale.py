@@ -250,7 +250,7 @@ def whole_run(models: int, ring: int, drawn: int, workers: int, folder: Path) ->
     job, clock = job_of(cards, ring), Clock()
     with clock.stage("plan"):
         planned = plan(job, folder / "run", folder / "store")
-    print(*estimates.sentences(planned, 1, False), sep="\n", flush=True)
+    print(*estimates.sentences(planned, 1), sep="\n", flush=True)
     with clock.stage("writing made-up stores"):
         written = write_stores(planned, drawn, workers)
     print(

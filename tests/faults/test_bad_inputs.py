@@ -8,7 +8,7 @@ import pytest
 
 from universality import cli
 from universality.base import paths
-from universality.models import weight_files
+from universality.models import catalogue, weight_files
 
 
 def lay(folder: Path, files: dict) -> None:
@@ -43,7 +43,9 @@ def test_one_sentence_and_nothing_written(monkeypatch, capsys, tmp_path, files, 
         monkeypatch.setenv(weight_files.WEIGHTS_FOLDER_VARIABLE, "weights")
     if (tmp_path / "model_zoo").exists():
         shipped = paths.resource
-        monkeypatch.setattr(catalogue, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name))
+        monkeypatch.setattr(
+            catalogue, "resource", lambda name: tmp_path / name if name == "model_zoo" else shipped(name)
+        )
     before = everything(tmp_path)
     monkeypatch.setattr(sys, "argv", ["universality", *arguments])
     with pytest.raises(SystemExit) as leaving:

@@ -13,7 +13,7 @@ import universality
 from universality.activations import devices, extraction
 from universality.activations.store import ActivationStore
 from universality.base.errors import DeviceError, RunError
-from universality.jobs import placement, scheduling, shards
+from universality.jobs import extracting, placement, scheduling
 from universality.jobs.planning import plan
 from universality.jobs.workers import Workers
 from universality.runs import provenance

@@ -15,7 +15,7 @@ from universality.activations import extraction
 from universality.activations.store import ActivationStore
 from universality.base import memory
 from universality.base.errors import JobError, RunError
-from universality.jobs import shards
+from universality.jobs import extracting, passes
 from universality.jobs.planning import plan
 from universality.jobs.shards import Maker, Shards
 from universality.models import catalogue, zoo

@@ -30,7 +30,6 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -261,6 +260,8 @@ def _means(pairs: Pairs, groups: Mapping[str, NDArray[np.bool_]]) -> pd.DataFram
 def _mean_row(pairs: Pairs, of_feature: pd.DataFrame, here: pd.DataFrame) -> dict[str, object]:
     low, high = _interval(pairs, here)
     ids = here[["model_a", "model_b"]]
+    import networkx as nx  # only where there are pairs to count
+
     edges = nx.Graph(list(ids.itertuples(index=False, name=None)))
     row: dict[str, object] = {
         "n_pairs": len(here), "n_models": edges.number_of_nodes(), "n_disjoint": len(nx.max_weight_matching(edges, True)),

@@ -75,6 +75,7 @@ def nuclear_norm(block: np.ndarray, tolerance: float) -> float:
         gram = block.T @ block if block.shape[0] >= block.shape[1] else block @ block.T
         slack = 2.0 * max(block.shape) * np.finfo(np.float64).eps * float(np.trace(gram))
         roots = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), slack))
-        if float(np.sum(slack / roots)) <= tolerance:
+        # Of a matrix of zeros there is nothing to bound.
+        if slack == 0.0 or float(np.sum(slack / roots)) <= tolerance:
             return float(roots.sum())
     return float(np.linalg.svd(block, compute_uv=False).sum())

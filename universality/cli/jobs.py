@@ -24,7 +24,7 @@ from universality.cli.progress import reporting
 if TYPE_CHECKING:
     import pandas as pd
 
-    from universality.jobs.estimates import Disk
+    from universality.jobs.estimates import Disk, Time
     from universality.jobs.planning import Plan
     from universality.runs.run import Run
 
@@ -127,16 +127,14 @@ def plan_command(
     store: StoreOption = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
-    measure_time: Annotated[
-        bool, typer.Option("--time", help="Time a few batches of every network and a few comparisons of each kind.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="A row for every network and stimulus set.")] = False,
     only: OnlyOption = None,
     without: WithoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a job would compute, what exists, and how much disk, memory and (--time) time it needs. Writes nothing.
+    """Say what a job would compute, what exists, and how much disk, memory and time it needs. Writes nothing.
 
-    Example: universality plan analyses/quickstart/job.toml --time
+    Example: universality plan analyses/quickstart/job.toml --all
     """
     from universality.jobs import estimates
     from universality.jobs.planning import plan
@@ -145,15 +143,18 @@ def plan_command(
     planned = plan(job, out, store, only=only, without=without)
     needed = estimates.disk(planned)
     each = Workers(processes=workers, threads=threads).threads_each()
-    sentences = estimates.sentences(planned, each, measure_time, workers)
+    time = estimates.time(planned)
+    sentences = estimates.sentences(planned, each, workers, time)
     if as_json:
-        print_json(_planned(planned, needed, sentences))
+        print_json(_planned(planned, needed, sentences, time))
     else:
+        if every:
+            _print_networks(planned)
         _print_plan(planned, needed, sentences)
     estimates.refuse_disk(needed, planned.store.location)
 
 
-def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any]:
+def _planned(planned: Plan, needed: Disk, sentences: list[str], time: Time) -> dict[str, Any]:
     return {
         "name": planned.job.name,
         "out": planned.out,
@@ -167,21 +168,30 @@ def _planned(planned: Plan, needed: Disk, sentences: list[str]) -> dict[str, Any
         "tables_exist": planned.tables_exist,
         "disk_bytes": needed,
         "estimates": sentences,
+        "seconds": time,
         "warnings": planned.warnings,
     }
 
 
-def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
-    from universality.stimuli.sets import POLICIES
-
+def _print_networks(planned: Plan) -> None:
     table = Table(title=f"job '{planned.job.name}' in {planned.out}", title_justify="left")
     for name in ("network", "stimuli", "images", "taps", "exist", "to extract", "disk (MB, at most)"):
         table.add_column(name, justify="left" if name in ("network", "stimuli") else "right")
     for row in planned.table().itertuples(index=False):
         table.add_row(*(f"{v:.1f}" if isinstance(v, float) else escape(str(v)) for v in row))
     stdout().print(table)
-    missing = planned.missing
+
+
+def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
+    from universality.stimuli.sets import POLICIES
+
+    missing, trained = planned.missing, [n for n in planned.networks if n.seed is None]
+    shown = planned.table()
     lines = (
+        f"job '{planned.job.name}' in {planned.out}",
+        f"networks: {len(trained)} trained, {len(planned.networks) - len(trained)} untrained, with "
+        f"{sum(len(n.taps) for n in planned.networks)} taps, shown {shown['stimuli'].nunique()} stimulus sets: {shown['images'].sum()} images "
+        "(--all: each by itself)",
         f"device: images are shown on {planned.job.extraction.device}",
         f"common stimuli: {planned.job.stimuli.policy}: {POLICIES[planned.job.stimuli.policy]}",
         f"activations: {len(planned.stores) - len(missing)} of {len(planned.stores)} stores exist, {len(missing)} to extract, "

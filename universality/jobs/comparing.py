@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -15,10 +15,21 @@ from distributed import Client, Future
 from universality.jobs.progress import Reporter
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Watch, watching
+from universality.jobs.seconds import Spent
 from universality.jobs.tasks import Tables, Task
 from universality.jobs.workers import Failure, single_threaded
 
-Outcomes = list[tuple[float, Failure | None]]
+
+class Outcome(NamedTuple):
+    """What came of a task: the time that passed (s), the failure, the processor seconds, and the share of its parts computed."""
+
+    seconds: float
+    failure: Failure | None
+    processor_s: float = 0.0
+    share: float = 0.0
+
+
+Outcomes = list[Outcome]
 
 BATCH_S = 0.5
 """Work that a Dask task should hold, s: far above what scheduling it costs, far below what is lost with a worker."""
@@ -30,11 +41,17 @@ _AHEAD = 2
 
 
 def compute(
-    tasks: Iterable[Task], location: str, opened: Callable[[], Client], retries: int, reporter: Reporter
+    tasks: Iterable[Task],
+    location: str,
+    opened: Callable[[], Client],
+    retries: int,
+    reporter: Reporter,
+    spent: Spent | None = None,
 ) -> list[Failure]:
     """Compute the tasks whose results are not kept at `location`; return the failures once all others have ended.
 
-    Tasks of several stages follow one another without waiting; each stage has its own bar of progress.
+    Tasks of several stages follow one another without waiting; each stage has its own bar of progress. Tasks computed and
+    their processor seconds are added to `spent` under the stage's name.
     """
     kept = Results(location).listed()
     left = Counter(task.stage for task in tasks if not task.kept(kept))
@@ -51,8 +68,12 @@ def compute(
             for future in watch.ended():
                 outcomes = watch.outcome(future)
                 if outcomes is not None:
-                    for task in queue.settle(batches.pop(future), outcomes):
+                    batch = batches.pop(future)
+                    for task in queue.settle(batch, outcomes):
                         advance[task.stage](1)
+                    if spent is not None and isinstance(outcomes, list):
+                        for task, outcome in zip(batch, outcomes, strict=True):
+                            spent.add(task.stage, outcome.share, outcome.processor_s)
 
 
 def _submit(queue: _Queue, watch: Watch, batches: dict[Future[Any], Sequence[Task]], location: str) -> None:
@@ -102,9 +123,9 @@ class _Queue:
         """Take in what came of a batch; return the tasks that are done with, whether they have a result or failed."""
         if isinstance(outcomes, BaseException):
             return self._lost(batch, outcomes)
-        mean = sum(seconds for seconds, _ in outcomes) / len(outcomes)
+        mean = sum(outcome.seconds for outcome in outcomes) / len(outcomes)
         self._mean_s = max(0.7 * self._mean_s + 0.3 * mean, 1e-5)
-        return [task for task, (_, failure) in zip(batch, outcomes, strict=True) if self._ended(task, failure)]
+        return [task for task, came in zip(batch, outcomes, strict=True) if self._ended(task, came.failure)]
 
     def _lost(self, batch: Sequence[Task], cause: BaseException) -> list[Task]:
         """Deal with a batch whose worker died."""
@@ -124,21 +145,22 @@ class _Queue:
 
 
 def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
-    """Compute tasks one after another and keep their results; return seconds and failure of each."""
+    """Compute tasks one after another and keep their results; return what came of each."""
     single_threaded()
     results = Results(location)
     return [_one(results, task) for task in tasks]
 
 
-def _one(results: Results, task: Task) -> tuple[float, Failure | None]:
-    started = time.perf_counter()
+def _one(results: Results, task: Task) -> Outcome:
+    started, worked = time.perf_counter(), time.thread_time()
     try:
         wanted = [part for part, key in task.keys.items() if not results.has(key)]
         for part, tables in task.results(wanted).items() if wanted else ():
             results.write(task.keys[part], tables)
     except Exception as cause:
-        return time.perf_counter() - started, Failure.of(task.label, cause)
-    return time.perf_counter() - started, None
+        return Outcome(time.perf_counter() - started, Failure.of(task.label, cause))
+    share = len(wanted) / len(task.keys)
+    return Outcome(time.perf_counter() - started, None, time.thread_time() - worked, share)
 
 
 def gather(tasks: Iterable[Task], location: str) -> tuple[dict[str, Tables], int]:

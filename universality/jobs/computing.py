@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,12 @@ from distributed import Client
 
 from universality.base import schema
 from universality.base.errors import StoreError
-from universality.jobs import comparing, extracting, placement
+from universality.jobs import comparing, extracting, placement, seconds
 from universality.jobs.planning import Plan
 from universality.jobs.progress import Reporter
 from universality.jobs.recent import forgetting
 from universality.jobs.scheduling import opener
+from universality.jobs.seconds import Spent
 from universality.jobs.stages import STAGES, Stage
 from universality.jobs.tasks import Tables, Task
 from universality.jobs.workers import Failure, Workers, elsewhere, raise_failures
@@ -26,9 +28,12 @@ from universality.runs.record import Started, cannot_be_written, mark_started
 from universality.runs.run import Run
 
 
-def compute(planned: Plan, team: Workers, started: Started, reporter: Reporter) -> Run:
-    """Extract what is missing, compare what is missing, and write the run's directory."""
-    missing = frozenset(p.key for p in planned.missing)
+def compute(planned: Plan, team: Workers, started: Started, spent: Spent, reporter: Reporter) -> Run:
+    """Extract what is missing, compare what is missing, and write the run's directory.
+
+    What the work took is added to `spent` and recorded, for this machine's plans unless workers elsewhere did it.
+    """
+    missing, before, begun = frozenset(p.key for p in planned.missing), spent.seconds, time.process_time()
     with opener(team, reporter.say) as opened:
         if missing:
             if planned.job.extraction.device == "cuda":
@@ -37,12 +42,22 @@ def compute(planned: Plan, team: Workers, started: Started, reporter: Reporter) 
             # Who started the workers can start them otherwise.
             advise = reporter.say if elsewhere(team) else None
             raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
-        failures = extracting.extract(planned.passes, planned.store, opened, team.retries, reporter) if missing else []
-        tables = _compared(planned, missing, failures, opened, team.retries, reporter)
+        failures = (
+            extracting.extract(planned.passes, planned.store, opened, team.retries, reporter, spent) if missing else []
+        )
+        tables = _compared(planned, missing, failures, opened, team.retries, spent, reporter)
         # From here on until the end, what lies in the directory belongs to no finished run.
         mark_started(planned.out, planned.job, planned.table_names)
         with cannot_be_written(planned.out):
-            return write(planned, tables, len(missing), started, opened, reporter)
+            finished = write(planned, tables, len(missing), started, opened, spent, reporter)
+    if elsewhere(team):
+        return finished
+    if team.processes is None and planned.job.extraction.device == "cpu":
+        # All of it was done by this process, and so was what Dask took beside it.
+        noted = spent.seconds - before
+        spent.add("beside", noted, max(time.process_time() - begun - noted, 0.0))
+    seconds.record(spent)
+    return finished
 
 
 def draw_again(planned: Plan, team: Workers, reporter: Reporter) -> Run:
@@ -53,7 +68,7 @@ def draw_again(planned: Plan, team: Workers, reporter: Reporter) -> Run:
     record = {name: value for name, value in run.open_run(planned.out).record.items() if name != "digest"}
     mark_started(planned.out, planned.job, planned.table_names)
     with opener(team, reporter.say) as opened, cannot_be_written(planned.out):
-        return draw(planned, record, opened, reporter)
+        return draw(planned, record, opened, Spent(), reporter)
 
 
 def _compared(
@@ -62,6 +77,7 @@ def _compared(
     failures: list[Failure],
     opened: Callable[[], Client],
     retries: int,
+    spent: Spent,
     reporter: Reporter,
 ) -> Tables:
     """Compute what is not kept yet and return the tables; raise for all that failed, when everything else is kept.
@@ -74,11 +90,17 @@ def _compared(
         while waiting:
             wave = [stage for stage in waiting if not stage.waits or computed.holds(stage.needs)]
             tasks = _Bound(planned, wave, computed.tables, lost)
-            failures = failures + comparing.compute(tasks, planned.store.location, opened, retries, reporter)
+            tried = Spent()
+            failures = failures + comparing.compute(tasks, planned.store.location, opened, retries, reporter, tried)
             for failure in failures if len(failures) > 1 else ():
                 reporter.say(f"failed: {failure.label}: {failure.cause}")
             raise_failures(failures, len(planned.passes) + planned.n_tasks)
-            computed.take(wave, _gathered(planned, tasks, opened, retries, reporter))
+            for name, (computed_now, took_s) in tried.took().items():
+                of = STAGES[name]
+                spent.add(name, of.work(planned.inputs) * computed_now / of.count(planned.inputs), took_s)
+            with spent.clocked("tables", sum(stage.count(planned.inputs) for stage in wave)):
+                rows = _gathered(planned, tasks, opened, retries, reporter)
+            computed.take(wave, rows, spent)
             waiting = [stage for stage in waiting if stage not in wave]
     return computed.tables
 
@@ -110,13 +132,14 @@ class _Computed:
         """Return whether the tables of all of these stages are finished."""
         return all(table.name in self.tables for name in stages for table in STAGES[name].tables)
 
-    def take(self, stages: Sequence[Stage], rows: dict[str, Tables]) -> None:
+    def take(self, stages: Sequence[Stage], rows: dict[str, Tables], spent: Spent) -> None:
         """Take in what the tasks of some stages made; finish every stage, in the order of the table, whose needs are there."""
         self.rows.update({stage.name: rows.get(stage.name, {}) for stage in stages})
         for stage in self.planned.stages:
             if stage.name in self.rows and self.holds(stage.needs):
                 empty = {table.name: schema.empty_table(table) for table in stage.tables}
-                made = stage.finished(self.planned.inputs, empty | self.rows.pop(stage.name), self.tables)
+                with spent.clocked(f"tables of {stage.name}", stage.work(self.planned.inputs)):
+                    made = stage.finished(self.planned.inputs, empty | self.rows.pop(stage.name), self.tables)
                 self.tables.update({table.name: made[table.name] for table in stage.tables})
 
 

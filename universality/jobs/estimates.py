@@ -1,35 +1,25 @@
-"""What a plan will need: disk and memory from the shapes, time from shards and comparisons that are timed.
+"""What a plan will need: disk and memory from the shapes, time from the seconds that earlier runs recorded.
 
 The constants were measured on the demo; `docs/scale.md` holds the estimates beside the truth.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
-import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from universality.activations.network import Network
 from universality.activations.places import Folder
-from universality.activations.store import ActivationStore
 from universality.base.errors import StoreError
-from universality.base.memory import peak_bytes, resident_bytes
-from universality.jobs import recent, rehearsal
-from universality.jobs.passes import Pass
+from universality.jobs import recent
+from universality.jobs.passes import loading, showing
 from universality.jobs.placement import gpus_here
 from universality.jobs.planning import Plan, PlannedStore
+from universality.jobs.seconds import DEFAULTS, MEASURED, Recorded, recorded
 from universality.jobs.table_sizes import table_sizes
-from universality.jobs.workers import single_threaded
-from universality.runs import drawn
-from universality.runs.networks import stimulus_sets
-
-if TYPE_CHECKING:
-    from universality.jobs.shards import Loaded
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -39,16 +29,14 @@ RESULT_BYTES = 30_000
 """What a kept result takes beside its rows: the description of some 50 columns."""
 PARQUET = 0.3
 """Size on disk of a table of the run's directory, of its size in memory: 0.1 to 0.4."""
-STORE_S = 0.03
-"""Joining the shards of one store, processor s."""
-FIGURE_S = 0.5
-"""Drawing one figure and writing its files, processor s."""
-LAYER_S = 0.5
-"""What the tables, the report and its pictures take for one family at one layer, processor s."""
 FIGURE_BYTES = 130_000
 """Files of one figure."""
 REPORT_BYTES = 1_000_000
 """The report and the record of a run."""
+PROCESS_BYTES = 1_100_000_000
+"""A process with everything imported."""
+PIXEL_BYTES = 820
+"""What one thread takes for each pixel of a batch that it shows to a network: two took 1.5 GB at 240 px, 16 at a time."""
 _FLOAT = 8
 
 
@@ -66,7 +54,7 @@ def disk(plan: Plan) -> Disk:
     raw = sum(p.nbytes for p in plan.missing)
     tables, left = table_sizes(plan).nbytes, plan.n_tasks - plan.kept()
     results = RESULT_BYTES * left + tables * left // plan.n_tasks
-    drawn = FIGURE_BYTES * _drawn(plan) + REPORT_BYTES
+    drawn = FIGURE_BYTES * plan.figures + REPORT_BYTES
     fixed = STORE_BYTES * len(plan.missing) + results + int(PARQUET * tables) + drawn
     # The shards of a network lie beside its stores until these are joined.
     shards = max((sum(p.nbytes for p in of) for of in _by_network(plan.missing)), default=0)
@@ -112,144 +100,140 @@ def comparison_bytes(plan: Plan) -> int:
     return variants * max(pairs, default=max(sizes.values()))
 
 
-@dataclass(frozen=True)
-class Timed:
-    """One model, timed in one thread, processor s: loading the network and a twin, an image of each set; memory (bytes)."""
-
-    network: Network
-    load_s: float
-    twin_s: float
-    image_s: dict[str, float]
-    nbytes: int
+def memory(plan: Plan, threads: int) -> int:
+    """Return what a process that computes needs with so many threads, bytes."""
+    shown = [p.network for p in plan.missing]
+    batch = max((n.extraction.batch_size * n.card.preprocessing.size_px**2 for n in shown), default=0)
+    comparing = recent.MOST_BYTES + threads * comparison_bytes(plan)
+    return PROCESS_BYTES + max(comparing, threads * PIXEL_BYTES * batch)
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a plan needs: memory of a process that computes (bytes), start of a process and work of the stages (processor s)."""
+class Time:
+    """What a plan takes, processor s (NaN where nothing is known).
 
-    memory: int
-    start_s: float
-    extraction_s: float
-    comparisons_s: float
-    writing_s: float
+    Attributes
+    ----------
+    start : of a process
+    extraction : of what is missing
+    stages : by name, of the tasks whose results are not kept
+    figures : of all of them
+    alone : what one process does alone at the end: joining and writing tables, the report
+    beside : what the scheduler takes beside all this
+    source : where the seconds come from, in words
+    """
 
-    def wall_s(self, threads: int, processes: int | None, showing: int) -> float:
-        """Return the time on idle cores.
+    start: float
+    extraction: float
+    stages: Mapping[str, float]
+    figures: float
+    alone: float
+    beside: float
+    source: str
 
-        Comparisons are divided among all threads, extraction among the tasks that show images at a time; start and writing
-        are one process's alone.
-        """
+    @property
+    def total(self) -> float:
+        """All of it, in one process."""
+        return self.start + self.extraction + sum(self.stages.values()) + self.figures + self.alone + self.beside
+
+    def wall(self, threads: int, processes: int | None, showing: int) -> float:
+        """Return the time on idle cores, s, of which `showing` tasks at a time show images."""
         starts = 1 if processes is None else 2
-        return starts * self.start_s + self.extraction_s / showing + self.comparisons_s / threads + self.writing_s
+        shared = sum(self.stages.values()) + self.figures + self.beside
+        return starts * self.start + self.extraction / showing + shared / threads + self.alone
 
 
-def needs(plan: Plan, threads: int) -> Needs:
-    """Time a shard of every network, a few comparisons of each kind, and return what the whole plan needs.
+class _Clock:
+    """Seconds of work, as earlier runs took, else by default; remembers of what there is no record."""
 
-    `threads` are those of one process. The process that asks should have done nothing but plan: its own start counts.
+    def __init__(self, known: Recorded) -> None:
+        self._known = known
+        self._lacking: dict[str, None] = {}
+
+    def __call__(self, name: str, *work: tuple[str, float]) -> float:
+        """Return the seconds of some work, counted in one or more ways, the most particular first; NaN if none is known.
+
+        `name` is that of the work for people.
+        """
+        if not work[0][1]:
+            return 0.0
+        if (rate := self._known.rate(work[0][0])) is not None:
+            return rate * work[0][1]
+        self._lacking[name] = None
+        for kind, count in work:
+            for rate in (self._known.rate(kind), DEFAULTS.get(kind)):
+                if rate is not None:
+                    return rate * count
+        return math.nan
+
+    def source(self) -> str:
+        """Return where the seconds came from."""
+        runs = self._known.runs
+        if not runs:
+            return f"from the defaults ({MEASURED}): no run on this machine has been recorded yet"
+        said = f"from {runs} earlier run{'s' if runs > 1 else ''} on this machine"
+        return f"{said}; not recorded yet, so by default: {', '.join(self._lacking)}" if self._lacking else said
+
+
+def time(plan: Plan) -> Time:
+    """Return what a plan takes, from the seconds that runs on this machine recorded, else from the defaults."""
+    took = _Clock(recorded())
+    start = took("start", ("start", 1.0))
+    extraction = _extraction(plan, took)
+    stages, alone = {}, 0.0
+    if plan.missing or not plan.tables_exist:
+        for stage, left in zip(plan.stages, plan.left(), strict=True):
+            work = stage.work(plan.inputs)
+            stages[stage.name] = took(stage.name, (stage.name, left * work)) if stage.count(plan.inputs) else 0.0
+            alone += took(stage.name, (f"tables of {stage.name}", work))
+        alone += took("tables", ("tables", plan.n_tasks)) + took("tables", ("written tables", len(plan.table_names)))
+    elif plan.drawn:
+        return Time(start, 0.0, {}, 0.0, 0.0, 0.0, took.source())
+    alone += took("report", ("report", plan.reported))
+    figures = took("figures", ("figures", plan.figures))
+    beside = took("scheduler", ("beside", extraction + sum(stages.values()) + figures + alone))
+    return Time(start, extraction, stages, figures, alone, beside, took.source())
+
+
+def _extraction(plan: Plan, took: _Clock) -> float:
+    """Return the work of extracting what is missing. A trained network is loaded twice: its weights are looked at first."""
+    passes = plan.passes
+    total = took("extraction", ("stores", len(plan.missing)))
+    for network in {id(shown.network): shown.network for shown in passes}.values():
+        total += (2 if network.seed is None else 1) * took(network.card.id, *loading(network))
+    return total + sum(took(shown.network.card.id, *showing(shown, sum(map(len, shown.shards)))) for shown in passes)
+
+
+def sentences(plan: Plan, threads: int, workers: int | None = None, found: Time | None = None) -> list[str]:
+    """Return memory, time and the size of the tables of a plan, one sentence each.
+
+    `threads` are those of each of the local processes `workers`, or of this process without them; `found` is what `time`
+    gives.
     """
-    start_s = time.process_time()
-    single_threaded()
-    missing = {p.network.card.id for p in plan.missing}
-    networks = [timed(plan, n) for n in plan.networks if n.seed is None and n.card.id in missing]
-    shown = max((t.nbytes for t in networks), default=0)
-    memory = resident_bytes() + max(recent.MOST_BYTES + threads * comparison_bytes(plan), threads * shown)
-    left = 1 - plan.kept() / plan.n_tasks
-    compared = left * rehearsal.comparisons_s(plan) if left else 0.0
-    layers = sum(len(network.taps) for network in plan.networks if network.seed is None)
-    written = FIGURE_S * _drawn(plan) + LAYER_S * layers * len(plan.job.comparison.families)
-    return Needs(memory, start_s, extraction_s(plan, networks), compared, written)
-
-
-def _drawn(plan: Plan) -> int:
-    return drawn.count(
-        plan.job.drawn(), plan.job.comparison.families, [per for s in plan.stages for per in s.figures.values()]
-    )
-
-
-def timed(plan: Plan, network: Network) -> Timed:
-    """Load a trained network and its first twin, and have two batches of each set extracted after one that warms up."""
-    from universality.jobs.shards import load_task
-
-    before = resident_bytes()
-    loaded, load_s = rehearsal.clocked(time.process_time, load_task, network)
-    image_s = {name: _image_s(network, loaded, name) for name in stimulus_sets(plan.job)}
-    twin = next(n for n in plan.networks if n.card.id == network.card.id and n.seed is not None)
-    _, twin_s = rehearsal.clocked(time.process_time, load_task, twin)
-    return Timed(network, load_s, twin_s, image_s, max(peak_bytes() - before, 0))
-
-
-def _image_s(network: Network, loaded: Loaded, name: str) -> float:
-    """Return the time of one image of a set, drawn, shown and kept as a shard: that of two batches after one that warms up.
-
-    The batches lie in the middle of the set: photographs are read once, so that the first images are no rule.
-    """
-    from universality.jobs.shards import shard_task
-
-    shown = Pass(network, name, network.frame(network.taps[0]), network.taps)
-    batch, count = network.extraction.batch_size, network.shape(name, network.taps[0])[0]
-    location = f"memory://rehearsal-{uuid.uuid4().hex}"
-    begin = max(count // 2 // batch - 1, 0) * batch
-    warm, rows = (range(start, min(start + size, count)) for start, size in ((0, batch), (begin, 2 * batch)))
-    try:
-        if begin:
-            shard_task(shown, warm, location, loaded)
-        # A GPU's work is none of the processor's.
-        clock = time.perf_counter if network.extraction.device == "cuda" else time.process_time
-        return rehearsal.clocked(clock, shard_task, shown, rows, location, loaded)[1] / len(rows)
-    finally:
-        place = ActivationStore(location).place
-        for folder in place.names():
-            place.remove(folder)
-
-
-def extraction_s(plan: Plan, networks: Sequence[Timed]) -> float:
-    """Return the work of extracting what is missing, processor s.
-
-    A trained network is loaded twice: its weights are looked at before anything is computed.
-    """
-    by_card = {t.network.card.id: t for t in networks}
-    total = STORE_S * len(plan.missing)
-    for of in _by_network(plan.missing):
-        network = of[0].network
-        found = by_card[network.card.id]
-        seen = {(p.stimulus_set, network.frame(p.tap)): network.shape(p.stimulus_set, p.tap)[0] for p in of}
-        total += 2 * found.load_s if network.seed is None else found.twin_s
-        total += sum(count * found.image_s[name] for (name, _), count in seen.items())
-    return total
-
-
-def sentences(plan: Plan, threads: int, measure_time: bool, workers: int | None = None) -> list[str]:
-    """Return memory, (if it is to be measured) time and the size of the tables of a plan, one sentence each.
-
-    `threads` are those of each of the local processes `workers`, or of this process without them.
-    """
-    return [*_of_workers(plan, threads, measure_time, workers), _of_tables(plan)]
+    return [*_of_workers(plan, threads, workers, found or time(plan)), _of_tables(plan)]
 
 
 def _of_tables(plan: Plan) -> str:
     sizes = table_sizes(plan)
-    expected, most = ((resident_bytes() + need) / 1e6 for need in sizes.joining)
+    expected, most = ((PROCESS_BYTES + need) / 1e6 for need in sizes.joining)
     return (
         f"tables: about {sizes.rows} rows, {sizes.nbytes / 1e6:.0f} MB in memory (at most {sizes.most / 1e6:.0f}); the process that "
         f"joins them needs about {expected:.0f} MB (at most {most:.0f})"
     )
 
 
-def _of_workers(plan: Plan, threads: int, measure_time: bool, workers: int | None) -> list[str]:
-    on_gpus = plan.job.extraction.device == "cuda"
-    if not measure_time or (on_gpus and not gpus_here()):
-        why = "this machine has no GPU to time extraction on" if measure_time else "--time measures extraction too"
-        need = (resident_bytes() + recent.MOST_BYTES + threads * comparison_bytes(plan)) / 1e6
-        return [f"memory: about {need:.0f} MB for comparisons in {threads} thread(s) of one worker; {why}"]
-    found, every = needs(plan, threads), threads * (workers or 1)
-    # A GPU shows the images of one task at a time.
-    showing = gpus_here() if on_gpus else every
+def _of_workers(plan: Plan, threads: int, workers: int | None, found: Time) -> list[str]:
+    every = threads * (workers or 1)
     who = f"{threads} thread(s)" if workers is None else f"{workers} worker(s) of {threads} thread(s)"
+    said = [f"memory: about {memory(plan, threads) / 1e6:.0f} MB for {threads} thread(s) of one worker"]
+    if math.isnan(found.extraction):
+        return [*said, "time: unknown, as no run has shown images on a GPU of this machine yet"]
+    # A GPU shows the images of one task at a time.
+    showing = max(gpus_here(), 1) if plan.job.extraction.device == "cuda" else every
     return [
-        f"memory: about {found.memory / 1e6:.0f} MB for {threads} thread(s) of one worker",
-        f"time: about {found.wall_s(every, workers, showing):.0f} s on idle cores with {who}: start {found.start_s:.0f} s, extraction "
-        f"{found.extraction_s / showing:.0f} s, comparisons {found.comparisons_s / every:.0f} s, figures and report "
-        f"{found.writing_s:.0f} s",
-        f"work: {found.extraction_s + found.comparisons_s:.0f} s of one core for extraction and comparisons",
+        *said,
+        f"time: about {found.wall(every, workers, showing):.0f} s on idle cores with {who} (start {found.start:.0f} s, extraction "
+        f"{found.extraction / showing:.0f} s, stages {sum(found.stages.values()) / every:.0f} s, figures and report "
+        f"{found.figures / every + found.alone:.0f} s), {found.source}",
+        f"work: {found.total:.0f} processor s",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
 from universality.jobs.progress import Quiet, Reporter
+from universality.jobs.seconds import Spent
 from universality.jobs.workers import Workers
 from universality.runs import record
 from universality.runs.job import Job
@@ -85,6 +87,7 @@ def run(
     """
     reporter = reporter or Quiet()
     started = record.Started(time.time(), time.monotonic())
+    fresh = "torch" not in sys.modules  # else the imports, most of the start, were made before
     team = Workers(client, scheduler, workers, threads, memory, retries)
     job = placement.for_workers(job_path, team)
     team = placement.with_gpus(team, job)
@@ -112,7 +115,10 @@ def run(
         if exists:
             return draw_again(planned, team, reporter)
         refuse_disk(disk(planned), planned.store.location)
-        return compute(planned, team, started, reporter)
+        spent = Spent()
+        if fresh:
+            spent.add("start", 1.0, time.process_time())
+        return compute(planned, team, started, spent, reporter)
 
 
 def _refuse_place(planned: Plan, team: Workers) -> None:

@@ -6,7 +6,9 @@ Dask moves a loaded network to another worker where that is quicker than waiting
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -14,9 +16,10 @@ from distributed import Client, Future
 
 from universality.activations.store import ActivationStore
 from universality.base.errors import UniversalityError
-from universality.jobs.passes import Pass
+from universality.jobs.passes import Pass, loading, showing
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import Watch, watching
+from universality.jobs.seconds import Spent
 from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task
 from universality.jobs.workers import GPU, Failure, run_single_threaded
 
@@ -34,28 +37,38 @@ _LOAD = _NETWORK + 0.999
 
 @dataclass(frozen=True)
 class _Step:
-    """A future of one network's extraction: what it is for people, and how many images it shows."""
+    """A future of one network's extraction: what it is for people, how many images it shows, who notes what it took."""
 
     label: str
     images: int
+    note: Callable[[Any], None] | None = None
 
 
 def extract(
-    passes: Sequence[Pass], store: ActivationStore, opened: Callable[[], Client], retries: int, reporter: Reporter
+    passes: Sequence[Pass],
+    store: ActivationStore,
+    opened: Callable[[], Client],
+    retries: int,
+    reporter: Reporter,
+    spent: Spent | None = None,
 ) -> list[Failure]:
-    """Extract what the passes miss; return the failures, one for each network and cause, once all others have ended."""
+    """Extract what the passes miss; return the failures, one for each network and cause, once all others have ended.
+
+    What it took is added to `spent`.
+    """
+    spent = spent or Spent()
     advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
     networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
     on_gpus = any(shown.network.extraction.device == "cuda" for shown in passes)
     networks.sort(key=_pixels, reverse=True)
     with watching(opened(), GPU if on_gpus else None) as watch:
-        failures = _together(networks, _Submitter(watch, store, retries, advance), watch)
+        failures = _together(networks, _Submitter(watch, store, retries, advance, spent), watch)
         lost = {failure.label for failure in failures if failure.lost}
         failures = [failure for failure in failures if failure.label not in lost]
         for network in networks:
             if network[0].network.label in lost:
                 # See `Failure`: its shards that are there are kept, so this costs little.
-                failures += _together([network], _Submitter(watch, store, retries, lambda _: None), watch)
+                failures += _together([network], _Submitter(watch, store, retries, lambda _: None, spent), watch)
     place = {shown.network.label: number for number, shown in enumerate(passes)}
     return sorted(failures, key=lambda failure: (place[failure.label], failure.cause))
 
@@ -85,6 +98,9 @@ def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: 
                 continue
             step = steps.pop(future)
             submitter.advance(step.images)
+            if step.note and future.status == "finished":
+                with suppress(Exception):  # a worker may have died with its answer, which is worth no second try
+                    step.note(future.result(timeout=1))
             if future.status == "error":
                 failure = Failure.of(step.label, future.exception())
                 found.setdefault((step.label, failure.cause), failure)
@@ -118,12 +134,27 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable
 class _Submitter:
     """Submits networks one after another, earlier ones first."""
 
-    def __init__(self, watch: Watch, store: ActivationStore, retries: int, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, watch: Watch, store: ActivationStore, retries: int, advance: Callable[[int], None], spent: Spent
+    ) -> None:
         self._watch = watch
         self._store = store
         self._retries = retries
         self.advance = advance
+        self._spent = spent
+        self._loads: set[str] = set()
         self._networks = 0
+
+    def _note_shard(self, shown: Pass, images: int, load: str, took: tuple[float, float]) -> None:
+        """Add up what a shard took, and once what loading its network (by the future `load`) did."""
+        load_s, show_s = took
+        if load not in self._loads:
+            self._loads.add(load)
+            for kind, work in loading(shown.network):
+                self._spent.add(kind, work, load_s)
+        if show_s:
+            for kind, work in showing(shown, images):
+                self._spent.add(kind, work, show_s)
 
     def submit(self, passes: Sequence[Pass]) -> Iterator[tuple[Future[Any], _Step]]:
         """Submit what one network misses: loading, shards, joining."""
@@ -145,10 +176,10 @@ class _Submitter:
                 if shown.network.extraction.device == "cuda":
                     how["resources"] = {GPU: 1}
                 shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **how))
-                yield shards[-1], _Step(label, len(rows))
+                yield shards[-1], _Step(label, len(rows), partial(self._note_shard, shown, len(rows), loaded.key))
             for position, tap in enumerate(shown.taps):
                 name, call = f"store-{number}-{position}", (store_task, shown, tap, self._store.location, shards)
-                yield self._one(name, *call, soon=_STORE), _Step(label, 0)
+                yield self._one(name, *call, soon=_STORE), _Step(label, 0, partial(self._spent.add, "stores", 1.0))
 
     def _one(self, name: str, *call: Any, soon: float, **placed: Any) -> Future[Any]:
         return self._watch.client.submit(

@@ -44,3 +44,27 @@ class Pass:
         key = self.network.key(self.stimulus_set, tap)
         part = sets.rows_digest(self.stimulus_set, self.network.stimuli, rows, self.frame)
         return digest(["shard", key.weights, key.preprocessing, part, key.tap, key.reduction])[:32]
+
+
+Kinds = tuple[tuple[str, float], tuple[str, float]]
+"""Kinds of work under which seconds are recorded, with how much of each: of this network, and of any."""
+
+
+def loading(network: Network) -> Kinds:
+    """Return what loading a network is, for the record of seconds: of an untrained twin, by the pixels that calibrate it."""
+    if network.seed is None:
+        return (f"load {network.card.id}", 1.0), ("load", 1.0)
+    images = network.calibration.natural.crops + network.calibration.natural.shapes
+    return (f"calibrate {network.card.id}", max(images, 1)), ("calibrate", max(images, 1) * _megapixels(network))
+
+
+def showing(shown: Pass, images: int) -> Kinds:
+    """Return what showing some images of a pass is: as many images, each by how deep in the network its taps lie."""
+    network, device = shown.network, shown.network.extraction.device
+    work = images * max(tap.relative_depth for tap in shown.taps)
+    of_any = f"images on {device}"
+    return (f"{of_any}, {network.card.id}, {shown.stimulus_set}", work), (of_any, work * _megapixels(network))
+
+
+def _megapixels(network: Network) -> float:
+    return network.card.preprocessing.size_px**2 / 1e6

@@ -22,7 +22,7 @@ from universality.jobs.results import Results
 from universality.jobs.stages import STAGES, Stage, chosen
 from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
-from universality.runs import provenance, run
+from universality.runs import drawn, provenance, run
 from universality.runs.job import Job, read_job
 from universality.runs.networks import compared_sets, networks_of, stimulus_sets
 from universality.stimuli.framing import Frame
@@ -71,6 +71,17 @@ class Plan:
         return sum(stage.count(self.inputs) for stage in self.stages)
 
     @property
+    def figures(self) -> int:
+        """How many figures are drawn."""
+        kinds = [per for stage in self.stages for per in stage.figures.values()]
+        return drawn.count(self.job.drawn(), self.job.comparison.families, kinds)
+
+    @property
+    def reported(self) -> int:
+        """How much the report says: of each family at each layer of each trained network."""
+        return len(self.job.comparison.families) * sum(len(n.taps) for n in self.networks if n.seed is None)
+
+    @property
     def table_names(self) -> list[str]:
         """The tables that the stages make."""
         return [table.name for stage in self.stages for table in stage.tables]
@@ -95,6 +106,17 @@ class Plan:
         """Return of how many tasks the results are kept."""
         listed = Results(self.store.location).listed()
         return sum(1 for task in self.tasks() if task.kept(listed)) if listed else 0
+
+    def left(self) -> list[float]:
+        """Return for each stage which share of its tasks is left to compute; of a task with parts, which share of these."""
+        listed = Results(self.store.location).listed()
+        if not listed:
+            return [1.0] * len(self.stages)
+        shares = [
+            [sum(key not in listed for key in task.keys.values()) / len(task.keys) for task in stage.tasks(self.inputs)]
+            for stage in self.stages
+        ]
+        return [sum(of) / len(of) if of else 1.0 for of in shares]
 
     @property
     def tables_exist(self) -> bool:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,13 @@ FOLDER = "shards"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in memory, laid out for extraction; its size tells Dask what moving it to another worker would cost."""
+    """A network in memory, laid out for extraction; its size tells Dask what moving it to another worker would cost.
+
+    `seconds` is what loading it took, processor s.
+    """
 
     module: nn.Module
+    seconds: float = 0.0
 
     def __sizeof__(self) -> int:
         return sum(t.nbytes for t in (*self.module.parameters(), *self.module.buffers()))
@@ -131,7 +136,8 @@ def check_task(network: Network) -> bool:
 
 def load_task(network: Network) -> Loaded:
     """Load a network, checked, (for a twin) calibrated, and laid out, because its weights will be shared by threads."""
-    return Loaded(extraction.laid_out(network.load()))
+    started = thread_time()
+    return Loaded(extraction.laid_out(network.load()), thread_time() - started)
 
 
 @contextmanager
@@ -157,17 +163,24 @@ def _here() -> str:
         return "this process"
 
 
-def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
+def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> tuple[float, float]:
     """Show one stretch of a set to a network and keep what every tap answers.
 
     The only task that computes on the job's device. Loading stays on the CPU, so that an untrained twin, whose BatchNorm is
     calibrated there, is the same network whatever shows it images.
+
+    Returns
+    -------
+    tuple
+        Processor seconds that loading the network took, and those of this task; with a GPU, which works while the processor
+        waits, the time that passed.
     """
-    shards = Shards(ActivationStore(location))
+    network, shards = shown.network, Shards(ActivationStore(location))
+    clock = thread_time if network.extraction.device == "cpu" else perf_counter
+    started = clock()
     taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
     if not taps:
-        return
-    network = shown.network
+        return loaded.seconds, 0.0
     count = network.shape(shown.stimulus_set, taps[0])[0]
     # A batch is padded to its full size, so it should not be larger than the set.
     spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
@@ -177,14 +190,15 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> None:
         answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
     for tap in taps:
         shards.write(shown.key(tap, rows), answers[tap.name], Maker(provenance.processor(), gpu))
+    return loaded.seconds, clock() - started
 
 
-def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> None:
-    """Join a tap's shards into its store, and free their room, once those that make them have ended."""
-    network, store = shown.network, ActivationStore(location)
+def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[object]) -> float:
+    """Join a tap's shards into its store, and free their room, once those that make them have ended; return processor s."""
+    started, network, store = thread_time(), shown.network, ActivationStore(location)
     shards, key = Shards(store), network.key(shown.stimulus_set, tap)
     if store.has(key.name):
-        return
+        return thread_time() - started
     attributes = {
         **network.provenance(shown.stimulus_set, tap),
         **provenance.extraction_environment(network.extraction.device),
@@ -206,6 +220,7 @@ def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[None]) -> 
     keep_place = sets.extendable(shown.stimulus_set)
     for rows in shown.shards:
         shards.release(shown.key(tap, rows), key.name, rows, keep_place=keep_place)
+    return thread_time() - started
 
 
 def _made_by(network: Network, makers: set[Maker]) -> dict[str, Any]:

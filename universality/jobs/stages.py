@@ -7,6 +7,8 @@ it is in the keys of its results and of those of every stage that needs it, so t
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -48,6 +50,7 @@ class Stage:
     makes : what it makes, in words
     tables : of the run's directory
     version : raised when its numbers change for equal inputs
+    work : a count that its time is proportional to, for estimates
     needs : names of the stages whose tables it takes
     waits : whether its tasks take them too, not only `finished`
     tasks : its work in pieces, each under a key; none for a stage that is made of tables alone
@@ -61,6 +64,7 @@ class Stage:
     makes: str
     tables: tuple[Table, ...]
     version: int
+    work: Callable[[Inputs], float]
     tasks: Callable[[Inputs], Iterator[Task]] = lambda inputs: iter(())
     count: Callable[[Inputs], int] = lambda inputs: 0
     finished: Callable[[Inputs, Tables, Tables], Tables] = lambda inputs, rows, before: rows
@@ -122,6 +126,24 @@ def _needs_any(stage: Stage, names: Sequence[str]) -> bool:
     return any(of.name in names for of in lineage(stage))
 
 
+def _rows(inputs: Inputs, *sets: str) -> int:
+    """Return how many rows the activations for some stimulus sets have: stimuli, times places. All networks see the same."""
+    network = next(iter(inputs.networks.values()))
+    return sum(math.prod(network.shape(name, network.taps[0])[:-1]) for name in sets)
+
+
+def _variants(inputs: Inputs) -> int:
+    """Return how often a layer is seen: trained, as untrained twins, rotated and shuffled."""
+    return len(inputs.seeds) + inputs.job.nulls.haar_rotations + inputs.job.nulls.shuffles
+
+
+def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
+    """Yield the units of both layers of every pair that is compared."""
+    for a, b in inputs.job.compared():
+        for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
+            yield x.tap.channels, y.tap.channels
+
+
 # families -----------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +158,13 @@ def _family_tasks(inputs: Inputs) -> Iterator[Task]:
             yield Task(
                 "families", keys, f"families of {model}, {layer.tap.name}", family_task, (layer, twins, inputs.nulls)
             )
+
+
+def _family_work(inputs: Inputs) -> float:
+    """Count each family at each layer, and the values of its images there; two million take as long as what is done once."""
+    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers[model, None]]
+    rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
+    return sum(1 + n * u * _variants(inputs) / 2e6 for n, u in itertools.product(rows, units))
 
 
 def family_task(
@@ -188,6 +217,12 @@ def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
         yield Task("similarity", keys, f"similarity of {a} with {b}", similarity_task, arguments)
 
 
+def _similarity_work(inputs: Inputs) -> float:
+    """Count each measure on each pair of layers, and the values of both; 250,000 take as long as what is done once."""
+    values = _rows(inputs, "natural") * _variants(inputs)
+    return len(inputs.job.comparison.measures) * sum(1 + values * (p + q) / 2.5e5 for p, q in _pairs_of_layers(inputs))
+
+
 def similarity_task(
     a: Sequence[LayerRef],
     b: Sequence[LayerRef],
@@ -224,6 +259,12 @@ def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
             arguments = layer, inputs.layers[b, None], twins, inputs.twins(b), inputs.matching
             label = f"correspondence of {a}, {layer.tap.name} with {b}"
             yield Task("correspondence", {"": _key("correspondence", causes)}, label, correspondence_task, arguments)
+
+
+def _correspondence_work(inputs: Inputs) -> float:
+    """Count each family and method of matching on each pair of layers; correlating large layers takes longer."""
+    times = len(inputs.job.comparison.families) * len(inputs.job.comparison.matching)
+    return times * sum(1 + _rows(inputs, "natural") * p * q / 1e9 for p, q in _pairs_of_layers(inputs))
 
 
 def correspondence_task(
@@ -288,6 +329,12 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
     return late
 
 
+def _natural_work(inputs: Inputs) -> float:
+    """Count megapixels: the images that excite detectors most are as many for each family at each tap of a network."""
+    families = len(inputs.job.comparison.families)
+    return sum(families * len(n.taps) * n.card.preprocessing.size_px**2 / 1e6 for n in inputs.networks.values())
+
+
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
     """Return the rows of ``joint`` for one network."""
     from universality.features import natural_tuning  # with Torch: only this stage shows images again
@@ -311,6 +358,13 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
             layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
         )  # fmt: skip
         yield Task("atlas", {"": _key("atlas", causes)}, f"links between {label}", census_task, arguments)
+
+
+def _census_work(inputs: Inputs) -> float:
+    """Count layers and pairs of them, of trained networks and of twins; correlating large layers takes longer."""
+    rows, layers = _rows(inputs, "natural"), sum(len(inputs.layers[model, None]) for model in inputs.models)
+    of_pairs = sum(1 + rows * p * q * RESAMPLES / 1e9 for p, q in _pairs_of_layers(inputs))
+    return len(inputs.seeds) * (layers + of_pairs)
 
 
 def census_task(
@@ -340,31 +394,31 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS), 1,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS), 1, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
         Stage(
-            "similarity", "measures between layers", (schema.SIMILARITY,), 1,
+            "similarity", "measures between layers", (schema.SIMILARITY,), 1, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
             packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"},
         ),
         Stage(
-            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1,
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.layers[a, None]) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *_NUMBERS),
         ),
         Stage(
-            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, finished=_pairs,
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
-            "natural", "preferences on turned natural images", (schema.JOINT,), 1,
+            "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
             _natural_tasks, lambda inputs: len(inputs.networks), needs=("families",), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1,
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1, _census_work,
             _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
         ),
     )

@@ -46,7 +46,10 @@ def table_sizes(plan: Plan) -> TableSizes:
 
 
 def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
-    """Return the rows of each table: exactly, but for those of matched units, which are expected (or bounded, with `at_most`)."""
+    """Return the rows of the plan's largest tables: exactly, but of matched units as expected (or bounded, with `at_most`).
+
+    Those of the other stages have a row for a detector or a feature, and are small.
+    """
     chosen = plan.job.comparison
     families, methods = len(chosen.families), len(chosen.matching)
     trained = {n.card.id: [tap.channels for tap in n.taps] for n in plan.networks if n.seed is None}
@@ -54,7 +57,7 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
     pairs = sum(len(a) * len(b) for a, b in compared)
     matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
     draws = HAAR_DRAWS + len(plan.job.nulls.untrained_seeds)
-    return {
+    found = {
         "similarity": pairs * len(chosen.measures),
         "pairs": pairs * families * methods,
         "families": sum(map(len, trained.values())) * families,
@@ -62,6 +65,7 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
         "correspondence": round((1 if at_most else MATCHED) * matched),
         "correspondence_nulls": round((draws if at_most else MATCHED_IN_NULLS) * matched),
     }
+    return {name: count for name, count in found.items() if name in plan.table_names}
 
 
 def row_bytes(table: Table, angles: int) -> int:

@@ -16,9 +16,10 @@ from universality.figures import Drawing
 from universality.jobs.planning import DRAWING, Plan
 from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import watching
+from universality.jobs.seconds import Spent
 from universality.jobs.stages import STAGES
 from universality.jobs.tasks import Tables
-from universality.runs import drawn, provenance, run
+from universality.runs import provenance, run
 from universality.runs.record import Started, complete_record, facts_of, finish
 from universality.runs.run import Run
 
@@ -32,6 +33,7 @@ def write(
     extracted: int,
     started: Started,
     opened: Callable[[], Client],
+    spent: Spent,
     reporter: Reporter,
 ) -> Run:
     """Write tables (each of which is taken out of `tables`), figures and report, then the record that says the run is complete."""
@@ -46,35 +48,37 @@ def write(
     )
     record = complete_record(facts, planned.store, _entries(planned), extracted, started)
     _remove_others(planned, reporter)
-    for stage in planned.stages:
-        for table in stage.tables:
+    with spent.clocked("written tables", len(planned.table_names)):
+        for table in (table for stage in planned.stages for table in stage.tables):
             # What is written is read from the file: a large table is not held twice.
             file = run.write_table(planned.out, table, tables.pop(table.name), facts)
             record["tables"][file.name] = run.file_sha256(file)
     record["seconds"] = round(time.monotonic() - started.monotonic_s, 1)
-    return draw(planned, record, opened, reporter)
+    return draw(planned, record, opened, spent, reporter)
 
 
-def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], reporter: Reporter) -> Run:
+def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], spent: Spent, reporter: Reporter) -> Run:
     """Draw figures and report of the tables that the record names, and write the record as that of a complete run."""
     begun = time.monotonic()
     finished, facts = Run(planned.out, record), record["provenance"]
     folder = planned.out / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    kinds = {kind: per for stage in planned.stages for kind, per in stage.figures.items()}
+    kinds = [kind for stage in planned.stages for kind in stage.figures]
     pairs, families = planned.job.drawn(), planned.job.comparison.families
-    advance = reporter.track("figures and report", drawn.count(pairs, families, list(kinds.values())))
-    every = figures.drawings(figures.Tables(finished), pairs, planned.job.matched_by(), families, list(kinds))
+    advance = reporter.track("figures and report", planned.figures)
+    every = figures.drawings(figures.Tables(finished), pairs, planned.job.matched_by(), families, kinds)
     captions = {}
-    for drawing, contents in _drawn(every, facts, opened):
+    for drawing, contents in _drawn(every, facts, opened, spent):
         captions[drawing.stem] = {
             "caption": drawing.caption,
             "files": write_figure(planned.out, drawing.stem, contents),
         }
         advance(1)
     record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
-    page = report.write(finished)
+    with spent.clocked("report", planned.reported):
+        page = report.write(finished)
+    record["timings"] = record.get("timings", {}) | spent.plain()
     record["drawn_by"] = provenance.source_digest(*DRAWING)
     record["seconds"] = round(record["seconds"] + time.monotonic() - begun, 1)
     finish(planned.out, record | {"report": run.file_sha256(page)})
@@ -82,7 +86,7 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], re
 
 
 def _drawn(
-    drawings: Iterable[Drawing], facts: provenance.Facts, opened: Callable[[], Client]
+    drawings: Iterable[Drawing], facts: provenance.Facts, opened: Callable[[], Client], spent: Spent
 ) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
     """Yield every figure with its files' contents, as they are drawn by the workers."""
     waiting, under_way = iter(drawings), {}
@@ -97,19 +101,22 @@ def _drawn(
             if not under_way:
                 return
             for future in watch.ended():
-                contents = watch.outcome(future)
-                if isinstance(contents, BaseException):
-                    raise contents
-                if contents is not None:
+                outcome = watch.outcome(future)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if outcome is not None:
+                    contents, seconds = outcome
+                    spent.add("figures", 1.0, seconds)
                     yield under_way.pop(future), contents
 
 
-def draw_task(drawing: Drawing, facts: provenance.Facts) -> dict[str, bytes]:
-    """Return the contents of a figure's files by suffix: PNG for the report, PDF for a paper."""
-    figure = drawing.figure()
-    return {
+def draw_task(drawing: Drawing, facts: provenance.Facts) -> tuple[dict[str, bytes], float]:
+    """Return the contents of a figure's files by suffix (PNG for the report, PDF for a paper), and its processor seconds."""
+    started, figure = time.thread_time(), drawing.figure()
+    contents = {
         suffix: figures.encoded(figure, suffix, facts, kind=drawing.kind, caption=drawing.caption) for suffix in FORMATS
     }
+    return contents, time.thread_time() - started
 
 
 def write_figure(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[str, str]:
