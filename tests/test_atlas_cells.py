@@ -1,5 +1,6 @@
 """The atlas and its cliques on tables whose answer is known."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from zoos import latents, layer, zoo
 
+import universality
 from universality import figures
 from universality.atlas.cells import DATA_DRIVEN, atlas, clique_counts, cliques, data_driven_rows
 from universality.base import schema
@@ -266,6 +268,12 @@ def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch
     from universality import cli
 
     monkeypatch.setattr("sys.argv", ["universality", "atlas", str(small.out), "--out", str(tmp_path / "atlas")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "has no table 'atlas'" in capsys.readouterr().err
+    shutil.copytree(small.store, tmp_path / "store")
+    run = universality.run(small.job, tmp_path / "run", store=tmp_path / "store", only=["atlas"])
+    monkeypatch.setattr("sys.argv", ["universality", "atlas", str(run.path), "--out", str(tmp_path / "atlas")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code in (0, None)
@@ -273,12 +281,12 @@ def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch
     assert "bins of orientation are held" in said
     assert "no interval: two networks" in said
     written = {path.name for path in (tmp_path / "atlas").iterdir()}
-    assert {f"{name}.{suffix}" for name in schema.ATLAS_TABLES for suffix in ("csv", "parquet")} <= written
+    assert {f"{name}.csv" for name in schema.ATLAS_TABLES} <= written
     assert {"atlas__curve.png", "index_by_group.png", "index_by_feature.pdf", "cliques.png"} <= written
     csv = tmp_path / "atlas" / "index_by_group.csv"
-    assert provenance(csv) == small.run.record["provenance"]
-    assert list(sidecars.problems(tmp_path, small.run.record)) == []
+    assert provenance(csv) == run.record["provenance"]
+    assert list(sidecars.problems(tmp_path, run.record)) == []
     csv.write_text("changed")
-    assert len(list(sidecars.problems(tmp_path, small.run.record))) == 1
+    assert len(list(sidecars.problems(tmp_path, run.record))) == 1
     for name, table in schema.ATLAS_TABLES.items():
-        assert list(pd.read_parquet(tmp_path / "atlas" / f"{name}.parquet").columns) == table.names
+        assert list(run.table(name).columns) == table.names

@@ -284,6 +284,7 @@ def test_progress_in_a_log_is_lines(environment, monkeypatch):
         Bars(console, progress).say("failed: [red]x[/red]")
     stage, ended, said = log.getvalue().splitlines()
     assert json.loads(stage)["total"] == 30
+    assert json.loads(ended)["done"] == 30
     assert said == "failed: [red]x[/red]"
 
 

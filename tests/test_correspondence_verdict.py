@@ -5,13 +5,14 @@ import pytest
 from scipy import stats
 
 import universality
-from universality.activations.layer import Halves
+from universality.activations.layer import Halves, load_layer
 from universality.atlas import index
 from universality.atlas.cells import atlas, cliques, same_feature_graph
 from universality.base import arrays
 from universality.correspondence import resampling, verdict
-from universality.correspondence.census import census
+from universality.correspondence.census import count_links, joined
 from universality.jobs.trace import trace
+from universality.runs.layers import references
 
 SAME = "same_feature"
 
@@ -218,6 +219,9 @@ permutations = 19
 
 [nulls]
 calibration_crops = 32
+
+[stages]
+without = ["natural", "atlas"]
 """
 FAMILY = "high_low_frequency"
 PAIR = ["model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b"]
@@ -235,7 +239,14 @@ def run(once):
 
 @pytest.fixture(scope="module")
 def counted(run):
-    return census(run, bases=1, resamples=10)
+    refs, compared, families = list(references(run)), run.job.compared(), run.job.comparison.families
+    return joined(
+        count_links(
+            [load_layer(ref) for ref in refs if ref.seed == seed], compared, families, run.job.seed, bases=1, resamples=10,
+            haar_rotations=run.job.nulls.haar_rotations,
+        )
+        for seed in (None, *run.job.nulls.untrained_seeds)
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,10 @@ import pytest
 from PIL import Image
 
 from universality import report
-from universality.base import schema
 from universality.base.errors import RunError, StoreError
 from universality.cli.results import report_command
 from universality.report import data, page, pictures
 from universality.runs.run import Run, open_run
-from universality.runs.tables import TABLES
 
 STATIC = Path(report.__file__).parent / "static"
 
@@ -159,7 +157,7 @@ def test_every_unit_shows_the_images_it_answers_most_and_least_to(small, embedde
     assert sorted(values[numbers["top"], unit]) == sorted(np.sort(values[:, unit])[-pictures.TOP :])
     assert sorted(values[numbers["bottom"], unit]) == sorted(np.sort(values[:, unit])[: pictures.BOTTOM])
     first = Image.open(io.BytesIO(base64.b64decode(embedded["pictures"][shown["top"][0]]["src"].split(",")[1])))
-    drawn = pictures.stimuli.render("natural", small.run.job.stimuli, 56, np.array([numbers["top"][0]])).values[0]
+    drawn = pictures.sets.render("natural", small.run.job.stimuli, 56, np.array([numbers["top"][0]])).values[0]
     difference = np.asarray(first.convert("RGB"), np.float64) / 255 - np.moveaxis(drawn, 0, 2)
     assert np.abs(difference).mean() < 0.05  # lossy, but this image and no other
 
@@ -207,11 +205,10 @@ def test_values_without_number_keep_their_meaning():
     assert table["columns"][1]["levels"] == ["True", "False"] and table["columns"][1]["values"] == [0, None, 1]
 
 
-def test_tables_of_later_versions_are_shown_too(small, monkeypatch):
-    extra = schema.Table("extra", "x", (schema.Column("note", "string", "1", "text", "a note"),))
-    monkeypatch.setitem(TABLES, "extra", extra)
-    monkeypatch.setattr(data.runs, "read_table", lambda run, table: pd.DataFrame({"note": ["seen"]}))
-    assert data.page_data(small.run)["tables"]["extra"]["columns"][0]["levels"] == ["seen"]
+def test_tables_of_later_versions_are_shown_too(small):
+    record = {**small.run.record, "tables": {**small.run.record["tables"], "extra.parquet": ""}}
+    run = Run(small.out, record, tables={"extra": pd.DataFrame({"note": ["seen"]})})
+    assert data.page_data(run)["tables"]["extra"]["columns"][0]["levels"] == ["seen"]
 
 
 def test_figures_beyond_the_limit_are_named(small):

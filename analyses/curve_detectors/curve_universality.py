@@ -16,7 +16,6 @@ import universality
 from universality import figures
 from universality.atlas import cells
 from universality.base.names import short
-from universality.correspondence import census
 from universality.stimuli import sets
 from universality.stimuli.spec import CurveStimuli, StimuliSpec
 
@@ -133,7 +132,7 @@ figures.figure_of(figures.atlas_cells(cells.atlas(run), units, "Curve detectors"
 # and to untrained twins as well: what they give is chance. There is none here: too few images for three strict verdicts in a ring.
 
 # %%
-counted = cells.clique_counts(census.census(run, bases=2, resamples=20))
+counted = run.table("clique_counts")
 counted.loc[counted["family"] == "curve", ["networks", "n_units", "n_cliques", "n_disjoint", "n_stable"]]
 
 # %% [markdown]

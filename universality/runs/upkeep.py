@@ -17,6 +17,7 @@ from universality.base.errors import RunError, StoreError
 from universality.runs import provenance, sidecars
 from universality.runs.record import LOCK
 from universality.runs.run import Run, file_problems, read_record, record_problems
+from universality.runs.tables import TABLES
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _ASIDE = re.compile(r"[0-9a-f]{32}\.damaged-[0-9a-f]{8}")
@@ -200,7 +201,10 @@ def _references(folder: Path, store: ActivationStore) -> tuple[set[str], list[Re
 def _files_of_run(path: Path) -> list[Path]:
     """Return what a run writes into its directory: nothing else is ever removed."""
     record = read_record(path) or {}
-    names = [*record.get("writes", ()), *record.get("tables", ()), *_OF_A_RUN]
+    said = [str(name) for name in (*record.get("writes", ()), *record.get("tables", ()))]
+    known = [f"{name}.parquet" for name in TABLES]
+    # A record is a file like others: what it names is taken for a file of this folder, or not at all.
+    names = dict.fromkeys([*known, *(name for name in said if Path(name).name == name), *_OF_A_RUN])
     drawn = sorted((path / "figures").glob("*")) if not (path / "figures").is_symlink() else []
     partial = [file for name in names for file in path.glob(f"{name}.partial-*")]
     return [*drawn, *partial, *(path / name for name in names)]
