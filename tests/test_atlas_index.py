@@ -1,6 +1,7 @@
 """The index of universality: closed forms, tables counted by hand, and simulated zoos whose shared units are known."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import t as t_dist
 from zoos import zoo
 
+from universality.activations.bases import orthonormal
 from universality.atlas import index
 from universality.atlas.groups import SETTINGS, setting
 from universality.atlas.index import Pairs, Tally, by_feature, by_group, by_pair, jackknife, mean_interval, tally
@@ -230,8 +232,8 @@ def test_rotated_copy_has_index_zero():
     """The same layer in another basis: similarity of the layers is perfect, no unit is shared."""
     layers, _ = zoo(POCKET[:1], units=25, shared=25)
     q = np.linalg.qr(np.random.default_rng(0).standard_normal((25, 25)))[0]
-    turned, _ = zoo(POCKET[1:2], units=25, shared=25, noise=0.0)
-    turned = turned[0].__class__(turned[0].ref, layers[0].natural @ q, *(getattr(layers[0], n) for n in ("fold", "photograph", "drawn", "grids")))  # fmt: skip
+    (other,), _ = zoo(POCKET[1:2], units=25, shared=25, noise=0.0)
+    turned = replace(layers[0].in_basis(orthonormal("turned", q)), ref=other.ref)
     counted = count_links([layers[0], turned], [(POCKET[0], POCKET[1])], (), resamples=50)
     row = by_pair(tally(counted), CARDS).table.iloc[0]
     assert row["index_low"] <= 0 <= row["index_high"]

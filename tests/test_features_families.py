@@ -10,6 +10,7 @@ from shown import drawn as drawings_of
 from silent_controls import CONTROLS, with_controls
 
 import universality
+from universality.activations import bases
 from universality.activations.bases import haar, haars, orthonormal, rotation
 from universality.activations.layer import Layer, LayerRef, load_layer
 from universality.activations.nulls import NullPlan
@@ -201,6 +202,11 @@ def test_shuffled_grid_leaves_no_detector_and_the_layer_as_it_is(name):
     shuffled = answers.grid(made, name).shuffled(np.random.default_rng(0))
     assert not answers.units(made, name, shuffled)["detector"].any()
     assert answers.units(made, name)["detector"].any()
+
+
+def test_the_units_are_a_basis_too():
+    made = planted()
+    assert made.in_basis(bases.UNITS) is made
 
 
 def test_a_grid_is_read_once_for_a_layer_and_its_bases_and_again_for_other_parameters():

@@ -147,7 +147,7 @@ def test_matched_pairs_without_a_pair_says_so(correspondence, units):
 @pytest.mark.parametrize(("method", "drawn"), [("hungarian", [20.0, 110.0]), ("mutual_nearest", [110.0])])
 def test_matches_of_one_method_are_drawn(correspondence, units, method, drawn):
     both = pd.concat([correspondence, correspondence.iloc[[1]].assign(method="mutual_nearest")], ignore_index=True)
-    figure = figure_of(figures.matched_pairs(both, units, method=method))
+    figure = figure_of(figures.matched_pairs(both, units, "curve detectors", method=method))
     firsts = [ax.get_lines()[0] for ax in figure.axes if ax.get_lines()]
     assert [line.get_xdata()[np.argmax(line.get_ydata())] for line in firsts] == drawn
     words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
@@ -191,7 +191,9 @@ def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, 
     assert "a a0 (blue) and b b0 (orange): 2 of 2" in shown.get_suptitle()
     assert (
         "no pair of curve detectors was matched one to one at a1 and b0"
-        in figure_of(figures.matched_pairs(correspondence, units, method="hungarian", taps=("a1", "b0"))).get_suptitle()
+        in figure_of(
+            figures.matched_pairs(correspondence, units, "curve detectors", method="hungarian", taps=("a1", "b0"))
+        ).get_suptitle()
     )
 
 
@@ -315,7 +317,7 @@ def test_of_many_families_some_are_drawn_that_lie_evenly(units, families):
     ],
 )
 def test_title_of_many_families_says_which_are_drawn(units, families, count, none_above, drawn, said):
-    axes = figures.tuning_family(units, zoo_of(families, count, none_above=none_above))
+    axes = figures.tuning_family(units, zoo_of(families, count, none_above=none_above), "curve detectors")
     assert sum(bool(ax.get_title()) for ax in axes[::2].ravel()) == drawn
     assert figure_of(axes).get_suptitle().replace("\n", " ") == said
 

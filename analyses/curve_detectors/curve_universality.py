@@ -59,7 +59,7 @@ columns = [
 run.families[columns].merge(naive, on="model").round(3)
 
 # %%
-figures.figure_of(figures.tuning_family(units, run.families))
+figures.figure_of(figures.tuning_family(units, run.families, "curve detectors"))
 
 # %% [markdown]
 # ## Second question: do they meet?

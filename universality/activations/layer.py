@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.activations.bases import Basis
+from universality.activations.bases import UNITS, Basis
 from universality.activations.store import ActivationStore
 from universality.base import arrays, schema
 from universality.models.card import Tap
@@ -107,6 +107,8 @@ class Layer:
 
     def in_basis(self, basis: Basis) -> Layer:
         """Return the layer seen in a basis: its units are the basis's directions."""
+        if basis is UNITS:
+            return self
         shown = {name: replace(of, activations=basis.seen(of.activations)) for name, of in self.shown.items()}
         return replace(self, natural=basis.seen(self.natural), shown=shown)
 

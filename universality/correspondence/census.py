@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality.activations.bases import orthonormal
+from universality.activations.bases import UNITS, orthonormal
 from universality.activations.layer import Layer
 from universality.activations.spec import NullSpec
 from universality.base import arrays
@@ -117,16 +117,17 @@ def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: in
     """Return a layer as it is and in random bases of its own (no two layers share one), and the bases to be exceeded."""
     number = int(digest([layer.ref.model, layer.ref.tap.name])[:12], 16)
     units = layer.natural.shape[1]
-    turned = (
-        layer.in_basis(
-            orthonormal(f"own {basis}", arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
-        )
+    own = (
+        orthonormal(f"own {basis}", arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
         for basis in range(bases)
     )
     # Nulls answer to natural images only.
     bare = replace(layer, shown={})
     nulls = [bare.in_basis(basis).halves() for basis in verdict.null_bases(haar_rotations, seed)]
-    return Sight([_view(x, families) for x in (layer, *turned)], [halves for halves in nulls if halves.live.size])
+    return Sight(
+        [_view(layer.in_basis(basis), families) for basis in (UNITS, *own)],
+        [halves for halves in nulls if halves.live.size],
+    )
 
 
 def _view(layer: Layer, families: Sequence[str]) -> View:
