@@ -139,7 +139,7 @@ def _read() -> dict[str, Any]:
         return {}
     if not isinstance(known, dict) or known.get("format") != FORMAT or not isinstance(known.get("processors"), dict):
         return {}
-    return known["processors"]
+    return dict(known["processors"])
 
 
 def _is_took(value: Any) -> bool:
