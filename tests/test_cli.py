@@ -192,7 +192,8 @@ def test_plan_is_short_unless_every_row_is_asked_for(monkeypatch, capsys, small,
     assert "networks: 2 trained, 2 untrained, with 6 taps, shown 3 stimulus sets: 688 images" in short
     assert "efficientnet_lite1" not in short
     assert len(short.splitlines()) <= 12
-    assert short in whole
+    # The disk is used by others in between.
+    assert {line for line in short.splitlines() if "MB free" not in line} <= set(whole.splitlines())
     assert len(re.findall("(?m)^.*efficientnet_lite[01].*$", whole)) >= 4 * 3
 
 

@@ -93,7 +93,9 @@ class TestOneTaskGoesWrong:
         batches = [queue.take(1, alone=False) for _ in tasks]
         assert [queue.settle(batch, lost) for batch in batches] == [0, 0, 0]
         assert queue.take(1, alone=False) == []
-        for suspect, outcome in zip(tasks, ([(0.1, None)], lost, [(0.1, None)]), strict=True):
+        for suspect, outcome in zip(
+            tasks, ([comparing.Outcome(0.1, None)], lost, [comparing.Outcome(0.1, None)]), strict=True
+        ):
             assert queue.take(1, alone=True) == [suspect]
             assert queue.take(1, alone=False) == []  # nothing beside it
             assert queue.settle([suspect], outcome) == 1

@@ -176,7 +176,7 @@ class _Submitter:
                 if shown.network.extraction.device == "cuda":
                     how["resources"] = {GPU: 1}
                 shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **how))
-                yield shards[-1], _Step(label, len(rows), partial(self._note_shard, shown, len(rows), loaded.key))
+                yield shards[-1], _Step(label, len(rows), partial(self._note_shard, shown, len(rows), str(loaded.key)))
             for position, tap in enumerate(shown.taps):
                 name, call = f"store-{number}-{position}", (store_task, shown, tap, self._store.location, shards)
                 yield self._one(name, *call, soon=_STORE), _Step(label, 0, partial(self._spent.add, "stores", 1.0))

@@ -38,7 +38,7 @@ DEFAULTS = {
     "tables": 0.004, "written tables": 0.02, "figures": 2.9, "report": 0.31, "beside": 0.22,
 }  # fmt: skip
 """Seconds for one piece of work of each kind where this machine has recorded none: what the jobs quickstart and cluster took
-on `MEASURED`. On an idle machine they are up to twice too long."""
+on `MEASURED`. On an idle machine they may be more than twice too long."""
 
 
 class Spent:
@@ -139,7 +139,7 @@ def _read() -> dict[str, Any]:
         return {}
     if not isinstance(known, dict) or known.get("format") != FORMAT or not isinstance(known.get("processors"), dict):
         return {}
-    return known["processors"]
+    return dict(known["processors"])
 
 
 def _is_took(value: Any) -> bool:

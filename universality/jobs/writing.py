@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
+from distributed import Client, Future
 
 from universality import figures, report
 from universality.figures import Drawing
@@ -89,7 +89,8 @@ def _drawn(
     drawings: Iterable[Drawing], facts: provenance.Facts, opened: Callable[[], Client], spent: Spent
 ) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
     """Yield every figure with its files' contents, as they are drawn by the workers."""
-    waiting, under_way = iter(drawings), {}
+    waiting = iter(drawings)
+    under_way: dict[Future[Any], Drawing] = {}
     with watching(opened()) as watch:
         while True:
             while len(under_way) < 2 * watch.threads() and (drawing := next(waiting, None)):
