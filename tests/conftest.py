@@ -207,6 +207,20 @@ def _run_small(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def whole(once, small) -> Run:
+    """The small run with every stage."""
+
+    def make(folder: Path) -> None:
+        from universality.jobs.stages import STAGES
+
+        shutil.copytree(small.store, folder / "store")
+        universality.run(small.job, folder / "run", store=folder / "store", only=list(STAGES))
+
+    folder = once("whole", make)
+    return universality.open_run(folder / "run", folder / "store")
+
+
+@pytest.fixture(scope="session")
 def small(once) -> Iterator[SmallRun]:
     """A finished run for all tests: those that run or damage anything copy its folders first."""
     from universality.activations.store import ActivationStore

@@ -1,6 +1,5 @@
 """The atlas and its cliques on tables whose answer is known."""
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +7,6 @@ import pandas as pd
 import pytest
 from zoos import latents, layer, zoo
 
-import universality
 from universality import figures
 from universality.atlas.cells import DATA_DRIVEN, atlas, clique_counts, cliques, data_driven_rows
 from universality.base import schema
@@ -264,15 +262,14 @@ def test_atlas_has_a_row_for_every_data_driven_clique_and_model(planted):
     assert len(figure.axes) == 6 * 4  # a model without any gets no column
 
 
-def test_command_writes_tables_and_pictures(small, tmp_path, capsys, monkeypatch):
+def test_command_writes_tables_and_pictures(small, whole, tmp_path, capsys, monkeypatch):
     from universality import cli
 
     monkeypatch.setattr("sys.argv", ["universality", "atlas", str(small.out), "--out", str(tmp_path / "atlas")])
     with pytest.raises(SystemExit):
         cli.main()
     assert "has no table 'atlas'" in capsys.readouterr().err
-    shutil.copytree(small.store, tmp_path / "store")
-    run = universality.run(small.job, tmp_path / "run", store=tmp_path / "store", only=["atlas"])
+    run = whole
     monkeypatch.setattr("sys.argv", ["universality", "atlas", str(run.path), "--out", str(tmp_path / "atlas")])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -36,10 +36,11 @@ JSON = {
     "run": "{job} --out {out} --store {store}",
     "plan": "{job} --out {out} --store {store}",
     "detectors": "{out} --threshold invariance",
-    "detectors --joint": "{copy}",
-    "atlas": "{copy}",
+    "detectors --joint": "{whole}",
+    "atlas": "{whole} --out {tmp}/atlas",
     "atlas --unit": f"{UNIT} {{out}}",
     "report": "{out} --out {tmp}/page.html",
+    "stages": "",
     "figures": "{out} --kind similarity --format svg --out {tmp}/figures",
     "figures --list": "{out}",
     "reproduce": "{out} --out {tmp}/again",
@@ -83,7 +84,7 @@ def end(monkeypatch, capsys, *words):
 
 
 @pytest.fixture
-def places(small, tmp_path, monkeypatch):
+def places(small, whole, tmp_path, monkeypatch):
     """Where the commands work; what takes minutes is replaced by its result."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(OWN_CARDS_VARIABLE, str(tmp_path / "cards"))
@@ -96,7 +97,14 @@ def places(small, tmp_path, monkeypatch):
     )
     copy = tmp_path / "copy"
     shutil.copytree(small.out, copy)
-    return {"job": small.job, "out": small.out, "store": small.store, "tmp": tmp_path, "copy": copy}
+    return {
+        "job": small.job,
+        "out": small.out,
+        "store": small.store,
+        "tmp": tmp_path,
+        "copy": copy,
+        "whole": whole.path,
+    }
 
 
 def test_every_command_is_in_the_table_of_json():

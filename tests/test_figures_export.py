@@ -641,9 +641,10 @@ def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
     assert set(lacking(run)) == {"index_by_group", "index_by_feature", "cliques"}
-    with pytest.raises(
-        RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need the tables of: universality atlas"
-    ):
+    with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])
     answer = CliRunner().invoke(app, ["figures", str(run.path), "--list"])
-    assert f"index_by_feature: one per run; needs the tables of: universality atlas {run.path}" in answer.output
+    assert (
+        "index_by_feature: one per run; needs tables of stages that the run left out (index_by_feature)"
+        in answer.output
+    )

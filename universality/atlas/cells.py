@@ -36,9 +36,17 @@ Node = tuple[str, str, int]
 class HasTables(Protocol):
     """A run, or whatever else has these tables."""
 
-    families: pd.DataFrame
-    units: pd.DataFrame
-    correspondence: pd.DataFrame
+    @property
+    def families(self) -> pd.DataFrame:
+        """The table ``families``."""
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """The table ``units``."""
+
+    @property
+    def correspondence(self) -> pd.DataFrame:
+        """The table ``correspondence``."""
 
 
 def same_feature_graph(correspondence: pd.DataFrame, family: str) -> nx.Graph:

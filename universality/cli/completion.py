@@ -29,7 +29,7 @@ def stimulus_sets(incomplete: str) -> list[str]:
     """Complete the names of stimulus sets."""
     from universality.stimuli.spec import StimuliSpec
 
-    return _beginning(incomplete, set(StimuliSpec.model_fields) - {"policy"})
+    return _beginning(incomplete, set(StimuliSpec.model_fields) - {"policy", "also"})
 
 
 def measures(incomplete: str) -> list[str]:

@@ -132,7 +132,7 @@ class Bars:
         def advance(steps: int) -> None:
             pace.step(steps)
             self._progress.advance(task, steps)
-            if pace.done >= total and self._open.pop(description, None):
+            if pace.done >= total and self._open.pop(description, None) is not None:
                 self._log(description, pace)
 
         return advance

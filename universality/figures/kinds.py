@@ -228,7 +228,7 @@ def clique_nouns(families: Iterable[str]) -> dict[str, str]:
 def drawing(kind: Kind, subject: Subject) -> Drawing:
     """Return the figure of a kind about a subject."""
     names = {name: subject[name] for name in kind.needs}
-    keywords = {name: names.pop(name) for name in ("method", "period_deg", "taps") if name in names}
+    keywords: dict[str, Any] = {name: names.pop(name) for name in ("method", "period_deg", "taps") if name in names}
     labels = {name: subject[name] for name in kind.labels}
     caption = kind.caption.format(**subject.facts())
     return Drawing(kind.name, kind.name + subject.stem, caption, tuple(names.values()), keywords, labels)
