@@ -104,7 +104,7 @@ class Condition:
 
 
 CONDITIONS = {
-    "as-it-is": Condition("nothing"),
+    "as-it-is": Condition("nothing (one thread for each library of numbers, as in every other run)"),
     "numpy-no-avx512": Condition("NumPy without AVX-512", numpy_without(NO_AVX512), "AVX512F", everything=False),
     "numpy-no-avx2": Condition("NumPy without AVX2 and AVX-512", numpy_without(NO_AVX2), "AVX2", everything=False),
     "torch-default": Condition(
@@ -131,7 +131,6 @@ CONDITIONS = {
     "oldest-instructions": Condition(
         "all five libraries with the oldest instructions that they have", OLDEST, everything=False
     ),
-    "one-thread": Condition("one thread for each library of numbers", {"OMP_NUM_THREADS": "1"}),
     "four-threads": Condition("four threads for each library of numbers", {"OMP_NUM_THREADS": "4"}),
     "oldest": Condition("the lowest versions that pyproject.toml allows"),
     "newest": Condition("the newest Python that the dependencies support"),
