@@ -99,3 +99,12 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     assert counts == f"{len(catalogue.cards())} 15"
     assert network == "ConvolutionalThenLinear"
     assert missing == "112"  # 7 networks and their twins, 2 taps each, 4 stimulus sets
+
+
+def test_conditions_of_other_machines_name_files_that_exist():
+    script = ROOT / "tests" / "other_machines.py"
+    answer = subprocess.run(
+        [sys.executable, script, "tests", "oldest-instructions"], capture_output=True, text=True, check=True
+    )
+    named = answer.stdout.split()
+    assert named and all((ROOT / name).is_file() for name in named)
