@@ -197,16 +197,12 @@ taps = ["features.13"]
 id = "pocket/vgg-focus-s1"
 taps = ["features.13"]
 
-[[models]]
-id = "pocket/resnet-focus-s0"
-taps = ["layer2.1"]
-
 [stimuli.natural]
 crops = 0
-shapes = 400
+shapes = 300
 
 [stimuli.high_low]
-orientations = 24
+orientations = 12
 phases = 1
 
 [extraction]

@@ -19,6 +19,7 @@ from universality.activations import extraction
 from universality.base import schema
 from universality.base.errors import JobError, RunError, StoreError
 from universality.jobs import extracting, planning, scheduling, stages
+from universality.jobs.seconds import Spent
 from universality.models import catalogue
 from universality.runs import tables as run_tables
 from universality.runs.job import read_job
@@ -212,7 +213,7 @@ def test_order_of_extraction():
     client = SimpleNamespace(submit=lambda *call, key, priority, **how: submitted.append((priority, key)) or key)
     watch = SimpleNamespace(client=client, new_key=lambda name: name)
     store = SimpleNamespace(location="", place=SimpleNamespace(has=lambda name: False))
-    submitter = extracting._Submitter(watch, store, 0, lambda images: None)
+    submitter = extracting._Submitter(watch, store, 0, lambda images: None, Spent())
     for label in "ab":
         network = SimpleNamespace(label=label, extraction=SimpleNamespace(device="cpu"))
         shards = (range(256), range(256, 300), range(300, 555))

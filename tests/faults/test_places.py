@@ -14,7 +14,7 @@ import universality
 from universality import cli, report
 from universality.base.errors import UniversalityError
 from universality.figures import export
-from universality.jobs import atlas, scheduling
+from universality.jobs import scheduling
 from universality.jobs.planning import plan
 from universality.jobs.progress import Quiet
 from universality.jobs.workers import Workers
@@ -112,8 +112,6 @@ class TestCopy:
         page = report.write(run)
         assert page.read_bytes() == (done / "run" / "report.html").read_bytes()
         assert list(export(run, copied / "drawn", formats=["pdf"], kinds=["similarity"]))
-        files, _ = atlas.write_atlas(run, copied / "atlas")
-        assert files
         assert list(upkeep.problems(copied / "run", copied / "store")) == []
         self.command(monkeypatch, "runs", "verify", copied / "run", "--store", copied / "store")
         self.command(monkeypatch, "runs", "show", copied / "run")

@@ -91,14 +91,14 @@ class TestOneTaskGoesWrong:
         tasks = good(3)
         queue, lost = comparing._Queue(iter(tasks), 3, retries=0), KilledWorker("", WorkerState.__new__(WorkerState), 1)
         batches = [queue.take(1, alone=False) for _ in tasks]
-        assert [queue.settle(batch, lost) for batch in batches] == [0, 0, 0]
+        assert [queue.settle(batch, lost) for batch in batches] == [[], [], []]
         assert queue.take(1, alone=False) == []
         for suspect, outcome in zip(
             tasks, ([comparing.Outcome(0.1, None)], lost, [comparing.Outcome(0.1, None)]), strict=True
         ):
             assert queue.take(1, alone=True) == [suspect]
             assert queue.take(1, alone=False) == []  # nothing beside it
-            assert queue.settle([suspect], outcome) == 1
+            assert queue.settle([suspect], outcome) == [suspect]
         assert queue.take(1, alone=True) == []
         assert [failure.label for failure in queue.failures] == [tasks[1].label]
 

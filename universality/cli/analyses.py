@@ -53,12 +53,12 @@ def detectors_command(
     if joint:
         _joint(run_path, as_json)
         return
-    run = open_run(run_path)
-    if definition is None:
-        chosen = families.definition_of(family or run.job.comparison.families[0])
-    else:
+    given = None
+    if definition is not None:
         spec = read_definition(definition)
-        chosen = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, UNITS)
+        given = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, UNITS)
+    run = open_run(run_path)
+    chosen = given or families.definition_of(family or run.job.comparison.families[0])
     units = run.units
     rates = detectors_definition.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)

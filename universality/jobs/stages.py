@@ -108,8 +108,7 @@ def chosen(only: Iterable[str] | None = None, without: Iterable[str] = ()) -> li
     only, without = None if only is None else list(only), list(without)
     for name in (*(only or ()), *without):
         if name not in STAGES:
-            known = ", ".join(STAGES)
-            raise JobError(f"unknown stage '{name}', expected one of {known}{did_you_mean(name, STAGES)}")
+            raise JobError(f"unknown stage '{name}'{did_you_mean(name, STAGES)}")
     wanted = {s.name for name in (STAGES if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
     lost = [name for name in only or () if _needs_any(STAGES[name], without)]
