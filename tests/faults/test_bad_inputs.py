@@ -1,5 +1,6 @@
 """Every bad input gives one sentence, a status other than 0 and no traceback, and nothing is written."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,8 +36,18 @@ def test_there_are_enough_and_each_is_another():
     assert len(names) == len(set(names)) >= 100
 
 
+def encodable(*names) -> bool:
+    """Whether this process can name such files."""
+    try:
+        return all(os.fsencode(name) is not None for name in names)
+    except UnicodeEncodeError:
+        return False
+
+
 @pytest.mark.parametrize(("files", "arguments", "named"), [c[1:] for c in bad_inputs.CASES], ids=[c[0] for c in bad_inputs.CASES])  # fmt: skip
 def test_one_sentence_and_nothing_written(monkeypatch, capsys, tmp_path, files, arguments, named):
+    if not encodable(*files, *arguments):
+        pytest.skip("file names are ASCII under this locale")
     lay(tmp_path, files)
     monkeypatch.chdir(tmp_path)
     if (tmp_path / "weights").exists():
