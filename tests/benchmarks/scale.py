@@ -42,12 +42,12 @@ import tiny
 from distributed import Client, LocalCluster
 
 import universality
-from universality import compare_all, figures, report, similarity
+from universality import compare_all, report, similarity
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore
 from universality.base import arrays, memory
 from universality.correspondence import layer_pairs
-from universality.jobs import comparing, estimates, execute
+from universality.jobs import comparing, computing, estimates, execute, writing
 from universality.jobs.planning import Plan, PlannedStore, plan
 from universality.jobs.progress import Quiet
 from universality.jobs.results import Results
@@ -55,7 +55,7 @@ from universality.jobs.scheduling import opener
 from universality.jobs.tasks import Task
 from universality.jobs.workers import Workers
 from universality.models import catalogue
-from universality.runs import provenance, record, run
+from universality.runs import provenance, run
 from universality.runs.job import Job
 from universality.runs.networks import stimulus_sets
 from universality.stimuli import sets
@@ -100,7 +100,7 @@ def job_of(cards: dict[str, Any], ring: int | None = None) -> Job:
                 "families": ["oriented_edge"], "measures": ["cka_linear_debiased", "unit_match_hungarian"],
                 "matching": ["hungarian"], "bootstraps": 100, "permutations": 19,
             },
-            "nulls": {"haar_rotations": 1, "shuffles": 1},
+            "nulls": {"haar_rotations": 1, "shuffles": 1}, "stages": {"without": ["natural", "atlas"]},
             "pairs": [pair for of in rings for pair in zip(of, [*of[1:], of[0]], strict=True)] if ring else None,
         }
     )  # fmt: skip
@@ -216,14 +216,16 @@ def write_stores(planned: Plan, drawn: int, workers: int) -> int:
 def copy_results(planned: Plan, drawn: int) -> int:
     """Keep the results of the first models' comparisons as those of the others, under their names; return how many."""
     results, copied, by_name = Results(planned.store.location), 0, {}
-    for task in planned.tasks:
+    for task in planned.tasks():
         if all(number < drawn for number in numbers_of(task)):
-            by_name[place_of(task, drawn)] = results.read(task.key)
-        elif not results.has(task.key):
-            names = {f"pocket/made-up-{n % drawn:05}": f"pocket/made-up-{n:05}" for n in numbers_of(task)}
-            tables = by_name[place_of(task, drawn)]
-            results.write(task.key, {name: renamed(table, names) for name, table in tables.items()})
-            copied += 1
+            by_name[place_of(task, drawn)] = {part: results.read(key) for part, key in task.keys.items()}
+            continue
+        names = {f"pocket/made-up-{n % drawn:05}": f"pocket/made-up-{n:05}" for n in numbers_of(task)}
+        for part, key in task.keys.items():
+            if not results.has(key):
+                tables = by_name[place_of(task, drawn)][part]
+                results.write(key, {name: renamed(table, names) for name, table in tables.items()})
+                copied += 1
     return copied
 
 
@@ -253,14 +255,12 @@ def whole_run(models: int, ring: int, drawn: int, workers: int, folder: Path) ->
     print(*estimates.sentences(planned, 1), sep="\n", flush=True)
     with clock.stage("writing made-up stores"):
         written = write_stores(planned, drawn, workers)
-    print(
-        f"{models} models: {len(planned.stores)} stores ({written} written now), {len(planned.tasks)} tasks", flush=True
-    )
+    print(f"{models} models: {len(planned.stores)} stores ({written} written now), {planned.n_tasks} tasks", flush=True)
     if drawn < models:
         first = job_of(made_up_zoo(drawn), ring)
         settings = Workers(processes=workers, threads=1)
         with clock.stage("comparing the first models"), opener(settings) as opened:
-            tasks = plan(first, folder / "first", folder / "store").tasks
+            tasks = list(plan(first, folder / "first", folder / "store").tasks())
             assert not comparing.compute(tasks, planned.store.location, opened, 0, Quiet())
         with clock.stage("copying their results"):
             print(f"{copy_results(planned, drawn)} results copied", flush=True)
@@ -276,8 +276,8 @@ def watch_stages(clock: Clock) -> None:
     for module, function, stage in (
         (execute, "plan", "plan"), (execute, "_verified", "verifying stores"), (comparing, "compute", "comparing"),
         (comparing, "gather", "gathering"), (layer_pairs, "pair_rows", "table of pairs"), (run, "write_table", "writing tables"),
-        (record, "facts_of", "provenance"), (figures, "save", "saving figures"),
-        (report, "write", "report"), (execute, "write", "drawing and the rest"),
+        (writing, "facts_of", "provenance"), (writing, "write_figure", "saving figures"),
+        (report, "write", "report"), (computing, "write", "drawing and the rest"),
     ):  # fmt: skip
         clock.watch(module, function, stage)
 
@@ -352,10 +352,10 @@ def planning(models: int, folder: Path) -> None:
     catalogue.card = cards.__getitem__
     started = time.process_time()
     planned = plan(job_of(cards), folder / "run", folder / "store")
-    seconds, count = time.process_time() - started, len(planned.tasks)
+    seconds, count = time.process_time() - started, planned.n_tasks
     print(f"{models} models x {TAPS} taps: planned in {seconds:.1f} s, {len(planned.stores)} stores, {count} tasks")
     started = time.process_time()
-    named = sum(1 for _ in itertools.islice(planned.tasks, models * TAPS, models * TAPS + 20_000))
+    named = sum(1 for _ in itertools.islice(planned.tasks(), models * TAPS, models * TAPS + 20_000))
     each = (time.process_time() - started) / (named + models * TAPS)
     print(f"naming a task: {1e6 * each:.0f} us; all of them: {each * count:.0f} s")
     print(f"peak memory: {memory.peak_bytes() / 1e6:.0f} MB")

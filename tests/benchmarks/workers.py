@@ -46,7 +46,8 @@ from universality.runs.job import read_job
 from universality.runs.networks import networks_of
 
 ROOT = Path(__file__).parents[2]
-STAGES = {"extraction (images)": "extraction", "comparisons (tasks)": "comparisons", "figures and report": "writing"}
+STAGES = {"extraction (images)": "extraction", "figures and report": "writing"}
+"""By what a reporter is told; everything else is tasks of the stages between them, which go on at a time."""
 
 
 class Stages:
@@ -62,7 +63,9 @@ class Stages:
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
         """Note the beginning of a stage."""
-        self._begin(STAGES[description])
+        stage = STAGES.get(description, "comparisons")
+        if stage != self.began[-1][0]:
+            self._begin(stage)
         return lambda steps: None
 
     def end(self) -> None:

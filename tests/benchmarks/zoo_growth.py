@@ -64,7 +64,8 @@ def job_text(networks: int, quick: bool) -> str:
         f'name = "growth"\nfigure_pairs = [["{first}", "{second}"]]\n{models}{QUICK if quick else FULL}\n'
         '[extraction]\nreduction = "center"\nbatch_size = 64\n\n'
         '[comparison]\nfamilies = ["curve", "high_low_frequency"]\n'
-        'measures = ["cka_linear_debiased", "unit_match_mutual_nearest"]\n\n[nulls]\nuntrained_seeds = [0]\n'
+        'measures = ["cka_linear_debiased", "unit_match_mutual_nearest"]\n\n[nulls]\nuntrained_seeds = [0]\n\n'
+        '[stages]\nwithout = ["natural", "atlas"]\n'
     )
 
 
@@ -83,8 +84,8 @@ class Stopwatch:
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
         """Note the stage by its description."""
-        named = {"comparisons": "comparison", "figures": "figures"}
-        self.begin(named.get(description.split(" ")[0], "extraction"))
+        named = {"extraction (images)": "extraction", "figures and report": "figures"}
+        self.begin(named.get(description, "comparison"))
         return lambda steps: None
 
 
@@ -106,8 +107,9 @@ def measure(networks: int, quick: bool) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "job.toml").write_text(job_text(networks, quick), encoding="utf-8")
-        finished = universality.run(folder / "job.toml", folder / "run", store=folder / "store", reporter=watch)
+        universality.run(folder / "job.toml", folder / "run", store=folder / "store", reporter=watch)
         watch.begin("atlas")
+        finished = universality.run(folder / "job.toml", folder / "run", store=folder / "store", only=["atlas"])
         write_atlas(finished, folder / "atlas")
         watch.begin("end")
     done.set()

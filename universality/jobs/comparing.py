@@ -47,17 +47,19 @@ def compute(
     retries: int,
     reporter: Reporter,
     spent: Spent | None = None,
+    tables: Tables | None = None,
 ) -> list[Failure]:
     """Compute the tasks whose results are not kept at `location`; return the failures once all others have ended.
 
     Tasks of several stages follow one another without waiting; each stage has its own bar of progress. Tasks computed and
-    their processor seconds are added to `spent` under the stage's name.
+    their processor seconds are added to `spent` under the stage's name. `tables` are those that are finished, for tasks that
+    take some of them.
     """
     kept = Results(location).listed()
     left = Counter(task.stage for task in tasks if not task.kept(kept))
     if not left:
         return []
-    queue = _Queue((task for task in tasks if not task.kept(kept)), left.total(), retries)
+    queue = _Queue((task.bound(tables or {}) for task in tasks if not task.kept(kept)), left.total(), retries)
     advance = {stage: reporter.track(f"{stage} (tasks)", count) for stage, count in left.items()}
     with watching(opened()) as watch:
         batches: dict[Future[Any], Sequence[Task]] = {}

@@ -89,9 +89,11 @@ def _compared(
     with forgetting():
         while waiting:
             wave = [stage for stage in waiting if not stage.waits or computed.holds(stage.needs)]
-            tasks = _Bound(planned, wave, computed.tables, lost)
+            tasks = _Wave(planned, wave, lost)
             tried = Spent()
-            failures = failures + comparing.compute(tasks, planned.store.location, opened, retries, reporter, tried)
+            failures = failures + comparing.compute(
+                tasks, planned.store.location, opened, retries, reporter, tried, computed.tables
+            )
             for failure in failures if len(failures) > 1 else ():
                 reporter.say(f"failed: {failure.label}: {failure.cause}")
             raise_failures(failures, len(planned.passes) + planned.n_tasks)
@@ -99,25 +101,24 @@ def _compared(
                 of = STAGES[name]
                 spent.add(name, of.work(planned.inputs) * computed_now / of.count(planned.inputs), took_s)
             with spent.clocked("tables", sum(stage.count(planned.inputs) for stage in wave)):
-                rows = _gathered(planned, tasks, opened, retries, reporter)
+                rows = _gathered(planned, tasks, computed.tables, opened, retries, reporter)
             computed.take(wave, rows, spent)
             waiting = [stage for stage in waiting if stage not in wave]
     return computed.tables
 
 
 @dataclass(frozen=True)
-class _Bound:
-    """The tasks of a wave of stages that read no lost store, made anew whenever they are asked for."""
+class _Wave:
+    """The tasks of some stages that read no lost store, made anew whenever they are asked for."""
 
     planned: Plan
     stages: Sequence[Stage]
-    tables: Tables
     lost: frozenset[str]
 
     def __iter__(self) -> Iterator[Task]:
         for task in self.planned.tasks(self.stages):
             if not self.lost or not task.reads(self.lost):
-                yield task.bound(self.tables)
+                yield task
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,14 @@ class _Computed:
 
 
 def _gathered(
-    planned: Plan, tasks: _Bound, opened: Callable[[], Client], retries: int, reporter: Reporter
+    planned: Plan, tasks: _Wave, tables: Tables, opened: Callable[[], Client], retries: int, reporter: Reporter
 ) -> dict[str, Tables]:
     """Return the rows of the tasks by stage; damaged results are computed again, once."""
     location = planned.store.location
     rows, damaged = comparing.gather(tasks, location)
     if damaged:
         reporter.say(f"{damaged} kept result(s) were damaged: computing them again")
-        raise_failures(comparing.compute(tasks, location, opened, retries, reporter), planned.n_tasks)
+        raise_failures(comparing.compute(tasks, location, opened, retries, reporter, tables=tables), planned.n_tasks)
         rows, damaged = comparing.gather(tasks, location)
     if damaged:
         raise StoreError(

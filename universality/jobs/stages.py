@@ -74,11 +74,13 @@ class Stage:
     figures: Mapping[str, Per] = field(default_factory=dict)
 
 
-def _key(stage: str, causes: Any) -> str:
+def _keys(stage: str) -> Callable[[Any], str]:
+    """Return what makes a key of the causes of a result; versions and packages are one digest for all of a stage."""
     of = STAGES[stage]
     versions = [(needed.name, needed.version) for needed in lineage(of)]
     packages = {name: found for name, found in package_versions().items() if name in of.packages}
-    return digest([versions, packages, causes])[:32]
+    common = digest([versions, packages])
+    return lambda causes: digest([common, causes])[:32]
 
 
 def lineage(stage: Stage) -> list[Stage]:
@@ -147,11 +149,12 @@ def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
 
 
 def _family_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("families")
     for model in inputs.models:
         for place, layer in enumerate(inputs.layers[model, None]):
             twins = [layers[place] for layers in inputs.twins(model)]
             keys = {
-                family: _key("families", [family, inputs.of_layer(model, place, (family,)), repr(inputs.nulls)])
+                family: key_of([family, inputs.of_layer(model, place, (family,)), repr(inputs.nulls)])
                 for family in inputs.job.comparison.families
             }
             yield Task(
@@ -205,13 +208,11 @@ def _ordered(table: pd.DataFrame, orders: Mapping[str, Sequence[object] | None])
 
 
 def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("similarity")
     # All taps of two networks and all measures share a task: reading the layers would cost more than comparing them.
     for a, b in inputs.job.compared():
         networks = [inputs.of_model(model, ()) for model in (a, b)]
-        keys = {
-            measure: _key("similarity", [networks, measure, repr(inputs.nulls)])
-            for measure in inputs.job.comparison.measures
-        }
+        keys = {measure: key_of([networks, measure, repr(inputs.nulls)]) for measure in inputs.job.comparison.measures}
         arguments = inputs.layers[a, None], inputs.layers[b, None], inputs.twins(a), inputs.twins(b), inputs.nulls
         yield Task("similarity", keys, f"similarity of {a} with {b}", similarity_task, arguments)
 
@@ -251,13 +252,14 @@ def _measure_by_measure(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 
 
 def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("correspondence")
     for a, b in inputs.job.compared():
         for place, layer in enumerate(inputs.layers[a, None]):
             causes = [inputs.of_layer(a, place), inputs.of_model(b), repr(inputs.matching)]
             twins = [layers[place] for layers in inputs.twins(a)]
             arguments = layer, inputs.layers[b, None], twins, inputs.twins(b), inputs.matching
             label = f"correspondence of {a}, {layer.tap.name} with {b}"
-            yield Task("correspondence", {"": _key("correspondence", causes)}, label, correspondence_task, arguments)
+            yield Task("correspondence", {"": key_of(causes)}, label, correspondence_task, arguments)
 
 
 def _correspondence_work(inputs: Inputs) -> float:
@@ -311,11 +313,12 @@ def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 
 
 def _natural_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("natural")
     for (model, seed), network in inputs.networks.items():
         layers = list(inputs.layers[model, seed])
         causes = [[inputs.identity(model, place, seed) for place in range(len(layers))], inputs.job.seed]
         yield Task(
-            "natural", {"": _key("natural", causes)}, f"turned natural images shown to {network.label}", natural_task,
+            "natural", {"": key_of(causes)}, f"turned natural images shown to {network.label}", natural_task,
             (network, layers, inputs.job.seed), _units_of(model, seed),
         )  # fmt: skip
 
@@ -346,6 +349,7 @@ def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
 
 
 def _census_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("atlas")
     for seed in inputs.seeds:
         layers = [ref for model in inputs.models for ref in inputs.layers[model, seed]]
         causes = [
@@ -356,7 +360,7 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
         arguments = (
             layers, inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
         )  # fmt: skip
-        yield Task("atlas", {"": _key("atlas", causes)}, f"links between {label}", census_task, arguments)
+        yield Task("atlas", {"": key_of(causes)}, f"links between {label}", census_task, arguments)
 
 
 def _census_work(inputs: Inputs) -> float:

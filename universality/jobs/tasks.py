@@ -48,7 +48,7 @@ class Task:
 
     def reads(self, stores: frozenset[str]) -> bool:
         """Return whether the task reads one of the stores."""
-        return any(not stores.isdisjoint(ref.stores.values()) for ref in references(self.arguments))
+        return any(not stores.isdisjoint(ref.stores.values()) for ref in _layers_in(self.arguments))
 
     def kept(self, keys: frozenset[str]) -> bool:
         """Return whether all its results are among the keys."""
@@ -68,15 +68,15 @@ class Task:
         return made
 
 
-def references(value: Any) -> Iterator[LayerRef]:
+def _layers_in(value: Any) -> Iterator[LayerRef]:
     """Yield every layer in nested sequences and mappings."""
     if isinstance(value, LayerRef):
         yield value
     elif isinstance(value, Mapping):
-        yield from references(tuple(value.values()))
+        yield from _layers_in(tuple(value.values()))
     elif isinstance(value, (tuple, list)):
         for part in value:
-            yield from references(part)
+            yield from _layers_in(part)
 
 
 @dataclass(frozen=True)
