@@ -4,7 +4,7 @@ import numpy as np
 
 from universality.features.curve import CurveGrid
 from universality.stimuli import curve_controls
-from universality.stimuli.spec import CurveControlStimuli
+from universality.stimuli.curve_controls import CurveControlStimuli
 
 CONTROLS = curve_controls.parameters(CurveControlStimuli())
 KIND, CURVATURE, ANGLE = (CONTROLS[name].values for name in ("kind", "curvature", "orientation_deg"))

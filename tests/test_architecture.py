@@ -8,7 +8,7 @@ import pytest
 
 from universality.features import names
 from universality.features.families import FAMILIES
-from universality.stimuli.sets import STIMULI
+from universality.stimuli.kinds import STIMULI
 
 PACKAGE = Path(__file__).parents[1] / "universality"
 

@@ -25,7 +25,7 @@ from universality.correspondence.tables import family_rows, unit_rows
 from universality.features.tables import UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
-from universality.stimuli.spec import CurveStimuli
+from universality.stimuli.curves import CurveStimuli
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
 THETA, CURVATURE, VARIANT = (PARAMETERS[name].values for name in ("orientation_deg", "curvature", "variant"))

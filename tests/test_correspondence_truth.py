@@ -12,8 +12,10 @@ from universality.activations.bases import haar
 from universality.activations.layer import Layer, LayerRef, Shown
 from universality.features.families import FAMILIES
 from universality.features.tuning import circular_difference
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.sets import parameters
-from universality.stimuli.spec import CurveStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli.spec import StimuliSpec
 
 SPEC = StimuliSpec(natural=NaturalStimuli(crops=0, shapes=300), curves=CurveStimuli(orientations=24))
 PLAN = truths.plan()

@@ -18,7 +18,9 @@ from universality.features.families import FAMILIES, definition_of, family_of
 from universality.features.tables import UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap, tuning_statistics
 from universality.stimuli import colour_contrast, contours, sets
-from universality.stimuli.spec import ContourStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli.contours import ContourStimuli
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SPEC = StimuliSpec(natural=NaturalStimuli(crops=100, shapes=100))
 PLANS = {"oriented_edge": planted.edge_plan, "colour_contrast": planted.colour_plan}

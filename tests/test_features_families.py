@@ -29,7 +29,8 @@ from universality.runs.layers import references
 from universality.runs.networks import networks_of
 from universality.runs.tables import TABLES
 from universality.stimuli import curves, high_low
-from universality.stimuli.spec import CurveStimuli, HighLowStimuli
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.high_low import HighLowStimuli
 
 CURVES = curves.parameters(CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0)))
 HIGH_LOW = high_low.parameters(HighLowStimuli(orientations=24, base_cpi=(10.0, 14.0), phases=1))

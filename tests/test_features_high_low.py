@@ -10,7 +10,7 @@ from universality.features.families import FAMILIES
 from universality.features.high_low import BOUNDARY, NAIVE, HighLowGrid, high_low_responses, high_low_table
 from universality.features.rules import within
 from universality.stimuli import high_low
-from universality.stimuli.spec import HighLowStimuli
+from universality.stimuli.high_low import HighLowStimuli
 
 SPEC = HighLowStimuli(orientations=36, base_cpi=(10.0, 14.0, 19.0), ratios=(1.0, 3.0, 6.0), phases=2)
 PARAMETERS = high_low.parameters(SPEC)

@@ -7,7 +7,8 @@ from universality.base.errors import MeasureError
 from universality.features.natural import family_preference, family_rotation_slope, joint_tuning, rotated, top_crops
 from universality.features.tuning import circular_difference
 from universality.stimuli import sets
-from universality.stimuli.spec import CurveStimuli, StimuliSpec
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.spec import StimuliSpec
 
 ANGLES = np.arange(36) * 10.0
 PREFERRED = np.array([3.0, 40.0, 95.0, 170.0, 221.0, 300.0])

@@ -8,7 +8,10 @@ import torch
 from universality.features import answers
 from universality.features.natural import family_preference, family_rotation_slope, joint_tuning, rotated, top_crops
 from universality.features.tuning import best_shift_correlation, circular_difference, largest_gap, rayleigh
-from universality.stimuli.spec import CurveStimuli, HighLowStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SPEC = StimuliSpec(
     natural=NaturalStimuli(crops=150, shapes=150),

@@ -12,7 +12,7 @@ from universality.features.curve import INVARIANT, NAIVE, CurveGrid, curve_respo
 from universality.features.families import FAMILIES
 from universality.features.rules import Criterion, Rule, Sigma, judged, ratio, within
 from universality.stimuli import curves
-from universality.stimuli.spec import CurveStimuli
+from universality.stimuli.curves import CurveStimuli
 
 SPEC = CurveStimuli(orientations=36, curvatures=(0.0, 4.0, 8.0, 12.0))
 PARAMETERS = curves.parameters(SPEC)

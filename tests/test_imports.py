@@ -30,7 +30,7 @@ STEPS = {
     "command('zoo', 'list')": (*SELDOM, *OF_TABLES),
     "command('zoo', 'show', 'torchvision/alexnet')": (*SELDOM, *OF_TABLES),
     "command('zoo', 'show', 'torchvision/alexnett')": (*SELDOM, *OF_TABLES),
-    "command('schema', 'job')": (*SELDOM, *OF_TABLES),
+    "command('schema', 'job')": (*SELDOM, "zarr"),
     "command('stimuli', 'list')": (*SELDOM, "zarr"),
     "import universality.jobs, universality.report": (*SELDOM, "zarr"),
     "universality.plan('analyses/quickstart/job.toml', store='data/no_store')": (*SELDOM, "zarr"),

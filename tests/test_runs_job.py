@@ -18,7 +18,7 @@ from universality.features.families import FAMILIES
 from universality.models import catalogue
 from universality.models.card import ModelCard, Tap, read_card
 from universality.runs.job import ComparisonSpec, Job, read_job
-from universality.stimuli.spec import CurveStimuli
+from universality.stimuli.curves import CurveStimuli
 
 ROOT = Path(__file__).parents[1]
 JOB = """

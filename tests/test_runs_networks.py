@@ -11,6 +11,7 @@ from universality.runs.job import read_job
 from universality.runs.layers import references
 from universality.runs.networks import compared_sets, stimulus_sets
 from universality.stimuli import sets
+from universality.stimuli.kinds import STIMULI
 from universality.stimuli.spec import StimuliSpec
 
 JOB = """
@@ -80,7 +81,7 @@ def test_regression_pin_keys_of_stores_and_the_digest_of_a_job_are_those_of_earl
 
 
 def test_every_set_has_parameters_in_a_job():
-    assert set(StimuliSpec.model_fields) - {"policy", "also"} == set(sets.STIMULI)
+    assert set(StimuliSpec.model_fields) - {"policy", "also"} == set(STIMULI)
 
 
 def test_further_sets_are_shown_and_change_no_key_and_no_layer(tmp_path):

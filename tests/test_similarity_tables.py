@@ -16,7 +16,7 @@ from universality.runs.job import ComparisonSpec
 from universality.similarity import COMPARATORS, score
 from universality.similarity.tables import similarity_rows
 from universality.stimuli import curves
-from universality.stimuli.spec import CurveStimuli
+from universality.stimuli.curves import CurveStimuli
 
 PARAMETERS = curves.parameters(CurveStimuli(orientations=8, curvatures=(0.0, 5.0)))
 ROWS = 240

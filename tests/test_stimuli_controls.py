@@ -6,7 +6,12 @@ import xarray as xr
 
 from universality.base.errors import StimulusError
 from universality.stimuli import colours, curve_controls, curves, gratings, sets
-from universality.stimuli.spec import ColourStimuli, CurveControlStimuli, CurveStimuli, GratingStimuli, StimuliSpec
+from universality.stimuli.colours import ColourStimuli
+from universality.stimuli.curve_controls import CurveControlStimuli
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.gratings import GratingStimuli
+from universality.stimuli.kinds import STIMULI
+from universality.stimuli.spec import StimuliSpec
 
 SIZE = 128
 
@@ -329,7 +334,7 @@ def test_the_third_with_the_clock_lies_with_the_clock():
     assert middle == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", list(sets.STIMULI))
+@pytest.mark.parametrize("name", list(STIMULI))
 def test_every_set_can_label_a_sheet(name):
     if name == "folder":
         with pytest.raises(StimulusError, match=r"'folder' is empty.*stimuli.folder.manifest"):

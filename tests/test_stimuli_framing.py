@@ -12,19 +12,17 @@ from universality.models.card import Tap
 from universality.runs.job import read_job
 from universality.runs.networks import networks_of
 from universality.stimuli import framing, sets
+from universality.stimuli.colour_contrast import ColourContrastStimuli
+from universality.stimuli.contours import ContourStimuli
+from universality.stimuli.curve_controls import CurveControlStimuli
+from universality.stimuli.curves import CurveStimuli
 from universality.stimuli.framing import Frame
+from universality.stimuli.gratings import GratingStimuli
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.rotated import RotatedStimuli
 from universality.stimuli.sets import STIMULI
-from universality.stimuli.spec import (
-    ColourContrastStimuli,
-    ContourStimuli,
-    CurveControlStimuli,
-    CurveStimuli,
-    GratingStimuli,
-    HighLowStimuli,
-    NaturalStimuli,
-    RotatedStimuli,
-    StimuliSpec,
-)
+from universality.stimuli.spec import StimuliSpec
 
 SIDE = 40
 FRAMES = [Frame(64, 11, SIDE), Frame(97, 30, SIDE), Frame(41, 1, SIDE)]

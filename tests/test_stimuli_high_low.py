@@ -8,7 +8,8 @@ import xarray as xr
 
 from universality.base.errors import StimulusError
 from universality.stimuli import high_low, sets
-from universality.stimuli.spec import HighLowStimuli, StimuliSpec
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SIZE = 128
 # No value is clipped at this contrast, so textures can be compared exactly.

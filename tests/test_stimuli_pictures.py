@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 from universality.base.errors import StimulusError
 from universality.cli import app
 from universality.stimuli import folder, natural, rotated, sets
-from universality.stimuli.spec import FolderStimuli, NaturalStimuli, RotatedStimuli, StimuliSpec
+from universality.stimuli.folder import FolderStimuli
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.rotated import RotatedStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SIZE = 64
 

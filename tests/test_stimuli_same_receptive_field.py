@@ -18,8 +18,10 @@ from universality.models.receptive_field import describe_tap
 from universality.runs.job import read_job
 from universality.runs.run import open_run
 from universality.stimuli import sets
+from universality.stimuli.curves import CurveStimuli
 from universality.stimuli.framing import Frame
-from universality.stimuli.spec import CurveStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SPEC = StimuliSpec(natural=NaturalStimuli(crops=90), curves=CurveStimuli(orientations=8, curvatures=(0.0, 4.0, 8.0)))
 CENTRE = ExtractionSpec(reduction="center", center_radius=0, batch_size=30)

@@ -7,7 +7,11 @@ from silent_controls import grid_of
 
 from universality.base.errors import StimulusError
 from universality.stimuli import curves, sets
-from universality.stimuli.spec import CurveControlStimuli, CurveStimuli, GratingStimuli, HighLowStimuli, StimuliSpec
+from universality.stimuli.curve_controls import CurveControlStimuli
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.gratings import GratingStimuli
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.spec import StimuliSpec
 
 SIZE = 128
 

@@ -16,17 +16,16 @@ from universality.base.errors import StimulusError
 from universality.models.pocket import shapes as generator
 from universality.models.pocket import training
 from universality.stimuli import colours, curve_controls, curves, gratings, high_low, natural, rotated, sets, shapes
-from universality.stimuli.spec import (
-    ColourStimuli,
-    CurveControlStimuli,
-    CurveStimuli,
-    GratingStimuli,
-    HighLowStimuli,
-    NaturalStimuli,
-    RotatedStimuli,
-    ShapeStimuli,
-    StimuliSpec,
-)
+from universality.stimuli.colours import ColourStimuli
+from universality.stimuli.curve_controls import CurveControlStimuli
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.gratings import GratingStimuli
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.kinds import STIMULI
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.rotated import RotatedStimuli
+from universality.stimuli.shapes import ShapeStimuli
+from universality.stimuli.spec import StimuliSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 VARIANTS = ("thin_dark", "thin_bright", "filled_dark", "filled_bright")
@@ -718,15 +717,15 @@ def test_unknown_set_names_the_nearest(ask):
 )
 def test_digest_changes_with_its_own_spec_only(name, changed):
     assert sets.stimulus_digest(name, changed) != sets.stimulus_digest(name, StimuliSpec())
-    for other in set(sets.STIMULI) - {name}:
+    for other in set(STIMULI) - {name}:
         assert sets.stimulus_digest(other, changed) == sets.stimulus_digest(other, StimuliSpec())
 
 
 def changed_digests(monkeypatch, module, version):
     """Names of the sets whose digest changes when a version is raised."""
-    before = {name: sets.stimulus_digest(name, StimuliSpec()) for name in sets.STIMULI}
+    before = {name: sets.stimulus_digest(name, StimuliSpec()) for name in STIMULI}
     monkeypatch.setattr(module, version, getattr(module, version) + 1)
-    return {name for name in sets.STIMULI if sets.stimulus_digest(name, StimuliSpec()) != before[name]}
+    return {name for name in STIMULI if sets.stimulus_digest(name, StimuliSpec()) != before[name]}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from universality.models.receptive_field import effective_side_px
 from universality.models.zoo import pretrained
 from universality.stimuli import sets
 from universality.stimuli.framing import Frame
-from universality.stimuli.spec import NaturalStimuli, StimuliSpec
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.spec import StimuliSpec
 
 
 def effective_sides_px(card: ModelCard, share: float = 0.9) -> dict[str, int]:

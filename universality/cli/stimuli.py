@@ -25,7 +25,7 @@ def stimuli_list(as_json: JsonOption = False) -> None:
 
     Example: universality stimuli list --json
     """
-    from universality.stimuli.sets import STIMULI
+    from universality.stimuli.kinds import STIMULI
     from universality.stimuli.spec import StimuliSpec
 
     known = {name: kind.parameters(getattr(StimuliSpec(), name)) for name, kind in STIMULI.items()}
@@ -61,8 +61,10 @@ def stimuli_show(
     Example: universality stimuli show curves --out curves.png --tap pocket/vgg-focus-s0:features.13
     """
     from universality.figures import contact_sheet, figure_of
-    from universality.stimuli.sets import STIMULI, sheet
-    from universality.stimuli.spec import FolderStimuli, StimuliSpec
+    from universality.stimuli.folder import FolderStimuli
+    from universality.stimuli.kinds import STIMULI
+    from universality.stimuli.sets import sheet
+    from universality.stimuli.spec import StimuliSpec
 
     frame = _frame_of(tap) if tap else None
     size = frame.size_px if frame else size

@@ -10,7 +10,7 @@ from universality.features.families import family_of
 from universality.models import catalogue
 from universality.models.card import ModelCard, Tap
 from universality.runs.job import Job
-from universality.stimuli.spec import NaturalStimuli
+from universality.stimuli.natural import NaturalStimuli
 
 
 def compared_sets(job: Job) -> tuple[str, ...]:
@@ -49,7 +49,8 @@ def _calibration(job: Job) -> NaturalStimuli:
     """Return the images that set BatchNorm statistics: crops and shapes in the proportion of the job's natural images."""
     natural, count = job.stimuli.natural, job.nulls.calibration_crops
     crops = round(count * natural.crops / (natural.crops + natural.shapes))
-    return natural.model_copy(update={"crops": crops, "shapes": count - crops})
+    calibration: NaturalStimuli = natural.model_copy(update={"crops": crops, "shapes": count - crops})
+    return calibration
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from universality.stimuli.spec import Colour
+from universality.stimuli.fields import Colour
 
 AXES: dict[Colour, tuple[float, float, float]] = {
     "grey": (1.0, 1.0, 1.0),

@@ -22,11 +22,37 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec
 from universality.stimuli import colours, gratings
+from universality.stimuli.fields import Frequencies, Saturations, Scale, need_opponents
 from universality.stimuli.geometry import refuse_aliases
-from universality.stimuli.spec import ColourContrastStimuli
+
+
+class ColourContrastStimuli(Spec):
+    """Boundaries of equal luminance, and luminance controls."""
+
+    hues: Int = Field(12, ge=8, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
+    saturations: Saturations = Field(
+        (0.5, 1.0), description="share of the largest distance from grey that every hue can reach"
+    )
+    orientations: Int = Field(8, ge=4, le=360, description="of boundaries, evenly over 360 degrees; even")
+    luminance: Float = Field(0.4, gt=0, le=0.5, description="distance of the grey controls from the background")
+    frequencies_cpi: Frequencies = Field(
+        (3.0, 6.0, 12.0, 24.0), description="of the grey gratings, cycles / image side"
+    )
+    phases: Int = Field(4, ge=2, le=64, description="of the grey gratings, evenly over 360 degrees")
+    scale: Scale = 1.0
+
+    @model_validator(mode="after")
+    def _even(self) -> ColourContrastStimuli:
+        need_opponents(self.hues)
+        if self.orientations % 2:
+            raise ValueError("orientations must be even: every boundary is shown both ways round")
+        return self
+
 
 RENDERER_VERSION = 1
 GREY = "grey_"

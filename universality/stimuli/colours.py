@@ -21,10 +21,30 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec
+from universality.stimuli.fields import Saturations, Scale, need_opponents
 from universality.stimuli.geometry import coverage, turned_grid
-from universality.stimuli.spec import ColourStimuli
+
+
+class ColourStimuli(Spec):
+    """Patches of equal luminance."""
+
+    hues: Int = Field(12, ge=2, le=360, description="hues, evenly over 360 degrees; even, so that each has an opponent")
+    saturations: Saturations = Field(
+        (0.5, 1.0), description="share of the largest distance from grey that every hue can reach"
+    )
+    orientations: Int = Field(8, ge=2, le=360, description="orientations of the half-fields, evenly over 360 degrees")
+    disc: Float = Field(0.3, gt=0, le=1, description="diameter of the discs, in image sides")
+    scale: Scale = 1.0
+
+    @model_validator(mode="after")
+    def _opponents(self) -> ColourStimuli:
+        need_opponents(self.hues)
+        return self
+
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5

@@ -16,12 +16,30 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec
 from universality.stimuli import gratings
 from universality.stimuli.colour import coloured
+from universality.stimuli.fields import COLOUR_MEANING, Colour, Frequencies, Scale
 from universality.stimuli.geometry import coverage, refuse_aliases, turned_grid
-from universality.stimuli.spec import ContourStimuli
+
+
+class ContourStimuli(Spec):
+    """Gratings, lines and edges of one set of orientations."""
+
+    orientations: Int = Field(18, ge=8, le=360, description="orientations, evenly over 180 degrees")
+    frequencies_cpi: Frequencies = Field((3.0, 6.0, 12.0, 24.0), description="of the gratings, cycles / image side")
+    phases: Int = Field(4, ge=3, le=64, description="of the gratings, evenly over 360 degrees")
+    grating_contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background")
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="width of lines, in image sides")
+    contrast: Float = Field(
+        0.5, gt=0, le=0.5, description="line against background, and one side of an edge against it"
+    )
+    colour: Colour = Field("grey", description=COLOUR_MEANING)
+    scale: Scale = 1.0
+
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

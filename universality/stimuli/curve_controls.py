@@ -20,14 +20,18 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from typing import Annotated, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec, unique
 from universality.stimuli import framing
 from universality.stimuli.colour import coloured
+from universality.stimuli.fields import COLOUR_MEANING, Colour, Scale, Variant
 from universality.stimuli.geometry import (
     Array,
     corner_distance,
@@ -38,7 +42,34 @@ from universality.stimuli.geometry import (
     stroke_distance,
     turned_grid,
 )
-from universality.stimuli.spec import CurveControlStimuli
+
+CurveControl = Literal["part_before", "part_middle", "part_after", "corner", "corner_centred", "circle", "scrambled"]
+
+
+class CurveControlStimuli(Spec):
+    """Parts of arcs, corners, circles and scrambled arcs."""
+
+    kinds: Annotated[tuple[CurveControl, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("part_before", "part_middle", "part_after", "corner", "circle", "scrambled"),
+        description="what is drawn; a family that takes them as its controls needs all of these",
+    )
+    orientations: Int = Field(10, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    curvatures: Annotated[
+        tuple[Annotated[Float, Field(ge=0.01, le=100)], ...], Field(min_length=1), AfterValidator(unique)
+    ] = Field((3.0, 8.0), description="1 / radius of the arcs that are controlled, in 1 / image side")
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("thin_dark", "thin_bright"), description="lines or filled shapes, darker or brighter than the grey"
+    )
+    corner_deg: Float = Field(
+        90.0, gt=0, le=150, description="turn of the corners, extent of the arc whose ends they touch"
+    )
+    arc_length_deg: Float = Field(180.0, gt=0, le=180, description="extent of the arcs that are scrambled, degrees")
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin drawings, in image sides")
+    contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=COLOUR_MEANING)
+    seed: Int = Field(0, ge=0, description="of the scrambled phases")
+    scale: Scale = 1.0
+
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 2

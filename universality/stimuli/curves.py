@@ -14,14 +14,49 @@ curvature of 4 is a circle whose radius is a quarter of the image.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, model_validator
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec, unique
 from universality.stimuli.colour import coloured
+from universality.stimuli.fields import COLOUR_MEANING, Colour, Scale, Variant
 from universality.stimuli.geometry import coverage, filled_distance, stroke_distance, turned_grid
-from universality.stimuli.spec import CurveStimuli
+
+
+class CurveStimuli(Spec):
+    """Arcs and straight lines through the middle of the image."""
+
+    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    curvatures: Annotated[
+        tuple[Annotated[Float, Field(ge=0, le=100)], ...], Field(min_length=2), AfterValidator(unique)
+    ] = Field((0.0, 3.0, 5.0, 8.0, 12.0), description="1 / radius, in 1 / image side; 0 is the straight line")
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        ("thin_dark", "thin_bright", "filled_dark", "filled_bright"),
+        description="lines or filled shapes, darker or brighter than the grey",
+    )
+    stroke: Float = Field(0.02, gt=0, lt=0.5, description="stroke width of thin arcs, in image sides")
+    contrast: Float = Field(0.5, gt=0, le=0.5, description="distance from the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=COLOUR_MEANING)
+    arc_length_deg: Float = Field(180.0, gt=0, le=180, description="extent of the arcs, degrees of their circle")
+    jitter: Int = Field(1, ge=1, le=9, description="so many by so many copies at places about the middle; 1 is none")
+    jitter_span: Float = Field(
+        0.03, gt=0, le=0.5, description="side of the square that the copies divide evenly, in image sides: one stride"
+    )
+    scale: Scale = 1.0
+
+    @model_validator(mode="after")
+    def _line_and_curves(self) -> CurveStimuli:
+        if 0.0 not in self.curvatures:
+            raise ValueError("curvatures must contain 0, the straight line: it is the control")
+        if min(c for c in self.curvatures if c > 0) < 0.01:
+            raise ValueError("curvatures other than 0 must be at least 0.01: flatter arcs cannot be told from lines")
+        return self
+
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

@@ -31,7 +31,15 @@ from universality.base.schema import STIMULUS
 from universality.base.spec import InnerPath, Sha256, Spec
 from universality.base.toml import parse_toml, validate
 from universality.stimuli import framing, shapes
-from universality.stimuli.spec import FolderStimuli
+
+
+class FolderStimuli(Spec):
+    """Images of a folder that a manifest lists."""
+
+    manifest: str = Field(
+        "", description="path of the manifest, from the current folder if not absolute; empty for none"
+    )
+
 
 RENDERER_VERSION = 1
 MANIFEST = "manifest.toml"

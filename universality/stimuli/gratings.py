@@ -14,11 +14,25 @@ import itertools
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec
 from universality.stimuli.colour import coloured
+from universality.stimuli.fields import COLOUR_MEANING, Colour, Frequencies, Scale
 from universality.stimuli.geometry import refuse_aliases, turned_grid
-from universality.stimuli.spec import GratingStimuli
+
+
+class GratingStimuli(Spec):
+    """Sinusoidal gratings."""
+
+    orientations: Int = Field(18, ge=4, le=360, description="orientations, evenly over 180 degrees")
+    frequencies_cpi: Frequencies = Field((3.0, 6.0, 12.0, 24.0), description="cycles / image side")
+    phases: Int = Field(4, ge=2, le=64, description="phases, evenly over 360 degrees")
+    contrast: Float = Field(0.4, gt=0, le=0.5, description="amplitude about the grey background, in [0, 1] units")
+    colour: Colour = Field("grey", description=COLOUR_MEANING)
+    scale: Scale = 1.0
+
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

@@ -20,15 +20,42 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, model_validator
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec, unique
 from universality.stimuli.colour import coloured
+from universality.stimuli.fields import COLOUR_MEANING, Colour, Scale
 from universality.stimuli.geometry import refuse_aliases
-from universality.stimuli.spec import HighLowStimuli
+
+
+class HighLowStimuli(Spec):
+    """Half-planes of high and low spatial frequency."""
+
+    orientations: Int = Field(36, ge=8, le=360, description="orientations, evenly over 360 degrees")
+    base_cpi: Annotated[
+        tuple[Annotated[Float, Field(ge=1, le=1000)], ...], Field(min_length=1), AfterValidator(unique)
+    ] = Field((10.0, 14.0, 19.0), description="frequency of the high side, cycles / image side")
+    ratios: Annotated[
+        tuple[Annotated[Float, Field(ge=1, le=100)], ...], Field(min_length=2), AfterValidator(unique)
+    ] = Field((1.0, 6.0), description="high / low frequency; the largest one decides, 1 is the control")
+    phases: Int = Field(2, ge=1, le=100, description="independent draws of the textures")
+    contrast: Float = Field(0.14, gt=0, le=0.5, description="standard deviation of the textures, in [0, 1] units")
+    colour: Colour = Field("grey", description=COLOUR_MEANING)
+    seed: Int = Field(0, ge=0, description="of the textures")
+    scale: Scale = 1.0
+
+    @model_validator(mode="after")
+    def _ratio_1(self) -> HighLowStimuli:
+        if 1.0 not in self.ratios:
+            raise ValueError("ratios must contain 1, the boundary between equal frequencies: it is the control")
+        return self
+
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5

@@ -15,20 +15,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from universality.base.errors import StimulusError
 from universality.base.paths import resource
 from universality.base.schema import STIMULUS
-from universality.base.spec import digest
+from universality.base.spec import Int, Spec, digest
 from universality.base.toml import parse_toml
 from universality.stimuli import framing, shapes
-from universality.stimuli.spec import NaturalStimuli, ShapeStimuli
+from universality.stimuli.shapes import ShapeStimuli
+
+
+class NaturalStimuli(Spec):
+    """Square crops of photographs, and images of the pocket zoo's world."""
+
+    crops: Int = Field(1200, ge=0, le=1_000_000, description="crops over all photographs")
+    shapes: Int = Field(
+        0, ge=0, le=1_000_000, description="images of the pocket zoo's world, which no training has seen"
+    )
+    diet: Literal["focus", "sharp"] = Field("focus", description="of the shapes")
+    min_side_px: Int = Field(
+        96, ge=16, description="smallest side of a crop in the photograph, px; its shorter side if that is smaller"
+    )
+    seed: Int = Field(0, ge=0, description="of the places of the crops, and of the stream of shapes")
+
 
 RENDERER_VERSION = 1
 MANIFEST = "data/natural_photographs.toml"

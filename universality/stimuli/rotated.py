@@ -13,16 +13,32 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import AfterValidator, Field
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Float, Int, Spec, unique
 from universality.stimuli import natural, shapes
 from universality.stimuli.geometry import coverage, turned_grid
-from universality.stimuli.spec import NaturalStimuli, RotatedStimuli
+from universality.stimuli.natural import NaturalStimuli
+
+
+class RotatedStimuli(Spec):
+    """Crops of photographs, turned."""
+
+    crops: Annotated[
+        tuple[Annotated[Int, Field(ge=0, lt=1_000_000)], ...], Field(min_length=1), AfterValidator(unique)
+    ] = Field(tuple(range(12)), description="numbers of the crops in the set natural of the same side and seed")
+    orientations: Int = Field(36, ge=2, le=360, description="angles, evenly over 360 degrees")
+    aperture: Float = Field(0.95, gt=0, le=1, description="diameter of the disc that is shown, in image sides")
+    min_side_px: Int = Field(96, ge=16, description="as in the set natural")
+    seed: Int = Field(0, ge=0, description="as in the set natural")
+
 
 BACKGROUND = 0.5
 RENDERER_VERSION = 1

@@ -5,14 +5,26 @@ The generator is `universality.models.pocket.shapes`; images here come from stre
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 
 from universality.base.schema import STIMULUS
+from universality.base.spec import Int, Spec
 from universality.models.pocket import shapes
-from universality.stimuli.spec import ShapeStimuli
+
+
+class ShapeStimuli(Spec):
+    """Images of the pocket zoo's world."""
+
+    images: Int = Field(144, ge=1, le=1_000_000, description="how many")
+    diet: Literal["focus", "sharp"] = Field("focus", description="backgrounds out of focus, or sharp as the shapes")
+    seed: Int = Field(0, ge=0, description="of the stream of images, which no training has seen")
+
 
 RENDERER_VERSION = 1
 FIRST_STREAM = 100
