@@ -40,39 +40,6 @@ def _mallopt() -> Callable[[int, int], int] | None:
     return getattr(ctypes.CDLL(None), "mallopt", None)  # absent in C libraries other than glibc
 
 
-def gives_back() -> bool:
-    """Tell whether threads of this process give large blocks back to the system, which one arena for all would spare.
-
-    That is so where threads had arenas before `keep_freed_memory` was called, and glibc was not told at the start of the
-    process to have one only (``MALLOC_ARENA_MAX=1``). It is asked how many there are: what one thread finds in a trial says
-    nothing of the next, which may have come later. A glibc that gives back blocks of this size in any case (2.33 and
-    earlier) is not blamed, nor another allocator in its place, for which glibc counts one arena.
-    """
-    return keep_freed_memory() and _keeps_blocks_of_any_size() and _arenas() > 1
-
-
-def _arenas() -> int:
-    """Return how many arenas glibc's ``malloc_info`` lists; the main thread's is always there, and none ever goes."""
-    libc = ctypes.CDLL(None)
-    libc.open_memstream.restype = ctypes.c_void_p
-    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    libc.fclose.argtypes = libc.free.argtypes = [ctypes.c_void_p]
-    text, size = ctypes.c_void_p(), ctypes.c_size_t()
-    file = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
-    if not file:
-        return 0  # so little memory is left that this does not matter
-    libc.malloc_info(0, file)
-    libc.fclose(file)
-    listed = ctypes.string_at(text, size.value)
-    libc.free(text)
-    return listed.count(b"<heap nr=")
-
-
-def _keeps_blocks_of_any_size() -> bool:
-    mallopt = _mallopt()
-    return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, _KEPT))
-
-
 def resident_bytes() -> int:
     """Return the memory that this process holds now, bytes; its peak where the system does not tell."""
     try:

@@ -39,9 +39,7 @@ def compute(planned: Plan, team: Workers, started: Started, spent: Spent, report
             if planned.job.extraction.device == "cuda":
                 placement.refuse_here(team)
                 placement.require_gpus(opened())
-            # Who started the workers can start them otherwise.
-            advise = reporter.say if elsewhere(team) else None
-            raise_failures(extracting.check(planned.passes, opened, advise), len(planned.networks))
+            raise_failures(extracting.check(planned.passes, opened), len(planned.networks))
         failures = (
             extracting.extract(planned.passes, planned.store, opened, team.retries, reporter, spent) if missing else []
         )

@@ -23,11 +23,6 @@ from universality.jobs.seconds import Spent
 from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task
 from universality.jobs.workers import GPU, Failure, run_single_threaded
 
-_SLOW = (
-    "workers give back the memory they free and fill it anew for every batch, which slows extraction; start their "
-    "processes with MALLOC_ARENA_MAX=1 in the environment"
-)
-
 # What comes first: a network before the next one, since as few as possible should be in memory; of its shards, of priority
 # 1 down to 0, the longest, so that the workers end together; joining as soon as it can be. The next network is loaded when
 # the longest have begun, so that nobody waits for it.
@@ -106,11 +101,10 @@ def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: 
                 found.setdefault((step.label, failure.cause), failure)
 
 
-def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable[[str], None] | None) -> list[Failure]:
+def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]:
     """Load every trained network once and let it go: weights that are missing or wrong are a mistake to be told at once.
 
-    The workers look, not this process: it is their weights folder that counts. `advise`, if given, is told that one of
-    them is slower than it need be, when nothing is wrong.
+    The workers look, not this process: it is their weights folder that counts.
     """
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
@@ -119,15 +113,12 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client], advise: Callable
             for label, network in networks.items()
         }
         watch.pending |= labels.keys()
-        failed, slow = {}, False
+        failed = {}
         while watch.pending:
             for future in watch.ended():
                 found = watch.outcome(future)
                 if isinstance(found, UniversalityError):
                     failed[labels[future]] = Failure.of(labels[future], found)
-                slow |= found is True
-        if advise and slow and not failed:
-            advise(_SLOW)
         return [failed[label] for label in networks if label in failed]
 
 

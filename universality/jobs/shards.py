@@ -23,7 +23,6 @@ from torch import nn
 from universality.activations import devices, extraction, pieces
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore
-from universality.base import memory
 from universality.base.errors import DeviceError, StoreError
 from universality.base.schema import ACTIVATION
 from universality.jobs.passes import Pass
@@ -125,13 +124,9 @@ class Shards:
             self._store.place.remove(name)
 
 
-def check_task(network: Network) -> bool:
-    """Raise what loading a network, or asking it at its taps, would raise; keep nothing.
-
-    Return whether images will be shown more slowly than need be, because threads of the worker give back what they free.
-    """
+def check_task(network: Network) -> None:
+    """Raise what loading a network, or asking it at its taps, would raise; keep nothing."""
     extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
-    return network.extraction.device == "cpu" and memory.gives_back()
 
 
 def load_task(network: Network) -> Loaded:
