@@ -183,7 +183,7 @@ def test_pairs_choose_what_is_compared_and_drawn(write):
     ("pairs", "said"),
     [
         ('[["a/a", "z/z"]]', "pairs names 'z/z'"),
-        ('[["a/a", "a/a"]]', "a pair needs two models"),
+        ('[["a/a", "a/a"]]', "its units would be"),
         ('[["a/a", "b/b"], ["b/b", "a/a"]]', "appear twice"),
         ('[["a/a"]]', "pairs.0"),
     ],

@@ -79,8 +79,9 @@ def by_pair(similarity: pd.DataFrame, cards: Mapping[str, ModelCard]) -> pd.Data
     """Return one row per pair of models and measure: its group, and value and nulls over taps of like depth.
 
     For every tap of A the tap of B of nearest relative depth is taken, and the mean over the taps of A. The choice looks
-    at depth alone, so that it favours no value.
+    at depth alone, so that it favours no value. A network with itself is no pair.
     """
+    similarity = similarity[similarity["model_a"] != similarity["model_b"]]
     near = at_taps(similarity, nearest_taps(similarity))
     pairs = near.groupby(["model_a", "model_b", "measure"], sort=False)[list(COLUMNS)].mean().reset_index()
     relations = [relation(cards[a], cards[b]) for a, b in zip(pairs["model_a"], pairs["model_b"], strict=True)]

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from universality.base.errors import RunError
 from universality.cli import completion
 from universality.cli.options import JsonOption, RunArgument
 from universality.cli.output import line, print_json, rows, stdout
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from universality.features.definition import Definition
+    from universality.runs.run import Run
 
 
 def detectors_command(
@@ -58,7 +60,7 @@ def detectors_command(
         spec = read_definition(definition)
         given = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, UNITS)
     run = open_run(run_path)
-    chosen = given or families.definition_of(family or run.job.comparison.families[0])
+    chosen = given or families.definition_of(family or _first_family(run))
     units = run.units
     rates = detectors_definition.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)
@@ -87,6 +89,14 @@ def _print_rates(chosen: Definition, rates: pd.DataFrame) -> None:
         untrained = str(row["n_units_untrained"]), str(row["n_detectors_untrained"]), f"{row['share_untrained']:.2%}"
         table.add_row(short(str(row["model"])), str(row["tap"]), *counts, *untrained)
     stdout().print(table)
+
+
+def _first_family(run: Run) -> str:
+    if not run.job.comparison.families:
+        raise RunError(
+            f"run '{run.path}' compared layers alone (comparison.families = []), so it has no units to judge"
+        )
+    return run.job.comparison.families[0]
 
 
 def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFrame:

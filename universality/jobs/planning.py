@@ -243,8 +243,8 @@ def plan(
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
     if only is None and without is None:
-        return chosen(job.stages.only, job.stages.without)
-    wanted = chosen(only, without or ())
+        return chosen(job.stages.only, job.stages.without, families=bool(job.comparison.families))
+    wanted = chosen(only, without or (), families=bool(job.comparison.families))
     record = run.read_record(directory) if only is not None else None
     if record is None or record["status"] != "complete" or record["job_digest"] != job.digest():
         return wanted

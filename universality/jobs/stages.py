@@ -58,6 +58,7 @@ class Stage:
     finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
     packages : names, in `provenance.PACKAGES`, of those that decide its numbers
     figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
+    of_layers : whether it is about layers alone: a job without families of detectors has these stages only
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     waits: bool = False
     packages: tuple[str, ...] = _NUMBERS
     figures: Mapping[str, Per] = field(default_factory=dict)
+    of_layers: bool = False
 
 
 def _keys(stage: str) -> Callable[[Any], str]:
@@ -92,7 +94,7 @@ def lineage(stage: Stage) -> list[Stage]:
     return [of for of in STAGES.values() if of.name in wanted]
 
 
-def chosen(only: Iterable[str] | None = None, without: Iterable[str] = ()) -> list[Stage]:
+def chosen(only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
     Parameters
@@ -101,17 +103,25 @@ def chosen(only: Iterable[str] | None = None, without: Iterable[str] = ()) -> li
         These and what they need; all when left out.
     without : names
         Left out, and whatever needs them with them.
+    families : bool
+        Whether the job has families of detectors; without any, stages about layers alone are left.
 
     Raises
     ------
     JobError
-        A name is unknown, or nothing is left.
+        A name is unknown, one that is asked for needs what the job has not, or nothing is left.
     """
     only, without = None if only is None else list(only), list(without)
     for name in (*(only or ()), *without):
         if name not in STAGES:
             raise JobError(f"unknown stage '{name}'{did_you_mean(name, STAGES)}")
-    wanted = {s.name for name in (STAGES if only is None else only) for s in lineage(STAGES[name])}
+    for name in only or ():
+        if not families and not STAGES[name].of_layers:
+            raise JobError(
+                f"stage '{name}' is about families of detectors, and the job has none (comparison.families = []); name some there"
+            )
+    offered = [name for name, stage in STAGES.items() if families or stage.of_layers]
+    wanted = {s.name for name in (offered if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
     lost = [name for name in only or () if _needs_any(STAGES[name], without)]
     if lost:
@@ -404,7 +414,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "similarity", "measures between layers", (schema.SIMILARITY,), 1, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
-            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"},
+            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, of_layers=True,
         ),
         Stage(
             "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1, _correspondence_work,

@@ -39,7 +39,11 @@ class TableSizes:
 def table_sizes(plan: Plan) -> TableSizes:
     """Return what the tables of a plan will take."""
     expected, most = rows(plan), rows(plan, at_most=True)
-    angles = max(FAMILIES[name].angles(plan.job.stimuli) for name in plan.job.comparison.families)
+    angles = (
+        max(FAMILIES[name].angles(plan.job.stimuli) for name in plan.job.comparison.families)
+        if plan.job.comparison.families
+        else 0
+    )
     each = {name: row_bytes(TABLES[name], angles) for name in expected}
     taken = [sum(count * each[name] for name, count in of.items()) for of in (expected, most)]
     return TableSizes(sum(expected.values()), *taken)

@@ -327,11 +327,27 @@ def disagreements(pairs: pd.DataFrame, method: str) -> Iterator[Finding]:
 
 
 def _similarity(similarity: pd.DataFrame) -> Iterator[Finding]:
-    near = at_taps(similarity, nearest_taps(similarity))
+    itself = similarity["model_a"] == similarity["model_b"]
+    for model, rows in similarity[itself].groupby("model_a", sort=False):
+        yield from _with_itself(rows, str(model))
+    near = at_taps(similarity[~itself], nearest_taps(similarity[~itself]))
     for measure, rows in near.groupby("measure", sort=False):
         yield similarity_summary(rows, str(measure))
     for (a, b), rows in near.groupby(["model_a", "model_b"], sort=False):
         yield _similarity_detail(rows, str(a), str(b))
+
+
+def _with_itself(rows: pd.DataFrame, model: str) -> Iterator[Finding]:
+    """Yield, for each measure, how alike neighbouring layers of one network are, beside its untrained twin and the nulls."""
+    taps = rows.drop_duplicates("tap_a").sort_values("depth_a", kind="stable")["tap_a"].tolist()
+    following = pd.DataFrame({"tap_a": taps[:-1], "tap_b": taps[1:]})
+    near = rows.merge(following, on=["tap_a", "tap_b"])
+    for measure, of_measure in near.groupby("measure", sort=False):
+        yield Finding(
+            "similarity",
+            f"{short(model)} with itself, {measure}: layers that follow one another {number(of_measure['value'].mean())} "
+            f"({_states(of_measure)}); means over {len(of_measure)} pairs of neighbours.",
+        )
 
 
 def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:

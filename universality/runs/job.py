@@ -44,10 +44,7 @@ class ModelEntry(Spec):
         return self
 
 
-def _pairs_differ(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    for a, b in pairs:
-        if a == b:
-            raise ValueError(f"a pair needs two models, came '{a}' twice")
+def _each_pair_once(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     unique(tuple(" and ".join(sorted(pair)) for pair in pairs))
     return pairs
 
@@ -74,8 +71,10 @@ class ComparisonSpec(Spec):
         ("hungarian", "mutual_nearest"),
         description="how units are paired: one to one, or each other's nearest; sentences and figures are about the first",
     )
-    families: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(unique)] = Field(
-        names.DEFAULT, description=f"{', '.join(names.NAMES[:-1])} or {names.NAMES[-1]}; each brings its stimuli"
+    families: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        names.DEFAULT,
+        description=f"{', '.join(names.NAMES[:-1])} or {names.NAMES[-1]}; each brings its stimuli; empty: layers alone are "
+        "compared, and units are not",
     )
     permutations: Int = Field(
         199, ge=19, le=100_000, description="permutations of images for p; the least p is 1 / (n + 1)"
@@ -102,16 +101,18 @@ class Job(Spec):
     )
     question: str = Field("", description="what the job is to answer; it heads the report")
     seed: Int = Field(0, ge=0, description="seed of rotations, shuffles and bootstraps")
-    models: Annotated[tuple[ModelEntry, ...], Field(min_length=2), AfterValidator(_unique_models)]
+    models: Annotated[tuple[ModelEntry, ...], Field(min_length=1), AfterValidator(_unique_models)]
     stimuli: StimuliSpec = Field(default_factory=StimuliSpec)
     extraction: ExtractionSpec
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
     stages: StagesSpec = Field(default_factory=StagesSpec)
-    pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
-        None, description="pairs of models to compare (ids); all when left out, none when empty"
+    pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_each_pair_once)] | None = Field(
+        None,
+        description="pairs of models to compare (ids); all when left out, none when empty; one id twice for a network "
+        "with itself, where families is empty",
     )
-    figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs_differ)] | None = Field(
+    figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_each_pair_once)] | None = Field(
         None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
     )
 
@@ -138,6 +139,22 @@ class Job(Spec):
                     raise ValueError(
                         f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_can_be_compared(self) -> Job:
+        if len(self.models) == 1 and self.pairs is None:
+            model = self.models[0].id
+            raise ValueError(
+                f"models names '{model}' alone, expected two or what it is compared with; add a model, or pairs = "
+                f'[["{model}", "{model}"]] with comparison.families = [] for its layers with one another, or pairs = []'
+            )
+        alone = next((a for a, b in self.pairs or () if a == b), None)
+        if alone is not None and self.comparison.families:
+            raise ValueError(
+                f"pairs names '{alone}' twice: a network's layers can be compared with one another, its units would be "
+                "matched with themselves; set comparison.families = [], or name another model"
+            )
         return self
 
     @model_validator(mode="after")
@@ -183,8 +200,10 @@ class Job(Spec):
     def compared(self) -> list[tuple[str, str]]:
         """Return the pairs of models to compare, each in the job's order of models."""
         wanted = None if self.pairs is None else {frozenset(pair) for pair in self.pairs}
-        every = itertools.combinations([entry.id for entry in self.models], 2)
-        return [pair for pair in every if wanted is None or frozenset(pair) in wanted]
+        models = [entry.id for entry in self.models]
+        if wanted is None:
+            return list(itertools.combinations(models, 2))
+        return [pair for pair in itertools.combinations_with_replacement(models, 2) if frozenset(pair) in wanted]
 
     def matched_by(self) -> str:
         """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""

@@ -23,6 +23,7 @@ from universality.base.spec import is_sealed
 from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
 from universality.runs.tables import TABLES
+from universality.similarity.matrix import layer_matrix
 
 
 class Run:
@@ -145,6 +146,31 @@ class Run:
             entries = [entry for entry in entries if entry[name] == value]
         dataset = ActivationStore(self.store).open(entries[0]["key"])
         return dataset[schema.ACTIVATION].assign_attrs(dataset.attrs)
+
+    def matrix(self, measure: str, a: str, b: str, of: str = "value") -> xr.DataArray:
+        """Return one measure between all layers of two networks, or of one with itself: (tap_a, tap_b), in forward order.
+
+        Parameters
+        ----------
+        measure : str
+            As in the table ``similarity``.
+        a, b : str
+            Card ids, in either order; a measure that is not symmetric is given in the order in which it was computed only.
+        of : str
+            ``value``, or of its nulls ``value_untrained``, ``value_haar``, ``value_shuffled``.
+
+        Returns
+        -------
+        DataArray
+            (tap_a, tap_b), coordinates ``depth_a`` and ``depth_b`` (relative depth, 0 to 1), attributes ``measure``,
+            ``direction``, ``model_a``, ``model_b``; NaN where the measure is not defined.
+
+        Raises
+        ------
+        RunError
+            The run has no such measure, pair or column.
+        """
+        return layer_matrix(self.table("similarity"), measure, a, b, of)
 
     @property
     def store(self) -> str:
