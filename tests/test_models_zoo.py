@@ -304,9 +304,7 @@ def test_truncated_file_is_refused(state, suffix):
     refused(card, match="not a plain state dict")
 
 
-@pytest.mark.parametrize(
-    "content", [torch.zeros(3), [torch.zeros(3)], {"a": 1}, {"a": {"b": torch.zeros(1)}}, {0: torch.zeros(1)}], ids=repr
-)
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"a": 1}, {0: torch.zeros(1)}], ids=repr)
 def test_file_without_state_dict_is_refused(content):
     card = tiny_card()
     put(card, content, ".pth")
@@ -362,7 +360,7 @@ def test_by_order_refuses_another_number_of_tensors(ordered, state, change):
     card, renamed = ordered
     renamed = dict(list(renamed.items())[:-1]) if change == "fewer" else {**renamed, "one more": torch.zeros(1)}
     put(card, renamed, ".pth")
-    refused(card, match=f"have {len(renamed)} tensors, expected {len(state)}")
+    refused(card, match=f"have {len(renamed)} tensors, expected the {len(state)} tensors")
 
 
 def test_by_order_refuses_another_shape(ordered, state):

@@ -52,7 +52,9 @@ class Network:
     @property
     def label(self) -> str:
         """Name for people: card id, and the twin's seed."""
-        return self.card.id if self.seed is None else f"{self.card.id} (untrained, seed {self.seed})"
+        if self.seed is None:
+            return f"{self.card.id} (untrained)" if self.card.untrained else self.card.id
+        return f"{self.card.id} (untrained, seed {self.seed})"
 
     @cached_property
     def weights(self) -> str:

@@ -91,7 +91,18 @@ def zoo_new(
     library: Annotated[str, typer.Option("--library", help="timm, torchvision or pocket [default: from ID].")] = "",
     architecture: Annotated[str, typer.Option("--architecture", help="Its name there [default: from ID].")] = "",
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Your checkpoint: .safetensors or .pth.", metavar="FILE")
+        Path | None, typer.Option("--weights", help="Your checkpoint: .safetensors, .pth, .ckpt ...", metavar="FILE")
+    ] = None,
+    part: Annotated[
+        str, typer.Option("--weights-part", help="Which set of tensors in it, e.g. model_ema.", metavar="NAME")
+    ] = "",
+    by_order: Annotated[bool, typer.Option("--by-order", help="Its tensors go by order, not by name.")] = False,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", help="Leave out its tensors that begin so.", metavar="PREFIX")
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option("--random", help="Random weights of this seed: an untrained model.", min=0, metavar="SEED"),
     ] = None,
     argument: Annotated[
         list[str] | None,
@@ -119,7 +130,8 @@ def zoo_new(
 
     asked = drafting.Asked(
         model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
-        mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, licence=licence,
+        mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, part=part,
+        by_order=by_order, drop=tuple(drop or ()), random=random, licence=licence,
         training_set=training_set, citation=citation,
     )  # fmt: skip
     card = drafting.draft(asked)

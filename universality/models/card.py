@@ -80,7 +80,9 @@ class Weights(Spec):
     """Where pretrained weights come from and how they are recognised."""
 
     name: str = Field(description="the source's name of these weights")
+    seed: Int | None = Field(None, ge=0, description="of random weights; absent for trained ones")
     url: str = Field("", description="download address (torchvision) or hub repository (timm)")
+    hub_file: str = Field("", description="file in the hub repository, where it is not the usual one")
     file_sha256_prefix: str = Field("", pattern=r"^[0-9a-f]{0,64}$", description="start of the file's SHA-256")
     state_dict_sha256: Sha256 | None = Field(
         None, description="hash of the loaded state dict (zoo.state_dict_sha256); absent where it is not pinned yet"
@@ -89,6 +91,9 @@ class Weights(Spec):
     package_file: InnerPath = Field("", description="path of the file inside that package")
     mapping: Literal["by_name", "by_order"] = Field("by_name", description="how tensors find their place")
     drop_prefixes: tuple[str, ...] = Field((), description="tensors of parts that the card's network leaves out")
+    part: str = Field("", description="which set of tensors in the file, where it holds several, such as model_ema")
+    done: tuple[str, ...] = Field((), description="what was unwrapped and converted, in words")
+    lost: tuple[str, ...] = Field((), description="what was left out of the file, or filled, in words")
 
 
 class Training(Spec):
@@ -138,6 +143,17 @@ class ModelCard(Spec):
                 return tap
         near = did_you_mean(name, [tap.name for tap in self.taps])
         raise CardError(f"model '{self.id}' has no tap '{name}'{near}")
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the model itself has random weights."""
+        return self.weights.seed is not None
+
+    @model_validator(mode="after")
+    def _random_weights_have_a_seed(self) -> ModelCard:
+        if (self.source == "random") != self.untrained:
+            raise ValueError("random weights need both: source = 'random', and weights.seed")
+        return self
 
     def architecture_digest(self) -> str:
         """Digest of what decides the untrained network: library, architecture and its arguments."""

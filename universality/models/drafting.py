@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from universality.base.errors import CardError, TapError, WeightsError
 from universality.base.paths import UNKNOWN, own_cards
 from universality.base.toml import validate
-from universality.models import catalogue, weight_files, zoo
-from universality.models.card import ModelCard, Preprocessing, Tap, Weights
+from universality.models import catalogue, checkpoints, weight_files, zoo
+from universality.models.card import ModelCard, Preprocessing, Tap
 from universality.models.hooks import weight_calls
 from universality.models.receptive_field import describe_tap
 
@@ -44,6 +44,8 @@ class Asked:
     size_px : side of the input, px; None: the library's
     mean, std : per channel; None: the library's
     weights : a checkpoint that is copied into the weights folder; None: from the card's source
+    part, by_order, drop : which set of tensors in it, whether they go by order, prefixes of what to leave out
+    random : seed of random weights instead of trained ones: an untrained network as a model
     """
 
     model_id: str
@@ -56,6 +58,10 @@ class Asked:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     weights: Path | None = None
+    part: str = ""
+    by_order: bool = False
+    drop: Sequence[str] = ()
+    random: int | None = None
     licence: str = UNKNOWN
     training_set: str = UNKNOWN
     citation: str = UNKNOWN
@@ -117,29 +123,59 @@ def draft(asked: Asked) -> ModelCard:
     preprocessing = _preprocessing(facts, asked)
     plain = {
         "id": asked.model_id,
-        "source": source if source in weight_files.SOURCES and asked.weights is None else "file",
+        "source": _source(source, asked),
         "library": library,
         "architecture": architecture,
-        "kwargs": dict(asked.kwargs),
-        "training_set": asked.training_set,
+        "kwargs": {**({} if asked.weights else facts.kwargs), **asked.kwargs},
+        "training_set": asked.training_set
+        if asked.random is None
+        else f"nothing: random weights of seed {asked.random}",
         "licence": asked.licence,
         "citation": asked.citation,
         "preprocessing": preprocessing.plain(),
-        "weights": facts.weights if asked.weights is None else {"name": asked.weights.name},
+        "weights": _weights(facts, asked),
         "taps": [_PLACEHOLDER],
     }
     plain = {key: value for key, value in plain.items() if value not in ({}, "")}
     without_taps = validate(ModelCard, plain, f"model '{asked.model_id}'", CardError)
     without_taps, network = _built(without_taps)
+    if asked.weights is not None:
+        # Before anything is measured: a file that does not fit is a mistake to be told at once.
+        without_taps = _with_file(without_taps, network, asked.weights)
     taps = (
         _named(network, asked, preprocessing.size_px) if asked.taps else _evenly(network, asked, preprocessing.size_px)
     )
-    card = without_taps.model_copy(update={"taps": taps})
+    return without_taps.model_copy(update={"taps": taps})
+
+
+def _source(source: str, asked: Asked) -> str:
+    if asked.random is not None:
+        if asked.weights is not None:
+            raise CardError(
+                "--weights and --random are both given, expected one: a file, or the seed of random weights"
+            )
+        return "random"
+    return source if source in weight_files.SOURCES and asked.weights is None else "file"
+
+
+def _weights(facts: zoo.Facts, asked: Asked) -> dict[str, Any]:
+    """Return what the card says of its weights before a file is read."""
+    if asked.random is not None:
+        return {"name": "random", "seed": asked.random}
     if asked.weights is None:
-        return card
-    zoo.load_mapped(network, zoo.read_checkpoint(asked.weights), card, asked.weights)
-    weights = Weights(name=asked.weights.name, state_dict_sha256=zoo.state_dict_sha256(network.state_dict()))
-    return card.model_copy(update={"weights": weights})
+        return dict(facts.weights)
+    mapping = "by_order" if asked.by_order else "by_name"
+    return {"name": asked.weights.name, "part": asked.part, "mapping": mapping, "drop_prefixes": tuple(asked.drop)}
+
+
+def _with_file(card: ModelCard, network: nn.Module, path: Path) -> ModelCard:
+    """Return the card with what its file holds and what was done to it; the network has the file's weights then."""
+    fitted = zoo.load(network, checkpoints.read(path), card, path)
+    found = {
+        "part": card.weights.part and fitted.part, "done": fitted.done, "lost": fitted.lost,
+        "state_dict_sha256": zoo.state_dict_sha256(network.state_dict()),
+    }  # fmt: skip
+    return card.model_copy(update={"weights": card.weights.model_copy(update=found)})
 
 
 def _built(card: ModelCard) -> tuple[ModelCard, nn.Module]:
@@ -303,7 +339,7 @@ def write(card: ModelCard, weights: Path | None = None) -> Path:
         raise CardError(f"'{path}' exists already; give another id, or delete it")
     path.parent.mkdir(parents=True, exist_ok=True)
     if weights is not None:
-        place = weight_files.weights_folder() / f"{card.id}{weights.suffix}"
+        place = weight_files.weights_folder() / f"{card.id}{weight_files.suffix_of(weights)}"
         if place.exists():
             raise WeightsError(f"'{place}' exists already; give another id, or delete it")
         place.parent.mkdir(parents=True, exist_ok=True)

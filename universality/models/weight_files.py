@@ -22,6 +22,9 @@ from universality.models.card import ModelCard
 WEIGHTS_FOLDER_VARIABLE = "UNIVERSALITY_WEIGHTS"
 _DEFAULT_WEIGHTS_FOLDER = "data/weights"
 _HUB_TIMEOUT_S = 5.0
+SAFETENSORS = ".safetensors"
+SUFFIXES = (SAFETENSORS, ".pth", ".pt", ".bin", ".pth.tar", ".ckpt", ".tar", ".pkl")
+"""Of the files of weights, in the order in which they are looked for; capitals count as small letters."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,20 @@ def weights_folder() -> Path:
     return Path(os.environ.get(WEIGHTS_FOLDER_VARIABLE, _DEFAULT_WEIGHTS_FOLDER))
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file of weights, in small letters, as `SUFFIXES` has it.
+
+    Raises
+    ------
+    WeightsError
+        It has none of them.
+    """
+    fitting = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
+    if not fitting:
+        raise WeightsError(f"weights file '{path}' ends in none of {', '.join(SUFFIXES)}; rename it")
+    return max(fitting, key=len)
+
+
 def local_weights(model_card: ModelCard) -> Path | None:
     """Return the local weights file of the card, if there is one."""
     folder = weights_folder()
@@ -59,8 +76,12 @@ def local_weights(model_card: ModelCard) -> Path | None:
             "another folder"
         )
     stem = folder / model_card.id
-    candidates = [stem.with_name(stem.name + suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")]
-    return next((path for path in candidates if is_file(path)), None)
+    try:
+        there = {path.name.lower(): path for path in stem.parent.iterdir() if path.name.startswith(stem.name)}
+    except OSError:
+        return None
+    candidates = [there.get(stem.name.lower() + suffix) for suffix in SUFFIXES]
+    return next((path for path in candidates if path is not None and is_file(path)), None)
 
 
 def find_weights(model_card: ModelCard) -> Path:
@@ -88,7 +109,7 @@ def weights_reachable(model_card: ModelCard) -> bool:
     url = model_card.weights.url
     if not url:
         return False
-    return _reachable(url if url.startswith("http") else f"https://huggingface.co/{url}")
+    return _reachable(url if url.startswith("http") else hub_address(url.partition("@")[0]))
 
 
 def _check_file_hash(path: Path, model_card: ModelCard) -> None:
@@ -152,34 +173,65 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
     return path
 
 
-_TIMM_FILE = "model.safetensors"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names that timm looks for in a hub repository, in its order."""
+
+
+def _hub_files(model_card: ModelCard) -> tuple[str, ...]:
+    return (model_card.weights.hub_file,) if model_card.weights.hub_file else _HUB_FILES
+
+
+def _hub_place(model_card: ModelCard) -> tuple[str, str | None]:
+    """Return repository and revision; timm writes them as ``owner/name@revision``."""
+    repository, _, revision = model_card.weights.url.partition("@")
+    return repository, revision or None
 
 
 def _timm_cached(model_card: ModelCard) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    if model_card.weights.url.startswith("http"):
+        path = _torchvision_file(model_card)
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(hf_hub_download(model_card.weights.url, _TIMM_FILE, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
+    repository, revision = _hub_place(model_card)
+    found = (try_to_load_from_cache(repository, name, revision=revision) for name in _hub_files(model_card))
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def _fetch_from_timm(model_card: ModelCard) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    repository = model_card.weights.url
+    if model_card.weights.url.startswith("http"):
+        return _fetch_from_torchvision(model_card)
     cached = _timm_cached(model_card)
     if cached is not None:
         return cached
-    address = f"https://huggingface.co/{repository}"
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    repository, revision = _hub_place(model_card)
+    address = hub_address(repository)
     if not _reachable(address):
         raise missing_weights(model_card, f"{address} cannot be reached and the hub's cache does not hold it")
-    try:
-        return Path(hf_hub_download(repository, _TIMM_FILE))
-    except (HfHubHTTPError, OSError) as cause:
-        raise missing_weights(model_card, f"the download of {address} failed: {type(cause).__name__}") from None
+    names = _hub_files(model_card)
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision))
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, OSError) as cause:
+            raise missing_weights(model_card, f"the download of {address} failed: {_in_brief(cause)}") from None
+    raise missing_weights(model_card, f"{address} holds none of {', '.join(names)}")
+
+
+def _in_brief(cause: Exception) -> str:
+    said = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {said[0][:160]}" if said else type(cause).__name__
+
+
+def hub_address(repository: str) -> str:
+    """Return the address of a repository on the hub that the user's settings name (``HF_ENDPOINT``)."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{repository}"
 
 
 def missing_weights(model_card: ModelCard, why: str) -> WeightsError:
@@ -219,5 +271,6 @@ SOURCES: dict[str, Source] = {
         Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
         Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
         Source("file", _fetch_nothing, lambda _: "", lambda _: False),
+        Source("random", _fetch_nothing, lambda _: "", lambda _: True),
     )
 }

@@ -1,7 +1,7 @@
 """From a model card to a network in eval mode, with weights that are checked before they are used.
 
-Architectures are data (the cards in `model_zoo/`, see `universality.models.catalogue`); files come from `universality.models.weight_files`. Checkpoints are
-read as safetensors or with ``weights_only=True``, nothing else. timm and torchvision take seconds to import, so they are where a network
+Architectures are data (the cards in `model_zoo/`, see `universality.models.catalogue`); files come from `universality.models.weight_files`, and what is in them
+from `universality.models.checkpoints`. timm and torchvision take seconds to import, so they are where a network
 is built.
 """
 
@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pickle
-import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from universality.base.errors import CardError, WeightsError, did_you_mean
 from universality.base.spec import digest
+from universality.models import checkpoints
 from universality.models.card import ModelCard
+from universality.models.checkpoints import Fitted, StateDict, Wanted
 from universality.models.weight_files import find_weights
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-
-StateDict = Mapping[str, Tensor]
 
 _DRAWING = threading.RLock()
 """Torch's generator belongs to the process: threads that build networks at the same time would draw from one another's seed."""
@@ -75,7 +71,7 @@ def build(model_card: ModelCard) -> nn.Module:
 
 
 def pretrained(model_card: ModelCard) -> nn.Module:
-    """Return the card's network with its pretrained weights, in eval mode.
+    """Return the card's network with its pretrained weights, in eval mode; of a card of random weights the untrained network.
 
     A file in the weights folder (``$UNIVERSALITY_WEIGHTS``, else ``data/weights``) named after the card's id comes
     before the card's source.
@@ -85,9 +81,17 @@ def pretrained(model_card: ModelCard) -> nn.Module:
     WeightsError
         If no weights can be had, a tensor's shape differs from the network's, or a hash differs from the card's.
     """
+    if model_card.untrained:
+        return _seeded(model_card, [model_card.id, "random", model_card.weights.seed])
     path = find_weights(model_card)
     network = build(model_card)
-    load_mapped(network, read_checkpoint(path), model_card, path)
+    fitted = load(network, checkpoints.read(path), model_card, path)
+    unsaid = [text for text in fitted.lost if text not in model_card.weights.lost]
+    if unsaid:
+        raise WeightsError(
+            f"weights of '{model_card.id}' from '{path}' do not fit as they are ({'; '.join(unsaid)}), which the card does not "
+            "state; write a card for this file with universality zoo new"
+        )
     expected = model_card.weights.state_dict_sha256
     came = state_dict_sha256(network.state_dict())
     if expected is not None and came != expected:
@@ -109,11 +113,16 @@ def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray
     calibration : iterable of (batch, channel, y, x) float32 arrays, normalised for the network
         Natural images that set the running statistics of BatchNorm layers (plain means over the batches).
     """
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(digest([model_card.id, seed])[:15], 16))
-        network = build(model_card)
+    network = _seeded(model_card, [model_card.id, seed])
     calibrate_batchnorm(network, calibration)
     return network
+
+
+def _seeded(model_card: ModelCard, cause: list[Any]) -> nn.Module:
+    """Return the architecture as it is initialised under a seed made of `cause`."""
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(digest(cause)[:15], 16))
+        return build(model_card)
 
 
 def calibrate_batchnorm(network: nn.Module, batches: Iterable[np.ndarray]) -> None:
@@ -144,97 +153,42 @@ def state_dict_sha256(state: StateDict) -> str:
     return sha.hexdigest()
 
 
-# What Torch's restricted unpickler raises for files that are no checkpoints.
-_UNREADABLE = (
-    pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-    OverflowError, struct.error, AssertionError, NotImplementedError,
-)  # fmt: skip
+def load(network: nn.Module, content: Any, model_card: ModelCard, path: Path) -> Fitted:
+    """Put what a file holds into `network` as the card says, and return what was done to it.
 
-
-def read_checkpoint(path: Path) -> StateDict:
-    """Read a state dict from a safetensors file, or any other file with ``weights_only=True``."""
-    try:
-        with path.open("rb"):
-            pass  # for an unreadable file the libraries report that there is none
-    except OSError as cause:
-        raise WeightsError(
-            f"weights file '{path}' cannot be read: {cause.strerror or cause}; change its permissions"
-        ) from None
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            # Torch warns of what it then refuses, or of kinds of tensors that are refused below.
-            warnings.simplefilter("ignore", UserWarning)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as cause:
-        raise WeightsError(
-            f"weights file '{path}' is not a plain state dict ({type(cause).__name__}), expected safetensors or a "
-            "file that loads with weights_only=True; files with code are refused"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise WeightsError(f"weights file '{path}' holds no state dict (names to tensors); save model.state_dict()")
-    if any(tensor.layout != torch.strided or tensor.device.type != "cpu" for tensor in state.values()):
-        raise WeightsError(
-            f"weights file '{path}' holds sparse or empty (meta) tensors, expected plain ones; convert them"
-        )
-    return state
-
-
-def load_mapped(network: nn.Module, state: StateDict, model_card: ModelCard, path: Path) -> None:
-    """Put the tensors of `state` into `network` as the card says, after checking every name and shape."""
+    Raises
+    ------
+    WeightsError
+        See `checkpoints.fit`.
+    """
     weights = model_card.weights
-    kept = (
-        {k: v for k, v in state.items() if not k.startswith(weights.drop_prefixes)} if weights.drop_prefixes else state
-    )
-    target = network.state_dict()
-    if weights.mapping == "by_order" and kept.keys() != target.keys():
-        if path.suffix == ".safetensors":
-            raise WeightsError(
-                f"weights of '{model_card.id}' in '{path}' go by order, and a safetensors file does not keep the order "
-                "of its tensors; save the network's own state dict, or give a .pth file"
-            )
-        if len(kept) != len(target):
-            raise WeightsError(_mismatch(model_card, path, f"{len(kept)} tensors", f"{len(target)}"))
-        kept = dict(zip(target, kept.values(), strict=True))
-    # Checkpoints from before BatchNorm counted its batches lack that counter, which eval mode never reads.
-    optional = {name for name in target if name.endswith("num_batches_tracked")}
-    missing = [name for name in target if name not in kept and name not in optional]
-    unknown = [name for name in kept if name not in target]
-    if missing or unknown:
-        first = f"no tensor '{missing[0]}'" if missing else f"an unknown tensor '{unknown[0]}'"
-        raise WeightsError(
-            _mismatch(model_card, path, first, f"the {len(target)} tensors of {model_card.architecture}")
-        )
-    for name, tensor in kept.items():
-        if tensor.shape != target[name].shape:
-            raise WeightsError(
-                _mismatch(model_card, path, f"shape {tuple(tensor.shape)} for '{name}'", f"{tuple(target[name].shape)}")
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise WeightsError(_mismatch(model_card, path, f"NaN or infinite values in '{name}'", "finite weights"))
-    network.load_state_dict({**{name: target[name] for name in optional}, **kept})
-
-
-def _mismatch(model_card: ModelCard, path: Path, came: str, expected: str) -> str:
-    return f"weights of '{model_card.id}' in '{path}' have {came}, expected {expected}; give the file the card names"
+    wanted = Wanted(weights.part, weights.mapping == "by_order", weights.drop_prefixes)
+    fitted = checkpoints.fit(content, network, wanted, path, model_card.id)
+    network.load_state_dict(dict(fitted.state))
+    return fitted
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a library says of an architecture: its preprocessing and its default weights, as a card states them."""
+    """What a library says of an architecture, as a card states it: preprocessing, default weights, arguments tied to them."""
 
     preprocessing: dict[str, Any]
-    weights: dict[str, str]
+    weights: dict[str, Any]
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 def _timm_facts(architecture: str) -> Facts:
     import timm
+    from timm.models import split_model_name_tag
 
-    if not timm.is_model(architecture):
-        raise CardError(f"timm has no architecture '{architecture}'{did_you_mean(architecture, timm.list_models())}")
+    stem, tag = split_model_name_tag(architecture)
+    if not timm.is_model(stem):
+        raise CardError(f"timm has no architecture '{stem}'{did_you_mean(stem, timm.list_models())}")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{stem}.*")]
+    if tag and tag not in tags:
+        raise CardError(
+            f"timm has no weights '{tag}' of '{stem}'{did_you_mean(tag, tags)}, expected one of {', '.join(tags) or 'none'}"
+        )
     found = timm.get_pretrained_cfg(architecture)
     config: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
     size_px = int(config.get("input_size", (3, 224, 224))[1])
@@ -245,8 +199,13 @@ def _timm_facts(architecture: str) -> Facts:
         "std": config.get("std", _IMAGENET_STD),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
     }  # fmt: skip
-    name = f"{architecture}.{config['tag']}" if config.get("tag") else architecture
-    return Facts(preprocessing, {"name": name, "url": f"timm/{name}" if config.get("hf_hub_id") else ""})
+    # As timm itself resolves them: the hub's repository, wherever it lies, before an address.
+    weights = {"name": f"{stem}.{config['tag']}" if config.get("tag") else stem}
+    if config.get("hf_hub_id"):
+        weights |= {"url": config["hf_hub_id"], "hub_file": config.get("hf_hub_filename") or ""}
+    elif config.get("url"):
+        weights["url"] = config["url"]
+    return Facts(preprocessing, weights)
 
 
 def _torchvision_facts(architecture: str) -> Facts:
@@ -256,13 +215,49 @@ def _torchvision_facts(architecture: str) -> Facts:
     if architecture not in known:
         raise CardError(f"torchvision has no architecture '{architecture}'{did_you_mean(architecture, known)}")
     default = torchvision.models.get_model_weights(architecture).DEFAULT
+    tied, dropped = _tied(architecture, default)
     shown = default.transforms()
     preprocessing = {
         "size_px": int(shown.crop_size[0]), "resize_px": int(shown.resize_size[0]),
         "interpolation": shown.interpolation.value, "mean": tuple(shown.mean), "std": tuple(shown.std),
     }  # fmt: skip
     prefix = default.url.rsplit("-", 1)[-1].split(".")[0]
-    return Facts(preprocessing, {"name": default.name, "url": default.url, "file_sha256_prefix": prefix})
+    return Facts(
+        preprocessing,
+        {"name": default.name, "url": default.url, "file_sha256_prefix": prefix, "drop_prefixes": dropped},
+        tied,
+    )
+
+
+def _tied(architecture: str, weights: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the arguments that torchvision ties to some weights, and the prefixes of tensors that it drops from them.
+
+    Its builders set arguments where weights are given (``transform_input`` of Inception), or remove parts after loading
+    (auxiliary classifiers). They are found by building the
+    architecture both ways, without a download, and comparing the plain values that the networks hold.
+    """
+    import inspect
+
+    import torchvision
+
+    builder = torchvision.models.get_model_builder(architecture)
+    original = type(weights).get_state_dict
+    with _DRAWING, torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # builders announce changes of initial values, of which there are none here
+        plain = builder(weights=None)
+        type(weights).get_state_dict = lambda self, *args, **kwargs: plain.state_dict()
+        try:
+            theirs = builder(weights=weights)
+        finally:
+            type(weights).get_state_dict = original
+    known = inspect.signature(type(plain).__init__).parameters
+    tied = {
+        name: value
+        for name, value in vars(theirs).items()
+        if name in known and isinstance(value, (bool, int, float, str)) and value != vars(plain).get(name)
+    }
+    dropped = {f"{name.partition('.')[0]}." for name in plain.state_dict().keys() - theirs.state_dict().keys()}
+    return tied, tuple(sorted(dropped))
 
 
 def _pocket_facts(architecture: str) -> Facts:
