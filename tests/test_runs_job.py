@@ -418,3 +418,21 @@ def test_center_index_is_nearest_the_middle(start, stride, size, side):
 def test_description_of_families_names_every_family():
     said = str(ComparisonSpec.model_fields["families"].description)
     assert all(name in said for name in FAMILIES)
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_no_content(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text(JOB, encoding="utf-8-sig")
+    assert read_job(path) == read_job(_written(tmp_path / "plain.toml", JOB))
+
+
+@pytest.mark.parametrize("folder", [r"C:\Users\me", r"\\server\share", r"D:\new"])
+def test_a_path_of_windows_in_double_quotes_is_recognised(tmp_path, folder):
+    path = _written(tmp_path / "job.toml", f'{JOB}\n[stimuli.folder]\nmanifest = "{folder}\\images.tsv"\n')
+    with pytest.raises(JobError, match="write paths in single quotes"):
+        read_job(path)
+
+
+def _written(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -17,6 +17,8 @@ S = TypeVar("S", bound=Spec)
 
 _MOST_DOTS = 32
 # The time that tomllib takes for a dotted key grows with the square of its parts.
+_WINDOWS_PATH = re.compile(r'"((?:[A-Za-z]:\\|\\\\)[^"\\\n]*)')
+"""In double quotes, where TOML takes a backslash for the beginning of a special character."""
 _ENDLESS_KEY = re.compile(
     rf"""^[ \t\[]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MOST_DOTS}}}""", re.MULTILINE
 )
@@ -39,7 +41,7 @@ def parse_toml(
             raise error(
                 f"{kind} '{path}' is larger than {most_bytes >> 20} MiB, expected a {kind} in TOML; check the path"
             )
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # editors on Windows begin a file with a mark
     except FileNotFoundError:
         raise error(f"{kind} '{path}' does not exist; check the path") from None
     except IsADirectoryError:
@@ -51,7 +53,9 @@ def parse_toml(
     try:
         return tomllib.loads(text)
     except ValueError as cause:  # also a number of thousands of digits, which Python refuses to read
-        raise error(f"{kind} '{path}' is not valid TOML: {cause}; correct that line") from None
+        windows = _WINDOWS_PATH.search(text)
+        remedy = f"write paths in single quotes, '{windows[1]}...', or with /" if windows else "correct that line"
+        raise error(f"{kind} '{path}' is not valid TOML: {cause}; {remedy}") from None
     except RecursionError:
         raise error(f"{kind} '{path}' is nested too deeply; a {kind} needs three levels at most") from None
 
