@@ -41,7 +41,7 @@ import universality
 from universality.activations import extraction
 from universality.base import memory
 from universality.jobs.scheduling import comparison_client
-from universality.jobs.workers import Workers, run_single_threaded, single_threaded
+from universality.jobs.workers import Workers, single_threaded
 from universality.runs.job import read_job
 from universality.runs.networks import networks_of
 
@@ -184,7 +184,8 @@ def busy_s(client: Client, stages: Stages) -> dict[str, float]:
 
 def warm(job: Path, folder: str) -> None:
     """Import, in a worker, what the job's tasks import when they are first called."""
-    run_single_threaded(universality.plan, job, Path(folder) / "run", Path(folder) / "store")
+    single_threaded()
+    universality.plan(job, Path(folder) / "run", Path(folder) / "store")
     for name in ("ot.lp", "sklearn.linear_model", "scipy.stats"):
         import_module(name)
 

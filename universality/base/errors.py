@@ -50,6 +50,10 @@ class RunError(UniversalityError):
     """A run directory is missing, incomplete, damaged, or belongs to another job."""
 
 
+class WorkersError(RunError):
+    """Workers lack the package, or compute with another version of it or of a library than this process."""
+
+
 class TasksFailedError(RunError):
     """Some tasks of a job failed; what the others made is kept."""
 

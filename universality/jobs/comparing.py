@@ -12,12 +12,13 @@ import pandas as pd
 import pyarrow as pa
 from distributed import Client, Future
 
+from universality.base.errors import UniversalityError
 from universality.jobs.progress import Reporter
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Watch, watching
 from universality.jobs.seconds import Spent
 from universality.jobs.tasks import Tables, Task
-from universality.jobs.workers import Failure, single_threaded
+from universality.jobs.workers import Failure
 
 
 class Outcome(NamedTuple):
@@ -81,7 +82,7 @@ def compute(
 def _submit(queue: _Queue, watch: Watch, batches: dict[Future[Any], Sequence[Task]], location: str) -> None:
     threads = watch.threads()
     while len(watch.pending) < _AHEAD * threads and (batch := queue.take(threads, alone=not watch.pending)):
-        future = watch.client.submit(batch_task, location, batch, key=watch.new_key("tasks"), pure=False)
+        future = watch.submit("tasks", batch_task, location, batch)
         watch.pending.add(future)
         batches[future] = batch
 
@@ -130,8 +131,8 @@ class _Queue:
         return [task for task, came in zip(batch, outcomes, strict=True) if self._ended(task, came.failure)]
 
     def _lost(self, batch: Sequence[Task], cause: BaseException) -> list[Task]:
-        """Deal with a batch whose worker died."""
-        if not self._alone:
+        """Deal with a batch whose worker died, or refused it: what refuses one task refuses all."""
+        if not self._alone and not isinstance(cause, UniversalityError):
             self._suspects.extend(batch)
             return []
         return [task for task in batch if self._ended(task, Failure.of(task.label, cause))]
@@ -148,7 +149,6 @@ class _Queue:
 
 def batch_task(location: str, tasks: Sequence[Task]) -> Outcomes:
     """Compute tasks one after another and keep their results; return what came of each."""
-    single_threaded()
     results = Results(location)
     return [_one(results, task) for task in tasks]
 

@@ -21,7 +21,7 @@ from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import Watch, watching
 from universality.jobs.seconds import Spent
 from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task
-from universality.jobs.workers import GPU, Failure, run_single_threaded
+from universality.jobs.workers import GPU, Failure
 
 # What comes first: a network before the next one, since as few as possible should be in memory; of its shards, of priority
 # 1 down to 0, the longest, so that the workers end together; joining as soon as it can be. The next network is loaded when
@@ -108,10 +108,7 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]
     """
     networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
     with watching(opened()) as watch:
-        labels = {
-            watch.client.submit(run_single_threaded, check_task, network, key=watch.new_key("check"), pure=False): label
-            for label, network in networks.items()
-        }
+        labels = {watch.submit("check", check_task, network): label for label, network in networks.items()}
         watch.pending |= labels.keys()
         failed = {}
         while watch.pending:
@@ -173,12 +170,5 @@ class _Submitter:
                 yield self._one(name, *call, soon=_STORE), _Step(label, 0, partial(self._spent.add, "stores", 1.0))
 
     def _one(self, name: str, *call: Any, soon: float, **placed: Any) -> Future[Any]:
-        return self._watch.client.submit(
-            run_single_threaded,
-            *call,
-            key=self._watch.new_key(name),
-            pure=False,
-            retries=self._retries,
-            priority=soon - _NETWORK * self._networks,
-            **placed,
-        )
+        priority = soon - _NETWORK * self._networks
+        return self._watch.submit(name, *call, retries=self._retries, priority=priority, **placed)

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from universality.base import memory
 from universality.base.errors import JobError, RunError
+from universality.jobs import agreement
 from universality.jobs.workers import GPU, Workers, active, elsewhere, workers_of
 
 WORKER_TIMEOUT_S = 30.0
@@ -50,6 +51,8 @@ def opener(workers: Workers, say: Callable[[str], None] = lambda _: None) -> Ite
             if not opened:
                 own = not elsewhere(workers)
                 opened.append(stack.enter_context(comparison_client(workers)))
+                if not own or workers.processes is not None:
+                    agreement.require(opened[0])
                 if address := dashboard(opened[0], own):
                     say(f"dashboard: {address}")
             return opened[0]
@@ -209,6 +212,11 @@ class Watch:
         """Return a key that Dask has not seen: under an old one it might return what it remembers."""
         self._keys += 1
         return f"{name}-{self._name}-{self._keys}"
+
+    def submit(self, name: str, function: Callable[..., Any], *arguments: Any, **how: Any) -> Future[Any]:
+        """Submit one call, to be made with one thread by a worker that computes with what this process has."""
+        call = (agreement.run_as, agreement.here(), function, *arguments)
+        return self.client.submit(*call, key=self.new_key(name), pure=False, **how)
 
     def threads(self) -> int:
         """Return how many tasks the cluster computes at a time (at least 1)."""

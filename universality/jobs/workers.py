@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +55,6 @@ def single_threaded() -> None:
     threadpool_limits(limits=1)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
-
-
-def run_single_threaded(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with one thread."""
-    single_threaded()
-    return function(*arguments)
 
 
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:

@@ -94,9 +94,7 @@ def _drawn(
     with watching(opened()) as watch:
         while True:
             while len(under_way) < 2 * watch.threads() and (drawing := next(waiting, None)):
-                future = watch.client.submit(
-                    draw_task, drawing, facts, key=watch.new_key("draw"), pure=False, retries=1
-                )
+                future = watch.submit("draw", draw_task, drawing, facts, retries=1)
                 watch.pending.add(future)
                 under_way[future] = drawing
             if not under_way:
