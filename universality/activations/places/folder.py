@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from universality.activations.places.base import HIDDEN, PARTIAL, Draft, check_name
 from universality.base import locks
@@ -82,9 +83,11 @@ class Folder:
         """Return a file's SHA-256."""
         return _sha256(self.root / name)
 
-    def zarr(self, name: str) -> Path:
-        """Return the path."""
-        return self.root / name
+    def zarr(self, name: str) -> Any:
+        """Return what Zarr reads from: given a path, some versions take a # in it for the end of an address."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root / name, read_only=True)
 
     @contextmanager
     def drafting(self, key: str) -> Iterator[Draft]:
