@@ -74,7 +74,7 @@ def test_at_most_every_draw_of_the_nulls_has_a_row_for_every_unit(fresh):
 
 def test_rows_take_about_what_the_plan_says(small, fresh):
     orientations = fresh.job.stimuli.curves.orientations
-    for name in ("similarity", "pairs", "families", "units", "correspondence", "correspondence_nulls"):
+    for name in ("similarity", "pairs", "families", "units", "units_curve", "correspondence", "correspondence_nulls"):
         taken = pq.read_table(small.out / f"{name}.parquet")
         assert row_bytes(TABLES[name], orientations) == pytest.approx(taken.nbytes / taken.num_rows, rel=0.3)
 
