@@ -179,7 +179,7 @@ def test_unknown_names_are_refused_with_the_nearest():
 
 def test_units_without_the_familys_own_columns_are_one_sentence(small):
     for judge in (rates, curves_of, lambda definition, units: threshold_curve(definition, units, "r1", [0.5])):
-        with pytest.raises(JobError, match=r"lack the column 'symmetry', .*; take run.units_of\('curve'\)"):
+        with pytest.raises(JobError, match=r"lack the column 'curve_over_line', .*; take run.units_of\('curve'\)"):
             judge(definition_of("curve"), small.run.units)
 
 

@@ -105,10 +105,7 @@ def own_name(family: str) -> str:
 
 
 def _own(family: Family) -> Table:
-    row = (
-        f"one unit of one layer of one network, trained or an untrained twin, with the columns of the family {family.name} alone; a job "
-        "without this family does not make the table"
-    )
+    row = f"one unit of the table units, with what the family {family.name} alone has; a job without this family makes no such table"
     return Table(own_name(family.name), row, (*_LAYER, _UNIT, *family.columns), family=family.name)
 
 
