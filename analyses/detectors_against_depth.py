@@ -54,7 +54,7 @@ def against_depth(run: Run, family: str) -> pd.DataFrame:
 
 def draw_thresholds(run: Run, family: str) -> Figure:
     """Draw the rates against each threshold of the family's rule, trained and untrained units of all models."""
-    curves, chosen = curves_of(definition_of(family), run.units)
+    curves, chosen = curves_of(definition_of(family), run.units_of(family))
     title = f"{FAMILIES[family].noun}: one threshold moved at a time, the others as dotted"
     return figure_of(threshold_curves(curves, chosen, title))
 

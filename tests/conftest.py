@@ -194,7 +194,7 @@ def hostile(small) -> HostileRun:
     models = [{**entry, "id": evil if entry["id"] == renamed else entry["id"]} for entry in job["models"]]
     record = {**small.run.record, "job": {**job, "question": evil, "models": models}, "job_digest": evil}
     tables = {}
-    for name in ("families", "similarity", "correspondence", "units"):
+    for name in ("families", "similarity", "correspondence", "units", "units_curve"):
         table = small.run.table(name)
         tables[name] = table.assign(**{c: table[c].replace(renamed, evil) for c in table if c.startswith("model")})
     return HostileRun(evil, Run(small.out, record, tables=tables))

@@ -30,7 +30,7 @@ def pin(run: Run) -> dict[str, Any]:
     """Return by stage its version and what its tables hold."""
     return {
         stage.name: {
-            "version": stage.version, "tables": {table.name: of_table(run.table(table.name)) for table in stage.tables},
+            "version": stage.version, "tables": {table.name: of_table(run.table(table.name)) for table in stage.tables_of(run.job)},
         }
         for stage in STAGES.values()
         if stage.name in run.record["stages"]

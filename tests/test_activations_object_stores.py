@@ -233,7 +233,7 @@ def test_a_job_runs_with_its_store_on_a_url(pocket_job, tmp_path):
     url = f"objects://{tmp_path}/bucket"
     first = universality.run(pocket_job, tmp_path / "first", store=tmp_path / "store")
     again = universality.run(pocket_job, tmp_path / "run", store=url)
-    for name in ("similarity", "correspondence", "families", "units"):
+    for name in ("similarity", "correspondence", "families", "units", "units_curve"):
         file = f"{name}.parquet"
         assert (tmp_path / "run" / file).read_bytes() == (first.path / file).read_bytes()
     curves, expected = (run.activations("pocket/vgg-focus-s0", "features.4", "curves") for run in (again, first))

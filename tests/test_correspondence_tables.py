@@ -22,7 +22,7 @@ from universality.correspondence import tables as correspondence
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import family_rows, unit_rows
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
 from universality.stimuli.curves import CurveStimuli
@@ -672,7 +672,7 @@ def test_haar_and_shuffled_columns_follow_their_plan():
     a = planted()
     first, second = (family(a, twins(1), NullPlan(3, 2, seed)) for seed in (0, 0))
     pd.testing.assert_series_equal(first, second, check_exact=True)
-    shares = [unit_rows("curve", a.in_basis(basis))["detector"].mean() for basis in haars(3, 0)]
+    shares = [unit_rows("curve", a.in_basis(basis))[0]["detector"].mean() for basis in haars(3, 0)]
     assert first["share_haar"] == pytest.approx(np.mean(shares))
     assert first["share_haar"] < first["share"]
 
@@ -687,8 +687,10 @@ def test_layer_without_detectors_has_shares_of_0_and_no_means():
 @pytest.mark.parametrize(("seed", "expected"), [(None, -1), (3, 3)])
 def test_unit_rows_hold_every_unit_with_its_curve(seed, expected):
     a = planted()
-    rows = unit_rows("curve", replace(a, ref=replace(a.ref, seed=seed)))
-    assert list(rows.columns) == UNITS.names
+    rows, own = unit_rows("curve", replace(a, ref=replace(a.ref, seed=seed)))
+    assert list(rows.columns) == UNITS.names and list(own.columns) == OWN["curve"].names
+    keys = ["model", "seed", "tap", "unit"]
+    pd.testing.assert_frame_equal(own[keys], rows[keys])
     assert rows["unit"].tolist() == list(range(16))
     assert set(rows["seed"]) == {expected}
     assert rows["detector"].tolist() == [True] * 12 + [False] * PLAIN

@@ -17,7 +17,7 @@ def run_of(units, family="curve"):
         [{"family": family, "model": "m/m", "tap": tap, "depth": depth} for tap, depth in DEPTHS.items()]
     )
     return SimpleNamespace(
-        path="nowhere", families=families, units=units.assign(family=family), has=lambda *names: True
+        path="nowhere", families=families, units_of=lambda name: units.assign(family=name), has=lambda *names: True
     )
 
 

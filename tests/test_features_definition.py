@@ -12,7 +12,8 @@ from universality.features.definition import apply, of_spec, rates, threshold_cu
 from universality.features.families import FAMILIES, definition_of, family_of
 from universality.features.rules import LEVELS, Criterion, Rule, judged
 from universality.features.spec import DefinitionSpec, read_definition
-from universality.features.tables import UNITS
+from universality.features.tables import columns_of
+from universality.figures import curves_of
 
 RULE = Rule(
     "toy",
@@ -65,7 +66,7 @@ def units(seed=0):
     parts = []
     for model in ("a/a", "b/b"):
         for twin, high in ((-1, 1.0), (0, 0.6), (1, 0.6)):
-            part = pd.DataFrame(dict.fromkeys(UNITS.names, np.nan), index=range(200))
+            part = pd.DataFrame(dict.fromkeys((c.name for c in columns_of("curve")), np.nan), index=range(200))
             for criterion in FAMILIES["curve"].rule.criteria:
                 # Four in five pass each criterion, so that some pass all of a long rule.
                 scale = criterion.threshold * (5.0 * high if criterion.op == ">" else 1.25)
@@ -129,10 +130,10 @@ def test_own_definition_replaces_the_criterion_of_the_same_column_and_side():
         ]}
     )  # fmt: skip
     rule = FAMILIES["curve"].rule
-    made = of_spec(spec, rule, UNITS)
+    made = of_spec(spec, rule, columns_of("curve"))
     assert [c.threshold for c in made.criteria if c.column == "r1"] == [0.9]
     assert len(made.criteria) == len(rule.criteria) + 1
-    alone = of_spec(spec.model_copy(update={"inherit": False}), rule, UNITS)
+    alone = of_spec(spec.model_copy(update={"inherit": False}), rule, columns_of("curve"))
     assert [c.column for c in alone.criteria] == ["r1", "fwhm_deg"]
     table = units().assign(fwhm_deg=50.0)
     assert rates(made, table)["n_detectors"].sum() < rates(definition_of("curve"), table)["n_detectors"].sum()
@@ -170,7 +171,16 @@ def test_unknown_names_are_refused_with_the_nearest():
         {"name": "x", "base": "curve", "criteria": [{"column": "r11", "op": ">", "threshold": 1.0, "reason": "why"}]}
     )
     with pytest.raises(JobError, match="no column 'r11'; did you mean 'r1'"):
-        of_spec(spec, FAMILIES["curve"].rule, UNITS)
+        of_spec(spec, FAMILIES["curve"].rule, columns_of("curve"))
+    other = FAMILIES["high_low_frequency"]
+    with pytest.raises(JobError, match="units of the family 'high_low_frequency' have no column 'r11'"):
+        of_spec(spec.model_copy(update={"base": "high_low_frequency"}), other.rule, columns_of("high_low_frequency"))
+
+
+def test_units_without_the_familys_own_columns_are_one_sentence(small):
+    for judge in (rates, curves_of, lambda definition, units: threshold_curve(definition, units, "r1", [0.5])):
+        with pytest.raises(JobError, match=r"lack the column 'curve_over_line', .*; take run.units_of\('curve'\)"):
+            judge(definition_of("curve"), small.run.units)
 
 
 def test_threshold_figure_draws_both_rates_and_the_chosen_threshold():
@@ -189,7 +199,7 @@ def test_command_applies_rules_and_definitions_to_a_run(small, tmp_path, capsys,
         'name = "anything"\nbase = "curve"\ninherit = false\n[[criteria]]\ncolumn = "peak_sigma"\nop = ">"\n'
         'threshold = -1.0\nreason = "every live unit"\n'
     )
-    run = apply(definition_of("curve"), pd.read_parquet(small.out / "units.parquet"))
+    run = apply(definition_of("curve"), small.run.units_of("curve"))
     for arguments, count in (((), run["detector"].sum()), (("--definition", str(tmp_path / "d.toml")), None)):
         monkeypatch.setattr(
             "sys.argv", ["universality", "detectors", str(small.out), *arguments, "--threshold", "peak_sigma"]

@@ -1,5 +1,6 @@
 """Several families of detectors at once, from planted layers and from a small job on two pocket networks."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +19,15 @@ from universality.base import schema
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, unit_rows
 from universality.features import answers
-from universality.features.families import FAMILIES
+from universality.features.definition import apply
+from universality.features.families import FAMILIES, definition_of
 from universality.features.natural_tuning import natural_rows
 from universality.features.rules import within
-from universality.features.tables import UNITS
+from universality.features.tables import UNITS, columns_of, joined, own_name
 from universality.jobs.trace import trace
 from universality.models import catalogue
 from universality.models.card import Tap
+from universality.report import data
 from universality.runs.layers import references
 from universality.runs.networks import networks_of
 from universality.runs.tables import TABLES
@@ -145,7 +148,8 @@ def test_a_family_alone_has_the_row_it_has_beside_another(families):
 
 
 def test_every_unit_has_a_row_for_each_family():
-    rows = pd.concat([unit_rows(name, planted()) for name in PARAMETERS])
+    of = {name: unit_rows(name, planted()) for name in PARAMETERS}
+    rows = pd.concat([common for common, _ in of.values()])
     assert list(rows.columns) == UNITS.names
     assert rows.groupby("family", sort=False)["unit"].apply(list).to_dict() == {
         name: list(range(18)) for name in PARAMETERS
@@ -156,10 +160,22 @@ def test_every_unit_has_a_row_for_each_family():
         assert of_family.index[of_family["detector"]].tolist() == list(units)
         assert within(of_family.loc[list(units), "preferred_deg"].to_numpy(), PREFERRED[name], 1e-6).all()
         assert (of_family.loc[list(units), "failed"] == "").all()
-        # A criterion of the other family has no value.
-        for other, column in own.items():
-            assert of_family[column].notna().any() == (other == name)
         assert {len(curve) for curve in of_family["tuning_sigma"]} == {answers.grid(planted(), name).angles_deg.size}
+        # The columns of one family alone are in its own table, unit by unit.
+        alone = of[name][1]
+        assert alone["unit"].tolist() == list(range(18)) and alone[own[name]].notna().any()
+        assert list(joined(name, rows, alone)) == [column.name for column in columns_of(name)]
+
+
+def test_every_unit_gets_its_own_row_of_a_family_in_whatever_order_the_rows_come():
+    keys = itertools.product(("m/a", "m/b"), (-1, 0), ("t", "u"), range(3), ("x", "y"))
+    units = pd.DataFrame(keys, columns=["model", "seed", "tap", "unit", "family"])
+    own = units[units["family"] == "x"].drop(columns="family")
+    own["code"] = [" ".join(map(str, row)) for row in own.itertuples(index=False)]
+    units = units.sample(frac=1, random_state=0)
+    found = joined("x", units, own.sample(frac=1, random_state=1))
+    of_x = units[units["family"] == "x"]
+    assert found["code"].tolist() == [f"{r.model} {r.seed} {r.tap} {r.unit}" for r in of_x.itertuples()]
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
@@ -290,6 +306,33 @@ def test_job_gives_every_family_in_every_table(tmp_path):
     check_layers(run, trained)
     check_natural_tuning(run)
     check_tracing(run, trained)
+    check_own_columns(run)
+    check_page(run, trained)
+
+
+def check_own_columns(run):
+    """What a family's rule says of its units with their own columns is what the common table says of them."""
+    assert {name for name in run.tables if name.startswith("units_")} == {own_name(name) for name in FAMILIES}
+    for name in FAMILIES:
+        units, common = run.units_of(name), run.units[run.units["family"] == name]
+        pd.testing.assert_frame_equal(units[list(common)], common.reset_index(drop=True))
+        applied = apply(definition_of(name), units)
+        assert applied["failed"].tolist() == common["failed"].tolist()
+
+
+def check_page(run, trained):
+    """The page has one table of units, each with the columns of its family and nothing in those of others."""
+    page = data.page_data(run)
+    tables = page["tables"]
+    assert "units" in tables and not any(name.startswith("units_") for name in tables)
+    columns = {column["name"]: column for column in tables["units"]["columns"]}
+    assert len(page["tuning"]) == tables["units"]["rows"] == len(trained)
+    for name, family in FAMILIES.items():
+        here, units = (trained["family"] == name).to_numpy(), run.units_of(name).query("seed == -1")
+        for column in family.columns:
+            values = np.array([np.nan if v is None else float(v) for v in columns[column.name]["values"]])
+            np.testing.assert_allclose(values[here], units[column.name].to_numpy(np.float64), rtol=6e-4)
+            assert np.isnan(values[~here]).all() and columns[column.name]["meaning"] == column.meaning
 
 
 def check_tracing(run, trained):
@@ -327,7 +370,9 @@ def check_natural_tuning(run):
 def check_ranges(run):
     """Every figure lies in the range that the schema states for it, but for rounding."""
     bounds = {"-1 to 1": (-1, 1), "0 to 1": (0, 1), ">= 0": (0, np.inf), "0 to 180": (0, 180), "0 to 360": (0, 360)}
-    for name, table in {"units": run.units, "families": run.families, "correspondence": run.correspondence}.items():
+    for name, table in {
+        name: run.table(name) for name in ("units", *map(own_name, FAMILIES), "families", "correspondence")
+    }.items():
         for column in TABLES[name].columns:
             if column.range in bounds and column.kind in ("int", "float"):
                 low, high = bounds[column.range]

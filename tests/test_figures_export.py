@@ -20,7 +20,7 @@ from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
 from universality.cli import app
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS, own_name
 from universality.figures import FIGURES, export, figure_of
 from universality.figures import cliques as figures_cliques
 from universality.figures import similarity as figures_similarity
@@ -110,6 +110,7 @@ def tables():
     )  # fmt: skip
     return {
         "similarity": table(schema.SIMILARITY, similarity), "units": table(UNITS, [row | {"family": "curve"} for row in units]),
+        own_name("curve"): table(OWN["curve"], [{name: row[name] for name in ("model", "seed", "tap", "unit")} for row in units]),
         "families": table(schema.FAMILIES, families), "correspondence": table(schema.CORRESPONDENCE, correspondence),
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),

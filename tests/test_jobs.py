@@ -42,7 +42,7 @@ class Lines:
         return lambda steps: None
 
 
-TABLES = ("similarity", "correspondence", "correspondence_nulls", "pairs", "families", "units")
+TABLES = ("similarity", "correspondence", "correspondence_nulls", "pairs", "families", "units", "units_curve")
 
 
 def table_bytes(out: Path) -> dict[str, bytes]:

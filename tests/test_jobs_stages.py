@@ -13,14 +13,15 @@ import universality
 from universality.activations.store import ActivationStore
 from universality.base.errors import JobError, RunError
 from universality.base.schema import Column, Table
+from universality.features.tables import columns_of
 from universality.figures import FIGURES
-from universality.jobs.reproduce import compared
+from universality.jobs.reproduce import compared, reproduce
 from universality.jobs.stages import STAGES, Stage, chosen, lineage
 from universality.jobs.tasks import Task
 from universality.report import data
 from universality.runs import provenance, upkeep
 from universality.runs.job import Job
-from universality.runs.run import Run, read_record, row_counts, write_record
+from universality.runs.run import Run, file_sha256, read_record, row_counts, write_record
 
 TOY = Table(
     "toy",
@@ -132,7 +133,7 @@ def test_a_stage_that_takes_tables_waits_for_them(small, store, tmp_path, monkey
     )  # fmt: skip
     monkeypatch.setitem(STAGES, "toy", stage)
     run = universality.run(small.job, tmp_path / "run", store=store, only=["toy"])
-    assert sorted(run.tables) == ["families", "toy", "units"]
+    assert sorted(run.tables) == ["families", "toy", "units", "units_curve"]
     assert run.table("toy")["n"].tolist() == run.families["n_units"].tolist()
 
 
@@ -219,7 +220,9 @@ class TestKeys:
         import dataclasses
 
         before = self.keys(job)
-        monkeypatch.setitem(STAGES, "families", dataclasses.replace(STAGES["families"], version=2))
+        monkeypatch.setitem(
+            STAGES, "families", dataclasses.replace(STAGES["families"], version=STAGES["families"].version + 1)
+        )
         after = self.keys(job)
         assert {name for name in before if before[name].isdisjoint(after[name])} == {"families", "natural", "atlas"}
         assert all(before[name] == after[name] for name in ("similarity", "correspondence"))
@@ -246,6 +249,32 @@ def test_a_table_that_a_run_lacks_is_one_sentence(small):
         RunError, match=r"has no table 'similarity', expected one of correspondence, .*; run its job again with"
     ):
         Run(small.out, record).table("similarity")
+
+
+def test_units_of_a_family_come_with_its_own_columns_or_with_one_sentence(small, tmp_path, monkeypatch):
+    wide = small.run.units_of("curve")
+    assert list(wide) == [column.name for column in columns_of("curve")]
+    with pytest.raises(
+        RunError, match=r"no units of the family 'oriented_edge', expected one of curve; add it to comp"
+    ):
+        small.run.units_of("oriented_edge")
+
+    # A directory of before the columns of families had tables of their own.
+    shutil.copytree(small.out, tmp_path / "old")
+    (tmp_path / "old" / "units_curve.parquet").unlink()
+    wide.to_parquet(tmp_path / "old" / "units.parquet")
+    record = {name: value for name, value in small.run.record.items() if name not in ("report", "digest")}
+    sums = {name: value for name, value in record["tables"].items() if name != "units_curve.parquet"}
+    sums["units.parquet"] = file_sha256(tmp_path / "old" / "units.parquet")
+    write_record(tmp_path / "old", {**record, "tables": sums})
+    old = universality.open_run(tmp_path / "old", small.store)
+    assert len(old.similarity)
+    monkeypatch.setattr("universality.jobs.execute.run", lambda *_, **__: pytest.fail("computed"))
+    for read in (lambda: old.units, lambda: old.units_of("curve"), lambda: reproduce(old.path, tmp_path / "again")):
+        with pytest.raises(
+            RunError, match=r"table 'units' does not fit its schema: .*'symmetry'.*; rerun the job with"
+        ):
+            read()
 
 
 def test_numbers_of_a_stage_change_with_its_version_only(whole):

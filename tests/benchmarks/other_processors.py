@@ -37,6 +37,8 @@ KEYS = {
     "similarity": ("model_a", "tap_a", "model_b", "tap_b", "measure"),
     "families": ("model", "tap", "family"),
     "units": ("model", "seed", "tap", "family", "unit"),
+    "units_curve": ("model", "seed", "tap", "unit"),
+    "units_high_low_frequency": ("model", "seed", "tap", "unit"),
     "pairs": ("model_a", "tap_a", "model_b", "tap_b", "family", "method"),
     "correspondence": ("model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method"),
 }

@@ -49,11 +49,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name, what one row is, and its columns in order."""
+    """A table's name, what one row is, its columns in order, and the family that it is about if it is about one alone."""
 
     name: str
     row: str
     columns: tuple[Column, ...]
+    family: str | None = None
 
     @property
     def names(self) -> list[str]:

@@ -49,7 +49,7 @@ def detectors_command(
     from universality.features import definition as detectors_definition
     from universality.features import families
     from universality.features.spec import read_definition
-    from universality.features.tables import UNITS
+    from universality.features.tables import columns_of
     from universality.runs.run import open_run
 
     if joint:
@@ -58,10 +58,10 @@ def detectors_command(
     given = None
     if definition is not None:
         spec = read_definition(definition)
-        given = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, UNITS)
+        given = detectors_definition.of_spec(spec, families.family_of(spec.base).rule, columns_of(spec.base))
     run = open_run(run_path)
     chosen = given or families.definition_of(family or _first_family(run))
-    units = run.units
+    units = run.units_of(chosen.family)
     rates = detectors_definition.rates(chosen, units)
     moved = None if threshold is None else _moved(chosen, units, threshold)
     if as_json:
@@ -106,7 +106,7 @@ def _moved(chosen: Definition, units: pd.DataFrame, threshold: str) -> pd.DataFr
     from universality.features import definition as detectors_definition
 
     known = threshold in {criterion.column for criterion in chosen.criteria}
-    values = units.loc[units["family"] == chosen.family, threshold].to_numpy(np.float64) if known else np.zeros(1)
+    values = units[threshold].to_numpy(np.float64) if known else np.zeros(1)
     values = values[np.isfinite(values)]
     grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 13))) if values.size else np.zeros(1)
     return detectors_definition.threshold_curve(chosen, units, threshold, grid.tolist())

@@ -20,7 +20,7 @@ from universality.correspondence.resampling import p_of, wilson_interval
 from universality.correspondence.search import NULLS, Contender, Found, nanmean, search
 from universality.features import answers
 from universality.features.families import FAMILIES
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap
 from universality.similarity import transport
 from universality.stimuli.framing import Scene
@@ -85,8 +85,8 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     return schema.as_table(schema.FAMILIES, pd.DataFrame([row]))
 
 
-def unit_rows(family: str, layer: Layer) -> pd.DataFrame:
-    """Return the rows of the table ``units`` for one family in one layer, one for each unit."""
+def unit_rows(family: str, layer: Layer) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the table ``units`` for one family in one layer and those of the family's own table, one for each unit."""
     ref = layer.ref
     table = answers.units(layer, family).assign(
         model=ref.model,
@@ -95,8 +95,8 @@ def unit_rows(family: str, layer: Layer) -> pd.DataFrame:
         family=family,
         tuning_sigma=list(answers.responses(layer, family).tuning.astype(np.float32)),
     )
-    # A criterion of another family has no value here.
-    return schema.as_table(UNITS, table.reindex(columns=UNITS.names))
+    common, own = (schema.as_table(of, table[of.names]) for of in (UNITS, OWN[family]))
+    return common, own
 
 
 def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:

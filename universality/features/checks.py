@@ -34,9 +34,8 @@ class RunTables(Protocol):
     def path(self) -> Path:
         """Where they lie."""
 
-    @property
-    def units(self) -> pd.DataFrame:
-        """The table ``units``."""
+    def units_of(self, family: str) -> pd.DataFrame:
+        """Return the units of one family with all their columns."""
 
 
 def checks(run: RunTables) -> pd.DataFrame:
@@ -60,9 +59,8 @@ def checks(run: RunTables) -> pd.DataFrame:
         )
     rows = []
     for family in families:
-        units = run.units[run.units["family"] == family]
         depths = run.families[run.families["family"] == family].set_index(["model", "tap"])["depth"]
-        placed = units.join(depths, on=["model", "tap"])
+        placed = run.units_of(family).join(depths, on=["model", "tap"])
         rows += [{"family": family} | of_twins for of_twins in _untrained(placed)]
         for model, of_model in placed[placed["seed"] == -1].groupby("model", sort=False):
             for statement in FAMILIES[family].published:

@@ -78,7 +78,7 @@ UNIT_COLUMNS = (
     Column("colour_over_grey", "float", "1", ">= 0", "colour: peak / response to grey half-fields, edges and fields"),
     Column("colour_over_grating", "float", "1", ">= 0", "colour: peak / response to luminance gratings"),
 )
-"""What the family adds to the table ``units``."""
+"""Of the family's own table of units."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ UNIT_COLUMNS = (
     Column("preferred_curvature", "float", "1 / image side", "> 0", "curves: best curvature; NaN if a line is better"),
     Column("naive_curve_over_line", "float", "1", ">= 0", "curve_over_line of the best variant alone"),
 )
-"""What the family adds to the table ``units``."""
+"""Of the family's own table of units."""
 
 
 @dataclass(frozen=True)

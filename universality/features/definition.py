@@ -1,6 +1,7 @@
-"""Definitions applied to a table of units: rates beside the untrained twins', thresholds moved, definitions of one's own.
+"""Definitions applied to the units of a family: rates beside the untrained twins', thresholds moved, definitions of one's own.
 
-Every criterion's value is in the table ``units``, so a definition can be changed without showing a stimulus again.
+Every criterion's value is in the tables of a run (`Run.units_of` gives a family's), so a definition can be changed without
+showing a stimulus again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality.base.errors import JobError, did_you_mean
-from universality.base.schema import Table
+from universality.base.schema import Column
 from universality.features.rules import Criterion, Rule, failed
 from universality.features.spec import DefinitionSpec
 
@@ -34,27 +35,27 @@ def of_rule(family: str, rule: Rule) -> Definition:
     return Definition(rule.name, family, rule.criteria)
 
 
-def of_spec(spec: DefinitionSpec, rule: Rule, units: Table) -> Definition:
+def of_spec(spec: DefinitionSpec, rule: Rule, columns: Sequence[Column]) -> Definition:
     """Return a definition of the user's own.
 
     Parameters
     ----------
     rule : Rule
         Of the base family; its criteria are kept unless one of the same column and side replaces them.
-    units : Table
-        The table of units.
+    columns : sequence of Column
+        Those of the units of the base family.
 
     Raises
     ------
     JobError
-        A criterion names a column that the table does not have.
+        A criterion names a column that the units of the family do not have, or one that holds no numbers.
     """
-    kinds = {column.name: column.kind for column in units.columns}
+    kinds = {column.name: column.kind for column in columns}
     own = tuple(Criterion(c.column, c.op, c.threshold, c.reason) for c in spec.criteria)
     for criterion in own:
         if criterion.column not in kinds:
             raise JobError(
-                f"definition '{spec.name}': the table of units has no column '{criterion.column}'"
+                f"definition '{spec.name}': units of the family '{spec.base}' have no column '{criterion.column}'"
                 f"{did_you_mean(criterion.column, kinds)}"
             )
         if kinds[criterion.column] not in ("float", "int", "bool"):
@@ -67,19 +68,31 @@ def of_spec(spec: DefinitionSpec, rule: Rule, units: Table) -> Definition:
     return Definition(spec.name, spec.base, (*kept, *own))
 
 
-def apply(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per unit of the family: model, seed, tap, unit, what it fails, and whether it is a detector."""
+def judged_units(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
+    """Return the units of a definition's family.
+
+    Raises
+    ------
+    JobError
+        There are none, or the column of a criterion is not there.
+    """
     here = units[units["family"] == definition.family].reset_index(drop=True)
     if here.empty:
         raise JobError(
             f"the run has no units of the family '{definition.family}'; add it to comparison.families of its job"
         )
     for criterion in definition.criteria:
-        if here[criterion.column].isna().all():
+        if criterion.column not in here:
             raise JobError(
-                f"definition '{definition.name}': column '{criterion.column}' has no values for the family "
-                f"'{definition.family}'; choose a column of that family"
+                f"definition '{definition.name}': the units lack the column '{criterion.column}', expected all columns of the family "
+                f"'{definition.family}'; take run.units_of('{definition.family}')"
             )
+    return here
+
+
+def apply(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per unit of the family: model, seed, tap, unit, what it fails, and whether it is a detector."""
+    here = judged_units(definition, units)
     return here[_KEYS].assign(
         failed=failed(here, definition.criteria), detector=_passing(here, definition.criteria) & here["live"].to_numpy()
     )
@@ -125,15 +138,15 @@ def threshold_curve(
     Raises
     ------
     JobError
-        The definition has no criterion of that column.
+        The definition has no criterion of that column, or the units are not those of its family.
     """
     moved = next((c for c in definition.criteria if c.column == column), None)
     if moved is None:
         columns = [c.column for c in definition.criteria]
         raise JobError(f"definition '{definition.name}' has no criterion '{column}'{did_you_mean(column, columns)}")
-    here = units[(units["family"] == definition.family) & units["live"]]
+    of_family = judged_units(definition, units)
+    here = of_family[of_family["live"]]
     others = _passing(here, tuple(c for c in definition.criteria if c is not moved))
-    of_family = units[units["family"] == definition.family]
     sizes = [int((of_family["seed"] < 0).sum()), int((of_family["seed"] >= 0).sum())]
     trained = (here["seed"] < 0).to_numpy()
     rows = []

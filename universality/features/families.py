@@ -63,7 +63,7 @@ class Family:
     grid : parameters of the set, then of each set of controls -> where everything lies
     responses : (stimulus, unit) activations for all sets, one after the other; (stimulus, unit) for natural images; grid
         -> responses
-    columns : of the table ``units``, beside those of all families
+    columns : of its own table ``units_NAME``, beside the keys: what ``units`` does not have for every family
     angles : how many angles its tuning curves have with these stimuli
     controls : names of further stimulus sets
     period_deg : after so many degrees a stimulus is the same: 180 for an axis, such as that of an edge of either polarity

@@ -76,7 +76,7 @@ UNIT_COLUMNS = (
     Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
     Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
 )
-"""What the family adds to the table ``units``."""
+"""Of the family's own table of units."""
 
 
 @dataclass(frozen=True)

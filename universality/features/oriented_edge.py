@@ -74,7 +74,7 @@ UNIT_COLUMNS = (
         "edges: F1 / F0 over the phases of the best grating; simple above 1",
     ),
 )
-"""What the family adds to the table ``units``."""
+"""Of the family's own table of units."""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from universality.base.toml import parse_toml, validate
 class CriterionSpec(Spec):
     """One criterion of a definition of one's own."""
 
-    column: str = Field(description="column of the table units")
+    column: str = Field(description="column of the family's units: of the table units or of the family's own")
     op: Literal[">", ">=", "<", "<="]
     threshold: Float = Field(description="in the column's unit")
     reason: str = Field(min_length=3, description="why it is there")
 
 
 class DefinitionSpec(Spec):
-    """A definition of one's own for a family, applied to the table ``units`` of a run."""
+    """A definition of one's own for a family, applied to the family's units in a run."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     base: str = Field(description="family whose stimuli and columns it uses: a name in features.families.FAMILIES")

@@ -1,24 +1,30 @@
-"""The table of units: columns that every family has, and those that each family declares."""
+"""The tables of units: a narrow one with the columns of every family, and one for each family with its own."""
 
 from __future__ import annotations
 
-from universality.base.schema import Column, Table
-from universality.features.families import FAMILIES
+import pandas as pd
 
-_OWN = tuple(column for family in FAMILIES.values() for column in family.columns)
-_OF_NAIVE_RULES = tuple(column for column in _OWN if column.name.startswith("naive_"))
+from universality.base.schema import Column, Table
+from universality.features.families import FAMILIES, Family
+
 _AXES = ", ".join(f"of {name}: {family.angle}" for name, family in FAMILIES.items() if family.angle != "orientation")
 _VARIANTS = "; ".join(f"{name}: {family.variants}" for name, family in FAMILIES.items())
+_LAYER = (
+    Column("model", "string", "1", "card id", "network"),
+    Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
+    Column("tap", "string", "1", "tap name", "layer"),
+)
+_UNIT = Column("unit", "int", "1", ">= 0", "unit (channel index)")
+_KEYS = [column.name for column in (*_LAYER, _UNIT)]
 
 UNITS = Table(
     "units",
-    "one unit of one layer of one network (trained, or an untrained twin) and one family, with every criterion",
+    "one unit of one layer of one network (trained, or an untrained twin) and one family, with what every family has; the columns of "
+    "one family alone are in its own table, units_FAMILY",
     (
-        Column("model", "string", "1", "card id", "network"),
-        Column("seed", "int", "1", ">= -1", "-1 for the trained network, else the seed of its untrained twin"),
-        Column("tap", "string", "1", "tap name", "layer"),
+        *_LAYER,
         Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
-        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        _UNIT,
         Column("live", "bool", "1", "true | false", "varies in both folds of the natural crops"),
         Column(
             "preferred_deg",
@@ -67,11 +73,9 @@ UNITS = Table(
             ">= 0",
             "standard deviation over natural images / median of the layer's live units",
         ),
-        *(column for column in _OWN if column not in _OF_NAIVE_RULES),
         Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
         Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
         Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),
-        *_OF_NAIVE_RULES,
         Column("failed", "string", "1", "names", "criteria of the family's rule that are not met; empty for none"),
         Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
         Column("detector", "bool", "1", "true | false", "passes the family's rule"),
@@ -93,3 +97,33 @@ UNITS = Table(
         ),
     ),
 )
+
+
+def own_name(family: str) -> str:
+    """Return the name of the table that holds the columns of one family alone."""
+    return f"{UNITS.name}_{family}"
+
+
+def _own(family: Family) -> Table:
+    row = f"one unit of the table units, with what the family {family.name} alone has; a job without this family makes no such table"
+    return Table(own_name(family.name), row, (*_LAYER, _UNIT, *family.columns), family=family.name)
+
+
+OWN: dict[str, Table] = {name: _own(family) for name, family in FAMILIES.items()}
+"""By family, the table of its own columns: a row for each of the family's rows of ``units``."""
+
+
+def columns_of(family: str) -> tuple[Column, ...]:
+    """Return every column that describes a unit of a family: those of ``units``, then the family's own."""
+    return (*UNITS.columns, *FAMILIES[family].columns)
+
+
+def joined(family: str, units: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one family in the table ``units``, in their order, with the family's own columns behind the others.
+
+    Parameters
+    ----------
+    own : the family's own table
+    """
+    of_family = units[units["family"] == family]
+    return of_family.merge(own, how="left", on=_KEYS, validate="one_to_one")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from universality.base.names import HAAR_NAME, short
 from universality.features.families import FAMILIES, definition_of
+from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.cliques import clique_data, clique_matrix
@@ -190,6 +191,11 @@ class Subject:
             | dict(zip("ab", map(short, self.pair or ()), strict=False))
         )
 
+    def units(self) -> pd.DataFrame:
+        """Return the units of the family with all their columns."""
+        family = self.family or ""
+        return joined(family, self["units"], self._tables[own_name(family)])
+
     def taps(self) -> Pair:
         """Return the taps that a figure of matched units is about."""
         if self.pair is None or self.family is None:
@@ -208,8 +214,8 @@ _FACTS: dict[str, Callable[[Subject], Any]] = {
     "method": lambda subject: subject.method,
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
-    "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject["units"])[0],
-    "chosen": lambda subject: curves_of(definition_of(subject.family or ""), subject["units"])[1],
+    "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[0],
+    "chosen": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[1],
     "title": lambda subject: f"{subject['noun']}: one threshold moved at a time, the others as dotted",
     "nouns": lambda subject: {
         family: FAMILIES[family].noun if family in FAMILIES else "all units"

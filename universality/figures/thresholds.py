@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from universality.features.checks import FALSE_POSITIVES
-from universality.features.definition import Definition, threshold_curve
+from universality.features.definition import Definition, judged_units, threshold_curve
 from universality.figures.style import (
     DOUBLE_MM,
     TRAINED,
@@ -35,7 +35,7 @@ def curves_of(definition: Definition, units: pd.DataFrame) -> tuple[dict[str, pd
     criteria are of one column, the first is moved.
     """
     curves, chosen = {}, {}
-    of_family = units[units["family"] == definition.family]
+    of_family = judged_units(definition, units)
     for criterion in reversed(definition.criteria):
         chosen[criterion.column] = criterion.threshold
     for column in dict.fromkeys(criterion.column for criterion in definition.criteria):

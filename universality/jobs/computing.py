@@ -129,17 +129,18 @@ class _Computed:
 
     def holds(self, stages: Iterable[str]) -> bool:
         """Return whether the tables of all of these stages are finished."""
-        return all(table.name in self.tables for name in stages for table in STAGES[name].tables)
+        return all(table.name in self.tables for name in stages for table in STAGES[name].tables_of(self.planned.job))
 
     def take(self, stages: Sequence[Stage], rows: dict[str, Tables], spent: Spent) -> None:
         """Take in what the tasks of some stages made; finish every stage, in the order of the table, whose needs are there."""
         self.rows.update({stage.name: rows.get(stage.name, {}) for stage in stages})
         for stage in self.planned.stages:
             if stage.name in self.rows and self.holds(stage.needs):
-                empty = {table.name: schema.empty_table(table) for table in stage.tables}
+                tables = stage.tables_of(self.planned.job)
+                empty = {table.name: schema.empty_table(table) for table in tables}
                 with spent.clocked(f"tables of {stage.name}", stage.work(self.planned.inputs)):
                     made = stage.finished(self.planned.inputs, empty | self.rows.pop(stage.name), self.tables)
-                self.tables.update({table.name: made[table.name] for table in stage.tables})
+                self.tables.update({table.name: made[table.name] for table in tables})
 
 
 def _gathered(

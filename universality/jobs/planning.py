@@ -15,6 +15,7 @@ from universality.activations.network import Network
 from universality.activations.store import ActivationStore, store_at
 from universality.base import html
 from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
+from universality.base.schema import Table
 from universality.base.spec import digest
 from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
@@ -82,9 +83,14 @@ class Plan:
         return len(self.job.comparison.families) * sum(len(n.taps) for n in self.networks if n.seed is None)
 
     @property
+    def tables(self) -> list[Table]:
+        """The tables that the stages make of the job."""
+        return [table for stage in self.stages for table in stage.tables_of(self.job)]
+
+    @property
     def table_names(self) -> list[str]:
-        """The tables that the stages make."""
-        return [table.name for stage in self.stages for table in stage.tables]
+        """Their names."""
+        return [table.name for table in self.tables]
 
     @property
     def missing(self) -> list[PlannedStore]:

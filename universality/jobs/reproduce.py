@@ -104,11 +104,13 @@ def reproduce(
     Raises
     ------
     RunError
-        The run cannot be opened, or `out` holds something.
+        The run cannot be opened, a table has another form than this version's, or `out` holds something.
     """
     recorded, out = run.open_run(path), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"'{out}' exists and is not empty: a reproduction starts from nothing; give another with --out")
+    for name in recorded.tables:
+        Run(recorded.path, recorded.record).table(name)  # one of another form is refused before anything is computed
     again = execute.run(
         recorded.job, out / "run", store=out / "store", reporter=reporter, scheduler=scheduler,
         only=recorded.record.get("stages"),

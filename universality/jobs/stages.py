@@ -30,10 +30,11 @@ from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
 from universality.features.families import FAMILIES
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS, own_name
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
 from universality.runs.drawn import Per
+from universality.runs.job import Job
 from universality.runs.provenance import package_versions
 from universality.similarity.tables import similarity_rows
 
@@ -48,7 +49,7 @@ class Stage:
     ----------
     name : as ``--only``, ``--without`` and ``[stages]`` take it
     makes : what it makes, in words
-    tables : of the run's directory
+    tables : of the run's directory; a job has those about one family alone for its own families only (`tables_of`)
     version : raised when its numbers change for equal inputs
     work : a count that its time is proportional to, for estimates
     needs : names of the stages whose tables it takes
@@ -74,6 +75,10 @@ class Stage:
     packages: tuple[str, ...] = _NUMBERS
     figures: Mapping[str, Per] = field(default_factory=dict)
     of_layers: bool = False
+
+    def tables_of(self, job: Job) -> tuple[Table, ...]:
+        """Return the tables that it makes of a job."""
+        return tuple(of for of in self.tables if of.family is None or of.family in job.comparison.families)
 
 
 def _keys(stage: str) -> Callable[[Any], str]:
@@ -182,15 +187,16 @@ def _family_work(inputs: Inputs) -> float:
 def family_task(
     layer: LayerRef, twins: Sequence[LayerRef], nulls: NullPlan, families: Sequence[str]
 ) -> dict[str, Tables]:
-    """Return the rows of ``families`` and ``units`` for one layer, by family."""
+    """Return the rows of ``families``, ``units`` and the family's own table for one layer, by family."""
     trained, untrained = read_layer(layer), [read_layer(twin) for twin in twins]
-    return {
-        family: {
-            "families": family_rows(family, trained, untrained, nulls),
-            "units": pd.concat([unit_rows(family, x) for x in (trained, *untrained)], ignore_index=True),
-        }
-        for family in families
-    }
+    found = {}
+    for family in families:
+        rows = zip(*(unit_rows(family, x) for x in (trained, *untrained)), strict=True)
+        common, own = (pd.concat(of_layers, ignore_index=True) for of_layers in rows)
+        found[family] = {
+            "families": family_rows(family, trained, untrained, nulls), "units": common, own_name(family): own,
+        }  # fmt: skip
+    return found
 
 
 def _layer_by_layer(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
@@ -201,7 +207,7 @@ def _layer_by_layer(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     return {
         "families": _ordered(rows["families"], orders | families),
         "units": _ordered(rows["units"], orders | seeds | families),
-    }
+    } | {name: _ordered(rows[name], orders | seeds) for name in map(own_name, families["family"])}
 
 
 def _ordered(table: pd.DataFrame, orders: Mapping[str, Sequence[object] | None]) -> pd.DataFrame:
@@ -407,7 +413,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS), 1, _family_work,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 2, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from universality.base.schema import Table
 from universality.correspondence.layer_pairs import HAAR_DRAWS
 from universality.features.families import FAMILIES
+from universality.features.tables import own_name
 from universality.jobs.planning import Plan
 from universality.runs.tables import TABLES
 
@@ -61,11 +62,13 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
     pairs = sum(len(a) * len(b) for a, b in compared)
     matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
     draws = HAAR_DRAWS + len(plan.job.nulls.untrained_seeds)
+    units = sum(tap.channels for n in plan.networks for tap in n.taps)
     found = {
         "similarity": pairs * len(chosen.measures),
         "pairs": pairs * families * methods,
         "families": sum(map(len, trained.values())) * families,
-        "units": families * sum(tap.channels for n in plan.networks for tap in n.taps),
+        "units": families * units,
+        **{own_name(family): units for family in chosen.families},
         "correspondence": round((1 if at_most else MATCHED) * matched),
         "correspondence_nulls": round((draws if at_most else MATCHED_IN_NULLS) * matched),
     }

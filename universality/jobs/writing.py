@@ -49,7 +49,7 @@ def write(
     record = complete_record(facts, planned.store, _entries(planned), extracted, started)
     _remove_others(planned, reporter)
     with spent.clocked("written tables", len(planned.table_names)):
-        for table in (table for stage in planned.stages for table in stage.tables):
+        for table in planned.tables:
             # What is written is read from the file: a large table is not held twice.
             file = run.write_table(planned.out, table, tables.pop(table.name), facts)
             record["tables"][file.name] = run.file_sha256(file)
@@ -130,9 +130,9 @@ def write_figure(out: Path, stem: str, contents: Mapping[str, bytes]) -> dict[st
 
 def _remove_others(planned: Plan, reporter: Reporter) -> None:
     """Remove the tables of stages that the run has no more: they belong to other inputs, or were left out."""
-    wanted = {table.name for stage in planned.stages for table in stage.tables}
+    wanted = planned.table_names
     for stage in STAGES.values():
-        for table in stage.tables:
+        for table in stage.tables_of(planned.job):
             file = planned.out / f"{table.name}.parquet"
             if table.name not in wanted and file.is_file():
                 file.unlink()

@@ -19,7 +19,7 @@ from universality.base import schema
 from universality.base.errors import RunError, UniversalityError
 from universality.features import checks
 from universality.features.families import FAMILIES
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS, joined, own_name
 from universality.report import pictures
 from universality.report.sentences import noun_of
 from universality.runs.drawn import drawn_taps, spread
@@ -68,9 +68,9 @@ def page_data(run: Run) -> Plain:
         chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
     )
     units = chosen_units(run.units, matches) if run.has("units") else schema.empty_table(UNITS)
-    chosen = {"correspondence": matches, "units": units}
+    chosen = {"correspondence": matches, "units": _with_own(run, units)}
     tables = {}
-    for name in sorted(run.tables, key=_place):
+    for name in sorted((name for name in run.tables if not _of_one_family(name)), key=_place):
         rows = chosen[name] if name in chosen else run.table(name)
         tables[name] = table_of(name, rows.head(MOST_ROWS.get(name, MOST_OTHER_ROWS)), len(_whole(run, name)))
     if "atlas" not in tables and run.has("families", "units", "correspondence"):
@@ -88,6 +88,19 @@ def page_data(run: Run) -> Plain:
         "matched": HOW[run.job.matched_by()],
         **_pictures(run, units, families),
     }
+
+
+def _of_one_family(name: str) -> bool:
+    return name in TABLES and TABLES[name].family is not None
+
+
+def _with_own(run: Run, units: pd.DataFrame) -> pd.DataFrame:
+    """Return units of several families with the columns of each: a card shows the value of every criterion."""
+    parts = []
+    for family in dict.fromkeys(units["family"]):
+        of_family = joined(family, units, run.table(own_name(family)))
+        parts.append(of_family.set_index(units.index[units["family"] == family]))
+    return pd.concat(parts).sort_index() if parts else units
 
 
 def _place(name: str) -> int:
@@ -131,7 +144,9 @@ def table_of(name: str, rows: pd.DataFrame, total: int) -> Plain:
 
     Strings are numbers into a column's `levels`; what has no value is null; curves are left out.
     """
-    described = {c.name: c for c in TABLES[name].columns} if name in TABLES else {}
+    # Units are shown with the columns of their families.
+    sources = [TABLES[name], *(OWN.values() if name == UNITS.name else ())] if name in TABLES else []
+    described = {c.name: c for source in sources for c in source.columns}
     most = MOST_ROWS.get(name, MOST_OTHER_ROWS)
     rows = rows.head(most)
     columns = []

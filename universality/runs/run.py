@@ -20,6 +20,7 @@ from universality.base import html, schema
 from universality.base.errors import RunError, did_you_mean
 from universality.base.paths import is_file
 from universality.base.spec import is_sealed
+from universality.features.tables import joined, own_name
 from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
 from universality.runs.tables import TABLES
@@ -81,8 +82,24 @@ class Run:
 
     @property
     def units(self) -> pd.DataFrame:
-        """One row per unit with every criterion; columns in ``features.tables.UNITS``."""
+        """One row per unit and family, with what every family has; columns in ``features.tables.UNITS``."""
         return self.table("units")
+
+    def units_of(self, family: str) -> pd.DataFrame:
+        """Return one row per unit with every criterion of a family: its rows of ``units``, with its own columns behind.
+
+        Raises
+        ------
+        RunError
+            The run does not have the family, or no units: that stage was left out.
+        """
+        units = self.units
+        if not self.has(own_name(family)):
+            raise RunError(
+                f"run '{self.path}' has no units of the family '{family}', expected one of {', '.join(dict.fromkeys(units['family']))}; "
+                "add it to comparison.families of its job and run it"
+            )
+        return joined(family, units, self.table(own_name(family)))
 
     @property
     def tables(self) -> list[str]:

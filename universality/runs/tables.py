@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from universality.base import schema
 from universality.base.schema import Table
-from universality.features.tables import UNITS
+from universality.features.tables import OWN, UNITS
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -15,6 +15,7 @@ TABLES: dict[str, Table] = {
         schema.PAIRS,
         schema.FAMILIES,
         UNITS,
+        *OWN.values(),
         schema.JOINT,
         *schema.ATLAS_TABLES.values(),
     )
