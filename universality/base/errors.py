@@ -50,6 +50,10 @@ class RunError(UniversalityError):
     """A run directory is missing, incomplete, damaged, or belongs to another job."""
 
 
+class FigureError(UniversalityError):
+    """A figure cannot be drawn of the tables that it was given."""
+
+
 class TasksFailedError(RunError):
     """Some tasks of a job failed; what the others made is kept."""
 
