@@ -54,6 +54,10 @@ class WorkersError(RunError):
     """Workers lack the package, or compute with another version of it or of a library than this process."""
 
 
+class FigureError(UniversalityError):
+    """A figure cannot be drawn of the tables that it was given."""
+
+
 class TasksFailedError(RunError):
     """Some tasks of a job failed; what the others made is kept."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from universality.base import memory
-from universality.cli import about, analyses, jobs, results, runs
+from universality.cli import about, analyses, compare, jobs, results, runs
 from universality.cli.cluster import cluster_app
 from universality.cli.leaving import leave
 from universality.cli.stimuli import stimuli_app
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(jobs.run_command)
 app.command("plan")(jobs.plan_command)
+app.command("compare")(compare.compare_command)
 app.command("stages")(jobs.stages_command)
 app.command("detectors")(analyses.detectors_command)
 app.command("atlas")(analyses.atlas_command)

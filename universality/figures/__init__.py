@@ -14,10 +14,11 @@ from universality.figures.chords import correspondence_chords
 from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
 from universality.figures.export import Tables, export
+from universality.figures.heatmaps import similarity_heatmaps
 from universality.figures.index import index_by_feature, index_by_group
 from universality.figures.kinds import FIGURES, Drawing, clique_nouns, drawings
 from universality.figures.sheet import contact_sheet, stimulus_sheet
-from universality.figures.similarity import group_comparison, similarity_against_depth, similarity_heatmaps
+from universality.figures.similarity import group_comparison, similarity_against_depth
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -9,11 +11,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from universality.base.names import short
-from universality.figures.style import DOUBLE_MM, SINGLE_MM, UNTRAINED, Panels, canvas, drawn_width, style, wrapped
+from universality.figures.style import (
+    DOUBLE_MM,
+    PAGE_MM,
+    SINGLE_MM,
+    UNTRAINED,
+    Panels,
+    below,
+    canvas,
+    drawn_width,
+    fitted,
+    key_of,
+    lines_mm,
+    plain,
+    style,
+    text_mm,
+    wrapped,
+)
 from universality.figures.units import closed_curve, trained_tuning
 
 _HUES = sns.husl_palette(360)
+_ROWS_MM = 220.0
+"""Height of all rows together, at most."""
+_FEW_ROWS = 12
+"""So many rows have room for names of two lines."""
 
 
 def atlas_data(atlas: pd.DataFrame, units: pd.DataFrame, period_deg: float = 360.0) -> pd.DataFrame:
@@ -57,8 +78,18 @@ def atlas_cells(
     width = drawn_width(figure, width_mm)
     blocks = 1 if width > SINGLE_MM or len(bins) % 2 else 2
     across = len(bins) // blocks
+    rows = len(models) * blocks
+    # Cells keep two thirds of the width. Labels are a model above its tap, of several lines each where rows are few, beside it
+    # where rows are low.
+    low, lines = _ROWS_MM / rows < 5.5, 2 if rows <= _FEW_ROWS else 1
+    room = width / 6 - 1 if low else width / 3
+    names = fitted(models, room, points=6, lines=lines)
+    taps = fitted(atlas["tap"], room, points=6, lines=lines, shorter=plain)
+    label_mm = 0.0 if low else names.height_mm(6) + taps.height_mm(6)
+    key = key_of({**names.key, **taps.key}, width)
     with style():
-        sheet = canvas(figure, width_mm, 14 + min(13, 220 / (len(models) * blocks)) * len(models) * blocks)
+        height = 14 + min(max(13.0, label_mm + 2), _ROWS_MM / rows) * rows + lines_mm(key, 5.5)
+        sheet = canvas(figure, width_mm, min(height, PAGE_MM))
         axes = sheet.subplots(len(models) * blocks, across, squeeze=False, sharex=True, sharey=True)
         # Row r of block b holds model r: seen as (model, bin), whatever the blocks.
         axes = axes.reshape(blocks, len(models), across).swapaxes(0, 1).reshape(len(models), len(bins))
@@ -68,8 +99,9 @@ def atlas_cells(
             if row == 0:
                 ax.set_title(f"{middle:.0f}°")
             if column % across == 0:
-                tap = cell["tap"].iloc[0].removesuffix(".bn2")
-                ax.set_ylabel(f"{short(model)}\n{tap}", rotation=0, ha="right", va="center")
+                label = (" " if low else "\n").join((names.of[model], taps.of[cell["tap"].iloc[0]]))
+                ax.set_ylabel(label, rotation=0, ha="right", va="center")
+        below(sheet, key)
         sheet.suptitle(_atlas_title(atlas, noun, period_deg, angle, width), fontsize=6.5)
     return axes
 
@@ -115,36 +147,54 @@ def clique_images(
         for name in models
         if (rows.loc[rows["feature"].isin(features) & (rows["model"] == name), "unit"] >= 0).any()
     ]
+    width = drawn_width(figure, width_mm)
+    column_mm = (width - 22) / len(held) - 2
+    names = fitted(held, column_mm, points=5, lines=3)
+    units = rows[rows["feature"].isin(features) & (rows["unit"] >= 0)]
+    taps = fitted(units["tap"], column_mm, points=5, lines=2, shorter=plain)
+    key = key_of({**names.key, **taps.key}, width)
     with style():
-        sheet = canvas(figure, width_mm, 12 + 17 * len(features))
+        higher = lines_mm(key, 5.5) + taps.height_mm(5) * len(features)
+        sheet = canvas(figure, width_mm, 12 + 17 * len(features) + higher)
         axes = sheet.subplots(len(features), len(held), squeeze=False)
         for (row, feature), (column, model) in ((r, c) for r in enumerate(features) for c in enumerate(held)):
             ax, cell = axes[row, column], rows[(rows["feature"] == feature) & (rows["model"] == model)].iloc[0]
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             if row == 0:
-                ax.set_title(short(model).replace("-", "\n"), fontsize=5)
+                ax.set_title(names.of[model], fontsize=5)
             if column == 0:
                 of_feature = rows[(rows["feature"] == feature) & (rows["unit"] >= 0)].iloc[0]
                 ax.set_ylabel(
                     f"{feature}\nstability {of_feature['stability']:.0%}", rotation=0, ha="right", va="center"
                 )
-            _draw_images(ax, cell, images)
+            _draw_images(ax, cell, images, taps.of, column_mm)
+        every = rows["feature"].nunique()
+        which = "" if every == len(features) else f" (the first {len(features)} of {every} cliques)"
         said = (
-            "Units of several models that are mutual nearest neighbours round every cycle and belong to no known family: the "
+            f"Units of several models that are mutual nearest neighbours round every cycle and belong to no known family{which}: the "
             "images that excite each most;\nbelow, layer and unit, and mean held-out r with the others. – : the model has none."
         )
-        sheet.suptitle(wrapped(said, drawn_width(figure, width_mm)), fontsize=6.5)
+        below(sheet, key)
+        sheet.suptitle(wrapped(said, width), fontsize=6.5)
     return axes
 
 
-def _draw_images(ax: Axes, cell: pd.Series, images: dict[tuple[str, str, int], NDArray[np.float32]]) -> None:
+def _draw_images(
+    ax: Axes,
+    cell: pd.Series,
+    images: dict[tuple[str, str, int], NDArray[np.float32]],
+    taps: Mapping[str, str],
+    width_mm: float,
+) -> None:
     if cell["unit"] < 0:
         ax.text(0.5, 0.5, "–", transform=ax.transAxes, ha="center", va="center", color=UNTRAINED)
         return
     shown = images[str(cell["model"]), str(cell["tap"]), int(cell["unit"])]
     ax.imshow(np.moveaxis(np.concatenate(list(shown), axis=-1), 0, 2), vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xlabel(f"{cell['tap'].removesuffix('.bn2')}:{cell['unit']}  r {cell['mean_r']:.2f}", labelpad=1, fontsize=5)
+    tap, unit = taps[str(cell["tap"])], f"{cell['unit']}  r {cell['mean_r']:.2f}"
+    fits = text_mm(f"{tap}:{unit}", 5) <= width_mm
+    ax.set_xlabel(f"{tap}:{unit}" if fits else f"{tap}\n{unit}", labelpad=1, fontsize=5)
 
 
 def _draw_cell(ax: Axes, cell: pd.DataFrame, colour: tuple[float, float, float]) -> None:

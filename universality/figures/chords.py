@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from universality.base.names import HAAR_NAME, number, short
+from universality.base.names import HAAR_NAME, number
 from universality.figures.style import (
     DOUBLE_MM,
     TRAINED,
@@ -19,8 +19,11 @@ from universality.figures.style import (
     Panels,
     canvas,
     columns_for,
+    distinct,
     drawn_width,
+    key_of,
     legend_below,
+    lines_mm,
     style,
     wrapped,
 )
@@ -104,13 +107,9 @@ def correspondence_chords(
     width = drawn_width(figure, width_mm)
     columns = 2 if columns_for(width, 4, double=4) < 4 else 4
     rows = len(NETWORKS) // columns
-    key = wrapped(
-        ";  ".join(f"{number_of}\N{NO-BREAK SPACE}{short(model)}" for number_of, model in enumerate(models, 1)),
-        width,
-        5.5,
-    )
+    key = key_of({str(place): name for place, name in enumerate(distinct(models).values(), 1)}, width, sign=" ")
     with style():
-        sheet = canvas(figure, width_mm, rows * (width / columns + 11) + 15 + 2.5 * key.count("\n"))
+        sheet = canvas(figure, width_mm, rows * (width / columns + 11) + 15 + lines_mm(key, 5.5) - lines_mm("x", 5.5))
         axes = sheet.subplots(rows, columns, squeeze=False)
         scale = _WIDEST_PT / max(float(np.nanmax(drawn.filter(like="n_met").to_numpy(), initial=0.0)), 1.0)
         for ax, (ending, title) in zip(axes.ravel(), NETWORKS.items(), strict=True):

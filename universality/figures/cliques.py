@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from universality.base.names import HAAR_NAME, number, short
+from universality.base.names import HAAR_NAME, number
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -18,8 +18,12 @@ from universality.figures.style import (
     TRAINED,
     UNTRAINED,
     Panels,
+    below,
     canvas,
     drawn_width,
+    fitted,
+    key_of,
+    lines_mm,
     style,
     wrapped,
 )
@@ -91,21 +95,27 @@ def clique_matrix(
     drawn = clique_data(cliques, clique_counts, families)
     shown = [family for family in clique_nouns if (drawn["family"] == family).any()]
     width, rows = drawn_width(figure, width_mm), drawn.loc[drawn["drawn"] == ROW, "model"].nunique()
-    height = min(PAGE_MM, 8 + len(shown) * (13 + max(_ROW_MM * rows, 12)))
+    # One line to a row, and half of the width for the dots and the bars.
+    names = fitted(drawn.loc[drawn["drawn"] == ROW, "model"], 0.28 * width, points=5)
+    key = key_of(names.key, width)
+    least = int(clique_counts["least_models"].min()) if len(clique_counts) else 3
+    said = wrapped(
+        f"cliques: units of {least} networks or more that are pairwise the same feature, a column each (number in brackets)\n"
+        "bars: by one rule in trained networks and nulls, those that share no unit; dark and filled: stable",
+        width,
+    )
+    height = lines_mm(said, 6.5) + 2.5 + len(shown) * (13 + max(_ROW_MM * rows, 12)) + lines_mm(key, 5.5)
     with style():
-        sheet = canvas(figure, width_mm, height)
+        sheet = canvas(figure, width_mm, min(height, PAGE_MM))
         axes = sheet.subplots(len(shown), 2, squeeze=False, width_ratios=[2.2 if width < DOUBLE_MM else 4.5, 1])
         for (matrix, bars), family, colour in zip(axes, shown, _colours(len(shown)), strict=True):
             here = drawn[drawn["family"] == family]
-            _matrix(matrix, here, colour, matrix_mm=(0.42 if width < DOUBLE_MM else 0.65) * width)
+            _matrix(matrix, here, names.of, colour, matrix_mm=(0.42 if width < DOUBLE_MM else 0.65) * width)
             _bars(bars, here[here["drawn"] == COUNT], colour)
-            matrix.set_title(_title(here, clique_nouns[family]), loc="left")
-        least = int(clique_counts["least_models"].min()) if len(clique_counts) else 3
-        said = (
-            f"cliques: units of {least} networks or more that are pairwise the same feature, a column each (number in brackets)\n"
-            "bars: by one rule in trained networks and nulls, those that share no unit; dark and filled: stable"
-        )
-        sheet.suptitle(wrapped(said, width), fontsize=6.5)
+            held = cliques.loc[cliques["family"] == family, "clique"].nunique()
+            matrix.set_title(_title(clique_nouns[family], held), loc="left")
+        below(sheet, key)
+        sheet.suptitle(said, fontsize=6.5)
     return axes
 
 
@@ -113,12 +123,19 @@ def _colours(families: int) -> list[str]:
     return [_COLOURS[place % len(_COLOURS)] for place in range(families)]
 
 
-def _title(rows: pd.DataFrame, noun: str) -> str:
-    dots = rows[rows["drawn"] == UNIT]
-    return f"{noun} ({dots['clique'].nunique()})" if len(dots) else noun
+def _title(noun: str, held: int) -> str:
+    if held > _MOST:
+        return f"{noun} (the {_MOST} largest of {held})"
+    return f"{noun} ({held})" if held else noun
 
 
-def _matrix(ax: Axes, rows: pd.DataFrame, colour: str, matrix_mm: float) -> None:
+def clique_words(cliques: pd.DataFrame, *_: pd.DataFrame, clique_nouns: Mapping[str, str]) -> dict[str, str]:
+    """Return what a caption says of `clique_matrix`: whether all cliques are drawn."""
+    held = cliques[cliques["family"].isin(list(clique_nouns))].groupby("family")["clique"].nunique()
+    return {"which": f"the {_MOST} largest of each, " if (held > _MOST).any() else ""}
+
+
+def _matrix(ax: Axes, rows: pd.DataFrame, names: Mapping[str, str], colour: str, matrix_mm: float) -> None:
     models = list(rows.loc[rows["drawn"] == ROW, "model"])
     dots = rows[rows["drawn"] == UNIT]
     columns = int(dots["place"].max()) + 1 if len(dots) else 0
@@ -136,7 +153,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, colour: str, matrix_mm: float) -> None
     fills = [colour if held else "white" for held in stable]
     ax.scatter(dots["place"], heights, s=size_pt**2, c=fills or None, edgecolors=colour, linewidths=0.5, zorder=3)
     ax.set(xlim=(-0.7, across - 0.3), ylim=(len(models) - 0.5, -0.5), xticks=[])
-    ax.set_yticks(range(len(models)), [short(str(model)) for model in models])
+    ax.set_yticks(range(len(models)), [names[str(model)] for model in models])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if not columns:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from universality.base.names import HAAR_NAME, short
+from universality.base.names import HAAR_NAME
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -18,7 +18,10 @@ from universality.figures.style import (
     canvas,
     columns_for,
     drawn_width,
+    fitted,
+    key_of,
     legend_below,
+    lines_mm,
     style,
     wrapped,
 )
@@ -71,13 +74,17 @@ def detectors_against_depth(
     models = list(dict.fromkeys(drawn["model"]))
     if len(models) > MOST_PANELS:
         return _all_in_one(drawn, noun, len(models), figure, width_mm)
-    columns = columns_for(drawn_width(figure, width_mm), len(models), double=_COLUMNS)
+    width = drawn_width(figure, width_mm)
+    columns = columns_for(width, len(models), double=_COLUMNS)
     rows = -(-len(models) // columns)
+    names = fitted(models, (width - 10) / columns - 3, points=6.5, lines=3 if rows <= _COLUMNS else 1)
+    key = key_of(names.key, width)
     with style():
-        sheet = canvas(figure, width_mm, 16 + min(34, (PAGE_MM - 16) / rows) * rows)
+        higher = lines_mm(key, 5.5) + rows * (names.height_mm(6.5) - lines_mm("x", 6.5))
+        sheet = canvas(figure, width_mm, 16 + min(34 * rows + higher, PAGE_MM - 16))
         axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, model in zip(axes.ravel(), models, strict=False):
-            _panel(ax, drawn[drawn["model"] == model], model)
+            _panel(ax, drawn[drawn["model"] == model], names.of[model])
         for ax in axes.ravel()[len(models) :]:
             ax.set_axis_off()
         # All panels share one scale, so its lower end is set when everything is drawn: set earlier it would fix the upper end, too.
@@ -89,9 +96,16 @@ def detectors_against_depth(
             axes[lowest, column].tick_params(labelbottom=True)
             axes[lowest, column].set_xlabel("relative depth")
         sheet.supylabel("share of the layer's units", fontsize=6)
-        legend_below(sheet, axes[0, 0], drawn_width(figure, width_mm))
+        legend_below(sheet, axes[0, 0], width, title=key)
         sheet.suptitle(f"share of {noun} against relative depth", fontsize=7)
     return axes
+
+
+def depth_words(families: pd.DataFrame, noun: str) -> dict[str, str]:
+    """Return what a caption says of `detectors_against_depth`: of how many networks it is, and how they are drawn."""
+    models = families["model"].nunique()
+    many = f": points are layers, lines the means over bins of {_BIN} of depth"
+    return {"networks": f"{models} network{'s' * (models != 1)}", "panels": many if models > MOST_PANELS else ""}
 
 
 def _all_in_one(
@@ -120,7 +134,7 @@ def _all_in_one(
     return axes
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, model: str) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, name: str) -> None:
     for column, (colour, marker, label) in STATES.items():
         # Not clipped: half a marker of a share of 0 would hide behind the axis.
         ax.plot(
@@ -134,5 +148,5 @@ def _panel(ax: Axes, rows: pd.DataFrame, model: str) -> None:
             clip_on=False,
         )
     ax.fill_between(rows["depth"], rows["share_low"], rows["share_high"], color=TRAINED, alpha=0.15, linewidth=0)
-    ax.set_title(short(model))
+    ax.set_title(name)
     ax.set_xlim(0, 1)

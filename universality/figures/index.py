@@ -82,7 +82,7 @@ def index_by_group(
         sheet.supylabel("what differs between the networks", fontsize=6)
         said = "index of universality: share of units that are shared, less that in random bases"
         # In the middle of the lowest row; a label of the figure would lie under the legend.
-        axes[-1, columns // 2].set_xlabel(wrapped(said, 0.6 * width, 6))
+        axes[-1, columns // 2].set_xlabel(wrapped(said, (0.44 if columns == 2 else 0.6) * width, 6))
         legend_below(sheet, axes[0, 0], width)
     return axes
 

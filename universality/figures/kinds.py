@@ -9,31 +9,34 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from universality.base.names import HAAR_NAME, short
+from universality.base.names import HAAR_NAME
 from universality.features.families import FAMILIES, definition_of
 from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
-from universality.figures.cliques import clique_data, clique_matrix
-from universality.figures.depth import MOST_PANELS, depth_data, detectors_against_depth
+from universality.figures.cliques import clique_data, clique_matrix, clique_words
+from universality.figures.depth import depth_data, depth_words, detectors_against_depth
+from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
 from universality.figures.similarity import (
     depth_difference_data,
+    depth_difference_words,
     group_comparison,
     group_data,
+    group_words,
     similarity_against_depth,
-    similarity_data,
-    similarity_heatmaps,
 )
-from universality.figures.style import DOUBLE_MM, Panels, figure_of
+from universality.figures.style import DOUBLE_MM, Panels, distinct, figure_of
 from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
 from universality.figures.units import (
-    MOST_NETWORKS,
     family_data,
+    family_words,
     matched_data,
     matched_pairs,
+    matched_words,
     matches_and_nulls,
     nulls_data,
+    nulls_words,
     tuning_family,
 )
 from universality.runs.drawn import Pair, Per, drawn_taps
@@ -54,7 +57,8 @@ class Kind:
     draw, data : plot function, and the function that returns what it draws as a table
     needs : of a `Subject`, by name: tables and facts that both take, one after the other
     labels : by name, what only `draw` takes, as keywords
-    caption : with the fields of `Subject.facts`
+    caption : with the fields of `Subject.facts` and of `words`
+    words : from what `draw` takes to what the caption says of this one figure: how many are drawn of how many, what is left out
     """
 
     name: str
@@ -64,6 +68,7 @@ class Kind:
     needs: tuple[str, ...]
     labels: tuple[str, ...]
     caption: str
+    words: Callable[..., dict[str, str]] = lambda *_, **__: {}
 
     @property
     def tables(self) -> list[str]:
@@ -76,26 +81,23 @@ FIGURES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("detectors_against_depth", "family", detectors_against_depth, depth_data, ("families",), ("noun",),
-             "Share of {noun} against relative depth, beside the layers' untrained twins and a {haar} of each. More than "
-             f"{MOST_PANELS} networks share one panel: points are layers, lines the means over bins of 0.1 of depth."),
+             "Share of {noun} against relative depth in {networks}, beside the layers' untrained twins and a {haar} of each{panels}.", depth_words),
         Kind("tuning_family", "family", tuning_family, family_data, ("units", "families", "period_deg"), ("noun", "angle"),
-             "The {noun} of each network at its best tap, ordered by preferred {angle}; below, what a naive test would find in "
-             "the untrained twin. Of many networks, those without any are not drawn; of more than "
-             f"{MOST_NETWORKS} with some, those are drawn that lie evenly between the largest share and the smallest."),
+             "The {noun} of {which} at its best tap, ordered by preferred {angle}{most}; below, what a naive test would find in "
+             "the untrained twin.", family_words),
         Kind("similarity", "pair", similarity_heatmaps, similarity_data, ("similarity",), (),
-             "{a} and {b}, layer by layer: trained, untrained, with B in a {haar}, and with the stimuli shuffled. A measure that "
-             "does not depend on the basis has the same values in a random one."),
+             "{of}, layer by layer, by {measures}: {states}.{left_out}", similarity_words),
         Kind("matched_pairs", "family and pair", matched_pairs, matched_data,
              ("correspondence", "units", "method", "period_deg", "taps"), ("noun", "angle"),
-             "{Noun} of {a} and {b}, matched {how} among all units; pairs spread evenly over {angle}, not the best ones. Above each: r on held-out images, in "
-             "brackets that of the best partner in a {haar} and in an untrained twin."),
+             "{a} and {b}: {which}, among all units. Above each: r on held-out images, in "
+             "brackets that of the best partner in a {haar} and in an untrained twin.", matched_words),
         Kind("matches_and_nulls", "family and pair", matches_and_nulls, nulls_data, ("correspondence", "method"),
              ("noun",),
-             "Held-out correlation of {noun} of {a} and {b} matched {how} among all units, beside that of the same units with their best partners in a "
-             "{haar} of the other layer and in its untrained twin (of the two sides, the larger)."),
+             "Held-out correlation of {count} of {noun} of {a} and {b} matched {how} among all units, beside that of the same units with their best partners in a "
+             "{haar} of the other layer and in its untrained twin (of the two sides, the larger).", nulls_words),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
-             "are means over bins of 0.1, for trained networks, their untrained twins, B in a {haar}, and shuffled stimuli."),
+             "are means over bins of 0.1: {states}.", depth_difference_words),
         Kind("correspondence_chords", "family", correspondence_chords, chord_data, ("pairs", "method"), ("noun",),
              "{Noun} matched {how} between the taps of all compared networks, beside what a one-to-one matching of all units "
              "at random gives in the mean, untrained twins, and one of both layers in a {haar}; one scale of widths."),
@@ -107,7 +109,7 @@ FIGURES: dict[str, Kind] = {
              "same feature. The title counts such units in the untrained twins, too."),
         Kind("group_comparison", "run", group_comparison, group_data, ("similarity_pairs", "similarity_groups"), (),
              "Similarity of networks by what differs between them, over taps of like depth, with the 95 % interval of the mean "
-             "(networks resampled; none below three pairs), beside untrained twins and a {haar}."),
+             "(networks resampled; none below three pairs){nulls}.", group_words),
         Kind("index_by_group", "run", index_by_group, index_data, ("index_by_pair", "index_by_group"), ("nouns",),
              "Index of universality by what differs between the networks: share of units with a partner, less that in random "
              "bases (Haar), with 95 % intervals, trained beside untrained."),
@@ -115,9 +117,9 @@ FIGURES: dict[str, Kind] = {
              "Index of universality of every bin of the preferred angle over all pairs of networks, with 95 % intervals; 0 is "
              "what units share with random bases (Haar)."),
         Kind("cliques", "run", clique_matrix, clique_data, ("cliques", "clique_counts", "families"), ("clique_nouns",),
-             "Cliques, by family: a column each, the largest first, a dot where a network has a unit of it (open: re-formed in less "
+             "Cliques, by family: a column each, {which}the largest first, a dot where a network has a unit of it (open: re-formed in less "
              "than half of the resamples of photographs). Bars: cliques that share no unit, found by one rule in the trained networks, in their "
-             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases)."),
+             "untrained twins (mean over seeds) and in a {haar} of every layer (mean over bases).", clique_words),
     )
 }  # fmt: skip
 """Every kind of figure that ``universality figures`` exports."""
@@ -188,7 +190,7 @@ class Subject:
         return (
             {"haar": HAAR_NAME, "how": HOW[self.method]}
             | of_family
-            | dict(zip("ab", map(short, self.pair or ()), strict=False))
+            | {side: distinct(self.pair or ())[model] for side, model in zip("ab", self.pair or (), strict=False)}
         )
 
     def units(self) -> pd.DataFrame:
@@ -236,7 +238,8 @@ def drawing(kind: Kind, subject: Subject) -> Drawing:
     names = {name: subject[name] for name in kind.needs}
     keywords: dict[str, Any] = {name: names.pop(name) for name in ("method", "period_deg", "taps") if name in names}
     labels = {name: subject[name] for name in kind.labels}
-    caption = kind.caption.format(**subject.facts())
+    words = kind.words(*names.values(), **keywords, **labels)
+    caption = kind.caption.format(**subject.facts(), **words)
     return Drawing(kind.name, kind.name + subject.stem, caption, tuple(names.values()), keywords, labels)
 
 

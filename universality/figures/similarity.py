@@ -1,14 +1,15 @@
-"""Layers: similarity of every pair of taps, against the difference of their depths, and of groups of pairs of models."""
+"""Layers: similarity against the difference of their depths, and of groups of pairs of models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.base.names import HAAR_NAME, number, short
+from universality.base.names import HAAR_NAME
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -19,112 +20,30 @@ from universality.figures.style import (
     columns_for,
     drawn_width,
     legend_below,
+    listed,
     style,
-    tap_label,
 )
 
 STATES = ("value", "value_untrained", "value_haar", "value_shuffled")
-_STATE_TITLES = {
-    "value": "trained",
-    "value_untrained": "untrained twins",
-    "value_haar": f"B in a {HAAR_NAME}",
-    "value_shuffled": "stimuli shuffled",
-}
-_MEASURE_TITLES = {
+MEASURE_TITLES = {
     "cka_linear_debiased": "CKA\n(linear, debiased)",
     "cka_linear_biased": "CKA\n(linear, biased)",
     "svcca_variance99": "SVCCA\n(99 % variance)",
     "unit_match_hungarian": "unit matching\n(Hungarian r)",
     "unit_match_mutual_nearest": "unit matching\n(mutual nearest)",
 }
-_KEYS = ["model_a", "model_b", "measure", "direction", "tap_a", "tap_b", "depth_a", "depth_b"]
-_NUMBER_MM = 4.2
-"""A cell narrower than this has no room for its number."""
+KEYS = ["model_a", "model_b", "measure", "direction", "tap_a", "tap_b", "depth_a", "depth_b"]
 
 
-def similarity_data(similarity: pd.DataFrame) -> pd.DataFrame:
-    """Return what `similarity_heatmaps` draws: one row per measure and pair of taps, by depth, values as they are coloured."""
-    order = {measure: place for place, measure in enumerate(dict.fromkeys(similarity["measure"]))}
-    rows = similarity.assign(order=similarity["measure"].map(order))
-    rows = rows.sort_values(["order", "depth_a", "depth_b"], kind="stable")
-    return rows[[*_KEYS, *STATES]].reset_index(drop=True)
+def measure_title(measure: str) -> str:
+    """Return what a measure is called in a sentence."""
+    return MEASURE_TITLES.get(measure, measure).replace("\n", " ")
 
 
-def similarity_heatmaps(
-    similarity: pd.DataFrame, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
-) -> Panels:
-    """Draw one pair of models: measures in rows; trained, untrained, random basis (Haar) and shuffled stimuli in columns.
-
-    The panels of a measure share one colour scale, so that a value and its nulls can be compared by eye. A figure of less
-    than the width of two columns has two panels in a row.
-
-    Parameters
-    ----------
-    similarity : DataFrame
-        Rows of the table ``similarity`` of one pair of models.
-    figure, width_mm
-        Where to draw, or how wide (mm) the figure is that is made.
-
-    Returns
-    -------
-    array of Axes
-        (measure, state), states in the order of `STATES`.
-    """
-    drawn = similarity_data(similarity)
-    measures = list(dict.fromkeys(drawn["measure"]))
-    columns = columns_for(drawn_width(figure, width_mm), len(STATES), double=len(STATES))
-    columns = columns if len(STATES) % columns == 0 else 2
-    rows = len(measures) * len(STATES) // columns
-    with style():
-        sheet = canvas(figure, width_mm, 12 + min(34, 220 / rows) * rows)
-        axes = sheet.subplots(rows, columns, squeeze=False)
-        for place, ax in enumerate(axes.ravel()):
-            measure, state = measures[place // len(STATES)], STATES[place % len(STATES)]
-            of_measure = drawn[drawn["measure"] == measure]
-            last = place % columns == columns - 1
-            room = (drawn_width(figure, width_mm) - 36) / columns / of_measure["tap_b"].nunique()
-            _heatmap(ax, of_measure, state, colorbar=last, numbers=room >= _NUMBER_MM)
-            _label(ax, of_measure, state, place, rows, columns)
-    return axes.reshape(len(measures), len(STATES))
-
-
-def _label(ax: Axes, rows: pd.DataFrame, state: str, place: int, n_rows: int, columns: int) -> None:
-    """Name states above the first measure (above each, where it takes several rows), taps at the edges only."""
-    row, column = divmod(place, columns)
-    ax.set_title(_STATE_TITLES[state] if place < len(STATES) or columns < len(STATES) else "")
-    if column == 0:
-        measure = rows["measure"].iloc[0]
-        ax.set_ylabel(f"{_MEASURE_TITLES.get(measure, measure)}\n\n{short(rows['model_a'].iloc[0])}")
-    else:
-        ax.set_yticklabels([])
-    if row < n_rows - 1:
-        ax.set_xticklabels([])
-    else:
-        ax.set_xlabel(short(rows["model_b"].iloc[0]))
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """Return the ends of a colour scale: 0 and 1, or further out where values are (distances exceed 1)."""
     defined = values[np.isfinite(values)]
     return float(defined.min(initial=0.0)), float(defined.max(initial=1.0))
-
-
-def _heatmap(ax: Axes, rows: pd.DataFrame, state: str, *, colorbar: bool, numbers: bool) -> None:
-    limits = _limits(rows[list(STATES)].to_numpy())
-    taps_a = rows.drop_duplicates("tap_a").sort_values("depth_a")
-    taps_b = rows.drop_duplicates("tap_b").sort_values("depth_b")
-    grid = rows.pivot_table(index="tap_a", columns="tap_b", values=state, dropna=False)
-    grid = grid.reindex(index=taps_a["tap_a"], columns=taps_b["tap_b"])
-    said = grid.map(lambda value: "" if np.isnan(value) else number(value))
-    sns.heatmap(
-        grid, ax=ax, vmin=limits[0], vmax=limits[1], cmap="viridis", annot=said if numbers else None, fmt="",
-        annot_kws={"size": 5}, cbar=colorbar,
-        xticklabels=[tap_label(t, d) for t, d in zip(taps_b["tap_b"], taps_b["depth_b"], strict=True)],
-        yticklabels=[tap_label(t, d) for t, d in zip(taps_a["tap_a"], taps_a["depth_a"], strict=True)],
-    )  # fmt: skip
-    ax.set(xlabel="", ylabel="")
-    ax.tick_params(axis="x", rotation=40)
-    ax.tick_params(axis="y", rotation=0)
 
 
 _AGAINST_DEPTH = {
@@ -143,7 +62,7 @@ def depth_difference_data(similarity: pd.DataFrame) -> pd.DataFrame:
     Bins of the absolute difference of relative depth are 0.1 wide and centred on 0, 0.1, ...: what is drawn of a bin are the
     means of its differences and of its values, over `n` pairs of taps of which the value is defined.
     """
-    pairs = similarity[[*_KEYS, *STATES]].reset_index(drop=True)
+    pairs = similarity[[*KEYS, *STATES]].reset_index(drop=True)
     # Which of two networks is called A does not matter, so the difference has no sign. Depths are sums of shares: rounded,
     # so that 0.6 - 0.5 and 0.5 - 0.4 fall into one bin.
     pairs["depth_difference"] = (pairs["depth_b"] - pairs["depth_a"]).abs().round(9)
@@ -154,6 +73,16 @@ def depth_difference_data(similarity: pd.DataFrame) -> pd.DataFrame:
     means["n"] = grouped.size()
     means = means.reset_index().sort_values(["measure", "bin"], kind="stable").drop(columns="bin")
     return pd.concat([pairs.assign(drawn=PAIR, n=1), means.assign(drawn=MEAN)], ignore_index=True)
+
+
+def _defined(rows: pd.DataFrame, states: Iterable[str]) -> list[str]:
+    """Return the states that have a value, the trained networks in any case."""
+    return [state for state in states if state == "value" or rows[state].notna().any()]
+
+
+def depth_difference_words(similarity: pd.DataFrame) -> dict[str, str]:
+    """Return what a caption says of `similarity_against_depth`: which states are drawn."""
+    return {"states": listed(_AGAINST_DEPTH[state][-1] for state in _defined(similarity, _AGAINST_DEPTH))}
 
 
 def similarity_against_depth(
@@ -184,8 +113,8 @@ def similarity_against_depth(
         sheet = canvas(figure, width_mm, 14 + 46 * rows)
         axes = sheet.subplots(rows, columns, squeeze=False, sharex=True)
         for ax, measure in zip(axes.ravel(), measures, strict=False):
-            _against_depth(ax, drawn[drawn["measure"] == measure])
-            ax.set_title(_MEASURE_TITLES.get(measure, measure))
+            _against_depth(ax, drawn[drawn["measure"] == measure], _defined(drawn, _AGAINST_DEPTH))
+            ax.set_title(MEASURE_TITLES.get(measure, measure))
         for ax in axes.ravel()[len(measures) :]:
             ax.set_axis_off()
         for column in range(columns):
@@ -197,9 +126,10 @@ def similarity_against_depth(
     return axes
 
 
-def _against_depth(ax: Axes, rows: pd.DataFrame) -> None:
+def _against_depth(ax: Axes, rows: pd.DataFrame, states: list[str]) -> None:
     pairs, means = (rows[rows["drawn"] == kind] for kind in (PAIR, MEAN))
-    for state, (colour, marker, line, label) in _AGAINST_DEPTH.items():
+    for state in states:
+        colour, marker, line, label = _AGAINST_DEPTH[state]
         if marker:
             ax.plot(
                 pairs["depth_difference"], pairs[state], marker, color=colour, markersize=1.6, alpha=0.35,
@@ -212,7 +142,7 @@ def _against_depth(ax: Axes, rows: pd.DataFrame) -> None:
             means["depth_difference"], means[state], line, color=colour, marker=marker, markersize=size,
             markerfacecolor=fill, markeredgewidth=0.7, label=label, zorder=above,
         )  # fmt: skip
-    low, high = _limits(rows[list(STATES)].to_numpy())
+    low, high = limits(rows[list(STATES)].to_numpy())
     room = 0.03 * (high - low)
     ax.set(ylim=(low - room, high + room), ylabel=f"{rows['direction'].iloc[0]}")
 
@@ -259,14 +189,15 @@ def group_comparison(
     measures, width = list(dict.fromkeys(pairs["measure"])), drawn_width(figure, width_mm)
     names = [name for name in pairs["group"].cat.categories if (pairs["group"] == name).any()]
     counts = groups.drop_duplicates("group").set_index("group")["pairs"]
+    states = _defined(pairs, (*_OF_GROUPS, "value_shuffled"))
     columns = columns_for(width, len(measures), double=5)
     rows = -(-len(measures) // columns)
     with style():
         sheet = canvas(figure, width_mm, 70 if rows == 1 else 16 + 48 * rows)
         axes = sheet.subplots(rows, columns, squeeze=False, sharey=True)
         for ax, measure in zip(axes.ravel(), measures, strict=False):
-            _groups(ax, pairs[pairs["measure"] == measure], groups[groups["measure"] == measure], names)
-            ax.set(title=_MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
+            _groups(ax, pairs[pairs["measure"] == measure], groups[groups["measure"] == measure], names, states)
+            ax.set(title=MEASURE_TITLES.get(measure, measure), xlabel="score", yticks=range(len(names)))
         for ax in axes.ravel()[len(measures) :]:
             ax.set_axis_off()
         axes[0, 0].set_yticklabels([f"{n}\n({counts[n]} {'pair' if counts[n] == 1 else 'pairs'})" for n in names])
@@ -276,8 +207,16 @@ def group_comparison(
     return axes
 
 
-def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str]) -> None:
-    for state, (colour, label, offset) in _OF_GROUPS.items():
+def group_words(pairs: pd.DataFrame, groups: pd.DataFrame) -> dict[str, str]:
+    """Return what a caption says of `group_comparison`: beside which nulls the trained networks stand."""
+    nulls = [_OF_GROUPS[state][1] for state in _defined(pairs, _OF_GROUPS)[1:]]
+    chance = ["chance (stimuli shuffled)"] if pairs["value_shuffled"].notna().any() else []
+    return {"nulls": f", beside {listed(nulls + chance)}" if nulls or chance else ""}
+
+
+def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str], states: list[str]) -> None:
+    for state in (state for state in states if state in _OF_GROUPS):
+        colour, label, offset = _OF_GROUPS[state]
         place = np.array([names.index(name) for name in pairs["group"]]) + offset
         ax.plot(pairs[state], place, "o", color=colour, markersize=2, alpha=0.5, markeredgewidth=0, label=label)
     # Above the points, so that it hides none.
@@ -286,7 +225,6 @@ def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str]
         means["value"], place, xerr=[means["value"] - means["low"], means["high"] - means["value"]], fmt="|",
         color="black", markersize=6, elinewidth=0.7, label="mean of trained pairs, 95 % interval",
     )  # fmt: skip
-    chance = pairs["value_shuffled"].mean()
-    ax.axvline(
-        chance, color="black", linewidth=0.6, linestyle=":", label="stimuli shuffled (chance), mean of all pairs"
-    )
+    if "value_shuffled" in states:
+        chance, label = pairs["value_shuffled"].mean(), "stimuli shuffled (chance), mean of all pairs"
+        ax.axvline(chance, color="black", linewidth=0.6, linestyle=":", label=label)

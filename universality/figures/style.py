@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
+from universality.base.errors import FigureError
+from universality.base.names import short
 from universality.runs.provenance import Facts, in_figure
 
 MM = 1 / 25.4
@@ -84,12 +92,225 @@ def figure_of(axes: Axes | Panels) -> Figure:
 
 _CHARACTER = 0.56
 """Mean width of a character, of its size in points; an estimate, so that a figure need not be drawn twice."""
+_HINTED = 1.03
+"""So much wider is text on a screen, where letters are set to whole pixels."""
+_BREAKS = re.compile(r"(?<=[_./:\-\N{NO-BREAK SPACE}])(?=[^_./:\-\N{NO-BREAK SPACE}])")
+"""Where a name may be broken: behind what joins its parts."""
+_JOINS = "_./:-"
+LINE_SPACING = 1.2
 
 
-def wrapped(text: str, width_mm: float, points: float = 6.5, *, hyphens: bool = False) -> str:
-    """Return text broken into lines of at most that width, at spaces, with `hyphens` also behind these."""
+def wrapped(text: str, width_mm: float, points: float = 6.5) -> str:
+    """Return text broken into lines of at most that width, at spaces; what is longer than a line, behind `_ . / : -`."""
     most = max(12, int(width_mm * MM * 72 / (_CHARACTER * points)))
-    return "\n".join(textwrap.fill(line, most, break_on_hyphens=hyphens) for line in text.split("\n"))
+    lines = []
+    for line in text.split("\n"):
+        # A long name goes in as words, each joined to the one before by a sign that is taken out again.
+        words = ["\0".join(_broken(word, lambda part: len(part) < most)) for word in line.split(" ")]
+        filled = textwrap.fill(" ".join(words).replace("\0", " \0"), most, break_on_hyphens=False)
+        lines.append(filled.replace(" \0", "").replace("\0", ""))
+    return "\n".join(lines)
+
+
+def _broken(name: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return a name in as few pieces as fit, each as long as it may be; a part that does not fit alone is a piece."""
+    pieces = [""]
+    for part in _BREAKS.split(name):
+        if pieces[-1] and not fits(pieces[-1] + part):
+            pieces.append("")
+        pieces[-1] += part
+    return pieces
+
+
+@cache
+def _advance(character: str) -> float:
+    """Return the width of a character, of its size."""
+    with_it, without = (
+        TextPath((0, 0), text, size=100, prop=FontProperties(family=["DejaVu Sans"])).get_extents().width
+        for text in (f"|{character}|", "||")
+    )
+    return float(with_it - without) / 100
+
+
+def text_mm(text: str, points: float) -> float:
+    """Return the width of one line of text, mm."""
+    return sum(map(_advance, text)) * points / 72 / MM
+
+
+def lines_mm(text: str, points: float) -> float:
+    """Return the height of text, by its lines, mm; of no text 0."""
+    return (text.count("\n") + 1) * LINE_SPACING * points / 72 / MM if text else 0.0
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names as they are drawn.
+
+    Attributes
+    ----------
+    of : name -> what stands for it, of several lines where it was broken
+    key : what stands for it -> name in full, of those that were abbreviated
+    """
+
+    of: Mapping[str, str]
+    key: Mapping[str, str]
+
+    def height_mm(self, points: float) -> float:
+        """Return the height of the highest label, mm."""
+        return max((lines_mm(label, points) for label in self.of.values()), default=0.0)
+
+
+def plain(tap: str) -> str:
+    """Return a tap's name without the normalisation that ends a block."""
+    return tap.removesuffix(".bn2")
+
+
+def distinct(names: Iterable[str], shorter: Callable[[str], str] = short) -> dict[str, str]:
+    """Return by name what it is called: shorter, but in full where two names would be called the same.
+
+    Examples
+    --------
+    >>> distinct(["timm/vgg16", "torchvision/vgg16", "timm/vgg19"])
+    {'timm/vgg16': 'timm/vgg16', 'torchvision/vgg16': 'torchvision/vgg16', 'timm/vgg19': 'vgg19'}
+    """
+    every = list(dict.fromkeys(names))
+    counts = Counter(map(shorter, every))
+    return {name: shorter(name) if counts[shorter(name)] == 1 else name for name in every}
+
+
+def fitted(
+    names: Iterable[str],
+    width_mm: float,
+    *,
+    points: float,
+    lines: int = 1,
+    shorter: Callable[[str], str] = short,
+) -> Labels:
+    """Return names as they fit: as they are; broken into at most so many lines; or abbreviated to what tells them apart.
+
+    Names are broken behind `_ . / : -`. Of an abbreviated one those parts are kept that no other name has together, and as
+    many from its beginning as there is room for, with an ellipsis for the others; where not even these fit, a name is its place
+    among the names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        All names that are drawn together: what stands for one stands for no other.
+    width_mm, points, lines
+        Room for a line, size of the text, and how many lines there may be.
+    shorter : callable
+        What a name is called where it is not ambiguous.
+
+    Examples
+    --------
+    >>> found = fitted(["own/net_base_patch16_224.a_run_of_many_seed1", "own/net_base_patch16_224.a_run_of_many_seed2"], 20.0, points=6)
+    >>> list(found.of.values())
+    ['net_base…seed1', 'net_base…seed2']
+    >>> found.key["net_base…seed1"]
+    'net_base_patch16_224.a_run_of_many_seed1'
+    """
+
+    def fits(text: str) -> bool:
+        return _HINTED * text_mm(text, points) <= width_mm
+
+    whole = distinct(names, shorter)
+    pieces = {name: _broken(text, fits) for name, text in whole.items()}
+    of = {name: "\n".join(parts) for name, parts in pieces.items() if len(parts) <= lines and all(map(fits, parts))}
+    long = [name for name in whole if name not in of]
+    short_of = {
+        name: _abbreviated(whole[name], [text for other, text in whole.items() if other != name], fits) for name in long
+    }
+    if not all(short_of.values()):
+        short_of = {name: f"[{place}]" for place, name in enumerate(whole, 1) if name in long}
+    return Labels(
+        {name: of[name] if name in of else short_of[name] for name in whole},
+        {short_of[name]: whole[name] for name in long},
+    )
+
+
+def _abbreviated(name: str, others: Sequence[str], fits: Callable[[str], bool]) -> str:
+    """Return a name with an ellipsis for what it can do without, or nothing where what tells it apart does not fit."""
+    parts = _parts(name)
+    words = [part.strip(_JOINS) for part in parts]
+    rivals = [{part.strip(_JOINS) for part in _parts(other)} for other in others]
+    kept: set[int] = set()
+    while rivals:
+        # Of equally telling parts the last: names differ near their ends.
+        tells = min(reversed(range(len(words))), key=lambda place: sum(words[place] in rival for rival in rivals))
+        left = [rival for rival in rivals if words[tells] in rival]
+        if len(left) == len(rivals):
+            return ""
+        kept, rivals = kept | {tells}, left
+    for place in range(len(parts)):
+        if not fits(_elided(parts, kept | {place})):
+            break
+        kept = kept | {place}
+    found = _elided(parts, kept)
+    return found if kept and fits(found) else ""
+
+
+def _parts(name: str) -> list[str]:
+    """Return the parts of a name, each with what joins it to the next; a number stays with the word before it."""
+    parts: list[str] = []
+    for part in _BREAKS.split(name):
+        if parts and part.strip(_JOINS).isdigit():
+            parts[-1] += part
+        else:
+            parts.append(part)
+    return parts
+
+
+def _elided(parts: Sequence[str], kept: set[int]) -> str:
+    shown = [part if place in kept else "…" for place, part in enumerate(parts)]
+    return re.sub(f"[{re.escape(_JOINS)}]*…+", "…", "".join(shown))
+
+
+def key_of(
+    entries: Mapping[str, str], width_mm: float, points: float = 5.5, *, sign: str = " = ", most_mm: float = 75.0
+) -> str:
+    """Return a key to abbreviations, in lines of at most that width; one higher than `most_mm` says where the names are instead."""
+    joined = [f"{label}{sign}{name}".replace(" ", "\N{NO-BREAK SPACE}") for label, name in entries.items()]
+    key = wrapped(";  ".join(joined), width_mm, points)
+    if lines_mm(key, points) <= most_mm:
+        return key
+    said = "names are shortened (…) or numbered in their order ([1], [2], ...); the table has them in full"
+    return wrapped(said, width_mm, points)
+
+
+def below(sheet: Figure | SubFigure, *texts: str) -> None:
+    """Put lines of text below all panels of a figure without a legend; those that are empty are left out."""
+    said = "\n".join(text for text in texts if text)
+    if said:
+        sheet.supxlabel(said, fontsize=6 if len(texts) > 1 else 5.5)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as a sentence lists them.
+
+    Examples
+    --------
+    >>> listed("ab"), listed(["trained", "untrained twins", "stimuli shuffled"])
+    ('a and b', 'trained, untrained twins and stimuli shuffled')
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def only_one(table: pd.DataFrame, *columns: str) -> None:
+    """Check that all rows of a table are about one thing, such as one pair of models.
+
+    Raises
+    ------
+    FigureError
+        They are about several: drawn over one another they would look like one.
+    """
+    held = table[list(columns)].drop_duplicates()
+    if len(held) > 1:
+        first, second = (" and ".join(row) for row in held.head(2).itertuples(index=False, name=None))
+        raise FigureError(
+            f"the table holds {len(held)} different {' and '.join(columns)} ({first}; {second}{'; ...' if len(held) > 2 else ''}), "
+            "but a figure shows one; select the rows of one"
+        )
 
 
 def legend_below(
@@ -101,10 +322,9 @@ def legend_below(
     """
     shown = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
     labels = [str(handle.get_label()) for handle in shown]
-    with mpl.rc_context(_STYLE):
-        size = mpl.rcParams["legend.fontsize"]
-        # A handle, its pad and the space between columns take 4.8 times the size of the text.
-        widths = [(TextPath((0, 0), label, size=size).get_extents().width + 4.8 * size) / 72 / MM for label in labels]
+    size = float(_STYLE["legend.fontsize"])
+    # A handle, its pad and the space between columns take 4.8 times the size of the text.
+    widths = [text_mm(label, size) + 4.8 * size / 72 / MM for label in labels]
     columns = next(
         k for k in range(max(len(labels), 1), 0, -1)
         if k == 1 or sum(max(part) for part in np.array_split(widths, k)) <= width_mm - 8
@@ -114,7 +334,12 @@ def legend_below(
 
 def tap_label(tap: str, depth: float) -> str:
     """Return a tap's name with its relative depth in percent."""
-    return f"{tap.removesuffix('.bn2')} ({depth:.0%})"
+    return with_depth(plain(tap), depth)
+
+
+def with_depth(name: str, depth: float) -> str:
+    """Return what a tap is called with its relative depth in percent, where it has one."""
+    return f"{name} ({depth:.0%})" if depth == depth else name
 
 
 def save(

@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.base.names import HAAR_NAME, number, short
+from universality.base.names import HAAR_NAME, number
 from universality.features.definition import best_taps
 from universality.figures.style import (
     DOUBLE_MM,
@@ -21,14 +21,22 @@ from universality.figures.style import (
     TRAINED,
     UNTRAINED,
     Panels,
+    below,
     canvas,
     columns_for,
+    distinct,
     drawn_width,
     figure_of,
+    fitted,
+    key_of,
     legend_below,
+    lines_mm,
+    only_one,
     panel,
+    plain,
     style,
-    tap_label,
+    text_mm,
+    with_depth,
     wrapped,
 )
 from universality.runs.drawn import spread
@@ -39,6 +47,7 @@ _OVERLAP = 2.2
 """Height of a tuning curve's peak, in distances between two curves."""
 _COLUMNS = 7
 _MOST_NAMED = 20
+_BELOW_MM = 8.0
 MOST_NETWORKS = 5 * _COLUMNS
 """Of more networks than these a page has no room."""
 
@@ -139,19 +148,23 @@ def tuning_family(
     """
     every, drawn = best_taps(families), family_data(units, families, period_deg)
     best = _with_panels(every)
-    columns = columns_for(drawn_width(figure, width_mm), len(best), double=_COLUMNS)
-    blocks = -(-len(best) // columns)
+    width = drawn_width(figure, width_mm)
+    columns = columns_for(width, len(best), double=_COLUMNS)
+    blocks, column_mm = -(-len(best) // columns), (width - 6) / columns - 3
+    names = fitted(best["model"], column_mm, points=6.5, lines=3 if blocks == 1 else 2)
+    taps = fitted(best["tap"], column_mm - text_mm(" (100%)", 6.5), points=6.5, shorter=plain)
+    key = key_of({**names.key, **taps.key}, width, 6)
     with style():
-        sheet = canvas(figure, width_mm, blocks * min(125.0, PAGE_MM / blocks))
+        sheet = canvas(figure, width_mm, min(blocks * 125.0 + lines_mm(key, 6), PAGE_MM))
         axes = sheet.subplots(2 * blocks, columns, squeeze=False, height_ratios=[3, 1.1] * blocks, sharex=True)
         for place, row in enumerate(best.to_dict("records")):
             upper, lower = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
             here = units[(units["model"] == row["model"]) & (units["tap"] == row["tap"])]
             lines = drawn[(drawn["model"] == row["model"]) & (drawn["tap"] == row["tap"])]
             _ridge(upper, lines[lines["network"] == "trained"], period_deg)
-            name = wrapped(short(row["model"]), drawn_width(figure, width_mm) / columns - 3, hyphens=True)
+            tap = with_depth(taps.of[row["tap"]], row["depth"])
             counts = _counts(row, int((here["detector"] & (here["seed"] == -1)).sum()))
-            upper.set_title(f"{name}\n{counts}")
+            upper.set_title(f"{names.of[row['model']]}\n{tap}\n{counts}")
             _ridge(lower, lines[lines["network"] != "trained"], period_deg)
             twin = _first_twin(here)
             lower.set_title(
@@ -159,27 +172,42 @@ def tuning_family(
             )
         for ax in axes.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(best) :].ravel():
             ax.set_axis_off()
-        sheet.suptitle(_family_title(noun, every, best, drawn_width(figure, width_mm)), fontsize=6.5)
-        sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
+        sheet.suptitle(wrapped(_family_title(noun, every, best), width), fontsize=6.5)
+        below(sheet, f"{angle} (degrees)", key)
         sheet.supylabel(f"units, by preferred {angle}", fontsize=6)
         _label_lowest(axes, len(best), columns)
     return axes
 
 
-def _family_title(noun: str, every: pd.DataFrame, drawn: pd.DataFrame, width_mm: float) -> str:
+def _family_title(noun: str, every: pd.DataFrame, drawn: pd.DataFrame) -> str:
     left_out = every[~every["model"].isin(drawn["model"])]
     held = int((every["n_detectors"] > 0).sum())
     if left_out.empty:
         return noun
     if held > len(drawn):
-        which = f"{noun}: {held} of {len(every)} networks hold them; {len(drawn)} of these, evenly from the largest share to the smallest"
-    elif not held:
-        which = f"{noun}: none of {len(every)} networks holds any; {len(drawn)} of these"
-    else:
-        named = ", ".join(short(model) for model in left_out["model"])
-        names = named if len(left_out) <= _MOST_NAMED else f"the {len(left_out)} other networks"
-        which = f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {names}"
-    return wrapped(which, width_mm)
+        return f"{noun}: {held} of {len(every)} networks hold them; {len(drawn)} of these, evenly from the largest share to the smallest"
+    if not held:
+        return f"{noun}: none of {len(every)} networks holds any; {len(drawn)} of these"
+    names = distinct(every["model"])
+    named = ", ".join(names[model] for model in left_out["model"])
+    said = named if len(left_out) <= _MOST_NAMED else f"the {len(left_out)} other networks"
+    return f"{noun}; none of {left_out['n_units'].sum()} units at the best taps of {said}"
+
+
+def family_words(units: pd.DataFrame, families: pd.DataFrame, noun: str, **_: Any) -> dict[str, str]:
+    """Return what a caption says of `tuning_family`: which networks are drawn of how many, and which of their units."""
+    every = best_taps(families)
+    drawn = _with_panels(every)
+    held = int((every["n_detectors"] > 0).sum())
+    which = f"each of {len(every)} networks" if len(every) > 1 else "the network"
+    if len(drawn) < len(every):
+        which = f"each of {len(drawn)} of {len(every)} networks ("
+        if held > len(drawn):
+            which += f"{held} hold {noun}, and these lie evenly from the largest share to the smallest)"
+        else:
+            which += "all that hold any)" if held else "none holds any)"
+    more = (drawn["n_detectors"] > _MAX_LINES).any()
+    return {"which": which, "most": f" (of more than {_MAX_LINES} the most selective)" if more else ""}
 
 
 def _label_lowest(axes: Panels, panels: int, columns: int) -> None:
@@ -192,8 +220,7 @@ def _label_lowest(axes: Panels, panels: int, columns: int) -> None:
 def _counts(row: dict[Any, Any], detectors: int) -> str:
     shown = f"\n({_MAX_LINES} drawn)" if detectors > _MAX_LINES else ""
     return (
-        f"{tap_label(row['tap'], row['depth'])}\n{row['n_detectors']} of {row['n_units']}: {row['share']:.1%}"
-        f"{shown}\nuntrained {row['share_untrained']:.1%}"
+        f"{row['n_detectors']} of {row['n_units']}: {row['share']:.1%}{shown}\nuntrained {row['share_untrained']:.1%}"
     )
 
 
@@ -280,40 +307,82 @@ def matched_pairs(
     """Draw matched detectors of one family and one pair of models: both tuning curves over one another.
 
     Shown are matches by one `method` in which both units are detectors at the pair of `taps` (left out: the pair with the most of them);
-    of these, `most` matches spread evenly over the preferred orientation (not the best ones). Each panel states r on held-out
-    images, and in brackets the nulls: best partner in a random basis (Haar), in an untrained twin.
+    all that the table holds, or of more than `most` so many, spread evenly over the preferred orientation (not the best ones). The
+    title says which. Each panel states r on held-out images, and in brackets the nulls: best partner in a random basis (Haar), in an
+    untrained twin.
 
     Returns
     -------
     array of Axes
         (row, column); panels beyond the last match are switched off: all of them where there is no match.
+
+    Raises
+    ------
+    FigureError
+        The matches are of several pairs of models.
     """
+    only_one(_detectors(correspondence, method), "model_a", "model_b")
     both = _both_detectors(correspondence, method, taps)
     drawn = matched_data(correspondence, units, method=method, most=most, period_deg=period_deg, taps=taps)
     panels, width = drawn["panel"].nunique(), drawn_width(figure, width_mm)
     columns = columns_for(width, 6, double=6) if panels else 1
     rows = max(-(-panels // columns), 1)
+    which = _which(correspondence, noun, method, most, angle, taps)
+    if panels:
+        first = both.iloc[0]
+        a, b = (distinct([first["model_a"], first["model_b"]])[first[f"model_{side}"]] for side in "ab")
+        which = (
+            f"{a} {first['tap_a']} (blue) and {b} {first['tap_b']} (orange): {which}; r on held-out images (in brackets: best "
+            f"partner in a {HAAR_NAME}, in an untrained twin)"
+        )
+    said = wrapped(which, width)
     with style():
-        sheet = canvas(figure, width_mm, 16 + 26 * rows if panels else 20)
+        title_mm = lines_mm(said, 6.5)
+        height = (16 + 26 * rows if panels else 20) + max(0.0, title_mm - lines_mm("x\nx", 6.5))
+        sheet = canvas(figure, width_mm, height)
         axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, (_, curves) in zip(axes.ravel(), drawn.groupby("panel", sort=True), strict=False):
             _overlay(ax, curves, period_deg)
         for ax in axes.ravel()[panels:]:
             ax.set_axis_off()
-        if not panels:
-            where = f" at {taps[0]} and {taps[1]}" if taps else ""
-            sheet.suptitle(wrapped(f"no pair of {noun} was matched {HOW[method]}{where}", width), fontsize=6.5)
-            return axes
-        first = both.iloc[0]
-        said = (
-            f"{short(first['model_a'])} {first['tap_a']} (blue) and {short(first['model_b'])} {first['tap_b']} (orange): {panels} of "
-            f"{len(both)} pairs of {noun} matched {HOW[method]}, spread evenly over "
-            f"{angle}; r on held-out images (in brackets: best partner in a {HAAR_NAME}, in an untrained twin)"
-        )
-        sheet.suptitle(wrapped(said, width), fontsize=6.5)
-        sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
-        sheet.supylabel("response / peak", fontsize=6)
+        sheet.suptitle(said, fontsize=6.5)
+        if panels:
+            sheet.supxlabel(f"{angle} (degrees)", fontsize=6)
+            # In the middle of the panels, between the title and what stands below them: a high title would lie over it.
+            sheet.supylabel("response / peak", fontsize=6, y=0.5 * (1 - (title_mm - _BELOW_MM) / height))
     return axes
+
+
+def _which(
+    correspondence: pd.DataFrame, noun: str, method: str, most: int, angle: str, taps: tuple[str, str] | None
+) -> str:
+    """Return which matches `matched_pairs` draws: how many of how many, and how they were chosen."""
+    held, both = _detectors(correspondence, method), _both_detectors(correspondence, method, taps)
+    at = f" at {taps[0]} and {taps[1]}" if taps else ""
+    if both.empty:
+        return f"no pair of {noun} was matched {HOW[method]}{at}"
+    at = f" at these taps ({len(held)} at all)" if len(both) < len(held) else ""
+    if len(both) > most:
+        return (
+            f"{most} of {len(both)} pairs of {noun} in the table matched {HOW[method]}{at}, spread evenly over {angle}"
+        )
+    count = {1: "the only pair", 2: "both pairs"}.get(len(both), f"all {len(both)} pairs")
+    return f"{count} of {noun} in the table matched {HOW[method]}{at}{', by ' + angle if len(both) > 1 else ''}"
+
+
+def matched_words(
+    correspondence: pd.DataFrame,
+    units: pd.DataFrame,
+    noun: str,
+    *,
+    method: str,
+    angle: str,
+    taps: tuple[str, str] | None,
+    most: int = 24,
+    **_: Any,
+) -> dict[str, str]:
+    """Return what a caption says of `matched_pairs`: which matches are drawn of how many."""
+    return {"which": _which(correspondence, noun, method, most, angle, taps)}
 
 
 def _commonest(pairs: pd.DataFrame) -> tuple[str, str]:
@@ -346,8 +415,11 @@ _OF_MATCHES = {
 def nulls_data(correspondence: pd.DataFrame, *, method: str) -> pd.DataFrame:
     """Return what `matches_and_nulls` draws: one row per match of two detectors and kind of partner, taps by depth."""
     both = _detectors(correspondence, method)
-    labels = both["tap_a"].str.removesuffix(".bn2") + " and " + both["tap_b"].str.removesuffix(".bn2")
-    ordered = both.assign(taps=labels).sort_values(["depth_a", "depth_b"], kind="stable")
+    names = distinct([*both["tap_a"], *both["tap_b"]], plain)
+    labels = [f"{names[a]} and {names[b]}" for a, b in zip(both["tap_a"], both["tap_b"], strict=True)]
+    ordered = both.assign(taps=pd.Series(labels, both.index, dtype="str")).sort_values(
+        ["depth_a", "depth_b"], kind="stable"
+    )
     keys = ["model_a", "model_b", "taps", "unit_a", "unit_b"]
     long = ordered.melt(id_vars=keys, value_vars=list(_OF_MATCHES), var_name="partner", value_name="r")
     return long.assign(partner=long["partner"].map(_OF_MATCHES))
@@ -377,27 +449,62 @@ def matches_and_nulls(
 
     Returns the axes: `ax`, or those of a new figure of `width_mm`.
     """
+    only_one(_detectors(correspondence, method), "model_a", "model_b")
     drawn = nulls_data(correspondence, method=method)
-    order = list(dict.fromkeys(drawn["taps"]))
     narrow = ax is None and width_mm < DOUBLE_MM
+    labels, taps_key, labels_mm = _labels_of_taps(_detectors(correspondence, method), width_mm)
+    # Beside the names of taps and, where the page is wide, the legend.
+    title_mm = min(0.6 * width_mm, width_mm - labels_mm - (12 if narrow else 40))
+    said, key = f"no pair of {noun} was matched {HOW[method]}", ""
+    if not drawn.empty:
+        models = [drawn["model_a"].iloc[0], drawn["model_b"].iloc[0]]
+        names = fitted(models, title_mm, points=6.5, lines=2)
+        key = key_of({**names.key, **taps_key}, width_mm if narrow else title_mm)
+        between = " and ".join(names.of[model].replace("\n", "") for model in models)
+        said = wrapped(f"pairs of {noun} matched {HOW[method]}, {between}, each beside its nulls", title_mm)
     with style():
-        ax = panel(ax, width_mm, max(45.0, 12 + (10 if narrow else 0) + 5.5 * len(order)))
+        higher = max(0.0, lines_mm(said, 6.5) - (11 if narrow else 5.5)) + lines_mm(key, 5.5)
+        height = max(45.0, 12 + (10 if narrow else 0) + 5.5 * len(labels)) + higher
+        ax = panel(ax, width_mm, min(height, PAGE_MM))
+        ax.set_title(said)
         if drawn.empty:
             ax.set_axis_off()
-            ax.set_title(f"no pair of {noun} was matched {HOW[method]}")
             return ax
         sns.stripplot(
-            drawn, x="r", y="taps", hue="partner", order=order, hue_order=list(_OF_MATCHES.values()), dodge=True,
+            drawn, x="r", y="taps", hue="partner", order=list(labels), hue_order=list(_OF_MATCHES.values()), dodge=True,
             jitter=False, palette=[TRAINED, HAAR, UNTRAINED], size=2, alpha=0.6, ax=ax, legend=True,
         )  # fmt: skip
         ax.axvline(0, color="0.7", linewidth=0.5, zorder=0)
-        ax.set(xlabel="Pearson r on held-out images", ylabel="taps")
-        first = correspondence.iloc[0]
-        between = f"pairs of {noun} matched {HOW[method]}, {short(first['model_a'])} and {short(first['model_b'])}, each beside its nulls"
-        ax.set_title(wrapped(between, 0.6 * width_mm))
+        step = max(1, round(5.5 * len(labels) / PAGE_MM))
+        ax.set_yticks(range(0, len(labels), step), list(labels.values())[::step])
+        ax.set(xlabel="Pearson r on held-out images", ylabel="taps" if step == 1 else f"taps (one of {step} is named)")
         # Beside or below the points, never over them.
         sns.move_legend(ax, "upper left", bbox_to_anchor=(1.0, 1.0), title=None, frameon=False)
         if narrow:
             handles = _legend_of(ax)
-            legend_below(figure_of(ax), ax, width_mm, handles=handles)
+            legend_below(figure_of(ax), ax, width_mm, handles=handles, title=key)
+        elif key:
+            ax.set_xlabel(f"{ax.get_xlabel()}\n{key}")
     return ax
+
+
+def _labels_of_taps(both: pd.DataFrame, width_mm: float) -> tuple[dict[str, str], dict[str, str], float]:
+    """Return by pair of taps, as `nulls_data` calls it, how it is drawn; a key to abbreviations; and the labels' width, mm."""
+    ordered = both.sort_values(["depth_a", "depth_b"], kind="stable")
+    taps = list(dict.fromkeys(zip(ordered["tap_a"], ordered["tap_b"], strict=True)))
+    whole = distinct((tap for pair in taps for tap in pair), plain)
+    room = 0.36 * width_mm
+    names = fitted(whole, room - text_mm(" and", 5), points=5, shorter=plain)
+    labels = {}
+    for a, b in taps:
+        line = f"{whole[a]} and {whole[b]}"
+        labels[line] = line if text_mm(line, 5) <= room else f"{names.of[a]} and\n{names.of[b]}"
+    lines = [line for label in labels.values() for line in label.split("\n")]
+    used = {label: name for label, name in names.key.items() if any(label in line for line in lines)}
+    return labels, used, max((text_mm(line, 5) for line in lines), default=0.0)
+
+
+def nulls_words(correspondence: pd.DataFrame, noun: str, *, method: str) -> dict[str, str]:
+    """Return what a caption says of `matches_and_nulls`: how many matches are drawn."""
+    count = len(_detectors(correspondence, method))
+    return {"count": f"{count or 'no'} pair{'s' * (count != 1)}"}
