@@ -9,7 +9,7 @@ from rounding import float32_slack
 import universality
 from universality.models import catalogue, zoo
 from universality.runs.job import read_job
-from universality.stimuli import folder, sets
+from universality.stimuli import manifest, sets
 from universality.stimuli.spec import StimuliSpec
 
 JOB = """
@@ -55,8 +55,8 @@ def own(tmp_path_factory):
     for place in ("leaf/a.png", "leaf/b.png", "stone/c.png"):
         (root / "photos" / place).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(root / "photos" / place)
-    manifest, _ = folder.write_manifest(root / "photos")
-    (root / "job.toml").write_text(JOB.format(manifest=manifest.as_posix()), encoding="utf-8")
+    manifest_path = manifest.write(root / "photos").path
+    (root / "job.toml").write_text(JOB.format(manifest=manifest_path.as_posix()), encoding="utf-8")
     return read_job(root / "job.toml"), universality.run(root / "job.toml", root / "run", store=root / "store"), root
 
 
