@@ -133,5 +133,5 @@ def stimuli_manifest(
         return
     for title, files in (("left out", written.left_out), ("metadata", written.odd)):
         if files:
-            line(f"{title}: {manifest.named(f'{file} ({reason})' for file, reason in files.items())}")
+            line(f"{title}: {manifest.named(files.values())}")
     line(f"{written.path}: {written.summary()}")

@@ -205,8 +205,8 @@ class Written:
     images : how many it lists
     ignored : how many names were passed over, by kind: what programs leave beside people's files, and links in a circle
     skipped : how many files are no images, by suffix
-    left_out : files (with the reason) that cannot be used
-    odd : files (with the reason) that are listed although their metadata cannot be read
+    left_out : by file that cannot be used, what is wrong, in words that name it
+    odd : the same by file that is listed although its metadata cannot be read
     """
 
     path: Path
@@ -332,7 +332,7 @@ def write(
             broken[place.as_posix()] = str(error).rpartition("; ")[0]
             continue
         if remark:
-            odd[place.as_posix()] = remark
+            odd[place.as_posix()] = f"'{file}' ({remark})"
         inner = len(place.parts) > 1
         rows.append(
             {
