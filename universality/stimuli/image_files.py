@@ -49,6 +49,7 @@ def suffixes() -> tuple[str, ...]:
 
 
 def _decodes(name: str) -> bool:
+    name = "JPEG" if name == "MPO" else name  # several pictures in one file, of which the first is a JPEG
     if name not in Image.OPEN or name in _NOT_DECODED:
         return False
     opener = Image.OPEN[name][0]
