@@ -118,10 +118,11 @@ def test_job_digest_ignores_order_and_comments(write):
     assert first.digest() != read_job(write(changed(JOB, "seed = 3", "seed = 4"))).digest()
 
 
-def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_and_further_sets(write):
+def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_further_sets_and_own_images(write):
     job = read_job(write(JOB))
     values = job.plain()
     del values["stages"], values["stimuli"]["also"]
+    del values["stimuli"]["natural"]["folders"], values["stimuli"]["natural"]["images"]
     without_device = {**values, "extraction": {k: v for k, v in values["extraction"].items() if k != "device"}}
     assert job.digest() == digest(without_device)
     on_gpus = job.model_copy(update={"extraction": job.extraction.model_copy(update={"device": "cuda"})})

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from universality.base.errors import StimulusError
 from universality.cli import app
-from universality.stimuli import folder, natural, rotated, sets
+from universality.stimuli import manifest, natural, rotated, sets
 from universality.stimuli.folder import FolderStimuli
 from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.rotated import RotatedStimuli
@@ -144,9 +144,10 @@ def test_written_manifest_makes_the_folder_a_set(tmp_path):
     for name in ("b.png", "cats/one.png", "cats/deep/two.PNG", odd):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no image")
-    path, count = folder.write_manifest(tmp_path)
+    written = manifest.write(tmp_path)
+    path = written.path
     table = sets.parameters("folder", folder_spec(path))
-    assert count == 4
+    assert written.images == 4
     assert table["file"].values.tolist() == ["b.png", "cats/deep/two.PNG", "cats/one.png", odd]
     assert table["label"].values.tolist() == ["", "cats", "cats", "dogs"]
     assert (table["fold"].values == -1).all()
@@ -236,12 +237,12 @@ def test_digest_follows_the_content_and_not_the_place(tmp_path):
     specs = []
     for name in ("one", "two"):
         save(tmp_path / name / "a.png")
-        specs.append(folder_spec(folder.write_manifest(tmp_path / name)[0]))
+        specs.append(folder_spec(manifest.write(tmp_path / name).path))
     first, second = (sets.stimulus_digest("folder", spec) for spec in specs)
     assert first == second != sets.stimulus_digest("folder", StimuliSpec())
     save(tmp_path / "two" / "a.png", COLOURED[::-1])
     (tmp_path / "two" / "manifest.toml").unlink()
-    folder.write_manifest(tmp_path / "two")
+    manifest.write(tmp_path / "two")
     assert sets.stimulus_digest("folder", specs[1]) != first
 
 
@@ -271,13 +272,14 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
     refused(lambda: sets.parameters("folder", folder_spec(path)), "image.0.file.*leaves its root")
 
 
-def test_links_out_of_the_folder_are_refused(tmp_path):
+def test_a_link_out_of_the_folder_shows_the_file_that_was_listed_and_no_other(tmp_path):
     outside = save(tmp_path / "outside.png")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.png").symlink_to(outside)
-    spec = listed(tmp_path / "inner", "a.png")
-    refused(lambda: sets.render("folder", spec, 16), "is a link out of its manifest's folder; copy")
-    refused(lambda: folder.write_manifest(tmp_path / "inner"), "is a link out of its manifest's folder; copy")
+    spec = folder_spec(manifest.write(tmp_path / "inner").path)
+    assert (sets.render("folder", spec, 16) == sets.render("folder", listed(tmp_path, "outside.png"), 16)).all()
+    save(outside, COLOURED[::-1])
+    refused(lambda: sets.render("folder", spec, 16), "inner/a.png' has SHA-256")
 
 
 def broken_files():
@@ -300,7 +302,7 @@ def test_broken_images_are_refused(tmp_path, kind):
     (tmp_path / "a.png").write_bytes(broken_files()[kind])
     spec = listed(tmp_path, "a.png")
     refused(lambda: sets.render("folder", spec, 16), r"a.png' is no image that can be decoded \(.*replace or drop it")
-    refused(lambda: folder.write_manifest(tmp_path), r"a.png' is no image that can be decoded")
+    refused(lambda: manifest.write(tmp_path), r"a.png' is no image that can be decoded")
 
 
 @pytest.mark.parametrize("limit", [39 * 60, 10 * 60])
@@ -311,7 +313,7 @@ def test_pillows_limit_is_respected(tmp_path, monkeypatch, limit):
     sets.render("folder", spec, 16)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     refused(lambda: sets.render("folder", spec, 16), f"more than {limit} pixels, Pillow's limit.*scale it down")
-    refused(lambda: folder.write_manifest(tmp_path), "Pillow's limit")
+    refused(lambda: manifest.write(tmp_path), "Pillow's limit")
 
 
 def test_values_without_a_known_range_are_refused(tmp_path):
@@ -346,11 +348,11 @@ def test_missing_manifest_is_refused(tmp_path):
 
 
 def test_a_manifest_is_not_written_over_nor_without_images(tmp_path):
-    refused(lambda: folder.write_manifest(tmp_path / "none"), "is no folder")
-    refused(lambda: folder.write_manifest(tmp_path), "holds no image")
+    refused(lambda: manifest.write(tmp_path / "none"), "is no folder")
+    refused(lambda: manifest.write(tmp_path), "holds no image")
     save(tmp_path / "a.png")
-    folder.write_manifest(tmp_path)
-    refused(lambda: folder.write_manifest(tmp_path), "manifest.toml' exists; remove it first")
+    manifest.write(tmp_path)
+    refused(lambda: manifest.write(tmp_path), "manifest.toml' exists; remove it first")
 
 
 def test_a_changed_manifest_is_read_again(tmp_path):
@@ -369,9 +371,9 @@ def test_commands_write_a_manifest_and_show_it(tmp_path):
     runner = CliRunner()
     written = runner.invoke(app, ["stimuli", "manifest", str(tmp_path)])
     assert written.exit_code == 0
-    assert f"{tmp_path / folder.MANIFEST}: 3 images" in written.output
+    assert f"{tmp_path / manifest.NAME}: 3 images" in written.output
     out = tmp_path / "sheet.png"
-    arguments = ["stimuli", "show", "folder", "--manifest", str(tmp_path / folder.MANIFEST), "--out", str(out)]
+    arguments = ["stimuli", "show", "folder", "--manifest", str(tmp_path / manifest.NAME), "--out", str(out)]
     assert runner.invoke(app, arguments).exit_code == 0
     with Image.open(out) as image:
         assert image.size[0] > 500

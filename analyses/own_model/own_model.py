@@ -18,7 +18,7 @@ from PIL import Image
 import universality
 from universality import figures
 from universality.models import catalogue, drafting, zoo
-from universality.stimuli import folder, sets
+from universality.stimuli import manifest, sets
 from universality.stimuli.spec import FolderStimuli, NaturalStimuli, StimuliSpec
 
 WORK = Path("../../data")
@@ -73,9 +73,9 @@ for number, (pixels, photograph) in enumerate(zip(crops.values, crops.photograph
     file = OWN / "photos" / photograph / f"{number:02d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.rint(np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8)).save(file)
-manifest, count = folder.write_manifest(OWN / "photos")
-print(count, "images")
-figures.stimulus_sheet(sets.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(manifest))), 64), most=24)
+written = manifest.write(OWN / "photos")
+print(written.summary())
+figures.stimulus_sheet(sets.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(written.path))), 64), most=24)
 
 # %% [markdown]
 # ## The job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 SIDES = ("pre", "post")
 
 
-@lru_cache(maxsize=64)
 def _count(stimulus_set: str, spec: StimuliSpec) -> int:
+    """Return how many stimuli a set has."""
+    return _kept_count(stimulus_set, spec, sets.stamp(stimulus_set, spec))
+
+
+@lru_cache(maxsize=64)
+def _kept_count(stimulus_set: str, spec: StimuliSpec, stamp: Hashable) -> int:
     """Return how many stimuli a set has; every tap of every network of a job asks."""
+    del stamp  # part of the cache's key
     return int(sets.parameters(stimulus_set, spec).sizes[STIMULUS])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,18 +64,18 @@ def stimuli_show(
     """
     from universality.figures import contact_sheet, figure_of
     from universality.stimuli.folder import FolderStimuli
-    from universality.stimuli.kinds import STIMULI
-    from universality.stimuli.sets import sheet
+    from universality.stimuli.sets import labels_of, parameters, sheet
     from universality.stimuli.spec import StimuliSpec
 
     frame = _frame_of(tap) if tap else None
     size = frame.size_px if frame else size
-    drawn, labels = sheet(name, size, images, StimuliSpec(folder=FolderStimuli(manifest=manifest)), frame)
+    spec = StimuliSpec(folder=FolderStimuli(manifest=manifest))
+    drawn, labels = sheet(name, size, images, spec, frame)
     path = out or Path(f"{name}.png")
     if path.suffix != ".png":
         raise StimulusError(f"'{path}' is no PNG file, expected a name that ends in .png; give another with --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{name}, labelled by {', '.join(STIMULI[name].labels)}"
+    title = f"{name}, labelled by {', '.join(labels_of(name, parameters(name, spec)))}"
     if frame is not None:
         title += f"; {tap}: the scene is {frame.side_px} px in the middle of {size} px"
     figure_of(contact_sheet(drawn, labels, title=title)).savefig(path, dpi=300, metadata={"Software": None})
@@ -95,20 +97,41 @@ def _frame_of(text: str) -> Frame:
     return Frame.of(card.tap(tap), card.preprocessing.size_px)
 
 
+class Grouping(StrEnum):
+    """What says which images belong together."""
+
+    FOLDER = "folder"
+
+
 @stimuli_app.command("manifest")
 def stimuli_manifest(
-    folder: Annotated[Path, typer.Argument(help="Folder with images.", metavar="FOLDER")], as_json: JsonOption = False
+    folder: Annotated[Path, typer.Argument(help="Folder with images.", metavar="FOLDER")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The manifest's file [default: FOLDER/manifest.toml].", metavar="FILE")
+    ] = None,
+    group: Annotated[
+        Grouping | None,
+        typer.Option("--group", help="Images of one folder (the innermost) are one group, which stays in one fold."),
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out, and name, files that cannot be used.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write FOLDER/manifest.toml, which makes the images in and below the folder a stimulus set.
+    """Write the manifest that makes the images in and below a folder a stimulus set.
 
-    It states each file's SHA-256 and, as its label, the subfolder it lies in. Folds (0 or 1) can be added by hand.
+    It states each file's SHA-256 and, as its label, the sub-folder it lies in. Folds (0 or 1) and groups can be added by hand.
+    Links are followed; what programs leave beside people's files is passed over, counted and named.
 
-    Example: universality stimuli manifest photographs
+    Example: universality stimuli manifest photographs --group folder
     """
-    from universality.stimuli.folder import write_manifest
+    from universality.stimuli import manifest
 
-    path, count = write_manifest(folder)
+    written = manifest.write(folder, out, group_by_folder=group is not None, skip_broken=skip_broken)
     if as_json:
-        print_json({"file": path, "images": count})
-    else:
-        line(f"{path}: {count} images")
+        print_json({"file": written.path, **{key: value for key, value in asdict(written).items() if key != "path"}})
+        return
+    for title, files in (("left out", written.left_out), ("metadata", written.odd)):
+        if files:
+            line(f"{title}: {manifest.named(files.values())}")
+    line(f"{written.path}: {written.summary()}")

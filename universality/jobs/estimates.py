@@ -53,7 +53,7 @@ def disk(plan: Plan) -> Disk:
     """Return what the missing stores, their shards, the results, tables, figures and the report will take."""
     raw = sum(p.nbytes for p in plan.missing)
     tables, left = table_sizes(plan).nbytes, plan.n_tasks - plan.kept()
-    results = RESULT_BYTES * left + tables * left // plan.n_tasks
+    results = RESULT_BYTES * left + tables * left // max(plan.n_tasks, 1)
     drawn = FIGURE_BYTES * plan.figures + REPORT_BYTES
     fixed = STORE_BYTES * len(plan.missing) + results + int(PARQUET * tables) + drawn
     # The shards of a network lie beside its stores until these are joined.

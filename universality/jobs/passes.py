@@ -8,7 +8,7 @@ from functools import cached_property
 from universality.activations.network import Network
 from universality.base.spec import digest
 from universality.models.card import Tap
-from universality.stimuli import sets
+from universality.stimuli import natural, sets
 from universality.stimuli.framing import Frame
 
 SHARD_STIMULI = 256
@@ -54,7 +54,7 @@ def loading(network: Network) -> Kinds:
     """Return what loading a network is, for the record of seconds: of an untrained twin, by the pixels that calibrate it."""
     if network.seed is None:
         return (f"load {network.card.id}", 1.0), ("load", 1.0)
-    images = network.calibration.natural.crops + network.calibration.natural.shapes
+    images = natural.count(network.calibration.natural)
     return (f"calibrate {network.card.id}", max(images, 1)), ("calibrate", max(images, 1) * _megapixels(network))
 
 

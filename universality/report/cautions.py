@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -114,11 +115,17 @@ def of_similarity(similarity: pd.DataFrame) -> Iterator[str]:
 def of_photographs(parameters: xr.Dataset) -> Iterator[str]:
     """Yield a warning where few photographs stand behind the scores; `parameters` are those of the set natural."""
     shape = parameters["shape_index"].values >= 0
-    scored = parameters["fold"].values == 1
-    photographs = len(set(parameters["photograph"].values[~shape & scored]))
+    own = parameters["folder_index"].values >= 0 if "folder_index" in parameters.coords else np.zeros_like(shape)
+    crop, scored = ~shape & ~own, parameters["fold"].values == 1
+    photographs, groups = (len(set(parameters["photograph"].values[some & scored])) for some in (crop, own))
+    if 0 < groups < FEW_PHOTOGRAPHS:
+        yield (
+            f"Scores rest on {int((own & scored).sum())} of your own images in only {groups} groups (the half that did not decide the "
+            "matches); images of one group resemble one another, and so few groups bound what is known."
+        )
     if 0 < photographs < FEW_PHOTOGRAPHS:
         yield (
-            f"Scores rest on {int((~shape & scored).sum())} crops of only {photographs} photographs"
+            f"Scores rest on {int((crop & scored).sum())} crops of only {photographs} photographs"
             f"{f' and {int((shape & scored).sum())} drawn images' if shape.any() else ''} (the half that did not decide the "
             "matches); crops of one photograph resemble one another, and so few photographs bound what is known."
         )

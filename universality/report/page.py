@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from universality.base.errors import UniversalityError
 from universality.base.names import HAAR_NAME
 from universality.report import pictures
 from universality.report.cautions import cautions, processors
@@ -20,6 +21,8 @@ from universality.report.sentences import STANDINGS, findings
 from universality.runs.provenance import KEY, as_text
 from universality.runs.run import Run, replace_file
 from universality.similarity.matching import HOW
+from universality.stimuli import manifest, natural
+from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.sets import POLICIES
 
 _SECTIONS = {
@@ -75,8 +78,26 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
         taps=_taps(run), words=STANDINGS, titles=_TITLES, data=embedded(data), sections=data["tables"], style=style, script=script,
         style_hash=csp_hash(style), script_hash=csp_hash(script), weights=_weights(run),
-        processors=processors(run.record), how=[HOW[method] for method in run.job.comparison.matching],
+        natural=natural_images(run.job.stimuli.natural), processors=processors(run.record), how=[HOW[method] for method in run.job.comparison.matching],
     )  # fmt: skip
+
+
+def natural_images(spec: NaturalStimuli) -> str:
+    """Return what the natural images of a job are, to follow "Natural images are"."""
+    said = []
+    if spec.crops:
+        said.append(f"{spec.crops} crops of photographs that scikit-image and scikit-learn carry")
+    if spec.shapes:
+        said.append(f"{spec.shapes} drawn images of the pocket zoo's world that no training has seen")
+    if spec.folders:
+        paths = [manifest.path_of(place) for place in spec.folders]
+        named = ", ".join(f"'{path.parent.name if path.name == manifest.NAME else path.name}'" for path in paths)
+        try:
+            many = f"{natural.own_images(spec)} own images"
+        except UniversalityError:  # the page is drawn where they no longer lie
+            many = "own images"
+        said.append(f"{many}, listed in {named}")
+    return ", and ".join(said)
 
 
 def embedded(data: Any) -> str:

@@ -22,7 +22,6 @@ from universality.base.errors import StoreError, UniversalityError
 from universality.features.families import FAMILIES
 from universality.runs.run import Run
 from universality.stimuli import sets
-from universality.stimuli.kinds import STIMULI
 
 THUMBNAIL_PX = 56
 STRIP_IMAGES = 12
@@ -130,9 +129,9 @@ def encoded(album: Album, run: Run, size_px: int = THUMBNAIL_PX) -> list[dict[st
     drawn: dict[Key, dict[str, str]] = {}
     for name, numbers in by_set.items():
         images = sets.render(name, run.job.stimuli, size_px, np.array(numbers, dtype=np.int64))
-        labels = zip(*(images[label].values for label in STIMULI[name].labels), strict=True)
+        labels = zip(*(images[label].values for label in sets.labels_of(name, images)), strict=True)
         for number, pixels, label in zip(numbers, images.values, labels, strict=True):
-            text = ", ".join(_brief(value) for value in label)
+            text = ", ".join(filter(None, map(_brief, label)))
             drawn[name, number] = {"src": picture_uri(pixels), "alt": f"{name} {number}: {text}"}
     return [drawn[key] for key in album.numbers]
 

@@ -13,6 +13,7 @@ from universality.base.errors import JobError, StimulusError, did_you_mean
 from universality.base.spec import Int, Spec, digest, unique
 from universality.base.toml import parse_toml, validate
 from universality.features import names
+from universality.stimuli import natural
 from universality.stimuli.spec import StimuliSpec
 
 MatchMethod = Literal["hungarian", "mutual_nearest"]
@@ -119,13 +120,16 @@ class Job(Spec):
     def digest(self) -> str:
         """Return the SHA-256 of the validated values that decide numbers.
 
-        Which stages run decides which tables there are, and no number in one. Of the CPU and of no further stimulus sets
-        nothing is said, as before there was a choice.
+        Which stages run decides which tables there are, and no number in one. Of the CPU, of no further stimulus
+        sets and of no images of one's own nothing is said, as before there was a choice.
         """
         values = self.plain()
         del values["stages"]
         if not self.stimuli.also:
             del values["stimuli"]["also"]
+        if not self.stimuli.natural.folders:
+            for name in ("folders", "images"):
+                del values["stimuli"]["natural"][name]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)
@@ -230,14 +234,15 @@ LEAST_NATURAL = 24
 def read_job(path: Path) -> Job:
     """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
     job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
-    if 0 < job.stimuli.natural.crops + job.stimuli.natural.shapes < LEAST_NATURAL:
+    images = natural.count(job.stimuli.natural)
+    if images == 0:
         raise StimulusError(
-            f"job '{path}': {job.stimuli.natural.crops + job.stimuli.natural.shapes} natural images are too few to match units on one "
-            f"half and score them on the other, expected at least {LEAST_NATURAL}; raise stimuli.natural.crops or shapes"
+            f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0, no folders), expected at least one image; "
+            "set stimuli.natural.crops, shapes or folders"
         )
-    if job.stimuli.natural.crops + job.stimuli.natural.shapes == 0:
+    if images < LEAST_NATURAL:
         raise StimulusError(
-            f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0), expected at least one image; "
-            "set stimuli.natural.crops or stimuli.natural.shapes"
+            f"job '{path}': {images} natural images are too few to match units on one half and score them on the other, expected at "
+            f"least {LEAST_NATURAL}; raise stimuli.natural.crops or shapes, or name more images in folders"
         )
     return job

@@ -10,7 +10,7 @@ from universality.features.families import family_of
 from universality.models import catalogue
 from universality.models.card import ModelCard, Tap
 from universality.runs.job import Job
-from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.natural import NaturalStimuli, own_images
 
 
 def compared_sets(job: Job) -> tuple[str, ...]:
@@ -46,11 +46,17 @@ def networks_of(job: Job) -> list[Network]:
 
 
 def _calibration(job: Job) -> NaturalStimuli:
-    """Return the images that set BatchNorm statistics: crops and shapes in the proportion of the job's natural images."""
-    natural, count = job.stimuli.natural, job.nulls.calibration_crops
-    crops = round(count * natural.crops / (natural.crops + natural.shapes))
-    calibration: NaturalStimuli = natural.model_copy(update={"crops": crops, "shapes": count - crops})
-    return calibration
+    """Return the images that set BatchNorm statistics: each kind in the proportion of the job's natural images.
+
+    Crops and shapes can be more than the job shows; of one's own images there are no others.
+    """
+    shown: NaturalStimuli = job.stimuli.natural
+    count, drawn, own = job.nulls.calibration_crops, shown.crops + shown.shapes, own_images(shown)
+    images = min(round(count * own / (drawn + own)), own)
+    rest = count - images if drawn else 0
+    crops = round(rest * shown.crops / drawn) if drawn else 0
+    of_folders = {"images": images} if images else {"folders": (), "images": None}
+    return shown.model_copy(update={"crops": crops, "shapes": rest - crops, **(of_folders if own else {})})
 
 
 def _taps(card: ModelCard, names: Sequence[str] | None) -> tuple[Tap, ...]:

@@ -5,7 +5,7 @@ A new kind is one file, with the class of its parameters, and one line in `STIMU
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -42,11 +42,12 @@ class StimulusKind:
     parameters : spec -> coordinates of every stimulus
     render : spec, chosen parameters, size in px, interpolation of photographs -> (stimulus, channel, y, x)
     content : spec -> what beside the spec's values decides the pixels
-    labels : parameters that stand over an image of a contact sheet
+    labels : parameters that stand over an image of a contact sheet, where the set has them
     framed : spec, chosen parameters, place of the scene, interpolation -> the same, the scene in a part of the image
     refuse : spec, size in px of the image or of the scene in it; raises `StimulusError` if that cannot show the set
-    places : fields of the spec that say where files lie and do not decide the pixels
+    places : fields of the spec about files; what of them decides the pixels is in `content`
     counts : fields that say how many stimuli there are; the first ones of a longer set are those of the shorter
+    stamp : spec -> what changes when its files do; None for a set that its spec alone decides
     """
 
     name: str
@@ -59,6 +60,7 @@ class StimulusKind:
     refuse: Callable[[Any, int], None] = lambda spec, size_px: None
     places: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
+    stamp: Callable[[Any], Hashable] = lambda spec: None
 
 
 def _drawing(name: str, spec: type[Spec], module: Any, *labels: str) -> StimulusKind:
@@ -102,8 +104,9 @@ STIMULI: dict[str, StimulusKind] = {
             ("shape", "texture"), _ending(shapes.render, "mirror"),
         ),
         StimulusKind(
-            "natural", natural.NaturalStimuli, natural.parameters, natural.render, lambda _: natural.content(),
-            ("photograph",), natural.render_framed, counts=("crops", "shapes"),
+            "natural", natural.NaturalStimuli, natural.parameters, natural.render, natural.content,
+            ("photograph", "label"), natural.render_framed, natural.refuse, places=("folders", "images"),
+            counts=("crops", "shapes"), stamp=natural.stamp,
         ),
         StimulusKind(
             "rotated", rotated.RotatedStimuli, rotated.parameters, rotated.render, rotated.content,
@@ -111,7 +114,7 @@ STIMULI: dict[str, StimulusKind] = {
         ),
         StimulusKind(
             "folder", folder.FolderStimuli, folder.parameters, folder.render, folder.content,
-            ("file", "label"), folder.render_framed, places=("manifest",),
+            ("file", "label"), folder.render_framed, places=("manifest",), stamp=folder.stamp,
         ),
     )
 }  # fmt: skip

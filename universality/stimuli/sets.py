@@ -9,6 +9,8 @@ stimulus is one file and one line in `universality.stimuli.kinds.STIMULI`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import lru_cache
 from textwrap import wrap
 from typing import Any
 
@@ -49,6 +51,11 @@ def _spec_of(name: str, spec: StimuliSpec) -> Spec:
     return chosen
 
 
+def stamp(name: str, spec: StimuliSpec) -> Hashable:
+    """Return what changes when the files of the set `name` do; None for a set that its spec alone decides."""
+    return _kind(name).stamp(_spec_of(name, spec))
+
+
 def parameters(name: str, spec: StimuliSpec) -> xr.Dataset:
     """Return the parameters of every stimulus of the set `name`: coordinates on the dimension ``stimulus``.
 
@@ -57,11 +64,20 @@ def parameters(name: str, spec: StimuliSpec) -> xr.Dataset:
     StimulusError
         Unknown set, or a set without stimuli.
     """
-    table = _kind(name).parameters(_spec_of(name, spec))
+    kind, chosen = _kind(name), _spec_of(name, spec)
+    changed = stamp(name, spec)
+    # A list of many files is made once, not for every batch of them.
+    table = kind.parameters(chosen) if changed is None else _kept_parameters(name, chosen, changed).copy()
     if table.sizes.get(STIMULUS, 0) == 0:
         remedy = "name a manifest in stimuli.folder.manifest" if name == "folder" else "change the job's stimuli"
         raise StimulusError(f"stimulus set '{name}' is empty, expected at least one stimulus; {remedy}")
     return table
+
+
+@lru_cache(maxsize=8)
+def _kept_parameters(name: str, chosen: Spec, changed: Hashable) -> xr.Dataset:
+    del changed  # part of the cache's key
+    return _kind(name).parameters(chosen)
 
 
 def render(
@@ -127,9 +143,14 @@ def captions(drawn: xr.DataArray) -> list[str]:
     StimulusError
         The array does not bear the name of a stimulus set.
     """
-    columns = [drawn[label].values for label in _kind(str(drawn.name)).labels]
+    columns = [drawn[label].values for label in labels_of(str(drawn.name), drawn)]
     names = [[_brief(value) for value in values] for values in zip(*columns, strict=True)]
     return ["\n".join([first, *wrap(" ".join(rest), LABEL_WIDTH)]) for first, *rest in names]
+
+
+def labels_of(name: str, stimuli: xr.Dataset | xr.DataArray) -> list[str]:
+    """Return which coordinates of stimuli of the set `name` people are told: labels that no stimulus has are none of them."""
+    return [label for label in _kind(name).labels if label in stimuli.coords]
 
 
 def _brief(value: Any) -> str:
@@ -148,6 +169,16 @@ def _causes(name: str, spec: StimuliSpec, frame: Frame | None, left_out: tuple[s
 
 def stimulus_digest(name: str, spec: StimuliSpec, frame: Frame | None = None) -> str:
     """Return what decides the pixels of the set `name` at a given size: kind, version, parameters, photographs, frame."""
+    changed = stamp(name, spec)
+    if changed is None:
+        return digest(_causes(name, spec, frame))
+    return _kept_digest(name, spec, frame, _spec_of(name, spec).digest(), changed)
+
+
+@lru_cache(maxsize=256)
+def _kept_digest(name: str, spec: StimuliSpec, frame: Frame | None, values: str, changed: Hashable) -> str:
+    """Return the digest of a set of files, whose list may be long; `values` tells apart what Python calls equal."""
+    del values, changed  # part of the cache's key
     return digest(_causes(name, spec, frame))
 
 
