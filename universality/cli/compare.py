@@ -45,7 +45,7 @@ def compare_command(
     images: Annotated[
         list[Path] | None,
         typer.Option(
-            "--images", help="Folder of images of your own with a manifest; may be given again.", metavar="DIR"
+            "--images", help="Folder of images of your own, or its manifest; may be given again.", metavar="DIR"
         ),
     ] = None,
     reduction: Annotated[str, typer.Option("--reduction", help="mean, max, center or positions of each map.")] = "mean",
@@ -68,7 +68,7 @@ def compare_command(
         folder = out or Path("data/compared") / "__".join(name.replace("/", ".") for name in (a, b))
         measures = measure or ["cka_linear_debiased"]
         job = layers_job(
-            [card(a), card(b)], measures, layers=layers or ["all"], folders=[str(path) for path in images or ()], reduction=reduction,
+            [card(a), card(b)], measures, layers=layers or ["all"], folders=_manifests(images or [], folder), reduction=reduction,
         )  # fmt: skip
         finished = run(job, folder / "run", store=store, reporter=reporter)
         files = [
@@ -88,6 +88,24 @@ def compare_command(
     for file in files:
         line(str(file))
     line(str(finished.path / "report.html"))
+
+
+def _manifests(images: list[Path], folder: Path) -> list[str]:
+    """Return the manifests of folders of images; where a folder has none it is written beside the results and said."""
+    from universality.stimuli import manifest
+
+    found = []
+    for path in images:
+        listed = manifest.path_of(str(path))
+        if path.is_dir() and not listed.exists():
+            # Named by what it lists, so that the same folder is listed anew when the command is given again.
+            listed = folder / f"{path.resolve().name}.toml"
+            folder.mkdir(parents=True, exist_ok=True)
+            listed.unlink(missing_ok=True)
+            written = manifest.write(path, listed)
+            line(f"{written.images} images of '{path}' are listed in '{listed}'")
+        found.append(str(listed))
+    return found
 
 
 def _plain(matrix: xr.DataArray) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def layers_job(
             "name": "-".join(["layers", *(model.replace("/", ".") for model in models)])[:64],
             "question": f"How alike are the layers of {' and '.join(models)}?",
             "seed": seed,
-            "models": [{"id": card.id, "taps": chosen(card, layers)} for card in {card.id: card for card in cards}.values()],
+            "models": [
+                {"id": card.id, "taps": chosen(card, layers)} for card in {card.id: card for card in cards}.values()
+            ],
             "pairs": [[models[0], models[-1]]],
             "stimuli": {"natural": natural},
             "extraction": {"reduction": reduction},
