@@ -389,10 +389,38 @@ def test_bad_input_is_refused_in_one_sentence(name, x, message):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_measure_suggests_the_nearest():
-    with pytest.raises(MeasureError, match="unknown measure 'cka_linear'; did you mean 'cka_linear_") as caught:
-        score("cka_linear", *layers(10, 3, 3))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cka_linaer_debiased", "unknown measure 'cka_linaer_debiased'; did you mean 'cka_linear_debiased'"),
+        ("lasso", "unknown measure 'lasso'; did you mean 'unit_match_lasso_a_from_b'"),
+        ("cka_linear", "expected one: cka_linear_debiased, cka_linear_biased or cka_linear_offdiagonal; choose"),
+        ("cka", "'cka' names several measures, expected one: cka_linear_debiased, .*cka_rbf_median_biased; choose"),
+        ("CKA-RBF", "one: cka_rbf_median_debiased or cka_rbf_median_biased;"),
+        ("cca", "one: cca_mean_rho or cca_mean_rho_squared;"),
+        ("svcca", "one: svcca_variance99 or svcca_components10;"),
+        ("pwcca", "one: pwcca_weights_a or pwcca_symmetric;"),
+        ("procrustes", "one: procrustes_orthogonal, procrustes_orthogonal_angular, procrustes_permutation or"),
+        ("rsa", "one: rsa_sqeuclidean_pearson, .* or rsa_correlation_cosine;"),
+        ("ridge", "one: ridge_a_to_b, ridge_b_to_a or ridge_mean;"),
+        ("", "unknown measure ''"),
+    ],
+)
+def test_unknown_measure_names_its_variants_or_the_nearest(name, message):
+    with pytest.raises(MeasureError, match=message) as caught:
+        score(name, *layers(10, 3, 3))
     assert "\n" not in str(caught.value)
+
+
+def test_every_first_word_of_several_measures_names_them_all():
+    """Whoever knows the family only is told every variant there is of it."""
+    families = {}
+    for name in COMPARATORS:
+        families.setdefault(name.split("_")[0], []).append(name)
+    for family, names in families.items():
+        with pytest.raises(MeasureError) as caught:
+            score(family, *layers(10, 3, 3))
+        assert all(name in str(caught.value) for name in names)
 
 
 # Published traps
