@@ -111,7 +111,8 @@ class Given:
 
     def whole(self) -> Array:
         """Return all values in float64, the given array itself if it has that form; raise `MeasureError` if any is not finite."""
-        values = np.asarray(to_host(self.tile(0, self.n)), dtype=np.float64)
+        rows = _read(self.label, self.form, self.rows(slice(0, self.n)), host=True)
+        values = np.asarray(to_host(rows), dtype=np.float64)
         # Both carry a NaN on, and neither makes an array as large as the values.
         with np.errstate(invalid="ignore"):
             finite = not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
@@ -133,7 +134,11 @@ def given(label: str, array: Any, form: Form = ACTIVATIONS) -> Given:
     made = _labelled(label, array, form) or _framed(label, array, form) or _plain(label, array, form)
     if len(made.shape) != len(form.dims) or 0 in made.shape[1:] or made.shape[0] < form.least:
         least = (", both at least 1" if len(form.dims) == 2 else ", at least 1") if form.least else ""
-        advice = form.advice.get(len(made.shape), "reshape it") if len(made.shape) != len(form.dims) else "leave it out"
+        advice = (
+            form.advice.get(len(made.shape), "reshape it")
+            if len(made.shape) != len(form.dims)
+            else "there is nothing in it to compare"
+        )
         raise MeasureError(f"{label} has shape {made.shape}, expected {form.words}{least}; {advice}")
     return made
 
@@ -169,6 +174,10 @@ def to_host(array: Any) -> np.ndarray:
     if isinstance(array, np.ndarray):
         return array
     return np.asarray(array_api_compat.to_device(array, "cpu"))
+
+
+def _first_line(cause: BaseException) -> str:
+    return str(cause).partition("\n")[0].rstrip(".") or type(cause).__name__
 
 
 def _numbered(chosen: np.ndarray, start: int = 0) -> str:
@@ -212,9 +221,7 @@ def _labelled(label: str, array: Any, form: Form) -> Given | None:
     """Return an xarray array with its dimensions in order; None for anything else."""
     if _is(array, "xarray", "Dataset", "DataTree"):
         names = ", ".join(map(repr, array.data_vars))
-        raise MeasureError(
-            f"{label} is a {type(array).__name__} of several arrays ({names}), expected one; pass one of them"
-        )
+        raise MeasureError(f"{label} is a {type(array).__name__} ({names}), expected one array; pass one of them")
     if not _is(array, "xarray", "DataArray", "Variable"):
         return None
     dims = _ordered(label, array, form)
@@ -262,17 +269,25 @@ def _framed(label: str, array: Any, form: Form) -> Given | None:
     turned = named == form.dims[::-1]
     if not turned and (named[0] == form.dims[1] or named[1] == form.dims[0]):
         raise MeasureError(
-            f"{label} has rows named '{named[0]}' and columns named '{named[1]}', expected rows '{form.dims[0]}' and columns "
+            f"{label} has rows named {named[0]!r} and columns named {named[1]!r}, expected rows '{form.dims[0]}' and columns "
             f"'{form.dims[1]}'; transpose it or rename its axes (x.rename_axis)"
         )
     values = _numbers_of(label, array)
     if turned:
         array, values = array.T, values.T
     labels = {"index": array.index.to_numpy()}
-    if array.index.name is not None:
+    if array.index.name is not None and not _counts(array.index):
         labels[str(array.index.name)] = labels["index"]
-    columns = array.columns.to_numpy() if array.columns.name == form.dims[1] else None
+    known = array.columns.name == form.dims[1] and not _counts(array.columns)
+    columns = array.columns.to_numpy() if known else None
     return Given(label, form, values.shape, values.__getitem__, labels, columns)
+
+
+def _counts(index: pd.Index) -> bool:
+    """Return whether an index of pandas is the one that stands where there are no labels: 0, 1, 2 and so on."""
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1)
 
 
 def _numbers_of(label: str, frame: pd.DataFrame) -> np.ndarray:
@@ -304,8 +319,8 @@ def _plain(label: str, array: Any, form: Form) -> Given:
             return Given(label, form, (int(array.n), int(array.p)), lambda rows: array.tile(rows.start, rows.stop))
         array = _made_array(label, array, form)
     _refuse(label, form, array)
-    if isinstance(array, np.ndarray) and not np.ma.isMaskedArray(array):
-        array = np.asarray(array)  # a memory map stays one; a matrix would stay two-dimensional whatever is asked of it
+    if isinstance(array, np.ndarray):
+        array = np.asarray(array)  # memory maps are read when rows are; a mask that masks nothing goes
     if any(isinstance(length, float) and math.isnan(length) for length in array.shape):
         raise MeasureError(
             f"{label} is a Dask array of unknown length, expected {form.words}; call x.compute_chunk_sizes()"
@@ -317,20 +332,20 @@ def _made_array(label: str, array: Any, form: Form) -> np.ndarray:
     """Return what is no array yet as NumPy's."""
     if hasattr(array, "todense"):
         raise MeasureError(f"{label} is sparse, expected every value; pass x.todense()")
-    if isinstance(array, str | bytes | Mapping | set | frozenset) or array is None:
+    sequence = isinstance(array, Sequence)
+    try:
+        made = np.asarray(_without_arrays(label, form, array) if sequence else array)
+    except (TypeError, ValueError, RuntimeError) as cause:
+        lengths = {len(row) for row in array if hasattr(row, "__len__")} if sequence else set()
+        uneven = f"its rows have from {min(lengths)} to {max(lengths)} values" if len(lengths) > 1 else ""
+        raise MeasureError(
+            f"{label} is not an array of numbers: {uneven or _first_line(cause)}; pass {form.values} {form.words}"
+        ) from None
+    if made.ndim == 0 and made.dtype.kind not in "fiubc":
         raise MeasureError(
             f"{label} is of the type {type(array).__name__}, expected {form.values} {form.words}; pass an array"
         )
-    sequence = isinstance(array, Sequence)
-    try:
-        return np.asarray(_without_arrays(label, form, array) if sequence else array)
-    except (TypeError, ValueError, RuntimeError) as cause:
-        lengths = {len(row) for row in array if hasattr(row, "__len__")} if sequence else set()
-        if len(lengths) > 1:
-            why = f"its rows have from {min(lengths)} to {max(lengths)} values"
-        else:
-            why = str(cause).partition("\n")[0].rstrip(".")
-        raise MeasureError(f"{label} is not an array of numbers: {why}; pass {form.values} {form.words}") from None
+    return made
 
 
 def _without_arrays(label: str, form: Form, item: Any) -> Any:
@@ -351,13 +366,10 @@ def _refuse(label: str, form: Form, array: Any, start: int = 0) -> None:
         return
     if np.ma.isMaskedArray(array) and np.ma.is_masked(array):
         mask = np.ma.getmaskarray(array)
-        everywhere = " in all layers" if form.rows == "stimuli" else ""
-        rows = "" if len(form.dims) == 1 else ".any(axis=1)"
-        raise MeasureError(
-            f"{label} has masked values, expected a value for every place; leave those {form.rows} out{everywhere}"
-            f"{_numbered(mask.reshape(len(mask), -1).any(axis=1), start) if mask.ndim else ''}, as "
-            f"x[~np.ma.getmaskarray(x){rows}].data does"
-        )
+        out = f"leave those {form.rows} out{' in all layers' if form.rows == 'stimuli' else ''}"
+        if mask.ndim == 2:
+            out += f"{_numbered(mask.any(axis=1), start)}, as x[~np.ma.getmaskarray(x).any(axis=1)].data does"
+        raise MeasureError(f"{label} has masked values, expected a value for every place; {out}")
     _refuse_dtype(label, form, array.dtype)
 
 
@@ -373,7 +385,7 @@ def _refuse_dtype(label: str, form: Form, dtype: Any) -> None:
             f"{label} is not an array of numbers: it holds Python objects (dtype object); convert it first, x.astype(float)"
         )
     # Kinds of another package, such as bfloat16 of ml_dtypes, have the letter V, as records do.
-    if kind not in "fiubV" or (kind == "V" and not np.can_cast(dtype, np.float64)):
+    if kind not in "fiubV" or (kind == "V" and (dtype.names or not np.can_cast(dtype, np.float64))):
         raise MeasureError(f"{label} is not an array of numbers (dtype {dtype}); pass {form.values} {form.words}")
 
 
@@ -390,10 +402,9 @@ def _refuse_tensor(label: str, tensor: Any) -> None:
         )
     if tensor.layout != torch.strided:
         raise MeasureError(f"{label} is sparse, expected every value; pass x.to_dense()")
-    if tensor.is_meta:
-        raise MeasureError(
-            f"{label} lies on the device 'meta': it has a shape and no values; compute it on a real device"
-        )
+    if tensor.is_meta or hasattr(tensor, "fake_device"):
+        kind = "lies on the device 'meta'" if tensor.is_meta else "is a fake tensor"
+        raise MeasureError(f"{label} {kind}: it has a shape and no values; compute it on a real device")
     if tensor.dtype.is_complex:
         raise MeasureError(
             f"{label} is complex ({tensor.dtype}), expected real numbers; pass x.real or x.abs(), or both parts as units of "
@@ -402,26 +413,26 @@ def _refuse_tensor(label: str, tensor: Any) -> None:
     if tensor.is_quantized:
         raise MeasureError(f"{label} is quantised ({tensor.dtype}), expected numbers; pass x.dequantize()")
     try:
-        torch.empty(0, dtype=tensor.dtype).to(torch.float64)
+        torch.empty(1, dtype=tensor.dtype).to(torch.float64)
     except (RuntimeError, TypeError) as cause:
         raise MeasureError(
-            f"{label} has the dtype {tensor.dtype}, which Torch cannot widen ({str(cause).partition(chr(10))[0]}); unpack it first"
+            f"{label} has the dtype {tensor.dtype}, which Torch cannot widen ({_first_line(cause)}); unpack it first"
         ) from None
 
 
-def _read(label: str, form: Form, rows: Any, start: int = 0) -> Any:
-    """Return rows as an array of real numbers in memory, widened where the kernels know no such numbers; nothing is rounded."""
+def _read(label: str, form: Form, rows: Any, start: int = 0, *, host: bool = False) -> Any:
+    """Return rows as real numbers in memory, on the CPU if `host` says so; nothing is rounded below 2^53."""
     if array_api_compat.is_dask_array(rows):
         rows = rows.compute()
     _refuse(label, form, rows, start)
     if not _is(rows, "torch", "Tensor"):
-        # A mask that masks nothing goes; NumPy's own arrays stay what they are.
-        plain = np.asarray(rows) if isinstance(rows, np.ndarray) or not array_api_compat.is_cupy_array(rows) else rows
+        plain = rows if array_api_compat.is_cupy_array(rows) else np.asarray(rows)
         return plain.astype(np.float64) if plain.dtype.kind == "V" else plain
     import torch
 
     rows = rows.detach().resolve_neg()
+    rows = rows.cpu() if host else rows  # before it is widened: not every device has double precision
     if rows.dtype in (torch.float32, torch.float64):
         return rows
-    # Single precision holds every number of the narrower kinds, double precision whole numbers up to 2^53.
+    # Single precision holds every number of the narrower kinds; whole numbers need double.
     return rows.to(torch.float32 if rows.dtype.is_floating_point else torch.float64)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOT_ASKED = Null(float("nan"), reason="not asked for: pass nulls=True")
 _BASIS_FREE = Null(
-    float("nan"), reason="the measure does not depend on the basis: in a random one it gives the value itself"
+    float("nan"), reason="the measure does not depend on y's basis: in a random one it gives the value itself"
 )
 
 
@@ -116,7 +116,8 @@ def score(
     - `haar`: `y` times a Haar-distributed orthogonal matrix. All linear information of the layer stays and its units go: a score that
       is about units falls, here to what any directions of the same space reach. Measures that are invariant to rotations
       (``"orthogonal"`` among their invariances: linear and Gaussian CKA, CCA and SVCCA, orthogonal Procrustes, Euclidean RSA
-      and neighbours, ridge) have no such null; it is NaN with that reason. A basis of q units takes q^2 numbers and q^3 operations.
+      and neighbours, ridge) have no such null, nor has ``pwcca_weights_a``, which depends on the basis of `x` alone; it is
+      NaN with that reason, not the value again. A basis of q units takes q^2 numbers and q^3 operations.
     - `chance`: the expected value for independent Gaussian units, without resampling, where it is known exactly:
       ``cca_mean_rho_squared``, ``mutual_knn10_euclidean``, ``unit_match_semi_a_to_b`` and ``unit_match_semi_absolute_a_to_b``.
 
@@ -150,7 +151,7 @@ def _nulls(measure: Comparator, a: Any, y: Array, plan: NullPlan) -> tuple[Null,
     """Return the nulls of one summary with a layer (n, q): shuffled stimuli, random bases."""
     resampled = Prepared(y, plan, keep=False)
     shuffled = null(measure.name, a, resampled.shuffled(measure.name))
-    return shuffled, _BASIS_FREE if measure.basis_free else null(measure.name, a, resampled.haar(measure.name))
+    return shuffled, null(measure.name, a, resampled.haar(measure.name)) if measure.has_haar_null else _BASIS_FREE
 
 
 def _null_plan(nulls: bool, shuffles: int | None, haar_rotations: int | None, seed: int | None) -> NullPlan | None:
