@@ -117,7 +117,7 @@ class Given:
         with np.errstate(invalid="ignore"):
             finite = not values.size or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
         if not finite:
-            spoiled = ~np.isfinite(values).reshape(self.n, -1).all(axis=1)
+            spoiled = np.asarray(~np.isfinite(values).reshape(self.n, -1).all(axis=1))
             raise MeasureError(
                 f"{self.label} has NaN or infinite values, expected finite {self.form.values}; drop those {self.form.rows}"
                 f"{_numbered(spoiled)}{' from all layers' if self.form.rows == 'stimuli' else ''}"
@@ -368,7 +368,7 @@ def _refuse(label: str, form: Form, array: Any, start: int = 0) -> None:
         mask = np.ma.getmaskarray(array)
         out = f"leave those {form.rows} out{' in all layers' if form.rows == 'stimuli' else ''}"
         if mask.ndim == 2:
-            out += f"{_numbered(mask.any(axis=1), start)}, as x[~np.ma.getmaskarray(x).any(axis=1)].data does"
+            out += f"{_numbered(np.asarray(mask.any(axis=1)), start)}, as x[~np.ma.getmaskarray(x).any(axis=1)].data does"
         raise MeasureError(f"{label} has masked values, expected a value for every place; {out}")
     _refuse_dtype(label, form, array.dtype)
 

@@ -92,12 +92,12 @@ class LinearCKAAccumulator:
         self._moments: dict[str, _Moments] = {}
 
     def add(self, x: Any, y: Any) -> None:
-        """Add a batch of the same stimuli for both layers, (n, p) and (n, q), a.u.
+        """Add a batch of the same stimuli for both layers, (n, p) and (n, q), a.u., as `score` takes them; n may be 0.
 
         Raises
         ------
         MeasureError
-            Arrays that are not two-dimensional or not finite, unequal numbers of stimuli, or other units than before.
+            Arrays that `score` refuses, or other numbers of units than before. Nothing of the batch is added then.
         """
         x, y = pair(x, y, BATCH)
         self._refuse_other_units((x, y))

@@ -80,7 +80,8 @@ def match_units(x: Any, y: Any, method: str = "hungarian", *, k: int = 5) -> pd.
     Parameters
     ----------
     x, y : array_like, (n stimuli, p units) and (n stimuli, q units)
-        Activations for the same stimuli in the same order, a.u. Units that do not vary are masked: they never match.
+        Activations for the same stimuli in the same order, a.u., as `score` takes them. Units that do not vary are masked: they
+        never match.
     method : str
         Key of `METHODS`.
     k : int
@@ -100,8 +101,7 @@ def match_units(x: Any, y: Any, method: str = "hungarian", *, k: int = 5) -> pd.
     Raises
     ------
     MeasureError
-        Unknown method, k below 1, a lasso that does not converge, or arrays that
-        `score` refuses.
+        Unknown method, k below 1, a lasso that does not converge, or arrays that `score` refuses.
 
     Examples
     --------

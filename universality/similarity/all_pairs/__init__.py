@@ -87,9 +87,9 @@ def compare_all(
     Parameters
     ----------
     layers : mapping of names to layers (n stimuli, p units)
-        NumPy arrays, memory maps, Torch tensors (all on one device), xarray arrays with the dimensions ``stimulus``
-        and ``unit`` (a store opened lazily is read by tiles), or any `Source`. The same stimuli in the same order.
-        Dead units are left out and counted.
+        As `score` takes them; a Dataset whose variables are layers; any `Source`. Memory maps, Dask arrays and stores opened
+        lazily are read by tiles. Torch tensors are multiplied on the device where all of them lie; tensors on the CPU may be mixed with
+        NumPy arrays. The same stimuli in the same order. Dead units are left out and counted.
     measures : names in `PAIR_MEASURES`
     memory_limit : bytes, or text such as ``"512 MiB"``
         What the comparison may hold beside the layers themselves. It decides the tiles; the values depend on it by
@@ -108,8 +108,7 @@ def compare_all(
     Raises
     ------
     MeasureError
-        Unknown measure, layers that are not (stimuli, units) of the same stimuli, non-finite values, layers on several
-        devices, or a limit that does not hold a single tile.
+        Unknown measure, layers that `score` refuses, layers on several devices, or a limit that does not hold a single tile.
 
     Examples
     --------
