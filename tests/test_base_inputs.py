@@ -325,7 +325,7 @@ BAD = {
     "several arrays": (lambda x, dims: xr.Dataset({"conv1": labelled(x, dims)}), r"is a Dataset \('conv1'\), expected one array"),
     "other dimensions": (renamed("image", "neuron"), r"has the dimensions \('image', 'neuron'\), expected '\w+' and '\w+' in any order; rename them"),
     "one dimension of two": (lambda x, dims: labelled(x, (dims[0], "neuron")), "expected '.*' and '.*' in any order; rename them"),
-    "a dimension too many": (lambda x, dims: labelled(x[:, None], (dims[0], "position", dims[1])), r"take one of 'position' \(x.isel\), their mean"),
+    "a dimension too many": (lambda x, dims: labelled(x[:, None], (dims[0], "position", dims[1])), r"take one of 'position' \(x.isel\), or their mean"),
     "two dimensions of units": (lambda x, dims: labelled(x, ("unit", "unit_b")), "expected '.*' and '.*'"),
     "dimensions missing and too many": (lambda x, dims: labelled(x[:, None], ("image", "position", dims[1])), "give every axis its name"),
     "rows named as columns": (lambda x, dims: pd.DataFrame(x).rename_axis(index=dims[1]), "has rows named '.*' and columns named None, .*; transpose"),

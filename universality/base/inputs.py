@@ -255,7 +255,7 @@ def _ordered(label: str, array: xr.DataArray | xr.Variable, form: Form) -> tuple
         remedy = "give every axis its name (x.rename) and reduce the others"
     else:
         over = others[0] if others else names[-1]
-        remedy = f"take one of '{over}' (x.isel), their mean (x.mean('{over}')), or stack it with another (x.stack)"
+        remedy = f"take one of '{over}' (x.isel), or their mean (x.mean('{over}'))"
     wanted = " and ".join(f"'{name}'" for name in form.dims)
     order = " in any order" if len(form.dims) > 1 else ""
     raise MeasureError(f"{label} has the dimensions {tuple(names)}, expected {wanted}{order}; {remedy}")
@@ -368,7 +368,9 @@ def _refuse(label: str, form: Form, array: Any, start: int = 0) -> None:
         mask = np.ma.getmaskarray(array)
         out = f"leave those {form.rows} out{' in all layers' if form.rows == 'stimuli' else ''}"
         if mask.ndim == 2:
-            out += f"{_numbered(np.asarray(mask.any(axis=1)), start)}, as x[~np.ma.getmaskarray(x).any(axis=1)].data does"
+            out += (
+                f"{_numbered(np.asarray(mask.any(axis=1)), start)}, as x[~np.ma.getmaskarray(x).any(axis=1)].data does"
+            )
         raise MeasureError(f"{label} has masked values, expected a value for every place; {out}")
     _refuse_dtype(label, form, array.dtype)
 
