@@ -123,7 +123,7 @@ def measures_markdown() -> str:
     parts = [
         "# Measures\n\nEvery measure between two layers, as `universality.measures()` and `universality measures` give it. This page is "
         "made from\n`universality/similarity/registry.py`; `tests/test_similarity_common.py` tests ranges, invariances, symmetry, metrics and least n.\n\n"
-        "`universality.score(name, x, y)` compares two arrays (n stimuli, p units), (n, q). Units that do not vary are masked "
+        "`universality.score(name, x, y)` compares two [arrays](how-to/own-arrays.md) (n stimuli, p units), (n, q). Units that do not vary are masked "
         "and counted.\nWhere a score would be trivial or undefined it is NaN, with a reason.\n\n",
         _markdown_table(("measure", "computes", "range", "self", "symmetric", "metric"), map(_summary, COMPARATORS.values())),
         "\n## Invariances\n\nWhat may be done to either layer without changing the score.\n\n",

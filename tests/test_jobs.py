@@ -87,10 +87,18 @@ class TestTables:
         assert (rows["value_haar"] < rows["value"]).all()
 
     def test_similarity_equals_the_public_measure_on_the_stored_activations(self, small):
-        a = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2").values
-        b = small.run.activations("package/efficientnet_lite1", "blocks.2.1.bn2").values
-        row = small.run.similarity.query("tap_a == 'blocks.2.1.bn2' and measure == 'cka_linear_debiased'")
-        assert row["value"].item() == pytest.approx(universality.score("cka_linear_debiased", a, b).value, abs=1e-12)
+        """The value and its nulls: a user with the same arrays, seed and numbers of resamples has the job's row."""
+        a = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2")
+        b = small.run.activations("package/efficientnet_lite1", "blocks.2.1.bn2")
+        nulls = small.run.job.nulls
+        counts = {"shuffles": nulls.shuffles, "haar_rotations": nulls.haar_rotations, "seed": small.run.job.seed}
+        rows = small.run.similarity.query("tap_a == 'blocks.2.1.bn2'").set_index("measure")
+        for measure, row in rows.iterrows():
+            found = universality.score(measure, a, b.T, nulls=True, **counts)
+            assert found.value == pytest.approx(row["value"], abs=1e-12)
+            assert found.shuffled.mean == pytest.approx(row["value_shuffled"], abs=1e-12)
+            if universality.COMPARATORS[measure].has_haar_null:
+                assert found.haar.mean == pytest.approx(row["value_haar"], abs=1e-12)
 
     def test_families_has_a_row_per_model_and_tap(self, small):
         table = small.run.families

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
+from scipy.stats import ortho_group
 from sklearn.cross_decomposition import CCA
 
+from universality.activations.spec import NullSpec
+from universality.base import schema
 from universality.base.arrays import haar_orthogonal, live_units, standardised
 from universality.base.errors import MeasureError
 from universality.runs.job import ComparisonSpec
@@ -389,10 +392,38 @@ def test_bad_input_is_refused_in_one_sentence(name, x, message):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_measure_suggests_the_nearest():
-    with pytest.raises(MeasureError, match="unknown measure 'cka_linear'; did you mean 'cka_linear_") as caught:
-        score("cka_linear", *layers(10, 3, 3))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cka_linaer_debiased", "unknown measure 'cka_linaer_debiased'; did you mean 'cka_linear_debiased'"),
+        ("lasso", "unknown measure 'lasso'; did you mean 'unit_match_lasso_a_from_b'"),
+        ("cka_linear", "expected one: cka_linear_debiased, cka_linear_biased or cka_linear_offdiagonal; choose"),
+        ("cka", "'cka' names several measures, expected one: cka_linear_debiased, .*cka_rbf_median_biased; choose"),
+        ("CKA-RBF", "one: cka_rbf_median_debiased or cka_rbf_median_biased;"),
+        ("cca", "one: cca_mean_rho or cca_mean_rho_squared;"),
+        ("svcca", "one: svcca_variance99 or svcca_components10;"),
+        ("pwcca", "one: pwcca_weights_a or pwcca_symmetric;"),
+        ("procrustes", "one: procrustes_orthogonal, procrustes_orthogonal_angular, procrustes_permutation or"),
+        ("rsa", "one: rsa_sqeuclidean_pearson, .* or rsa_correlation_cosine;"),
+        ("ridge", "one: ridge_a_to_b, ridge_b_to_a or ridge_mean;"),
+        ("", "unknown measure ''"),
+    ],
+)
+def test_unknown_measure_names_its_variants_or_the_nearest(name, message):
+    with pytest.raises(MeasureError, match=message) as caught:
+        score(name, *layers(10, 3, 3))
     assert "\n" not in str(caught.value)
+
+
+def test_every_first_word_of_several_measures_names_them_all():
+    """Whoever knows the family only is told every variant there is of it."""
+    families = {}
+    for name in COMPARATORS:
+        families.setdefault(name.split("_")[0], []).append(name)
+    for family, names in families.items():
+        with pytest.raises(MeasureError) as caught:
+            score(family, *layers(10, 3, 3))
+        assert all(name in str(caught.value) for name in names)
 
 
 # Published traps
@@ -444,3 +475,102 @@ def test_haar_moments():
 def test_haar_follows_its_generator():
     assert (rotation(6, 3) == rotation(6, 3)).all()
     assert not (rotation(6, 3) == rotation(6, 4)).any()
+
+
+# Beside its nulls
+
+MANY = {"nulls": True, "shuffles": 40, "haar_rotations": 30, "seed": 2}
+
+
+def test_nulls_are_the_means_of_so_many_resamples():
+    x, y = layers(60, 6, 8)
+    got = score("unit_match_hungarian", x, y, **MANY)
+    assert (len(got.shuffled.values), len(got.haar.values)) == (40, 30)
+    for null in (got.shuffled, got.haar):
+        assert null.mean == np.mean(null.values)
+        assert len(set(null.values)) == len(null.values)
+        assert null.reason == ""
+    assert got.value == value("unit_match_hungarian", x, y)
+
+
+def test_nulls_lie_where_unrelated_layers_and_unrelated_bases_lie():
+    """The same units in another order of stimuli, or turned, drawn here by other means."""
+    x, y = layers(60, 6, 8)
+    rng = np.random.default_rng(11)
+    shuffled = [value("unit_match_hungarian", x, y[rng.permutation(60)]) for _ in range(200)]
+    turned = [value("unit_match_hungarian", x, y @ ortho_group.rvs(8, random_state=rng)) for _ in range(200)]
+    got = score("unit_match_hungarian", x, y, **MANY)
+    for null, drawn in ((got.shuffled, shuffled), (got.haar, turned)):
+        assert null.mean == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(len(null.values)))
+        assert np.std(null.values) == pytest.approx(np.std(drawn), rel=0.5)
+
+
+def test_equal_seeds_give_equal_nulls_and_other_seeds_others():
+    x, y = layers(60, 6, 8)
+    first, again, other = (score("unit_match_hungarian", x, y, nulls=True, seed=seed) for seed in (0, 0, 1))
+    default = score("unit_match_hungarian", x, y, nulls=True)
+    assert first.shuffled == again.shuffled == default.shuffled
+    assert first.haar == again.haar == default.haar
+    assert first.shuffled.values != other.shuffled.values
+    assert first.haar.values != other.haar.values
+    assert len(default.shuffled.values) == len(default.haar.values) == NullSpec().shuffles
+
+
+@pytest.mark.parametrize("name", COMPARATORS)
+def test_which_nulls_a_measure_has(name):
+    """A rotation of B by hand changes the score, or there is no null of random bases and a reason instead of the score."""
+    x, y = layers(60, 12, 14)
+    got = score(name, x, y, nulls=True, shuffles=2, haar_rotations=2)
+    assert np.isfinite(got.shuffled.mean)
+    moves = abs(value(name, x, y @ rotation(14, 5)) - got.value) > 1e-6
+    assert bool(got.haar.values) == moves
+    assert np.isnan(got.haar.mean) == (not moves)
+    assert ("does not depend on y's basis" in got.haar.reason) == (not moves)
+    row = got.table().iloc[0]
+    assert bool(row["reason_chance"]) == np.isnan(row["chance"]) == (COMPARATORS[name].chance is None)
+    said = score.__doc__.partition("- `chance`")[2].partition("\n\n")[0]
+    assert (f"``{name}``" in said) == (COMPARATORS[name].chance is not None)
+
+
+def test_table_is_a_row_in_the_words_of_a_job():
+    x, y = layers(60, 6, 8)
+    got = score("unit_match_semi_a_to_b", x, np.insert(y, 2, 1.0, axis=1), nulls=True)
+    (row,) = got.table().to_dict("records")
+    assert set(schema.SIMILARITY.names) & set(row) == {
+        "measure", "direction", "value", "value_haar", "value_shuffled", "n", "p", "q", "reason",
+    }  # fmt: skip
+    assert row["measure"] == "unit_match_semi_a_to_b"
+    assert (row["value"], row["value_haar"], row["value_shuffled"]) == (got.value, got.haar.mean, got.shuffled.mean)
+    assert (row["n"], row["p"], row["q"], row["dead_q"]) == (60, 6, 8, 1)
+    assert row["chance"] == got.chance
+    assert not any(row[name] for name in row if name.startswith("reason"))
+
+
+def test_nulls_that_were_not_asked_for_say_so():
+    (row,) = score("unit_match_hungarian", *layers(60, 6, 8)).table().to_dict("records")
+    assert np.isnan([row["value_haar"], row["value_shuffled"]]).all()
+    assert row["reason_haar"] == row["reason_shuffled"] == "not asked for: pass nulls=True"
+
+
+def test_nulls_of_a_layer_without_a_score_have_its_reason():
+    x, _ = layers(60, 6, 8)
+    got = score("unit_match_hungarian", x, np.ones((60, 3)), nulls=True)
+    assert np.isnan([got.value, got.shuffled.mean, got.haar.mean]).all()
+    assert got.reason == got.shuffled.reason == "second layer: no unit that varies over the stimuli"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shuffles": 5}, "shuffles is 5 and nulls is False, expected nulls=True with it"),
+        ({"seed": 0}, "seed is 0 and nulls is False"),
+        ({"nulls": True, "shuffles": 0}, "shuffles is 0, expected a whole number of at least 1"),
+        ({"nulls": True, "haar_rotations": 2.0}, "haar_rotations is 2.0, expected a whole number of at least 1"),
+        ({"nulls": True, "seed": -1}, "seed is -1, expected a whole number of at least 0"),
+        ({"nulls": True, "seed": True}, "seed is True, expected a whole number"),
+    ],
+)
+def test_numbers_of_nulls_that_cannot_be_are_refused(options, message):
+    with pytest.raises(MeasureError, match=message) as caught:
+        score("unit_match_hungarian", *layers(60, 6, 8), **options)
+    assert "\n" not in str(caught.value)

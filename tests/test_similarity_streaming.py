@@ -104,7 +104,7 @@ def test_dead_units_add_nothing():
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (np.ones((5, 3)), np.ones((6, 4)), "x has 5 stimuli and y has 6 in one batch"),
+        (np.ones((5, 3)), np.ones((6, 4)), "x has 5 stimuli and y has 6"),
         (np.ones((5, 2)), np.ones((5, 4)), "x has 2 units, the batches before had 3"),
         (np.ones((5, 3)), np.ones((5, 5)), "y has 5 units, the batches before had 4"),
         (np.ones(5), np.ones((5, 4)), r"x has shape \(5,\)"),

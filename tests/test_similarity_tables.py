@@ -138,6 +138,20 @@ def test_every_measure_of_the_registry_can_be_asked_for():
             assert row["value_haar"] == pytest.approx(row["value"], abs=1e-8)
 
 
+def test_a_single_score_has_the_nulls_of_a_job():
+    """Every measure, with the same numbers of resamples and seed: bit for bit, but for the null that a measure has not."""
+    x, y = activations(6, rows=60), activations(6, rows=60)[:, :4] + activations(4, 5, rows=60)
+    plan = NullPlan(haar_rotations=2, shuffles=3, seed=7)
+    table = rows_of(layer(x), layer(y), measures=list(COMPARATORS), plan=plan).set_index("measure")
+    for name, entry in COMPARATORS.items():
+        row, (single,) = (
+            table.loc[name],
+            score(name, x, y, nulls=True, shuffles=3, haar_rotations=2, seed=7).table().to_dict("records"),
+        )
+        same = ["direction", "value", "value_shuffled", "n", "p", "q", "reason"] + ["value_haar"] * entry.has_haar_null
+        pd.testing.assert_series_equal(pd.Series(single)[same], row[same], check_names=False, check_exact=True)
+
+
 def test_without_twins_the_untrained_column_is_undefined():
     assert rows_of(layer(activations(5)), layer(activations(5, 1)))["value_untrained"].isna().all()
 

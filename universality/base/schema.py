@@ -26,6 +26,7 @@ UNIT = "unit"
 CHANNEL = "channel"
 Y = "y"
 X = "x"
+ANGLE = "angle"
 
 ACTIVATION = "activation"
 """Name of the data variable in a store: (stimulus, unit) or (stimulus, position, unit), a.u."""

@@ -12,15 +12,33 @@ G. M. Cordeiro and S. L. de Paula Ferrari, A modified score test statistic havin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from universality.base.errors import MeasureError
+from universality.base.inputs import Form, given
+from universality.base.schema import ANGLE, UNIT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
+CURVES = Form(
+    (UNIT, ANGLE),
+    "(units, angles)",
+    "responses",
+    "units",
+    {
+        0: "a single number is no curve",
+        1: "one curve is curves[None, :]",
+        3: "take one curve of each unit, or their mean",
+    },
+    least=0,
+)
+ANGLES = Form((ANGLE,), "(angles,)", "angles", "angles", {})
 _PAIRS_AT_ONCE = 1 << 22
 """Correlations, one for each pair and shift, that `best_shift_correlation` holds at once: 32 MB, its spectra as much."""
 
@@ -50,6 +68,10 @@ class TuningStatistics:
     echo: Array
     peak: Array
 
+    def table(self) -> pd.DataFrame:
+        """Return one row per unit, numbered from 0 in the column ``unit``."""
+        return _one_row_per_unit(self)
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -59,14 +81,26 @@ class Alignment:
     r_aligned: Array
     shift_deg: Array
 
+    def table(self) -> pd.DataFrame:
+        """Return one row per unit, numbered from 0 in the column ``unit``."""
+        return _one_row_per_unit(self)
 
-def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> TuningStatistics:
+
+def _one_row_per_unit(found: TuningStatistics | Alignment) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {each.name: getattr(found, each.name) for each in fields(found)}
+    return pd.DataFrame({UNIT: np.arange(len(next(iter(columns.values())))), **columns})
+
+
+def tuning_statistics(curves: Any, angles_deg: Any, period_deg: float = 360.0) -> TuningStatistics:
     """Return the statistics of tuning curves.
 
     Parameters
     ----------
     curves : array_like, (units, angles)
-        Responses, sigma or a.u.; negative ones count as 0.
+        Responses, sigma or a.u.; negative ones count as 0. Anything that the page "Compare your own arrays" lists; of xarray
+        arrays the dimensions ``unit`` and ``angle`` in any order, whose coordinate ``angle`` has to be `angles_deg`.
     angles_deg : array_like, (angles,)
         Increasing, within one period, evenly spaced over it.
     period_deg : float
@@ -76,7 +110,7 @@ def tuning_statistics(curves: ArrayLike, angles_deg: ArrayLike, period_deg: floa
     Raises
     ------
     MeasureError
-        If the shapes do not fit, angles are not evenly spaced over the period, or values are not finite.
+        If the shapes do not fit, angles are not evenly spaced over the period, or values are not real, finite numbers.
 
     Examples
     --------
@@ -150,13 +184,13 @@ def _echo(scaled: Array, argmax: NDArray[np.int64], angles_deg: Array) -> Array:
     return np.asarray(near.max(axis=1))
 
 
-def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> Alignment:
+def align_tuning(a: Any, b: Any, angles_deg: Any, period_deg: float = 360.0) -> Alignment:
     """Return how well tuning curves agree as they are, and after the best rotation.
 
     Parameters
     ----------
     a, b : array_like, (units, angles)
-        Row u of `a` is compared with row u of `b`.
+        As in `tuning_statistics`. Row u of `a` is compared with row u of `b`, whatever labels the units carry.
     angles_deg : array_like, (angles,)
         Evenly spaced over the period.
     period_deg : float
@@ -167,6 +201,11 @@ def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike, period_deg: 
     Alignment
         Pearson correlations, -1 to 1, and the shift in degrees, above minus half a period to half a period: `a` rotated by the shift towards
         larger angles resembles `b` most. NaN where a curve is constant.
+
+    Raises
+    ------
+    MeasureError
+        As `tuning_statistics`, and if `a` and `b` have other shapes.
 
     Examples
     --------
@@ -180,7 +219,7 @@ def align_tuning(a: ArrayLike, b: ArrayLike, angles_deg: ArrayLike, period_deg: 
     >>> bool(found.r_tuning[0] < 0.5)
     True
     """
-    (a, angles), (b, _) = _checked(a, angles_deg, period_deg), _checked(b, angles_deg, period_deg)
+    (a, angles), (b, _) = (_checked(curves, angles_deg, period_deg, name) for curves, name in ((a, "a"), (b, "b")))
     if a.shape != b.shape:
         raise MeasureError(f"curves have shapes {a.shape} and {b.shape}, expected equal ones; match the units first")
     unit_a, unit_b = _unit_length(a), _unit_length(b)
@@ -206,7 +245,7 @@ def _unit_length(curves: Array) -> Array:
     return np.asarray(np.divide(centred, norm, out=np.full_like(centred, np.nan), where=varies))
 
 
-def best_shift_correlation(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float = 360.0) -> float:
+def best_shift_correlation(curves: Any, angles_deg: Any, period_deg: float = 360.0) -> float:
     """Return how alike the tuning curves of a family are in shape, whatever their preferred angles.
 
     The mean over pairs of units of the largest circular cross-correlation: 1 where every curve is another one, rotated.
@@ -398,21 +437,27 @@ def _pairwise_correlations(curves: ArrayLike) -> Array:
     return np.asarray(r[:, rows, columns])
 
 
-def _checked(curves: ArrayLike, angles_deg: ArrayLike, period_deg: float) -> tuple[Array, Array]:
-    try:
-        responses = np.asarray(curves, dtype=np.float64)
-        angles = np.asarray(angles_deg, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise MeasureError("curves or angles are not arrays of numbers; pass (units, angles) and (angles,)") from None
-    if responses.ndim != 2 or angles.ndim != 1 or responses.shape[1] != angles.size or angles.size < 4:
+def _checked(
+    curves: Any, angles_deg: Any, period_deg: float, label: str = "the array of curves"
+) -> tuple[Array, Array]:
+    """Return curves (units, angles) and their angles in float64, or raise `MeasureError`."""
+    came, at = given(label, curves, CURVES), given("the array of angles", angles_deg, ANGLES)
+    if came.p != at.n or at.n < 4:
         raise MeasureError(
-            f"curves have shape {responses.shape} and angles {angles.shape}, expected (units, angles) and (angles,) with "
-            "at least 4 angles; reshape them"
+            f"{label} has shape {came.shape} and that of angles {at.shape}, expected (units, angles) and (angles,) with at "
+            "least 4 angles; reshape them"
         )
-    if not np.isfinite(responses).all():
-        raise MeasureError("tuning curves have NaN or infinite values, expected finite responses; drop those units")
+    responses, angles = came.whole(), at.whole()
     step = period_deg / angles.size
     if not np.allclose(np.diff(angles), step, rtol=0, atol=1e-6 * step):
         period = "the circle" if period_deg == 360.0 else f"{period_deg:g} degrees"
         raise MeasureError(f"angles are not evenly spaced by {step:g} degrees over {period}; resample the curves")
+    if came.columns is not None and not np.array_equal(came.columns, angles):
+        # Rounded labels are no other angles; labels that are no numbers are other ones.
+        labels = given(f"the coordinate '{ANGLE}' of {label}", came.columns, ANGLES).whole()
+        if not np.allclose(labels, angles, rtol=0, atol=1e-6 * step):
+            raise MeasureError(
+                f"{label} has other angles as its coordinate '{ANGLE}' ({labels[0]:g} to {labels[-1]:g}) than the argument "
+                f"({angles[0]:g} to {angles[-1]:g}), expected the same; pass its coordinate"
+            )
     return responses, angles

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,7 +126,7 @@ class Run:
             )
         if name not in self._tables:
             rows = pd.read_parquet(self.path / f"{name}.parquet")
-            self._tables[name] = schema.as_table(TABLES[name], rows) if name in TABLES else rows
+            self._tables[name] = _with_lists(TABLES[name], rows) if name in TABLES else rows
         return self._tables[name]
 
     @cached_property
@@ -136,6 +137,9 @@ class Run:
 
     def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
         """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
+
+        The attributes say where the values come from; those that are more than a number or a text are JSON, so that
+        xarray writes the array as netCDF and as Zarr.
 
         Parameters
         ----------
@@ -161,8 +165,14 @@ class Run:
                 near = did_you_mean(str(value), {str(k) for k in known})
                 raise RunError(f"run '{self.path}' has no {name} '{value}'{near}")
             entries = [entry for entry in entries if entry[name] == value]
-        dataset = ActivationStore(self.store).open(entries[0]["key"])
-        return dataset[schema.ACTIVATION].assign_attrs(dataset.attrs)
+        # How the store wrote its chunks binds no other file: Zarr 2, for one, has no such codecs.
+        dataset = ActivationStore(self.store).open(entries[0]["key"]).drop_encoding()
+        return dataset[schema.ACTIVATION].assign_attrs(
+            {
+                name: value if isinstance(value, str | int | float) else json.dumps(value)
+                for name, value in dataset.attrs.items()
+            }
+        )
 
     def matrix(self, measure: str, a: str, b: str, of: str = "value") -> xr.DataArray:
         """Return one measure between all layers of two networks, or of one with itself: (tap_a, tap_b), in forward order.
@@ -229,6 +239,19 @@ class Run:
     def __repr__(self) -> str:
         models = ", ".join(entry["id"] for entry in self.record["job"]["models"])
         return f"<Run '{self.record['job']['name']}' of {models} in {self.path}>"
+
+
+class _Numbers(np.ndarray):
+    """The numbers of one cell; their text is a JSON list: NumPy's own would keep eight digits in what pandas writes as CSV."""
+
+    def __str__(self) -> str:
+        return json.dumps(self.tolist())
+
+
+def _with_lists(table: schema.Table, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as the table's schema has them; cells of several numbers are written by pandas with all digits."""
+    lists = [column.name for column in table.columns if column.kind == "floats"]
+    return schema.as_table(table, rows).assign(**{name: [cell.view(_Numbers) for cell in rows[name]] for name in lists})
 
 
 def open_run(path: str | Path, store: str | Path | None = None) -> Run:

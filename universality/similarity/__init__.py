@@ -7,8 +7,9 @@ from universality.similarity.chance import expected_best
 from universality.similarity.describe import measures
 from universality.similarity.matching import MATCHINGS, correlations, ranks
 from universality.similarity.registry import COMPARATORS, INVARIANCES, Comparator
-from universality.similarity.scoring import Score, comparator, prepare, refusal, score, score_prepared
+from universality.similarity.scoring import Score, score
 from universality.similarity.streaming import LinearCKAAccumulator
+from universality.similarity.summaries import Null, comparator, prepare, refusal, score_prepared
 from universality.similarity.units import METHODS, match_units
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "METHODS",
     "Comparator",
     "LinearCKAAccumulator",
+    "Null",
     "Score",
     "Undefined",
     "comparator",

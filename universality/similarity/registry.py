@@ -42,6 +42,7 @@ class Comparator:
     cost : operations per layer, then per pair; k is the smaller of n and p (or q)
     reference : where it was published
     chance : expected score of independent layers from (n, p, q), where it is known exactly
+    only_basis_of_a : whether the score depends on the basis of A and not on that of B
     """
 
     name: str
@@ -60,11 +61,17 @@ class Comparator:
     cost: str
     reference: str
     chance: Callable[[int, int, int], float] | None = None
+    only_basis_of_a: bool = False
 
     @property
     def basis_free(self) -> bool:
         """Whether an orthogonal change of a layer's basis (unequal to a permutation) leaves the score as it was."""
         return "orthogonal" in self.invariances
+
+    @property
+    def has_haar_null(self) -> bool:
+        """Whether an orthogonal change of the basis of B alone can change the score."""
+        return not (self.basis_free or self.only_basis_of_a)
 
 
 _UNITS = frozenset({"permutation", "isotropic_scale", "translation"})
@@ -128,9 +135,10 @@ _PWCCA = replace(
     _CCA, name="pwcca_weights_a", prepare=cca.prepare_weighted, score=cca.score_pwcca_weights_a,
     variant="canonical correlations weighted by how much of A's units lies along A's canonical variates",
     invariances=_UNITS, symmetric=False, n_against_p="n > p + q, else NaN", reference="Morcos et al. 2018, NeurIPS",
+    only_basis_of_a=True,
 )  # fmt: skip
 _PWCCA_SYMMETRIC = replace(
-    _PWCCA, name="pwcca_symmetric", score=cca.score_pwcca_symmetric, symmetric=True,
+    _PWCCA, name="pwcca_symmetric", score=cca.score_pwcca_symmetric, symmetric=True, only_basis_of_a=False,
     variant="mean of PWCCA weighted by A and PWCCA weighted by B",
 )  # fmt: skip
 

@@ -10,11 +10,13 @@ can be summed without knowing the means: x, |x|^2, |x|^2 x, |x|^2 y, |x|^2 |y|^2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from universality.base.arrays import Array, Outcome, Undefined
 from universality.base.errors import MeasureError
+from universality.base.inputs import BATCH, pair
 from universality.similarity.cka import debiased, normalised
 
 ESTIMATORS = ("debiased", "biased", "offdiagonal")
@@ -89,17 +91,16 @@ class LinearCKAAccumulator:
         self._layers: tuple[_LayerSums, _LayerSums] | None = None
         self._moments: dict[str, _Moments] = {}
 
-    def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add a batch of the same stimuli for both layers, (n, p) and (n, q), a.u.
+    def add(self, x: Any, y: Any) -> None:
+        """Add a batch of the same stimuli for both layers, (n, p) and (n, q), a.u., as `score` takes them; n may be 0.
 
         Raises
         ------
         MeasureError
-            Arrays that are not two-dimensional or not finite, unequal numbers of stimuli, or other units than before.
+            Arrays that `score` refuses, or other numbers of units than before. Nothing of the batch is added then.
         """
-        x, y = (self._checked(a, label, place) for place, (a, label) in enumerate(((x, "x"), (y, "y"))))
-        if len(x) != len(y):
-            raise MeasureError(f"x has {len(x)} stimuli and y has {len(y)} in one batch; pass the same stimuli")
+        x, y = pair(x, y, BATCH)
+        self._refuse_other_units((x, y))
         if not len(x):
             return
         if self._layers is None:
@@ -111,16 +112,12 @@ class LinearCKAAccumulator:
             self._moments[key].add(left, right)
         self.n += len(x)
 
-    def _checked(self, array: np.ndarray, label: str, place: int) -> Array:
-        wide = np.asarray(array, dtype=np.float64)
-        if wide.ndim != 2 or wide.shape[1] == 0:
-            raise MeasureError(f"{label} has shape {wide.shape}, expected (stimuli, units); reshape the batch")
-        if not np.isfinite(wide).all():
-            raise MeasureError(f"{label} has NaN or infinite values, expected finite activations; drop those stimuli")
-        if self._layers is not None and wide.shape[1] != self._layers[place].total.size:
-            known = self._layers[place].total.size
-            raise MeasureError(f"{label} has {wide.shape[1]} units, the batches before had {known}; pass one layer")
-        return wide
+    def _refuse_other_units(self, batches: tuple[Array, Array]) -> None:
+        for batch, sums, label in zip(batches, self._layers or (), "xy", strict=False):
+            if batch.shape[1] != sums.total.size:
+                raise MeasureError(
+                    f"{label} has {batch.shape[1]} units, the batches before had {sums.total.size}; pass one layer"
+                )
 
     def value(self, estimator: str = "debiased") -> float:
         """Return linear CKA of all stimuli so far by one of `ESTIMATORS`; NaN where it has no value (see `outcome`)."""

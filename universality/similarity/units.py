@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from universality.base.arrays import Array, Undefined, live_units, standardised
 from universality.base.errors import MeasureError, did_you_mean
+from universality.base.inputs import pair
 from universality.similarity import lasso, transport
 from universality.similarity.chance import expected_best
 from universality.similarity.matching import Pairs, correlations, hungarian, mutual_nearest, mutual_top, ranks, semi
-from universality.similarity.validation import checked_pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,13 +74,14 @@ METHODS = {
 }
 
 
-def match_units(x: np.ndarray, y: np.ndarray, method: str = "hungarian", *, k: int = 5) -> pd.DataFrame:
+def match_units(x: Any, y: Any, method: str = "hungarian", *, k: int = 5) -> pd.DataFrame:
     """Match the units of two layers.
 
     Parameters
     ----------
     x, y : array_like, (n stimuli, p units) and (n stimuli, q units)
-        Activations for the same stimuli in the same order, a.u. Units that do not vary are masked: they never match.
+        Activations for the same stimuli in the same order, a.u., as `score` takes them. Units that do not vary are masked: they
+        never match.
     method : str
         Key of `METHODS`.
     k : int
@@ -100,8 +101,7 @@ def match_units(x: np.ndarray, y: np.ndarray, method: str = "hungarian", *, k: i
     Raises
     ------
     MeasureError
-        Unknown method, k below 1, a lasso that does not converge, or arrays that
-        `score` refuses.
+        Unknown method, k below 1, a lasso that does not converge, or arrays that `score` refuses.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def match_units(x: np.ndarray, y: np.ndarray, method: str = "hungarian", *, k: i
     chosen = _method(method)
     if not isinstance(k, int | np.integer) or k < 1:
         raise MeasureError(f"k is {k!r}, expected a whole number of at least 1; pass how many of the best count")
-    x, y = checked_pair(x, y)
+    x, y = pair(x, y)
     live_a, live_b = np.flatnonzero(live_units(x)), np.flatnonzero(live_units(y))
     facts = {
         "method": method, "n": len(x), "p": live_a.size, "q": live_b.size,

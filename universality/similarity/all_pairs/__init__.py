@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from universality.base import inputs
 from universality.base.errors import MeasureError
+from universality.base.inputs import Source
 from universality.similarity.all_pairs.measures import PAIR_MEASURES, PairMeasure, Ready, pair_measures
 from universality.similarity.all_pairs.plan import Plan, blas_threads, make_plan, ordered_map, parse_bytes
-from universality.similarity.all_pairs.sources import ArraySource, LabelledSource, Source, as_sources
-from universality.similarity.all_pairs.views import Precision, Ranges, scan
+from universality.similarity.all_pairs.views import HostSource, Precision, Ranges, scan
 
-__all__ = ["PAIR_MEASURES", "AllPairs", "ArraySource", "LabelledSource", "Source", "compare_all"]
+__all__ = ["PAIR_MEASURES", "AllPairs", "Source", "compare_all"]
 
 Array = NDArray[np.float64]
 
@@ -86,9 +87,9 @@ def compare_all(
     Parameters
     ----------
     layers : mapping of names to layers (n stimuli, p units)
-        NumPy arrays, memory maps, Torch tensors (all on one device), xarray arrays with the dimensions ``stimulus``
-        and ``unit`` (a store opened lazily is read by tiles), or any `Source`. The same stimuli in the same order.
-        Dead units are left out and counted.
+        As `score` takes them; a Dataset whose variables are layers; any `Source`. Memory maps, Dask arrays and stores opened
+        lazily are read by tiles. Torch tensors are multiplied on the device where all of them lie; tensors on the CPU may be mixed with
+        NumPy arrays. The same stimuli in the same order. Dead units are left out and counted.
     measures : names in `PAIR_MEASURES`
     memory_limit : bytes, or text such as ``"512 MiB"``
         What the comparison may hold beside the layers themselves. It decides the tiles; the values depend on it by
@@ -107,8 +108,7 @@ def compare_all(
     Raises
     ------
     MeasureError
-        Unknown measure, layers that are not (stimuli, units) of the same stimuli, non-finite values, layers on several
-        devices, or a limit that does not hold a single tile.
+        Unknown measure, layers that `score` refuses, layers on several devices, or a limit that does not hold a single tile.
 
     Examples
     --------
@@ -127,8 +127,8 @@ def compare_all(
     chosen = pair_measures(measures)
     if dtype not in ("float32", "float64"):
         raise MeasureError(f"dtype is {dtype!r}, expected 'float32' or 'float64'; choose one of them")
-    sources, memory = as_sources(layers), parse_bytes(memory_limit)
-    on_cpu = _on_numpy(sources)
+    memory = parse_bytes(memory_limit)
+    sources, on_cpu = _together(_sources(layers))
     threads = (blas_threads() if workers is None else max(1, workers)) if on_cpu else 1
 
     def planned(widths: list[int]) -> Plan:
@@ -147,19 +147,40 @@ def compare_all(
     return _labelled(sources, ranges, chosen, values)
 
 
-def _on_numpy(sources: Mapping[str, Source]) -> bool:
-    """Return whether the layers are NumPy's; refuse layers that cannot be multiplied with one another."""
+def _sources(layers: Mapping[str, Any]) -> dict[str, Source]:
+    """Return every layer by its name, in the order given."""
+    if not isinstance(layers, Mapping) or not layers:
+        raise MeasureError("there is no layer to compare; pass a mapping of names to activations (stimuli, units)")
+    names = [str(name) for name in layers]
+    if len(set(names)) < len(names):
+        raise MeasureError(f"two names of layers are equal as text among {names}, expected a name for each; rename one")
+    given = inputs.layers({f"layer '{name}'": layer for name, layer in zip(names, layers.values(), strict=True)})
+    return dict(zip(names, given.values(), strict=True))
+
+
+def _together(sources: dict[str, Source]) -> tuple[dict[str, Source], bool]:
+    """Return layers that can be multiplied with one another, and whether they are NumPy's.
+
+    Layers of one library on one device are multiplied there. Tensors on the CPU are NumPy arrays to NumPy, so both may be
+    mixed; anything else would be moved off its device without a word, and is refused.
+    """
     first: tuple[str, Any, Any] | None = None
+    alike = hosted = True
     for name, source in sources.items():
         row = source.tile(0, 1)
         here = (name, array_api_compat.array_namespace(row), array_api_compat.device(row))
         first = first or here
-        if here[1:] != first[1:]:
+        alike = alike and here[1:] == first[1:]
+        hosted = hosted and str(here[2]) == "cpu"
+        if not (alike or hosted):
             raise MeasureError(
                 f"layers '{first[0]}' and '{name}' are of different kinds or on different devices ({first[2]}, {here[2]}), "
                 "expected one; move them to one device"
             )
-    return first is not None and bool(array_api_compat.is_numpy_namespace(first[1]))
+    assert first is not None  # there is a layer
+    if alike:
+        return sources, bool(array_api_compat.is_numpy_namespace(first[1]))
+    return {name: HostSource(source) for name, source in sources.items()}, True
 
 
 def _values(

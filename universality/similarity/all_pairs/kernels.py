@@ -15,8 +15,9 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from universality.base.inputs import to_host
 from universality.similarity.all_pairs.blocks import cross_blocks
-from universality.similarity.all_pairs.plan import Plan, Space, ordered_map, to_host
+from universality.similarity.all_pairs.plan import Plan, Space, ordered_map
 from universality.similarity.all_pairs.views import View
 
 Array = NDArray[np.float64]

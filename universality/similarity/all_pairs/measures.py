@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from universality.base.errors import MeasureError, did_you_mean
+from universality.base.errors import MeasureError
+from universality.base.inputs import Source, to_host
 from universality.similarity import COMPARATORS, Comparator, matching
 from universality.similarity.all_pairs.blocks import cross_blocks
 from universality.similarity.all_pairs.kernels import kernels
-from universality.similarity.all_pairs.plan import Plan, choose_space, to_host
-from universality.similarity.all_pairs.sources import Source
+from universality.similarity.all_pairs.plan import Plan, choose_space
 from universality.similarity.all_pairs.spectra import spectral_measures
 from universality.similarity.all_pairs.views import Precision, Ranges, centred, held, standardised, stimulus_patterns
 from universality.similarity.cka import debiased
+from universality.similarity.summaries import unknown_measure
 
 Array = NDArray[np.float64]
 Matrices = dict[str, Array]
@@ -146,5 +147,10 @@ def pair_measures(names: Sequence[str]) -> list[PairMeasure]:
         raise MeasureError(f"measures are a list of names, came {names!r}; choose from: {', '.join(PAIR_MEASURES)}")
     for name in names:
         if name not in PAIR_MEASURES:
-            raise MeasureError(f"unknown measure '{name}'{did_you_mean(str(name), PAIR_MEASURES)}")
+            if name in COMPARATORS:
+                raise MeasureError(
+                    f"measure '{name}' is not computed for all pairs at once, expected one of: {', '.join(PAIR_MEASURES)}; "
+                    "call score for every pair"
+                )
+            raise unknown_measure(str(name), PAIR_MEASURES)
     return [PAIR_MEASURES[name] for name in dict.fromkeys(names)]

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import array_api_compat
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -153,10 +152,3 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
     else:
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
             yield from pool.map(work, waiting)
-
-
-def to_host(array: Any) -> np.ndarray:
-    """Return an array of any namespace and device as NumPy's."""
-    if isinstance(array, np.ndarray):
-        return array
-    return np.asarray(array_api_compat.to_device(array, "cpu"))

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universality.base.arrays import nuclear_norm
+from universality.base.inputs import to_host
 from universality.similarity import cca
 from universality.similarity.all_pairs.blocks import cross_blocks
-from universality.similarity.all_pairs.plan import Plan, ordered_map, to_host, too_small
+from universality.similarity.all_pairs.plan import Plan, ordered_map, too_small
 from universality.similarity.all_pairs.views import Precision, View, held
 
 Array = NDArray[np.float64]

@@ -14,11 +14,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universality.base.errors import MeasureError
-from universality.similarity.all_pairs.plan import Plan, ordered_map, to_host
-from universality.similarity.all_pairs.sources import ArraySource, Source
+from universality.base.inputs import Source, to_host
+from universality.similarity.all_pairs.plan import Plan, ordered_map
 
 Array = NDArray[np.float64]
 Precision = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """An array (n, p) of the array API standard that is sliced."""
+
+    array: Any
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return int(self.array.shape[0])
+
+    @property
+    def p(self) -> int:
+        """Number of units."""
+        return int(self.array.shape[1])
+
+    def tile(self, start: int, stop: int) -> Any:
+        """Return rows without copying them."""
+        return self.array[start:stop]
+
+
+@dataclass(frozen=True)
+class HostSource:
+    """Another source, its tiles as NumPy arrays."""
+
+    source: Source
+
+    @property
+    def n(self) -> int:
+        """Number of stimuli."""
+        return self.source.n
+
+    @property
+    def p(self) -> int:
+        """Number of units."""
+        return self.source.p
+
+    def tile(self, start: int, stop: int) -> np.ndarray:
+        """Return rows; those of a tensor on the CPU without copying them."""
+        return to_host(self.source.tile(start, stop))
 
 
 @dataclass(frozen=True)
