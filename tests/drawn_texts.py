@@ -62,9 +62,8 @@ def meet(one, other):
     return True
 
 
-def overlaps(figure):
+def overlaps(texts):
     """The pairs of texts that lie over one another."""
-    texts = shown(figure)
     boxes = [corners(text) for text in texts]
     return [
         (texts[i].get_text(), texts[j].get_text())
@@ -73,14 +72,14 @@ def overlaps(figure):
     ]
 
 
-def outside(figure):
+def outside(texts):
     """The texts that leave the figure."""
-    whole = figure.bbox
-    return [
-        text.get_text()
-        for text in shown(figure)
-        if (corners(text).min(0) < [whole.x0, whole.y0]).any() or (corners(text).max(0) > [whole.x1, whole.y1]).any()
-    ]
+    whole, found = texts[0].figure.figure.bbox, []
+    for text in texts:
+        box = corners(text)
+        if (box.min(0) < [whole.x0, whole.y0]).any() or (box.max(0) > [whole.x1, whole.y1]).any():
+            found.append(text.get_text())
+    return found
 
 
 def joined(text):
@@ -88,19 +87,19 @@ def joined(text):
     return text.replace("\n", "")
 
 
-def key(figure):
+def key(texts):
     """What the figure's key says: abbreviation -> name."""
     found = {}
-    for text in shown(figure):
+    for text in texts:
         for entry in text.get_text().split(";"):
             said = re.search(r"(?:^|\n| )(\S+)\xa0=\xa0(.+)$", entry, flags=re.DOTALL)
             found |= {said[1]: joined(said[2])} if said else {}
     return found
 
 
-def unreadable(figure, names):
+def unreadable(texts, names):
     """The names that nothing in the figure gives in full, and the abbreviations of its key that stand nowhere else."""
-    said = [joined(text.get_text()) for text in shown(figure)]
+    said = [joined(text.get_text()) for text in texts]
     lost = [name for name in names if not any(name in text for text in said)]
-    unused = [label for label in key(figure) if sum(text.count(label) for text in said) < 2]
+    unused = [label for label in key(texts) if sum(text.count(label) for text in said) < 2]
     return lost + unused

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_texts import joined, outside, overlaps, shown, unreadable
 from matplotlib.figure import Figure
 from PIL import Image
 from test_figures import unit
@@ -120,9 +121,29 @@ def tables():
     }  # fmt: skip
 
 
-def drawn(tables, name, width_mm=183.0):
+def long_name(place):
+    """A model's name of 68 characters, as the usual ones of timm: it differs from others at its end."""
+    return f"timm/vit_base_patch16_clip_quickgelu_224.laion400m_e32_ft_in12k_in1k_s{place:03}"
+
+
+@pytest.fixture(scope="module")
+def long(tables):
+    """The tables with names of 68 characters for the networks, and long ones for their taps."""
+    models = {model: long_name(place) for place, model in enumerate((A, B, "m/c", "m/d"))}
+    assert {len(name) for name in models.values()} == {len("timm/") + 68}
+    taps = {
+        tap: f"encoder.stages.{tap[1]}.blocks.{tap[1]}.mlp.activation_post_process_{tap}"
+        for tap in ("a0", "a1", "b0", "b1", "b2")
+    }
+    return {
+        name: rows.replace({column: taps if "tap" in column else models for column in rows if column.startswith(("tap", "model"))})
+        for name, rows in tables.items()
+    }  # fmt: skip
+
+
+def drawn(tables, name, width_mm=183.0, between=(A, B)):
     """One figure of a kind about the two networks, and its table as it is read back from the CSV."""
-    pair = (A, B) if "pair" in FIGURES[name].per else None
+    pair = between if "pair" in FIGURES[name].per else None
     family = "curve" if "family" in FIGURES[name].per else None
     made = drawing(FIGURES[name], Subject(tables, "hungarian", family, pair))
     return made.figure(width_mm), read_csv(made.data().to_csv(index=False))
@@ -378,57 +399,58 @@ def test_taps_lie_clockwise_by_depth(tables):
     assert (np.diff(np.unwrap(turns)) > 0).all()
 
 
+NAMELESS = {"threshold_curves", "similarity_against_depth", "group_comparison", "index_by_group", "index_by_feature"}
+"""Kinds that draw points of all networks and name none."""
+OF_TAPS = {"similarity", "tuning_family", "matched_pairs", "matches_and_nulls", "atlas"}
+
+
 @pytest.mark.parametrize("width", WIDTHS_MM)
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_kind_has_its_width_readable_text_and_nothing_outside_the_page(tables, name, width):
-    figure, _ = drawn(tables, name, WIDTHS_MM[width])
+def test_every_kind_has_its_width_readable_text_and_names_of_any_length(long, name, width):
+    figure, data = drawn(long, name, WIDTHS_MM[width], (long_name(0), long_name(1)))
     with figures.style():
-        figure.draw_without_rendering()
+        texts = shown(figure)
+        assert overlaps(texts) == []
+        assert outside(texts) == []
+        names = {value for column in data if column.startswith("model") for value in data[column] if value}
+        assert len(names) >= 2 or name == "index_by_feature" or name == "threshold_curves"
+        assert unreadable(texts, () if name in NAMELESS else [name.removeprefix("timm/") for name in names]) == []
+        taps = {value for column in ("tap", "tap_a", "tap_b") if column in data for value in data[column] if value}
+        said = [joined(text.get_text()) for text in texts]
+        assert all(any(tap in text for text in said) for tap in (taps if name in OF_TAPS else ()))
     assert figure.get_figwidth() * 25.4 == pytest.approx(WIDTHS_MM[width], abs=1e-9)
     assert figure.get_figheight() * 25.4 <= 247  # the height of a page
-    texts = [t for t in figure.findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()]
     assert texts and all(5 <= text.get_fontsize() <= 7 for text in texts)
-    assert not any(re.search(r"[-\N{MINUS SIGN}]0\.?0*(?![\d.])", text.get_text()) for text in texts)
-    whole = figure.bbox
-    for part in [*figure.legends, *figure.texts, *(ax.title for ax in figure.axes)]:
-        box = part.get_window_extent()
-        if box.width > 0:
-            assert box.x0 >= whole.x0 - 1 and box.x1 <= whole.x1 + 1, part
-            assert box.y0 >= whole.y0 - 1 and box.y1 <= whole.y1 + 1, part
+    assert not any(re.search(r"(?<!\w)[-\N{MINUS SIGN}]0\.?0*(?![\d.])", text.get_text()) for text in texts)
     for legend in figure.legends:
         box = legend.get_window_extent()
         assert all(not ax.get_tightbbox().overlaps(box) for ax in figure.axes if ax.axison)
-        assert all(not text.get_window_extent().overlaps(box) for text in figure.texts if text.get_text())
 
 
-def of_many(tables, networks=16):
+def of_many(tables, networks=16, name="m/network-{}-of-many".format):
     """The tables of one network under the names of many; every other one holds no detector."""
-    few = {name: tables[name][tables[name]["model"] == A] for name in ("families", "units", "atlas")}
+    few = {table: tables[table][tables[table]["model"] == A] for table in ("families", "units", "atlas")}
     many = {
-        name: pd.concat([rows.assign(model=f"m/network-{n}-of-many") for n in range(networks)], ignore_index=True)
-        for name, rows in few.items()
+        table: pd.concat([rows.assign(model=name(n)) for n in range(networks)], ignore_index=True)
+        for table, rows in few.items()
     }
-    without = many["families"]["model"].str.extract(r"(\d+)")[0].astype(int) % 2 == 1
-    many["families"].loc[without, ["n_detectors", "share"]] = 0
-    many["units"].loc[many["units"]["model"].isin(many["families"].loc[without, "model"]), "detector"] = False
-    cliques = tables["cliques"].replace(
-        {A: "m/network-0-of-many", B: "m/network-2-of-many", "m/c": "m/network-4-of-many"}
-    )
+    odd = [name(n) for n in range(1, networks, 2)]
+    many["families"].loc[many["families"]["model"].isin(odd), ["n_detectors", "share"]] = 0
+    many["units"].loc[many["units"]["model"].isin(odd), "detector"] = False
+    cliques = tables["cliques"].replace({A: name(0), B: name(2), "m/c": name(4), "m/d": name(6)})
     return tables | many | {"cliques": cliques}
 
 
 @pytest.mark.parametrize("width", WIDTHS_MM)
 @pytest.mark.parametrize("name", ["detectors_against_depth", "tuning_family", "atlas", "cliques"])
 def test_many_networks_fit_on_a_page_and_their_names_do_not_meet(tables, name, width):
-    figure, _ = drawn(of_many(tables), name, WIDTHS_MM[width])
-    with figures.style():
-        figure.draw_without_rendering()
+    figure, data = drawn(of_many(tables, name=long_name), name, WIDTHS_MM[width])
     assert figure.get_figheight() * 25.4 <= 240
-    shown = [ax for ax in figure.axes if ax.axison and ax.get_title()]
-    boxes = [ax.title.get_window_extent() for ax in shown]
-    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
-    labels = [text.get_window_extent() for text in figure.axes[0].get_yticklabels() if text.get_text()]
-    assert not any(one.overlaps(other) for k, one in enumerate(labels) for other in labels[:k])
+    with figures.style():
+        texts = shown(figure)
+        assert overlaps(texts) == []
+        assert outside(texts) == []
+        assert unreadable(texts, [model.removeprefix("timm/") for model in set(data["model"]) - {""}]) == []
 
 
 def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables):

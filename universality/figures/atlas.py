@@ -79,16 +79,20 @@ def atlas_cells(
     blocks = 1 if width > SINGLE_MM or len(bins) % 2 else 2
     across = len(bins) // blocks
     rows = len(models) * blocks
-    # Cells keep two thirds of the width. Labels are a model above its tap, of several lines each where rows are few, beside it
-    # where rows are low.
-    low, lines = _ROWS_MM / rows < 5.5, 2 if rows <= _FEW_ROWS else 1
-    room = width / 6 - 1 if low else width / 3
-    names = fitted(models, room, points=6, lines=lines)
-    taps = fitted(atlas["tap"], room, points=6, lines=lines, shorter=plain)
-    label_mm = 0.0 if low else names.height_mm(6) + taps.height_mm(6)
-    key = key_of({**names.key, **taps.key}, width)
+    title = _atlas_title(atlas, noun, period_deg, angle, width)
+    around_mm = max(14.0, lines_mm(title, 6.5) + 6)
+    # Cells keep two thirds of the width. Labels are a model above its tap, or beside it where rows are too low.
+    for low in (False, True):
+        room, lines = (width / 6 - 1, 1) if low else (width / 3, 2 if rows <= _FEW_ROWS else 1)
+        names = fitted(models, room, points=6, lines=lines)
+        taps = fitted(atlas["tap"], room, points=6, lines=lines, shorter=plain)
+        key = key_of({**names.key, **taps.key}, width)
+        label_mm = names.height_mm(6) + (0 if low else taps.height_mm(6))
+        most_mm = min(_ROWS_MM, PAGE_MM - around_mm - lines_mm(key, 5.5)) / rows
+        if label_mm + 0.5 <= most_mm:
+            break
+    height = 14 + min(max(13.0, label_mm + 2), _ROWS_MM / rows) * rows + lines_mm(key, 5.5)
     with style():
-        height = 14 + min(max(13.0, label_mm + 2), _ROWS_MM / rows) * rows + lines_mm(key, 5.5)
         sheet = canvas(figure, width_mm, min(height, PAGE_MM))
         axes = sheet.subplots(len(models) * blocks, across, squeeze=False, sharex=True, sharey=True)
         # Row r of block b holds model r: seen as (model, bin), whatever the blocks.
@@ -102,7 +106,7 @@ def atlas_cells(
                 label = (" " if low else "\n").join((names.of[model], taps.of[cell["tap"].iloc[0]]))
                 ax.set_ylabel(label, rotation=0, ha="right", va="center")
         below(sheet, key)
-        sheet.suptitle(_atlas_title(atlas, noun, period_deg, angle, width), fontsize=6.5)
+        sheet.suptitle(title, fontsize=6.5)
     return axes
 
 

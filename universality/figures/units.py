@@ -152,7 +152,8 @@ def tuning_family(
     columns = columns_for(width, len(best), double=_COLUMNS)
     blocks, column_mm = -(-len(best) // columns), (width - 6) / columns - 3
     names = fitted(best["model"], column_mm, points=6.5, lines=3 if blocks == 1 else 2)
-    taps = fitted(best["tap"], column_mm - text_mm(" (100%)", 6.5), points=6.5, shorter=plain)
+    depth_mm = max(text_mm(with_depth("", depth), 6.5) for depth in best["depth"])
+    taps = fitted(best["tap"], column_mm - depth_mm, points=6.5, shorter=plain)
     key = key_of({**names.key, **taps.key}, width, 6)
     with style():
         sheet = canvas(figure, width_mm, min(blocks * 125.0 + lines_mm(key, 6), PAGE_MM))
@@ -361,7 +362,7 @@ def _which(
     at = f" at {taps[0]} and {taps[1]}" if taps else ""
     if both.empty:
         return f"no pair of {noun} was matched {HOW[method]}{at}"
-    at = f" at these taps ({len(held)} at all)" if len(both) < len(held) else ""
+    at = f" at these taps ({len(held)} at all pairs of taps)" if len(both) < len(held) else ""
     if len(both) > most:
         return (
             f"{most} of {len(both)} pairs of {noun} in the table matched {HOW[method]}{at}, spread evenly over {angle}"
