@@ -52,16 +52,17 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
     """
     chosen = plan.job.comparison
     families, methods = len(chosen.families), len(chosen.matching)
-    trained = {n.card.id: [tap.channels for tap in n.taps] for n in plan.networks if n.seed is None}
+    every = {n.card.id: len(n.taps) for n in plan.networks if n.seed is None}
+    trained = {n.card.id: [tap.channels for tap in n.taps if n.judged(tap)] for n in plan.networks if n.seed is None}
     compared = [(trained[a], trained[b]) for a, b in plan.job.compared()]
     pairs = sum(len(a) * len(b) for a, b in compared)
     matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
     draws = HAAR_DRAWS + len(plan.job.nulls.untrained_seeds)
     found = {
-        "similarity": pairs * len(chosen.measures),
+        "similarity": sum(every[a] * every[b] for a, b in plan.job.compared()) * len(chosen.measures),
         "pairs": pairs * families * methods,
         "families": sum(map(len, trained.values())) * families,
-        "units": families * sum(tap.channels for n in plan.networks for tap in n.taps),
+        "units": families * sum(tap.channels for n in plan.networks for tap in n.taps if n.judged(tap)),
         "correspondence": round((1 if at_most else MATCHED) * matched),
         "correspondence_nulls": round((draws if at_most else MATCHED_IN_NULLS) * matched),
     }

@@ -12,7 +12,6 @@ from universality.base.errors import CardError, did_you_mean
 from universality.base.spec import Float, InnerPath, Int, Sha256, Spec, digest, unique
 from universality.base.toml import parse_toml, validate
 
-
 WHOLE_IMAGE = "whole image"
 """What stands for the receptive field of a tap that has none."""
 Size = int | tuple[int, int, int]
@@ -152,7 +151,11 @@ def tap_name(path: str, item: str = "") -> str:
     return f"{path or 'output'}[{item}]" if item else path or "output"
 
 
-CHANNELS = {1: "luminance", 3: "red, green, blue", 4: "red, green, blue, and a fourth that is 1 everywhere, as in opaque pictures"}
+CHANNELS = {
+    1: "luminance",
+    3: "red, green, blue",
+    4: "red, green, blue, and a fourth that is 1 everywhere, as in opaque pictures",
+}
 """By number of channels of a network's input: what stimuli, which are in colour, are shown as."""
 
 
@@ -160,7 +163,9 @@ class Preprocessing(Spec):
     """How an image in [0, 1] becomes a network's input: of `size_px`, then ``(x - mean) / std``."""
 
     size_px: Int = Field(ge=8, le=4096, description="side of the network's input, px")
-    width_px: Int | None = Field(None, ge=8, le=4096, description="width of an input that is not square; size_px is its height")
+    width_px: Int | None = Field(
+        None, ge=8, le=4096, description="width of an input that is not square; size_px is its height"
+    )
     resize_px: Int | None = Field(None, description="side to which the source's own recipe resizes before cropping, px")
     interpolation: Literal["bilinear", "bicubic"] = Field(description="resampling of photographs")
     mean: tuple[float, ...] = Field(
@@ -175,7 +180,9 @@ class Preprocessing(Spec):
     def _std_positive(self) -> Preprocessing:
         if len(self.mean) not in CHANNELS or len(self.std) != len(self.mean):
             said = "; ".join(f"{count}: {what}" for count, what in CHANNELS.items())
-            raise ValueError(f"mean and std have {len(self.mean)} and {len(self.std)} numbers, expected as many each ({said})")
+            raise ValueError(
+                f"mean and std have {len(self.mean)} and {len(self.std)} numbers, expected as many each ({said})"
+            )
         if min(self.std) <= 0:
             raise ValueError("std must be positive in every channel")
         return self
@@ -241,7 +248,9 @@ class ModelCard(Spec):
     licence: str = Field(description="licence of the weights")
     citation: str = Field(description="paper of the architecture or of the weights")
     note: str = Field("", description="what a reader of results should know")
-    void_twin: str = Field("", description="why an untrained twin is no null, as measured on natural images; empty where it is one")
+    void_twin: str = Field(
+        "", description="why an untrained twin is no null, as measured on natural images; empty where it is one"
+    )
     preprocessing: Preprocessing
     weights: Weights
     training: Training | None = Field(None, description="for networks that the project trained itself")
@@ -273,7 +282,10 @@ class ModelCard(Spec):
             ("architecture", f"{self.library} {self.architecture}"),
             ("trained on", self.training_set),
             ("accuracy", f"{trained.accuracy:.3f} (chance {trained.chance:.3f})" if trained else ""),
-            ("input", f"{' x '.join(map(str, dict.fromkeys(shown.shape[1:])))} px, {shown.interpolation}, mean {shown.mean}, std {shown.std}"),
+            (
+                "input",
+                f"{' x '.join(map(str, dict.fromkeys(shown.shape[1:])))} px, {shown.interpolation}, mean {shown.mean}, std {shown.std}",
+            ),
             ("weights", f"{self.weights.name}, SHA-256 {self.weights.state_dict_sha256 or 'not pinned'}"),
             ("licence", self.licence),
             ("citation", self.citation),
@@ -281,7 +293,15 @@ class ModelCard(Spec):
         )
         heads = ("tap", "activation", "units", "map", "receptive field, px", "stride, px", "relative depth")
         taps = [
-            (t.name, t.activation, t.channels, t.shown, t.rf_px or WHOLE_IMAGE, t.stride_px or "", f"{t.relative_depth:.2f}")
+            (
+                t.name,
+                t.activation,
+                t.channels,
+                t.shown,
+                t.rf_px or WHOLE_IMAGE,
+                t.stride_px or "",
+                f"{t.relative_depth:.2f}",
+            )
             for t in self.taps
         ]
         return html.heading(self.id) + html.facts(said) + html.table(heads, taps)

@@ -31,7 +31,9 @@ Seen = NDArray[np.bool_]
 Side = Literal["rows", "columns"]
 _PIXELS_AT_ONCE = 1 << 18
 _COMBINING = frozenset({"add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "lerp", "maximum", "minimum"})
-_SPREADING = frozenset({"expand", "repeat", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa"})
+_SPREADING = frozenset(
+    {"expand", "repeat", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa"}
+)
 _BATCH_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"})
 _TRAINING = 5
 """Place of the argument of batch normalisations that says whether the batch's own statistics count."""

@@ -87,7 +87,9 @@ def _chosen(tap: Tap, value: Any) -> Tensor:
     if tap.item:
         given = dict(tensors_in(value))
         if tap.item not in given:
-            raise TapError(f"tap '{tap.name}': module '{tap.path}' gives no tensor '{tap.item}'{did_you_mean(tap.item, given)}")
+            raise TapError(
+                f"tap '{tap.name}': module '{tap.path}' gives no tensor '{tap.item}'{did_you_mean(tap.item, given)}"
+            )
         return given[tap.item]
     while isinstance(value, (tuple, list)) and len(value) > 0:
         value = value[0]

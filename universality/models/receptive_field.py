@@ -9,7 +9,6 @@ Where that is not so (windows of attention), or where a unit sees everything at 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from universality.base.errors import TapError
 from universality.models import footprints, hooks
-from universality.models.card import Size, Tap, input_shape, tap_name
+from universality.models.card import Size, Tap, tap_name
 from universality.models.footprints import Seen, Side, TooLateError
 from universality.models.survey import Survey, surveyed
 
@@ -164,7 +163,6 @@ class Field:
 Fields = dict[str, Field | TapError | None]
 """By tap name; None where every unit sees the whole image."""
 _LATE = "was not measured in the time given; name fewer taps, or this one alone with --tap"
-_IRREGULAR = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,9 @@ class _Measurement:
                 found |= self._at_own_size(rest)
         return found
 
-    def _seen(self, taps: Sequence[Tap], height: int, width: int, rows: Sequence[range], side: Side = "rows") -> dict[str, Seen]:
+    def _seen(
+        self, taps: Sequence[Tap], height: int, width: int, rows: Sequence[range], side: Side = "rows"
+    ) -> dict[str, Seen]:
         shape = (self.survey.shape[0], *((height, width) if side == "rows" else (width, height)))
         return footprints.seen(self.network, taps, shape, rows, side, self.until)
 
@@ -221,6 +221,8 @@ class _Measurement:
         needed: dict[str, int] = {}
         left = list(taps)
         for more in _LONGER_PX:
+            if not left:
+                break
             length = self._length(more)
             band = _middle(length)
             try:
@@ -230,7 +232,9 @@ class _Measurement:
             for tap in list(left):
                 control, shown = came[tap.name]
                 if control.any():
-                    found[tap.name] = TapError("gives values that are not numbers for an image of noise; choose another module")
+                    found[tap.name] = TapError(
+                        "gives values that are not numbers for an image of noise; choose another module"
+                    )
                 elif tap.name not in positions:
                     positions[tap.name] = shown.size
                     continue
@@ -238,7 +242,9 @@ class _Measurement:
                     found[tap.name] = None  # pooled to a map of one size, whatever the input's
                 elif not (shown[0] or shown[-1]):
                     strides[tap.name] = stride = _stride(more / (shown.size - positions[tap.name]))
-                    needed[tap.name] = math.ceil((np.ptp(np.flatnonzero(shown)) + 3) * stride) - len(band) if shown.any() else 0
+                    needed[tap.name] = (
+                        math.ceil((np.ptp(np.flatnonzero(shown)) + 3) * stride) - len(band) if shown.any() else 0
+                    )
                 else:
                     continue
                 left.remove(tap)
@@ -273,11 +279,15 @@ class _Measurement:
         for tap in taps:
             control, shown = came[tap.name]
             if control.any():
-                found[tap.name] = TapError("gives values that are not numbers for an image of noise; choose another module")
+                found[tap.name] = TapError(
+                    "gives values that are not numbers for an image of noise; choose another module"
+                )
             elif shown.all():
                 found[tap.name] = None
         left = [tap for tap in taps if tap.name not in found]
-        return found | (self._exactly(left, height, {tap.name: _stride(height / tap.size) for tap in left}, width) if left else {})
+        return found | (
+            self._exactly(left, height, {tap.name: _stride(height / tap.size) for tap in left}, width) if left else {}
+        )
 
     def _exactly(self, taps: Sequence[Tap], length: int, strides: dict[str, float], width: int) -> Fields:
         """Return the fields of taps in images of one size, to the pixel; None where they differ from position to position."""
@@ -295,18 +305,22 @@ class _Measurement:
                 came = self._seen(left, length, width, [range(p, p + 1) for p in pixels])
                 fitted = {tap.name: _fitted(came[tap.name], period, strides[tap.name], start) for tap in left}
                 regular = [tap for tap in left if fitted[tap.name] is not None]
-                found |= self._as_in_columns(regular, fitted, came, length, width, pixels)
+                found |= self._as_in_columns(regular, fitted, came, length, width, pixels) if regular else {}
             except TooLateError:
                 return found | {tap.name: TapError(_LATE) for tap in left}
             left = [tap for tap in left if tap.name not in found]
         return found | {tap.name: None for tap in left}
 
     def _as_in_columns(
-        self, taps: Sequence[Tap], fitted: dict[str, Field | None], rows: dict[str, Seen], length: int, width: int, pixels: range
+        self,
+        taps: Sequence[Tap],
+        fitted: dict[str, Field | None],
+        rows: dict[str, Seen],
+        length: int,
+        width: int,
+        pixels: range,
     ) -> Fields:
         """Return the fields where columns see what rows do, at the pixels at both ends of each field."""
-        if not taps:
-            return {}
         ends = {tap.name: _ends(fitted[tap.name], pixels) for tap in taps}
         wanted = sorted(set().union(*ends.values()))
         _, height, across = self.survey.shape
@@ -315,10 +329,13 @@ class _Measurement:
         found: Fields = {}
         for tap in taps:
             same = all(
-                np.array_equal(_trimmed(came[tap.name][wanted.index(p)]), _trimmed(rows[tap.name][pixels.index(p)])) for p in ends[tap.name]
+                np.array_equal(_trimmed(came[tap.name][wanted.index(p)]), _trimmed(rows[tap.name][pixels.index(p)]))
+                for p in ends[tap.name]
             )
             found[tap.name] = (
-                fitted[tap.name] if same else TapError("has a receptive field that differs between rows and columns, which cards cannot state")
+                fitted[tap.name]
+                if same
+                else TapError("has a receptive field that differs between rows and columns, which cards cannot state")
             )
         return found
 
@@ -368,7 +385,11 @@ def _fitted(seen: Seen, period: int, stride: float, start: int) -> Field | None:
 def _ends(field: Field, pixels: range) -> set[int]:
     """Return pixels at both ends of a field, and just outside it, as they lie among `pixels`."""
     reach = (field.rf_px - 1) / 2
-    ends = (math.ceil(field.start_px - reach) - 1, math.ceil(field.start_px - reach), math.floor(field.start_px + reach))
+    ends = (
+        math.ceil(field.start_px - reach) - 1,
+        math.ceil(field.start_px - reach),
+        math.floor(field.start_px + reach),
+    )
     period = len(pixels) - _AGAIN
     return {pixels.start + (end - pixels.start) % period for end in (*ends, ends[-1] + 1)}
 
@@ -408,6 +429,10 @@ def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32],
         caught.append(maps)
         raise hooks.StopForward
 
+    if tap.rf_px is None:
+        raise TapError(
+            f"tap '{tap.name}' sees the whole image and has no receptive field, expected a tap with one; choose another"
+        )
     shown = torch.from_numpy(images).to(hooks.device_of(network)).requires_grad_()
     with hooks.watching(network, [tap], catch):
         hooks.forward(network, shown)
@@ -422,7 +447,7 @@ def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32],
         energy += (gradient.double() ** 2).sum((0, 1)).cpu().numpy()
     if energy.sum() == 0:
         raise TapError(f"tap '{tap.name}': no unit at the centre answers to these images; show others")
-    away = np.abs(np.arange(size_px) - (tap.rf_start_px + tap.stride_px * index))
+    away = np.abs(np.arange(size_px) - tap.centre_px((size_px - 1) / 2))
     ring = np.maximum(away[:, None], away[None, :])
     sides = np.arange(2 - tap.rf_px % 2, tap.rf_px + 2, 2)
     within = [energy[ring <= (side - 1) / 2].sum() for side in sides]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -23,10 +22,26 @@ from universality.models.card import Size, input_shape
 Side = Literal["input", "output"]
 MOST_PREFIX = 16
 """Tokens before those of the grid: class tokens and registers of the libraries' transformers are at most five."""
+Mark = tuple[int, int]
 _DIMENSIONS = 4
 """Of maps with their batch."""
 _BENDING = frozenset(
-    {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "hardtanh"}
+    {
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "hardswish",
+        "softplus",
+        "hardtanh",
+    }
 )
 """Functions whose outputs are units behind a nonlinearity. Sigmoids and softmaxes, which the libraries use for gates and weights,
 are none of them; nor is the hyperbolic tangent."""
@@ -56,8 +71,8 @@ class Output:
     ----------
     path, call, side, item : the place, as a tap states it
     shape : with the batch, of one image
-    depth : weight layers that had run
-    order : place in the forward pass
+    depth : weight layers that had run; of one of several tensors, when it was made
+    mark : the tensor, and how often it had been changed in place
     bent : whether a nonlinearity made it: this tensor, unchanged since
     gated : whether it is the product of such a tensor with another of its size, as in gated linear units
     gate : whether it was multiplied with another tensor of its size: half of a unit, not one
@@ -71,9 +86,8 @@ class Output:
     item: str
     shape: tuple[int, ...]
     depth: int
-    order: int
     tensor: Tensor = field(repr=False)
-    version: int
+    mark: Mark
     bent: bool
     gated: bool
     handed_on: bool
@@ -97,10 +111,10 @@ class Survey:
     outputs: tuple[Output, ...]
     depth: int
     calls: dict[str, int]
-    grids: frozenset[tuple[int, int]]
+    grids: frozenset[Mark]
     prefix: int | None
     shape: tuple[int, int, int]
-    gates: frozenset[tuple[int, int]] = frozenset()
+    gates: frozenset[Mark] = frozenset()
 
     def at(self, path: str, call: int = 0, side: Side = "output", item: str = "") -> Output | None:
         """Return what was given at a place; without an item, the first of several tensors."""
@@ -109,7 +123,7 @@ class Survey:
 
     def is_gate(self, output: Output) -> bool:
         """Return whether a tensor was multiplied with another of its size."""
-        return (id(output.tensor), output.version) in self.gates
+        return output.mark in self.gates
 
     def arranged(self, shape: tuple[int, ...]) -> Arrangement | str:
         """Return how a tensor is arranged, or in words why it is neither a map nor tokens nor a vector."""
@@ -130,13 +144,15 @@ class Survey:
         if self._proportioned(first, middle):
             return Arrangement("map", "channels_last", last, first, middle)
         height, width = self.shape[1:]
-        expected = "expected square ones" if height == width else f"expected them in the proportion of the input, {height} x {width}"
+        expected = (
+            "expected square ones"
+            if height == width
+            else f"expected them in the proportion of the input, {height} x {width}"
+        )
         return f"gives maps of {middle} x {last}, {expected}"
 
     def _proportioned(self, rows: int, columns: int) -> bool:
-        """Return whether rows and columns stand as those of the input, up to a row of rounding."""
-        height, width = self.shape[1:]
-        return abs(rows * width - columns * height) < max(height, width) * (height != width) + 1
+        return proportioned(rows, columns, *self.shape[1:])
 
     def _tokens(self, first: int, last: int) -> Arrangement | str:
         for tokens, units, layout in ((first, last, "channels_last"), (last, first, "channels_first")):
@@ -163,6 +179,11 @@ class Survey:
         return None
 
 
+def proportioned(rows: int, columns: int, height: int, width: int) -> bool:
+    """Return whether rows and columns stand as height and width of the input, up to a row of rounding where these differ."""
+    return rows == columns if height == width else abs(rows * width - columns * height) < max(height, width)
+
+
 class _Functions(TorchFunctionMode):
     """Note which tensors nonlinearities made, which were multiplied with another of their size, and the products.
 
@@ -171,9 +192,9 @@ class _Functions(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bent: set[tuple[int, int]] = set()
-        self.gates: set[tuple[int, int]] = set()
-        self.gated: set[tuple[int, int]] = set()
+        self.bent: set[Mark] = set()
+        self.gates: set[Mark] = set()
+        self.gated: set[Mark] = set()
         self.kept: list[Tensor] = []  # so that no other tensor takes the identity of one that is gone
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -184,7 +205,7 @@ class _Functions(TorchFunctionMode):
         if name.removesuffix("_") in _BENDING and isinstance(out, Tensor):
             self.kept.append(out)
             self.bent.add((id(out), out._version))
-        elif len(factors) == 2 and factors[0].shape == factors[1].shape:
+        elif len(factors) == 2 and factors[0].shape == factors[1].shape and factors[0] is not factors[1]:
             self.kept += [*factors, out]
             self.gates.update(marks)
             if self.bent.intersection(marks):
@@ -196,26 +217,29 @@ def surveyed(network: nn.Module, size: Size) -> Survey:
     """Return what every module of a network gives to one image of noise; the network is left as it was."""
     shape = input_shape(size)
     counted, remove = hooks.weight_calls(network)
-    functions, outputs, calls = _Functions(), [], dict[str, int]()
-    order = count()
-    given: dict[str, list[tuple[int, int]]] = {}
+    functions = _Functions()
+    outputs: list[Output] = []
+    calls: dict[str, int] = {}
+    given: dict[str, list[Mark]] = {}
+    made: dict[Mark, int] = {}
 
     def note(path: str, side: Side, value: Any, module: nn.Module) -> None:
         for item, tensor in hooks.tensors_in(value):
             mark = (id(tensor), tensor._version)
+            depth = made.setdefault(mark, counted())
             if side == "output" and type(module).__name__ in _BENDING_CLASSES:
                 functions.bent.add(mark)
             outputs.append(
                 Output(
-                    path, calls.get(path, 0), side, "" if tensor is value else item, tuple(tensor.shape), counted(), next(order),
-                    tensor, tensor._version, mark in functions.bent, mark in functions.gated,
-                    side == "output" and mark in given.get(path, ()), _positive(tensor),
+                    path, calls.get(path, 0), side, "" if tensor is value or side == "input" else item, tuple(tensor.shape),
+                    counted() if tensor is value or side == "input" else depth, tensor, mark, mark in functions.bent,
+                    mark in functions.gated, side == "output" and mark in given.get(path, ()), _positive(tensor),
                 )
             )  # fmt: skip
 
     def before(path: str, module: nn.Module, args: Any) -> None:
         given[path] = [(id(tensor), tensor._version) for _, tensor in hooks.tensors_in(args)]
-        note(path, "input", args[:1], module)
+        note(path, "input", args[:1], module)  # a tuple: its tensor is the module's first input
 
     def after(path: str, module: nn.Module, out: Any) -> None:
         note(path, "output", out, module)
@@ -227,10 +251,10 @@ def surveyed(network: nn.Module, size: Size) -> Survey:
             network(noise(shape, hooks.device_of(network)))
     finally:
         remove()
-    grids = frozenset(grid for o in outputs for grid in _grids(o.shape) if min(grid) > 1)
-    survey = Survey(tuple(outputs), counted(), calls, grids, _said_prefix(network), shape, frozenset(functions.gates))
-    wrong = {grid for grid in grids if not survey._proportioned(*grid)}
-    return Survey(survey.outputs, survey.depth, calls, grids - wrong, survey.prefix, shape, survey.gates)
+    grids = frozenset(
+        grid for o in outputs for grid in _grids(o.shape) if min(grid) > 1 and proportioned(*grid, shape[1], shape[2])
+    )
+    return Survey(tuple(outputs), counted(), calls, grids, _said_prefix(network), shape, frozenset(functions.gates))
 
 
 def noise(shape: tuple[int, int, int], device: torch.device, count: int = 1) -> Tensor:
