@@ -75,7 +75,9 @@ for number, (pixels, photograph) in enumerate(zip(crops.values, crops.photograph
     Image.fromarray(np.rint(np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8)).save(file)
 written = manifest.write(OWN / "photos")
 print(written.summary())
-figures.stimulus_sheet(sets.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(written.path))), 64), most=24)
+figures.stimulus_sheet(
+    sets.render("folder", StimuliSpec(folder=FolderStimuli(manifest=str(written.path))), 64), most=24
+)
 
 # %% [markdown]
 # ## The job
