@@ -246,7 +246,9 @@ class ModelCard(Spec):
 
     id: str = Field(pattern=r"^[a-z0-9_]+/[A-Za-z0-9_.\-]+$", description="source/name, as in the file's place")
     source: str = Field(description="key in weight_files.SOURCES: who supplies the weights")
-    library: Literal["timm", "torchvision", "pocket"] = Field(description="who supplies the architecture")
+    library: Literal["timm", "torchvision", "pocket", "factory"] = Field(
+        description="who supplies the architecture; factory: a function of your own, architecture = package.module:function"
+    )
     architecture: str = Field(description="the library's name of the architecture")
     kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(default_factory=dict)
     training_set: str = Field(description="what the weights were trained on")

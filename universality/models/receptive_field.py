@@ -104,6 +104,15 @@ def describe_taps(
     ]
 
 
+def grid_taps(network: nn.Module, places: Sequence[Place], survey: Survey) -> list[Tap | TapError]:
+    """Return taps whose receptive fields are not measured: their positions are where their grids lie in the image."""
+    drafts = [_draft(network, place, survey, str(number)) for number, place in enumerate(places)]
+    return [
+        tap if isinstance(tap, TapError) else _completed(tap, place, None, survey.shape)
+        for tap, place in zip(drafts, places, strict=True)
+    ]
+
+
 def _draft(network: nn.Module, place: Place, survey: Survey, name: str) -> Tap | TapError:
     """Return a tap without its receptive field; or why there is none."""
     try:

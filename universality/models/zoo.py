@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -51,6 +53,10 @@ def build(model_card: ModelCard) -> nn.Module:
                 from universality.models.pocket import networks as pocket_networks
 
                 network = pocket_networks.build(model_card.architecture, **kwargs)
+            elif model_card.library == "factory":
+                network = factory(model_card.architecture)(**kwargs)
+                if not isinstance(network, nn.Module):
+                    raise TypeError(f"it returned {type(network).__name__}, no torch.nn.Module")
             elif model_card.library == "timm":
                 import timm
 
@@ -271,9 +277,45 @@ def _pocket_facts(architecture: str) -> Facts:
     return Facts(preprocessing, {"name": architecture})
 
 
+def factory(name: str) -> Callable[..., Any]:
+    """Return the function that a card names as ``package.module:function``; it is the user's own code, from their environment.
+
+    Raises
+    ------
+    CardError
+        The name is malformed, of Python's own library, or leads to nothing that can be called.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise CardError(
+            f"factory '{name}' is no name of a function, expected package.module:function; correct the card"
+        )
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise CardError(
+            f"factory '{name}' is of Python's own library, which builds no networks; name a function of your own"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as cause:
+        raise CardError(
+            f"factory '{name}' cannot be imported here ({cause}); install its package, or correct the card"
+        ) from None
+    if not callable(found):
+        raise CardError(f"factory '{name}' is {type(found).__name__}, expected a function that returns a network")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _factory_facts(architecture: str) -> Facts:
+    factory(architecture)
+    # What its images have to be like only its author knows: the size and the normalisation have to be given.
+    return Facts({"interpolation": "bicubic"}, {"name": architecture})
+
+
 FACTS: dict[str, Callable[[str], Facts]] = {
     "timm": _timm_facts,
     "torchvision": _torchvision_facts,
     "pocket": _pocket_facts,
+    "factory": _factory_facts,
 }
 """By library: what it says of an architecture; raises `CardError` with the nearest name for one it lacks."""
