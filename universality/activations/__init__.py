@@ -6,7 +6,7 @@ from typing import Any
 
 
 class _Room(ModuleType):
-    """This package as the function of its name: `universality.activations(model, images)` is called, and imported from."""
+    """The package as the function of its name: `universality.activations(model, images)` is called, and imported from."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         from universality.activations.in_hand import activations
