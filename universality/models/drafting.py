@@ -243,21 +243,22 @@ def _preprocessing(facts: zoo.Facts, asked: Asked) -> Preprocessing:
             f"shown in: {said}"
         )
     for key, fill in (("mean", 0.0), ("std", 1.0)):
-        if key not in own and count != len(values[key]):
-            known = tuple(values[key])[:3]
-            values[key] = (sum(known) / len(known),) if count == 1 else (*known, fill)
-            values["note"] = "The library states mean and std for three channels: " + (
-                "their averages are taken for luminance."
-                if count == 1
-                else "the fourth, which is 1 everywhere, is not changed."
+        if count == len(values[key]):
+            continue
+        if key in own:
+            raise CardError(
+                f"model '{asked.model_id}': the network takes {count} channel(s), came {len(values[key])} number(s) in --{key}; give one for "
+                "each channel"
             )
-    found = validate(Preprocessing, values, f"model '{asked.model_id}'", CardError)
-    if len(found.mean) != count:
-        raise CardError(
-            f"model '{asked.model_id}': the network takes {count} channel(s), came {len(found.mean)} numbers in --mean and --std; give "
-            "one number for each channel"
+        known = tuple(values[key])[:3]
+        values[key] = (sum(known) / len(known),) if count == 1 else (*known, fill)
+        how = (
+            "their averages are taken for luminance"
+            if count == 1
+            else "the fourth, which is 1 everywhere, is not changed"
         )
-    return found
+        values["note"] = f"The library states mean and std for three channels: {how}."
+    return validate(Preprocessing, values, f"model '{asked.model_id}'", CardError)
 
 
 def _shown(card: ModelCard) -> tuple[ModelCard, nn.Module, Survey]:
@@ -296,32 +297,38 @@ def _built(card: ModelCard) -> nn.Module:
 
 
 def _judged(card: ModelCard, network: nn.Module, images: NDArray[np.float32]) -> tuple[ModelCard, nn.Module]:
-    """Return the card with what its untrained twin lacks as a null, mended by the library's own argument where there is one.
+    """Return the card with what its untrained twin lacks as a null, mended by the library's own argument as far as one can.
 
     An argument mends where it leaves the names and shapes of the weights as they are, so that a checkpoint still fits.
     """
-    said = _of_twin(card, images)
-    if not said:
-        return card, network
+    first = _of_twin(card, images)
+    best, chosen, found = card, network, first
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for opener in OPENERS:
+        if not twins.shut(found):
+            break
+        opened = card.model_copy(update={"kwargs": {**card.kwargs, **opener}})
         if opener.keys() & card.kwargs.keys():
             continue
-        opened = card.model_copy(update={"kwargs": {**card.kwargs, **opener}})
         try:
             other = _built(opened)
         except CardError:
             continue
-        same = {name: tensor.shape for name, tensor in other.state_dict().items()} == shapes
-        if same and not _of_twin(opened, images):
-            ((name, value),) = opener.items()
-            note = f"Residual branches are open from the start ({name} = {str(value).lower()}). With the library's default: {said}"
-            return opened.model_copy(update={"note": note}), other
-    return card.model_copy(update={"void_twin": said}), network
+        if {name: tensor.shape for name, tensor in other.state_dict().items()} == shapes:
+            came = _of_twin(opened, images)
+            if len(twins.shut(came)) < len(twins.shut(found)):
+                best, chosen, found = opened, other, came
+    if best is not card:
+        ((name, value),) = ((name, value) for name, value in best.kwargs.items() if name not in card.kwargs)
+        note = (
+            f"Residual branches are open from the start ({name} = {str(value).lower()}). With the library's default: "
+        )
+        best = best.model_copy(update={"note": note + twins.said_of(first, len(images))})
+    return best.model_copy(update={"void_twin": twins.said_of(found, len(images))}), chosen
 
 
-def _of_twin(card: ModelCard, images: NDArray[np.float32]) -> str:
-    return twins.said_of(twins.blocks(zoo.untrained(card, 0, [images]), images), len(images))
+def _of_twin(card: ModelCard, images: NDArray[np.float32]) -> list[twins.Block]:
+    return twins.blocks(zoo.untrained(card, 0, [images]), images)
 
 
 def _named(network: nn.Module, asked: Asked, survey: Survey, say: Say) -> tuple[Tap, ...]:
@@ -383,7 +390,7 @@ def _evenly(network: nn.Module, asked: Asked, survey: Survey, say: Say) -> tuple
                 del candidates[place]
                 say(f"left out: {came}")
         wanted = [place for place in wanted if place in found]
-        if len(wanted) == min(asked.most_taps, len(candidates)) or time.monotonic() > until:
+        if len(wanted) == len(_nearest(candidates, asked.most_taps)) or time.monotonic() > until:
             break
     if not wanted:
         raise CardError(
@@ -394,10 +401,11 @@ def _evenly(network: nn.Module, asked: Asked, survey: Survey, say: Say) -> tuple
 
 
 def _nearest(candidates: Mapping[Place, float], most: int) -> list[Place]:
-    """Return different places nearest to even depths; a whole block a little off is nearer than a part inside one."""
+    """Return places of different depth nearest to even ones; a whole block a little off is nearer than a part inside one."""
     chosen: list[Place] = []
     for goal in ((k + 0.5) / most for k in range(most)):
-        left = [place for place in candidates if place not in chosen]
+        taken = {candidates[place] for place in chosen}
+        left = [place for place, depth in candidates.items() if depth not in taken]
         if left:
             nearest = min(
                 left, key=lambda place: (abs(candidates[place] - goal) + 0.02 * place.path.count("."), place.path)
@@ -414,9 +422,8 @@ def _candidates(survey: Survey) -> list[Output]:
     nothing bends a map is offered before its nonlinearities.
     """
     usable = [output for output in survey.outputs if _usable(survey, output)]
-    behind = [
-        o for o in usable if o.gated or ((o.bent or (o.positive and o.side == "output")) and not survey.is_gate(o))
-    ]
+    behind = [o for o in usable if o.gated or (o.bent and not survey.is_gate(o))]
+    behind = behind or [o for o in usable if o.positive and o.side == "output" and not survey.is_gate(o)]
     owners: dict[object, Output] = {}
     for output in behind or [o for o in usable if o.side == "output"]:
         if output.side == "output" or (

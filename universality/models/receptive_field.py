@@ -30,7 +30,7 @@ _STEP_PX = 64
 then pad as they do at the card's size, at all strides up to 64."""
 _LONGER_PX = (0, 256, 1024, 2048)
 """Added to the input, the next where a field does not fit."""
-_WIDTHS_PX = (32, 64, 96, 128)
+_WIDTHS_PX = (8, 16, 32, 64, 96, 128)
 """Of strips: the first that the network takes."""
 _MOST_IMAGES = 128
 _RANDOM_SUMS = 6
@@ -379,7 +379,7 @@ def _fitted(seen: Seen, period: int, stride: float, start: int) -> Field | None:
     once, again = seen[:period], seen[period:]
     if once[:, 0].any() or once[:, -1].any() or again[:, :moved].any():
         return None
-    if not np.array_equal(again[:, moved:], once[: len(again), :-moved]):
+    if not np.array_equal(again[:, moved:], seen[: len(again), :-moved]):
         return None
     pixel, position = np.nonzero(once)
     turn, place = np.divmod(position, moved)

@@ -107,17 +107,22 @@ def _effect(before: Tensor, after: Tensor) -> tuple[float, float]:
     return change, float(r.median()) if r.numel() else float("nan")
 
 
+def shut(found: Sequence[Block]) -> list[Block]:
+    """Return the blocks that hand on their input; of those that lie inside one another the innermost."""
+    return _innermost([block for block in found if block.handed_on])
+
+
 def said_of(found: Sequence[Block], images: int) -> str:
     """Return in one sentence that a twin's blocks hand on their input; empty where none does."""
-    shut = _innermost([block for block in found if block.handed_on])
-    if not shut:
+    handed_on = shut(found)
+    if not handed_on:
         return ""
-    kinds = sorted({block.kind for block in shut})
+    kinds = sorted({block.kind for block in handed_on})
     alike = _innermost([block for block in found if block.kind in kinds])
-    change = max(block.change for block in shut)
+    change = max(block.change for block in handed_on)
     return (
-        f"Of an untrained twin {len(shut)} of {len(alike)} blocks ({', '.join(kinds)}) hand on their input: correlation with their output "
-        f"above {HANDED_ON}, relative change at most {change:.1g} over {images} natural images; the twin is a weak null."
+        f"Of an untrained twin {len(handed_on)} of {len(alike)} blocks ({', '.join(kinds)}) hand on their input: correlation with their "
+        f"output above {HANDED_ON}, relative change at most {change:.1g} over {images} natural images; the twin is a weak null."
     )
 
 

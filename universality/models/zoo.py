@@ -65,7 +65,7 @@ def build(model_card: ModelCard) -> nn.Module:
                 import torchvision
 
                 network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
-    except (LookupError, TypeError, ValueError, RuntimeError) as cause:
+    except (LookupError, TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
         raise CardError(
@@ -197,7 +197,7 @@ def _timm_facts(architecture: str) -> Facts:
         )
     found = timm.get_pretrained_cfg(architecture)
     config: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
-    size_px = int(config.get("input_size", (3, 224, 224))[1])
+    size_px, width_px = (int(side) for side in config.get("input_size", (3, 224, 224))[1:])
     resize_px = int(size_px / config.get("crop_pct", 1.0))
     interpolation = config.get("interpolation", "bicubic")
     preprocessing = {
@@ -205,6 +205,8 @@ def _timm_facts(architecture: str) -> Facts:
         "std": config.get("std", _IMAGENET_STD),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
     }  # fmt: skip
+    if width_px != size_px:
+        preprocessing["width_px"] = width_px
     # As timm itself resolves them: the hub's repository, wherever it lies, before an address.
     weights = {"name": f"{stem}.{config['tag']}" if config.get("tag") else stem}
     if config.get("hf_hub_id"):
@@ -214,17 +216,33 @@ def _timm_facts(architecture: str) -> Facts:
     return Facts(preprocessing, weights)
 
 
+_OTHER_TASKS = {
+    "detection": "detects objects and resizes each image by itself",
+    "video": "takes clips of video",
+    "optical_flow": "takes pairs of images",
+    "quantization": "computes with whole numbers of 8 bits",
+}
+"""Folders of torchvision's architectures that are none for a card, and why."""
+
+
 def _torchvision_facts(architecture: str) -> Facts:
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = torchvision.models.list_models()
     if architecture not in known:
         raise CardError(f"torchvision has no architecture '{architecture}'{did_you_mean(architecture, known)}")
+    for folder, what in _OTHER_TASKS.items():
+        if architecture in torchvision.models.list_models(module=getattr(torchvision.models, folder)):
+            raise CardError(
+                f"architecture '{architecture}' of torchvision {what}, expected a network that takes a batch of single images and hands "
+                "it from layer to layer; take its backbone"
+            )
     default = torchvision.models.get_model_weights(architecture).DEFAULT
     tied, dropped = _tied(architecture, default)
     shown = default.transforms()
+    # Those of networks that segment are shown whole images.
     preprocessing = {
-        "size_px": int(shown.crop_size[0]), "resize_px": int(shown.resize_size[0]),
+        "size_px": int(getattr(shown, "crop_size", shown.resize_size)[0]), "resize_px": int(shown.resize_size[0]),
         "interpolation": shown.interpolation.value, "mean": tuple(shown.mean), "std": tuple(shown.std),
     }  # fmt: skip
     prefix = default.url.rsplit("-", 1)[-1].split(".")[0]
