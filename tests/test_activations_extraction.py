@@ -424,3 +424,108 @@ def test_a_loaded_network_is_laid_out_before_threads_share_it(small, tmp_path):
         # Dask may send it to another worker.
         for module in (loaded.module, loaded.shared(), pickle.loads(pickle.dumps(loaded)).module):
             assert channels_last(module)
+
+
+class Kinds(nn.Module):
+    """A map with channels last, tokens behind a class token and a register, and two vectors, all of one convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last, self.tokens, self.flat, self.wide = (
+            nn.Conv2d(3, 5, 4, 4),
+            *(nn.Identity() for _ in range(4)),
+        )
+        self.head = nn.Linear(2, 5)
+
+    def forward(self, x):
+        maps = self.conv(x)
+        self.last(maps.permute(0, 2, 3, 1))
+        tokens = maps.flatten(2).transpose(1, 2)
+        self.tokens(torch.cat([100 + tokens[:, :2], tokens], 1))
+        self.wide({"scales": [maps, maps[:, :2].mean((2, 3), keepdim=True)]})
+        return self.head(self.flat(maps[:, :2].mean((2, 3))))
+
+
+KINDS = {
+    "last": tap_at("last", 5, 4, layout="channels_last", rf_px=4, stride_px=4, rf_start_px=1.5),
+    "tokens": tap_at(
+        "tokens", 5, 4, kind="tokens", layout="channels_last", prefix=2, rf_px=None, stride_px=4, rf_start_px=1.5
+    ),
+    "flat": tap_at("flat", 2, 1, kind="vector", rf_px=None, stride_px=None, rf_start_px=None),
+    "wide": tap_at("wide", 2, 1, item="scales.1", kind="vector", rf_px=None, stride_px=None, rf_start_px=None),
+    "map": tap_at("wide", 5, 4, name="map", item="scales.0", rf_px=4, stride_px=4, rf_start_px=1.5),
+}
+
+
+def kinds(height=16, width=16, channels=3):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Kinds().eval()
+        network.conv = nn.Conv2d(channels, 5, 4, 4)
+    return network, np.random.default_rng(2).standard_normal((5, channels, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("chosen", REDUCTIONS, ids=str)
+def test_maps_with_channels_last_and_tokens_are_reduced_as_the_map_that_they_hold(chosen):
+    network, images = kinds()
+    taps = [KINDS["last"], KINDS["tokens"], KINDS["map"]]
+    came = collect(extract(network, taps, in_batches(images), spec(**chosen), 16))
+    with torch.inference_mode():
+        maps = network.conv(torch.from_numpy(images)).double().numpy()
+    expected = reduce_by_hand(maps, KINDS["map"], spec(**chosen), 16)
+    for tap in taps:
+        np.testing.assert_allclose(came[tap.name], expected, atol=1e-6, rtol=0, err_msg=tap.name)
+
+
+@pytest.mark.parametrize("chosen", [c for c in REDUCTIONS if c["reduction"] != "positions"], ids=str)
+def test_a_vector_is_recorded_as_it_is(chosen):
+    network, images = kinds()
+    came = collect(extract(network, [KINDS["flat"], KINDS["wide"]], in_batches(images), spec(**chosen), 16))
+    with torch.inference_mode():
+        expected = network.conv(torch.from_numpy(images))[:, :2].mean((2, 3)).numpy()
+    for values in came.values():
+        np.testing.assert_allclose(values, expected, atol=1e-6, rtol=0)
+
+
+def test_places_of_an_input_that_is_not_square():
+    """Scenes fill the middle square: of 16 x 24 px, columns 4 to 19, so the middle columns of the map are its middle ones."""
+    network, images = kinds(16, 24)
+    tap = KINDS["map"].model_copy(update={"width": 6})
+    came = collect(extract(network, [tap], in_batches(images), spec("positions", positions=3), (3, 16, 24)))["map"]
+    with torch.inference_mode():
+        maps = network.conv(torch.from_numpy(images)).numpy()
+    # Places at 1/4, 2/4 and 3/4 of 16 px: 3.5, 7.5 and 11.5, halfway between positions, of which the lower counts.
+    rows, columns = (0, 1, 2), (1, 2, 3)
+    np.testing.assert_allclose(came, np.stack([maps[:, :, y, x] for y in rows for x in columns], 1), atol=1e-6)
+    with pytest.raises(
+        TapError, match=r"gives maps \(channels, height, width\) of \(5, 4, 6\), its card states \(5, 4, 4\)"
+    ):
+        probe(network, [KINDS["map"]], (3, 16, 24))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prefix": 1}, r"a tensor of 3 dimensions \(1, 18, 5\), expected tokens"),
+        ({"size": 5}, r"expected tokens \(stimulus, token, channel\) with 5 units and 5 x 5 tokens"),
+        ({"kind": "map", "prefix": 0}, "a tensor of 3 dimensions, expected feature maps"),
+    ],
+)
+def test_tokens_that_are_not_as_stated_are_refused(wrong, said):
+    network, _ = kinds()
+    with pytest.raises(TapError, match=said):
+        probe(network, [KINDS["tokens"].model_copy(update=wrong)], 16)
+
+
+def test_windows_of_an_image_are_no_images():
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(3, 2, 4, 4), nn.Identity()
+
+        def forward(self, x):
+            return self.out(self.conv(x).unflatten(2, (2, 2)).permute(0, 2, 1, 3, 4).flatten(0, 1))
+
+    tap = tap_at("out", 2, 2, width=4, stride_px=4)
+    with pytest.raises(TapError, match="tap 'out' gives 2 maps for one image, expected one"):
+        probe(Windows().eval(), [tap], 16)

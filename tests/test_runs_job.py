@@ -278,7 +278,7 @@ def test_long_values_are_cut_in_the_message(write):
         ("relative_depth = 0.25", "relative_depth = 1.25", "'taps.0.relative_depth'"),
         ("relative_depth = 0.25", "relative_depth = 0.0", "'taps.0.relative_depth'"),
         ("std = [0.229", "std = [0.0", "std must be positive"),
-        ("std = [0.229, ", "std = [", "'preprocessing.std"),
+        ("std = [0.229, ", "std = [", "'preprocessing': mean and std have 3 and 2 numbers"),
         ("size_px = 224", "size_px = 4", "'preprocessing.size_px'"),
         ('"7be5be79"', '"7BE5BE79"', "'weights.file_sha256_prefix'"),
         ("[weights]", '[weights]\nstate_dict_sha256 = "abc"', "'weights.state_dict_sha256'"),
@@ -300,7 +300,7 @@ def test_malformed_card_is_refused_in_one_sentence(old, new, named, write):
 
 def test_wrong_kind_of_argument_names_the_key_as_written(write):
     """The key of the message can be searched for in the file: no part of it comes from the validator."""
-    text = changed(ALEXNET, "[preprocessing]", "[kwargs]\naux_logits = [1]\n[preprocessing]")
+    text = changed(ALEXNET, "[preprocessing]", "[kwargs]\naux_logits = ['a']\n[preprocessing]")
     assert "key 'kwargs.aux_logits':" in refused(read_card, write(text), CardError)
 
 

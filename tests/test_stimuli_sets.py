@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from universality.base.errors import StimulusError
+from universality.models.card import Preprocessing
 from universality.models.pocket import shapes as generator
 from universality.models.pocket import training
 from universality.stimuli import colours, curve_controls, curves, gratings, high_low, natural, rotated, sets, shapes
@@ -764,3 +765,37 @@ def test_natural_digest_changes_with_whatever_in_the_manifest_decides_the_crops(
 def test_digest_is_the_same_for_a_spec_written_out():
     written = StimuliSpec.model_validate(StimuliSpec().plain())
     assert sets.stimulus_digest("curves", written) == sets.stimulus_digest("curves", StimuliSpec())
+
+
+class TestNormalise:
+    """Images in [0, 1] as inputs of other shapes than a square in colour."""
+
+    images = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
+
+    @staticmethod
+    def shown(count, **sides):
+        return Preprocessing(size_px=8, interpolation="bicubic", mean=(0.5,) * count, std=(0.25,) * count, **sides)
+
+    def test_one_channel_is_the_luminance_of_pillow(self):
+        came = sets.normalise(self.images, self.shown(1))
+        levels = np.round(np.moveaxis(self.images, 1, 3) * 255).astype(np.uint8)
+        grey = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in levels])[:, None] / 255
+        assert came.shape == (2, 1, 8, 8)
+        np.testing.assert_allclose(came * 0.25 + 0.5, grey, atol=1.5 / 255)
+
+    def test_a_fourth_channel_is_that_of_opaque_pictures(self):
+        came = sets.normalise(self.images, self.shown(4))
+        np.testing.assert_array_equal(came[:, :3], sets.normalise(self.images, self.shown(3)))
+        assert (came[:, 3] == (1 - 0.5) / 0.25).all()
+
+    def test_of_an_input_that_is_not_square_the_middle_is_shown(self):
+        wide = np.random.default_rng(1).random((2, 3, 12, 12)).astype(np.float32)
+        came = sets.normalise(wide, self.shown(3, width_px=12))
+        np.testing.assert_array_equal(
+            came, sets.normalise(wide, self.shown(3).model_copy(update={"size_px": 12}))[:, :, 2:10]
+        )
+
+    @pytest.mark.parametrize(("count", "given"), [(2, 2), (5, 5), (3, 4)])
+    def test_other_numbers_of_channels_are_refused(self, count, given):
+        with pytest.raises(ValueError, match=f"mean and std have {count} and {given} numbers, expected as many each"):
+            Preprocessing(size_px=8, interpolation="bicubic", mean=(0.5,) * count, std=(0.5,) * given)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from universality.activations.in_hand import activations
     from universality.base.errors import UniversalityError
     from universality.features.tuning import align_tuning, tuning_statistics
     from universality.jobs.execute import run
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from universality.runs.run import Run, open_run
     from universality.similarity import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
     from universality.similarity.all_pairs import compare_all
+    from universality.similarity.in_hand import compare
 
 __all__ = [
     "COMPARATORS",
     "LinearCKAAccumulator",
     "Run",
     "UniversalityError",
+    "activations",
     "align_tuning",
+    "compare",
     "compare_all",
     "findings",
     "match_units",
@@ -54,7 +58,9 @@ _LATE = {
     "LinearCKAAccumulator": "similarity",
     "Run": "runs.run",
     "UniversalityError": "base.errors",
+    "activations": "activations.in_hand",
     "align_tuning": "features.tuning",
+    "compare": "similarity.in_hand",
     "compare_all": "similarity.all_pairs",
     "findings": "report",
     "match_units": "similarity",

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from universality.activations.sampling import targets
+from universality.activations.sampling import places
 from universality.activations.spec import ExtractionSpec
 from universality.base import memory
 from universality.base.errors import TapError
 from universality.models import hooks
-from universality.models.card import Tap
+from universality.models.card import Size, Tap, input_shape
 from universality.stimuli.framing import Frame
 
 Batch = np.ndarray
@@ -28,8 +28,11 @@ _DIMENSIONS = 4
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def reducer(tap: Tap, spec: ExtractionSpec, size_px: int, frame: Frame | None = None) -> Callable[[Tensor], Tensor]:
+def reducer(tap: Tap, spec: ExtractionSpec, size: Size, frame: Frame | None = None) -> Callable[[Tensor], Tensor]:
     """Return the function that reduces maps (batch, channel, y, x) of `tap` as `spec` says.
+
+    Tokens come as the map of their grid (without class and register tokens) and a vector as a map of one position, so each is
+    reduced as a map is; only places cannot be told apart in a vector, which `sampling.refuse_places` refuses.
 
     - ``center``: maximum over the positions within `center_radius` of the one whose receptive-field centre is
       nearest the scene's middle -> (batch, channel)
@@ -43,16 +46,17 @@ def reducer(tap: Tap, spec: ExtractionSpec, size_px: int, frame: Frame | None = 
         return lambda maps: maps.mean((2, 3), dtype=torch.float64)
     if spec.reduction == "max":
         return lambda maps: maps.amax((2, 3))
-    places = [tap.index_at(at) for at in targets(spec, frame or Frame.whole(size_px))]
+    rows, columns = places(tap, spec, size, frame)
     if spec.reduction == "center":
-        (middle,) = places
-        window = slice(max(middle - spec.center_radius, 0), middle + spec.center_radius + 1)
-        return lambda maps: maps[:, :, window, window].amax((2, 3))
-    grid = torch.tensor(places)
-    return lambda maps: maps[:, :, grid[:, None], grid[None, :]].flatten(2).transpose(1, 2)
+        down, across = (
+            slice(max(at[0] - spec.center_radius, 0), at[0] + spec.center_radius + 1) for at in (rows, columns)
+        )
+        return lambda maps: maps[:, :, down, across].amax((2, 3))
+    grid = torch.tensor(rows)[:, None], torch.tensor(columns)[None, :]
+    return lambda maps: maps[:, :, grid[0], grid[1]].flatten(2).transpose(1, 2)
 
 
-def probe(network: nn.Module, taps: Sequence[Tap], size_px: int) -> str:
+def probe(network: nn.Module, taps: Sequence[Tap], size: Size) -> str:
     """Check every tap against one full forward pass; return the path of the tap that comes last.
 
     Raises
@@ -68,17 +72,20 @@ def probe(network: nn.Module, taps: Sequence[Tap], size_px: int) -> str:
         order.append(tap)
         shapes[tap.name] = tuple(maps.shape)
 
-    image = torch.zeros(1, 3, size_px, size_px, device=hooks.device_of(network))
+    image = torch.zeros(1, *input_shape(size), device=hooks.device_of(network))
     with torch.inference_mode(), hooks.watching(network, taps, note) as calls:
         network(image)
     for tap in taps:
         _check_calls(tap, calls.get(tap.path, 0))
-        expected, came = (tap.channels, tap.size, tap.size), shapes[tap.name][1:]
+        rows, *came = shapes[tap.name]
+        expected = [tap.channels, tap.size, tap.columns]
         if came != expected:
             raise TapError(
-                f"tap '{tap.name}' gives maps (channels, height, width) of {came}, its card states {expected}; "
+                f"tap '{tap.name}' gives maps (channels, height, width) of {tuple(came)}, its card states {tuple(expected)}; "
                 "correct the card or the input size"
             )
+        if rows != 1:
+            raise TapError(f"tap '{tap.name}' gives {rows} maps for one image, expected one; choose another module")
     return order[-1].name
 
 
@@ -110,7 +117,7 @@ def extract(
     taps: Sequence[Tap],
     batches: Iterable[Batch],
     spec: ExtractionSpec,
-    size_px: int,
+    size: Size,
     frame: Frame | None = None,
 ) -> Iterator[Reduced]:
     """Yield, for each batch of normalised images, the reduced activations of all taps by tap name.
@@ -121,8 +128,8 @@ def extract(
         In eval mode; its hooks are removed when the generator ends or is closed.
     batches : iterable of (stimulus, channel, y, x) float32 arrays
         A last, shorter batch is padded for the forward pass, so that every pass has the same shape.
-    size_px : int
-        Side of the images.
+    size : int or tuple
+        Side of the images, px; or channels, height and width of others than square ones in colour.
     frame : Frame, optional
         Part of the images that the scene fills; all of them without it.
 
@@ -137,8 +144,8 @@ def extract(
         As `probe`, and where a tap gives NaN or infinite values.
     """
     memory.keep_freed_memory()
-    last = probe(network, taps, size_px)
-    reducers = {tap.name: reducer(tap, spec, size_px, frame) for tap in taps}
+    last = probe(network, taps, size)
+    reducers = {tap.name: reducer(tap, spec, size, frame) for tap in taps}
     caught: dict[str, Tensor] = {}
 
     def catch(tap: Tap, maps: Tensor) -> None:

@@ -74,26 +74,45 @@ class Network:
 
         return state_dict_sha256(pretrained(self.card).state_dict())
 
+    def scaled(self, tap: Tap) -> bool:
+        """Return whether scenes are scaled to `tap`: by its receptive field, or by the side that the job states."""
+        return self.stimuli.policy == "same_receptive_field" and not (tap.whole_image and tap.name not in self.scene_px)
+
+    def judged(self, tap: Tap) -> bool:
+        """Return whether `tap` takes part in what needs scenes of its own: all taps do where every scene fills the image."""
+        return self.stimuli.policy == "same_field_of_view" or self.scaled(tap)
+
     def frame(self, tap: Tap) -> Frame | None:
-        """Return the part of the image in which scenes are shown for `tap`; None for all of it."""
-        if self.stimuli.policy == "same_field_of_view":
-            return None
-        return Frame.of(tap, self.card.preprocessing.size_px, self.scene_px.get(tap.name))
+        """Return the part of the image in which scenes are shown for `tap`; None for all of it.
+
+        A unit that sees the whole image has no other scene than that.
+        """
+        shape = self.card.preprocessing.shape
+        if self.scaled(tap):
+            return Frame.of(tap, self.card.preprocessing.canvas_px, self.scene_px.get(tap.name))
+        return None if shape[1] == shape[2] else Frame.in_input(shape)
 
     def scene(self, tap: Tap) -> Scene:
         """Return how scenes lie in the images shown for `tap`."""
-        frame = self.frame(tap) or Frame.whole(self.card.preprocessing.size_px)
-        return Scene(frame.side_px, frame.shown, sampling.misalignment_px(tap, self.extraction, frame))
+        shape = self.card.preprocessing.shape
+        frame = self.frame(tap) or Frame.in_input(shape)
+        return Scene(frame.side_px, frame.shown, sampling.misalignment_px(tap, self.extraction, frame, shape))
 
     def refuse(self, stimulus_set: str, tap: Tap) -> None:
         """Raise `StimulusError` or `TapError` if a set cannot be shown or read at `tap`; nothing is drawn."""
-        frame = self.frame(tap)
+        frame, shape = self.frame(tap), self.card.preprocessing.shape
         try:
-            sets.refuse(stimulus_set, self.stimuli, frame.side_px if frame else self.card.preprocessing.size_px)
+            sets.refuse(stimulus_set, self.stimuli, frame.side_px if frame else shape[1])
         except StimulusError as error:
-            scene = f"the receptive field of '{tap.name}'" if frame else "the input"
+            scene = f"the receptive field of '{tap.name}'" if self.scaled(tap) else "the input"
             raise StimulusError(f"{scene} of '{self.card.id}' is too small: {error}") from None
-        if frame:
+        sampling.refuse_vector(tap, self.extraction)
+        if frame and self.scaled(tap):
+            if shape[1] != shape[2]:
+                raise TapError(
+                    f"the input of '{self.card.id}' is {shape[1]} x {shape[2]} px, expected a square one under the policy "
+                    "same_receptive_field; set stimuli.policy = 'same_field_of_view'"
+                )
             sampling.refuse_places(tap, self.extraction, frame)
 
     def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
@@ -127,6 +146,13 @@ class Network:
             return pretrained(self.card)
         return untrained(self.card, self.seed, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
 
+    def void(self, module: nn.Module) -> str:
+        """Return why this untrained twin, loaded, is no null, as measured on its first calibration images; empty where it is one."""
+        from universality.models import twins
+
+        images = next(self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
+        return twins.said_of(twins.blocks(module, images), len(images))
+
     def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
         """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""
         return self._batches(stimulus_set, self.stimuli, self.extraction.batch_size, frame, rows)
@@ -138,7 +164,7 @@ class Network:
         shown = range(_count(stimulus_set, spec)) if rows is None else rows
         for start in range(shown.start, shown.stop, size):
             some = slice(start, min(start + size, shown.stop))
-            images = sets.render(stimulus_set, spec, preprocessing.size_px, some, preprocessing.interpolation, frame)
+            images = sets.render(stimulus_set, spec, preprocessing.canvas_px, some, preprocessing.interpolation, frame)
             yield sets.normalise(images.values, preprocessing)
 
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:

@@ -108,7 +108,13 @@ FAMILIES = Table(
         Column("model", "string", "1", "card id", "network"),
         Column("tap", "string", "1", "tap name", "layer"),
         Column("depth", "float", "1", "0 to 1", "relative depth: weight layers run so far / all"),
-        Column("rf_px", "int", "px", ">= 1", "receptive field (side) at the network's input size"),
+        Column(
+            "rf_px",
+            "int",
+            "px",
+            ">= 0",
+            "receptive field (side) at the network's input size; 0: a unit sees the whole image",
+        ),
         Column("scene_px", "float", "px", ">= 1", "side of the scene that was shown: the input's, or the field's"),
         Column("scene_shown", "float", "1", "0 to 1", "share of that side which the input shows; below 1 it is cut"),
         Column(

@@ -167,12 +167,12 @@ def progress_on(console: Console) -> Progress:
 
 
 @contextmanager
-def reporting() -> Iterator[Bars]:
-    """Yield the reporter of a command, on standard error."""
+def reporting(preparing: str = "reading the job, checking stores and networks") -> Iterator[Bars]:
+    """Yield the reporter of a command, on standard error; a terminal shows at once what is prepared."""
     console = Console(stderr=True)
     with progress_on(console) as progress:
         bars = Bars(console, progress)
-        bars.prepare("reading the job, checking stores and networks")
+        bars.prepare(preparing)
         try:
             yield bars
         finally:

@@ -94,7 +94,7 @@ def _frame_of(text: str) -> Frame:
     if not (model and tap):
         raise StimulusError(f"'{text}' names no tap, expected MODEL:TAP such as pocket/vgg-focus-s0:features.13")
     card = catalogue.card(model)
-    return Frame.of(card.tap(tap), card.preprocessing.size_px)
+    return Frame.of(card.tap(tap), card.preprocessing.canvas_px)
 
 
 class Grouping(StrEnum):

@@ -35,7 +35,12 @@ def zoo_list(as_json: JsonOption = False) -> None:
     for card in cards().values():
         pinned = (card.weights.state_dict_sha256 or "")[:12] or "not pinned"
         table.add_row(
-            card.id, str(card.preprocessing.size_px), str(len(card.taps)), card.training_set, card.licence, pinned
+            card.id,
+            "x".join(map(str, dict.fromkeys(card.preprocessing.shape[1:]))),
+            str(len(card.taps)),
+            card.training_set,
+            card.licence,
+            pinned,
         )
     stdout().print(table)
 
@@ -56,8 +61,11 @@ def zoo_show(model_id: ModelArgument, as_json: JsonOption = False) -> None:
 
 
 def _print_card(shown: ModelCard) -> None:
-    for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note"):
-        line(f"{name}: {getattr(shown, name)}")
+    from universality.models.card import WHOLE_IMAGE
+
+    for name in ("id", "source", "library", "architecture", "training_set", "licence", "citation", "note", "void_twin"):
+        if name != "void_twin" or shown.void_twin:
+            line(f"{name}: {getattr(shown, name)}")
     for title, part in (
         ("preprocessing", shown.preprocessing), ("weights", shown.weights), ("training", shown.training)
     ):  # fmt: skip
@@ -67,21 +75,14 @@ def _print_card(shown: ModelCard) -> None:
         line(f"{title}: {facts}")
     table = Table()
     columns = (
-        "name",
-        "activation",
-        "channels",
-        "size",
-        "rf_px",
-        "stride_px",
-        "rf_start_px",
-        "relative_depth",
-        "call",
-        "calls",
-    )
+        "name", "activation", "channels", "shown", "rf_px", "stride_px", "rf_start_px", "relative_depth", "call", "calls",
+    )  # fmt: skip
     for name in columns:
-        table.add_column(name, justify="left" if name in ("name", "activation") else "right")
+        title = {"shown": "map", "rf_px": "receptive field (px)"}.get(name, name)
+        table.add_column(title, justify="left" if name in ("name", "activation") else "right")
     for tap in shown.taps:
-        table.add_row(*(str(getattr(tap, name)) for name in columns))
+        values = {name: getattr(tap, name) for name in columns} | {"rf_px": tap.rf_px or WHOLE_IMAGE}
+        table.add_row(*("" if value is None else str(value) for value in values.values()))
     stdout().print(table)
 
 
@@ -110,11 +111,15 @@ def zoo_new(
     ] = None,
     tap: Annotated[
         list[str] | None,
-        typer.Option("--tap", help="Module to record [default: six, evenly in depth].", metavar="PATH"),
+        typer.Option(
+            "--tap",
+            help="Module to record; PATH[0] or PATH[out] of one that gives several tensors [default: six, evenly in depth].",
+            metavar="PATH",
+        ),
     ] = None,
-    size: Annotated[int | None, typer.Option("--size", help="Side of the input, px.", min=8, max=4096)] = None,
-    mean: Annotated[str, typer.Option("--mean", help="Of the preprocessing, e.g. 0.5,0.5,0.5.")] = "",
-    std: Annotated[str, typer.Option("--std", help="Of the preprocessing, e.g. 0.25,0.25,0.25.")] = "",
+    size: Annotated[str, typer.Option("--size", help="Side of the input, px, or its height and width: 128x64.")] = "",
+    mean: Annotated[str, typer.Option("--mean", help="Of the preprocessing, per channel, e.g. 0.5,0.5,0.5.")] = "",
+    std: Annotated[str, typer.Option("--std", help="Of the preprocessing, per channel, e.g. 0.25,0.25,0.25.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = UNKNOWN,
     training_set: Annotated[str, typer.Option("--training-set", help="What they were trained on.")] = UNKNOWN,
     citation: Annotated[str, typer.Option("--citation", help="Paper of the network.")] = UNKNOWN,
@@ -126,16 +131,21 @@ def zoo_new(
 
     Example: universality zoo new own/net --library torchvision --architecture resnet18 --weights net.pth --argument num_classes=10
     """
-    from universality.models import drafting
+    from universality.cli.progress import reporting
 
-    asked = drafting.Asked(
-        model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=size,
+    with reporting("loading the libraries") as reporter:
+        from universality.activations.calibration import calibration_images
+        from universality.models import drafting
+
+        height, width = drafting.sides("--size", size)
+        asked = drafting.Asked(
+        model_id, library, architecture, drafting.arguments(argument or []), tuple(tap or ()), size_px=height, width_px=width,
         mean=drafting.channels("--mean", mean), std=drafting.channels("--std", std), weights=weights, part=part,
         by_order=by_order, drop=tuple(drop or ()), random=random, licence=licence,
         training_set=training_set, citation=citation,
-    )  # fmt: skip
-    card = drafting.draft(asked)
-    path = drafting.write(card, weights)
+        )  # fmt: skip
+        card = drafting.draft(asked, calibration_images, reporter.say)
+        path = drafting.write(card, weights)
     if as_json:
         print_json({"file": path, "card": card.plain()})
         return

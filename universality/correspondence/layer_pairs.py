@@ -63,7 +63,7 @@ def pair_rows(
 
 
 def _layers(families: pd.DataFrame, similarity: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Return one row for each pair of layers, family and method, with what each layer holds on its own."""
+    """Return one row for each pair of layers that families were looked for in, family and method, with what each holds."""
     identity = [*LAYERS, "depth_a", "depth_b"]
     table = similarity[identity].drop_duplicates()
     table = table.merge(families[["family"]].drop_duplicates(), how="cross")
@@ -75,7 +75,7 @@ def _layers(families: pd.DataFrame, similarity: pd.DataFrame, methods: Sequence[
             "coverage": f"coverage_{side}", "largest_gap_deg": f"largest_gap_{side}_deg",
         }  # fmt: skip
         held = families[list(names)].rename(columns=names)
-        table = table.merge(held, on=[f"model_{side}", f"tap_{side}", "family"], how="left")
+        table = table.merge(held, on=[f"model_{side}", f"tap_{side}", "family"])
     twins = families.groupby("model", sort=False)["n_twins"].first()
     return table.assign(n_twins=table["model_a"].map(twins))
 

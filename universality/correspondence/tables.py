@@ -67,7 +67,7 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     low, high = wilson_interval(len(found), units)
     tap, scene = layer.ref.tap, layer.ref.scene or UNKNOWN_SCENE
     row = {
-        "model": layer.ref.model, "tap": tap.name, "depth": tap.relative_depth, "rf_px": tap.rf_px,
+        "model": layer.ref.model, "tap": tap.name, "depth": tap.relative_depth, "rf_px": tap.rf_px or 0,
         "scene_px": scene.side_px, "scene_shown": scene.shown, "misalignment_px": scene.misalignment_px,
         "family": family, "rule": FAMILIES[family].rule.name,
         "n_units": units, "n_dead": int((~table["live"]).sum()), "n_tuned": int(table["tuned"].sum()),

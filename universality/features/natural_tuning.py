@@ -91,7 +91,7 @@ def _top_images(layer: Layer, units: pd.DataFrame) -> NDArray[np.int64]:
 def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Return responses (image, turn, unit) by tap to natural images, turned, reduced as the run's; of several places the middle."""
     preprocessing, spec = network.card.preprocessing, network.extraction
-    size = preprocessing.size_px
+    size = preprocessing.canvas_px
 
     def batches(frame: Frame | None) -> Iterator[np.ndarray]:
         for image in images:
@@ -108,7 +108,9 @@ def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -
     loaded = network.load()
     shown: dict[str, NDArray[np.float32]] = {}
     for frame, together in by_frame.items():
-        shown |= extraction.collect(extraction.extract(loaded, together, batches(frame), spec, size, frame))
+        shown |= extraction.collect(
+            extraction.extract(loaded, together, batches(frame), spec, preprocessing.shape, frame)
+        )
     return {name: values.astype(np.float64).reshape(len(images), TURNS_DEG.size, -1) for name, values in shown.items()}
 
 

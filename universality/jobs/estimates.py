@@ -103,7 +103,7 @@ def comparison_bytes(plan: Plan) -> int:
 def memory(plan: Plan, threads: int) -> int:
     """Return what a process that computes needs with so many threads, bytes."""
     shown = [p.network for p in plan.missing]
-    batch = max((n.extraction.batch_size * n.card.preprocessing.size_px**2 for n in shown), default=0)
+    batch = max((n.extraction.batch_size * n.card.preprocessing.pixels for n in shown), default=0)
     comparing = recent.MOST_BYTES + threads * comparison_bytes(plan)
     return PROCESS_BYTES + max(comparing, threads * PIXEL_BYTES * batch)
 

@@ -71,7 +71,7 @@ def extract(
 def _pixels(passes: Sequence[Pass]) -> int:
     """Return how much a network is shown, px: the most comes first, so that no worker begins it when the others have ended."""
     images = sum(len(rows) for shown in passes for rows in shown.shards)
-    return images * passes[0].network.card.preprocessing.size_px ** 2
+    return images * passes[0].network.card.preprocessing.pixels
 
 
 def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: Watch) -> list[Failure]:

@@ -67,4 +67,4 @@ def showing(shown: Pass, images: int) -> Kinds:
 
 
 def _megapixels(network: Network) -> float:
-    return network.card.preprocessing.size_px**2 / 1e6
+    return network.card.preprocessing.pixels / 1e6

@@ -14,6 +14,7 @@ from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore, store_at
 from universality.base import html
+from universality.base.errors import TapError
 from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
 from universality.base.schema import Table
 from universality.base.spec import digest
@@ -160,13 +161,21 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for every tap that is shown a part of its scenes only."""
-        found = [
-            (n, t, n.scene(t).shown) for n in self.networks for t in n.taps if n.seed is None and n.scene(t).shown < 1
+        """One sentence for every tap that is shown a part of its scenes only or is left out, and for twins that are no null."""
+        trained = [n for n in self.networks if n.seed is None]
+        found = [(n, t, n.scene(t).shown) for n in trained for t in n.taps if n.scene(t).shown < 1]
+        judges = ", ".join(stage.name for stage in self.stages if not stage.of_layers)
+        left_out = [
+            f"'{tap.name}' of '{network.card.id}' has no receptive field to scale scenes to, so it is shown whole images and left out "
+            f"of {judges}; models.scene_px states a side for it"
+            for network in (trained if judges else ())
+            for tap in network.taps
+            if not network.judged(tap)
         ]
-        return [
+        void = [f"'{n.card.id}': {n.card.void_twin[:-1]}" for n in trained if n.card.void_twin]
+        return [*left_out, *void] + [
             f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
-            f"({network.card.preprocessing.size_px} px): {shown:.0%} of the side of each scene is shown"
+            f"({network.card.preprocessing.canvas_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found
         ]
 
@@ -230,6 +239,7 @@ def plan(
     for network in networks:
         for name, tap in itertools.product(stimulus_sets(job), network.taps):
             network.refuse(name, tap)
+    _refuse_unjudged(networks, stages)
     stores = store_at(store, DEFAULT_STORE)
     planned = tuple(
         PlannedStore(network, name, tap, key, stores.has(key))
@@ -244,6 +254,17 @@ def plan(
     ]  # fmt: skip
     inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.seed): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
+
+
+def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> None:
+    """Raise `TapError` where no tap of a model takes part in stages that need scenes."""
+    judges = [stage.name for stage in stages if not stage.of_layers]
+    for network in networks:
+        if judges and not any(network.judged(tap) for tap in network.taps):
+            raise TapError(
+                f"no tap of '{network.card.id}' has a receptive field, expected one at least under the policy same_receptive_field for the "
+                f"stages {', '.join(judges)}; set stimuli.policy = 'same_field_of_view', state models.scene_px, or run --only similarity"
+            )
 
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:

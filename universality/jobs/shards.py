@@ -37,11 +37,12 @@ FOLDER = "shards"
 class Loaded:
     """A network in memory, laid out for extraction; its size tells Dask what moving it to another worker would cost.
 
-    `seconds` is what loading it took, processor s.
+    `seconds` is what loading it took, processor s; `void` says why an untrained twin is no null.
     """
 
     module: nn.Module
     seconds: float = 0.0
+    void: str = ""
 
     def __sizeof__(self) -> int:
         return sum(t.nbytes for t in (*self.module.parameters(), *self.module.buffers()))
@@ -54,10 +55,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Maker:
-    """Who made the rows of a shard: the kind of processor (`provenance.processor`), and the GPU's name ("" on the CPU)."""
+    """Who made the rows of a shard: the kind of processor (`provenance.processor`), and the GPU's name ("" on the CPU).
+
+    Of an untrained twin that is no null, `void` says why.
+    """
 
     processor: str
     gpu: str
+    void: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ _UNKNOWN = "not recorded"
 def _makers(attributes: Mapping[str, Any]) -> tuple[Maker, ...]:
     """Return who made a store's rows; all pairs of its processors and GPUs, because it states each by itself."""
     gpus = attributes.get("gpus", [""])
-    return tuple(Maker(processor, gpu) for processor in attributes.get("processors", [_UNKNOWN]) for gpu in gpus)
+    void = attributes.get("void_twin", "")
+    return tuple(Maker(processor, gpu, void) for processor in attributes.get("processors", [_UNKNOWN]) for gpu in gpus)
 
 
 class Shards:
@@ -87,7 +93,8 @@ class Shards:
     def write(self, key: str, rows: NDArray[Any], maker: Maker) -> None:
         """Commit the rows (stimulus, ...) of a shard, after a line that says who made them."""
         sink = io.BytesIO()
-        sink.write(json.dumps(asdict(maker)).encode() + b"\n")
+        said = {name: value for name, value in asdict(maker).items() if value or name != "void"}
+        sink.write(json.dumps(said).encode() + b"\n")
         np.save(sink, rows, allow_pickle=False)
         pieces.write(self._store.place, pieces.name_of(FOLDER, key), sink.getvalue())
 
@@ -126,13 +133,15 @@ class Shards:
 
 def check_task(network: Network) -> None:
     """Raise what loading a network, or asking it at its taps, would raise; keep nothing."""
-    extraction.probe(network.load(), network.taps, network.card.preprocessing.size_px)
+    extraction.probe(network.load(), network.taps, network.card.preprocessing.shape)
 
 
 def load_task(network: Network) -> Loaded:
     """Load a network, checked, (for a twin) calibrated, and laid out, because its weights will be shared by threads."""
     started = thread_time()
-    return Loaded(extraction.laid_out(network.load()), thread_time() - started)
+    module = extraction.laid_out(network.load())
+    void = network.void(module) if network.seed is not None else ""
+    return Loaded(module, thread_time() - started, void)
 
 
 @contextmanager
@@ -180,11 +189,11 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> tuple
     # A batch is padded to its full size, so it should not be larger than the set.
     spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
     batches = network.batches(shown.stimulus_set, shown.frame, rows)
-    size_px = network.card.preprocessing.size_px
+    shape = network.card.preprocessing.shape
     with on_device(network, loaded, spec.batch_size) as (module, gpu):
-        answers = extraction.collect(extraction.extract(module, taps, batches, spec, size_px, shown.frame))
+        answers = extraction.collect(extraction.extract(module, taps, batches, spec, shape, shown.frame))
     for tap in taps:
-        shards.write(shown.key(tap, rows), answers[tap.name], Maker(provenance.processor(), gpu))
+        shards.write(shown.key(tap, rows), answers[tap.name], Maker(provenance.processor(), gpu, loaded.void))
     return loaded.seconds, clock() - started
 
 
@@ -221,6 +230,8 @@ def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[object]) -
 def _made_by(network: Network, makers: set[Maker]) -> dict[str, Any]:
     """Return the attributes that say what computed: on GPUs their names and the batch size, which cuDNN's sums depend on."""
     made: dict[str, Any] = {"processors": sorted({maker.processor for maker in makers})}
+    if void := max((maker.void for maker in makers), default=""):
+        made["void_twin"] = void
     if network.extraction.device == "cpu":
         return made
     gpus = {maker.gpu or _UNKNOWN for maker in makers}

@@ -59,7 +59,8 @@ class Stage:
     finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
     packages : names, in `provenance.PACKAGES`, of those that decide its numbers
     figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
-    of_layers : whether it is about layers alone: a job without families of detectors has these stages only
+    of_layers : whether it is about layers alone: it is all that a job without families has, and takes layers without a scene of
+        their own, which the others leave out (`Inputs.judged`)
     """
 
     name: str
@@ -166,7 +167,8 @@ def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
 def _family_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("families")
     for model in inputs.models:
-        for place, layer in enumerate(inputs.layers[model, None]):
+        for place in inputs.judged(model):
+            layer = inputs.layers[model, None][place]
             twins = [layers[place] for layers in inputs.twins(model)]
             keys = {
                 family: key_of([family, inputs.of_layer(model, place, (family,)), repr(inputs.nulls)])
@@ -179,7 +181,7 @@ def _family_tasks(inputs: Inputs) -> Iterator[Task]:
 
 def _family_work(inputs: Inputs) -> float:
     """Count each family at each layer, and the values of its images there; two million take as long as what is done once."""
-    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers[model, None]]
+    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers_judged(model, None)]
     rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
     return sum(1 + n * u * _variants(inputs) / 2e6 for n, u in itertools.product(rows, units))
 
@@ -270,10 +272,15 @@ def _measure_by_measure(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("correspondence")
     for a, b in inputs.job.compared():
-        for place, layer in enumerate(inputs.layers[a, None]):
+        others = (
+            inputs.layers_judged(b, None),
+            [inputs.layers_judged(b, seed) for seed in inputs.job.nulls.untrained_seeds],
+        )
+        for place in inputs.judged(a):
+            layer = inputs.layers[a, None][place]
             causes = [inputs.of_layer(a, place), inputs.of_model(b), repr(inputs.matching)]
             twins = [layers[place] for layers in inputs.twins(a)]
-            arguments = layer, inputs.layers[b, None], twins, inputs.twins(b), inputs.matching
+            arguments = layer, others[0], twins, others[1], inputs.matching
             label = f"correspondence of {a}, {layer.tap.name} with {b}"
             yield Task("correspondence", {"": key_of(causes)}, label, correspondence_task, arguments)
 
@@ -350,7 +357,7 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 def _natural_work(inputs: Inputs) -> float:
     """Count megapixels: the images that excite detectors most are as many for each family at each tap of a network."""
     families = len(inputs.job.comparison.families)
-    return sum(families * len(n.taps) * n.card.preprocessing.size_px**2 / 1e6 for n in inputs.networks.values())
+    return sum(families * len(n.taps) * n.card.preprocessing.pixels / 1e6 for n in inputs.networks.values())
 
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
@@ -367,9 +374,9 @@ def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
 def _census_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("atlas")
     for seed in inputs.seeds:
-        layers = [ref for model in inputs.models for ref in inputs.layers[model, seed]]
+        layers = [ref for model in inputs.models for ref in inputs.layers_judged(model, seed)]
         causes = [
-            [[inputs.identity(model, place, seed) for place in range(len(inputs.layers[model, seed]))] for model in inputs.models],
+            [[inputs.identity(model, place, seed) for place in inputs.judged(model)] for model in inputs.models],
             inputs.job.compared(), inputs.job.comparison.families, inputs.job.seed, inputs.job.nulls.haar_rotations,
         ]  # fmt: skip
         label = "trained networks" if seed is None else f"untrained twins of seed {seed}"
@@ -381,7 +388,7 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
 
 def _census_work(inputs: Inputs) -> float:
     """Count layers and pairs of them, of trained networks and of twins; correlating large layers takes longer."""
-    rows, layers = _rows(inputs, "natural"), sum(len(inputs.layers[model, None]) for model in inputs.models)
+    rows, layers = _rows(inputs, "natural"), sum(len(inputs.judged(model)) for model in inputs.models)
     of_pairs = sum(1 + rows * p * q * RESAMPLES / 1e9 for p, q in _pairs_of_layers(inputs))
     return len(inputs.seeds) * (layers + of_pairs)
 
@@ -414,7 +421,7 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 2, _family_work,
-            _family_tasks, lambda inputs: sum(len(inputs.layers[model, None]) for model in inputs.models), _layer_by_layer,
+            _family_tasks, lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
         Stage(
@@ -424,7 +431,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1, _correspondence_work,
-            _correspondence_tasks, lambda inputs: sum(len(inputs.layers[a, None]) for a, _ in inputs.job.compared()), _with_q,
+            _correspondence_tasks, lambda inputs: sum(len(inputs.judged(a)) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *_NUMBERS),
         ),
         Stage(

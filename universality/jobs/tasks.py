@@ -118,6 +118,18 @@ class Inputs:
         """Return the layers of each untrained twin of a model."""
         return [self.layers[model, seed] for seed in self.job.nulls.untrained_seeds]
 
+    def judged(self, model: str) -> list[int]:
+        """Return the places, among a model's taps, of those that take part in what needs scenes of their own.
+
+        That is all but similarity. Under the policy same_receptive_field taps without a receptive field have no scene.
+        """
+        network = self.networks[model, None]
+        return [place for place, ref in enumerate(self.layers[model, None]) if network.judged(ref.tap)]
+
+    def layers_judged(self, model: str, seed: int | None) -> list[LayerRef]:
+        """Return the layers at those places."""
+        return [self.layers[model, seed][place] for place in self.judged(model)]
+
     def identity(self, model: str, place: int, seed: int | None, families: tuple[str, ...] | None = None) -> str:
         """Return what decides the values and labels of one layer, of a model's taps the one at `place`; no path does.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,10 +31,10 @@ def module_at(network: nn.Module, path: str) -> nn.Module:
 
 @contextmanager
 def watching(network: nn.Module, taps: Sequence[Tap], sink: Sink) -> Iterator[dict[str, int]]:
-    """Call ``sink(tap, tensor)`` whenever a tap's module is called at the tap's call index.
+    """Call ``sink(tap, maps)`` whenever a tap's module is called at the tap's call index.
 
-    The tensor is the network's own: a later in-place operation may overwrite it, so the sink has to reduce or
-    copy it before it returns. Yields the number of calls per module path, counted from the start of the block;
+    Whatever the tap's kind and layout, maps are (stimulus, unit, y, x): see `maps_of`. They are a view of the network's own
+    tensor: a later in-place operation may overwrite it, so the sink has to reduce or copy it before it returns. Yields the number of calls per module path, counted from the start of the block;
     reset them with ``clear()`` before each forward pass. All hooks are removed on leaving, also after an error.
     """
     calls: dict[str, int] = {}
@@ -63,16 +63,73 @@ def watching(network: nn.Module, taps: Sequence[Tap], sink: Sink) -> Iterator[di
             handle.remove()
 
 
+_EXPECTED = {
+    "map": "feature maps (stimulus, channel, y, x)",
+    "tokens": "tokens (stimulus, token, channel)",
+    "vector": "a vector (stimulus, unit)",
+}
+
+
+def tensors_in(value: Any, item: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors that a module gives, each with its place or key in lists, tuples and mappings, such as ``0`` or ``out``."""
+    if isinstance(value, Tensor):
+        yield item, value
+    elif isinstance(value, (tuple, list, Mapping)):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from tensors_in(part, f"{item}.{key}" if item else str(key))
+
+
 def _tensor(tap: Tap, value: Any) -> Tensor:
+    return maps_of(tap, _chosen(tap, value))
+
+
+def _chosen(tap: Tap, value: Any) -> Tensor:
+    if tap.item:
+        given = dict(tensors_in(value))
+        if tap.item not in given:
+            raise TapError(
+                f"tap '{tap.name}': module '{tap.path}' gives no tensor '{tap.item}'{did_you_mean(tap.item, given)}"
+            )
+        return given[tap.item]
     while isinstance(value, (tuple, list)) and len(value) > 0:
         value = value[0]
-    if not isinstance(value, Tensor) or value.ndim != 4:
-        came = f"a tensor of {value.ndim} dimensions" if isinstance(value, Tensor) else type(value).__name__
-        raise TapError(
-            f"tap '{tap.name}' gives {came}, expected feature maps (stimulus, channel, y, x); "
-            "choose a convolutional module"
-        )
-    return value
+    if isinstance(value, Tensor):
+        return value
+    named = ", ".join(f"'{tap.path}[{item}]'" for item, _ in tensors_in(value))
+    raise TapError(
+        f"tap '{tap.name}' gives {type(value).__name__}, expected {_EXPECTED[tap.kind]}; "
+        + (f"name one of what it holds: {named}" if named else "choose a convolutional module")
+    )
+
+
+def maps_of(tap: Tap, value: Tensor) -> Tensor:
+    """Return what a tap's module gives as maps (stimulus, unit, y, x), a view where one is possible.
+
+    Of tokens only those of the grid are in it; a vector is a map of one position.
+
+    Raises
+    ------
+    TapError
+        The tensor is not of the tap's kind.
+    """
+    last = tap.layout == "channels_last"
+    if tap.kind == "vector":
+        if value.ndim > 1 and value[0].numel() == tap.channels:
+            return value.flatten(1)[:, :, None, None]
+    elif tap.kind == "tokens":
+        if value.ndim == 3:
+            tokens = value.transpose(1, 2) if last else value
+            grid = tokens[:, :, tap.prefix :]
+            if grid.shape[2] == tap.size * tap.columns:
+                return grid.unflatten(2, (tap.size, tap.columns))
+    elif value.ndim == 4:
+        return value.movedim(3, 1) if last else value
+    raise TapError(
+        f"tap '{tap.name}' gives a tensor of {value.ndim} dimensions {tuple(value.shape)}, expected {_EXPECTED[tap.kind]} with "
+        f"{tap.channels} units and {tap.shown}; correct the card or choose another module"
+        if tap.kind != "map"
+        else f"tap '{tap.name}' gives a tensor of {value.ndim} dimensions, expected {_EXPECTED['map']}; choose a convolutional module"
+    )
 
 
 def forward(network: nn.Module, images: Tensor) -> None:

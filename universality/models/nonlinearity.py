@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from universality.models import zoo
-from universality.models.card import ModelCard, Tap
+from universality.models.card import ModelCard, Size, Tap, input_shape
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -106,16 +106,15 @@ def _followed(network: nn.Module, events: list[_Seen | _Applied]) -> Iterator[No
     handles = []
     try:
         for path, module in network.named_modules():
-            if path:
-                handles.append(module.register_forward_pre_hook(lambda _, a, path=path: note(path, "input", a)))
-                handles.append(module.register_forward_hook(lambda _, a, out, path=path: output(path, out)))
+            handles.append(module.register_forward_pre_hook(lambda _, a, path=path: note(path, "input", a)))
+            handles.append(module.register_forward_hook(lambda _, a, out, path=path: output(path, out)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def counterparts(network: nn.Module, taps: Sequence[Tap], size_px: int) -> dict[str, Counterpart | None]:
+def counterparts(network: nn.Module, taps: Sequence[Tap], size: Size) -> dict[str, Counterpart | None]:
     """Return the other side of every tap's nonlinearity by tap name; None where it has none of its own.
 
     One forward pass of a grey image; weights are of no importance.
@@ -123,7 +122,7 @@ def counterparts(network: nn.Module, taps: Sequence[Tap], size_px: int) -> dict[
     events: list[_Seen | _Applied] = []
     # No inference mode: there tensors have no versions, and an in-place step could not be told from none.
     with torch.no_grad(), _followed(network, events), _Functions(events):
-        network(torch.zeros(1, 3, size_px, size_px))
+        network(torch.zeros(1, *input_shape(size)))
     calls: dict[str, int] = {}
     for event in events:
         if isinstance(event, _Seen) and event.side == "output":
@@ -132,6 +131,8 @@ def counterparts(network: nn.Module, taps: Sequence[Tap], size_px: int) -> dict[
 
 
 def _counterpart(events: list[_Seen | _Applied], tap: Tap, calls: dict[str, int]) -> Counterpart | None:
+    if tap.item:
+        return None  # of several tensors of a module the first alone is followed
     place = next(i for i, event in enumerate(events) if _is_tap(event, tap))
     here = events[place]
     assert isinstance(here, _Seen)
@@ -178,7 +179,7 @@ def _of_card(text: str) -> dict[str, Counterpart | None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = zoo.build(card)
-    return counterparts(network, card.taps, card.preprocessing.size_px)
+    return counterparts(network, card.taps, card.preprocessing.shape)
 
 
 def other_side(card: ModelCard, tap: Tap) -> Counterpart | None:

@@ -1,155 +1,411 @@
-"""Measure what a card states about a tap: channels, map size, receptive field, stride, offset, relative depth.
+"""Measure what a card states about a tap: kind, channels, map size, receptive field, stride, offset, relative depth.
 
-The receptive field is where the gradient of one unit with respect to the input can be other than zero. It is
-measured on a copy of the network in which every step is linear with positive weights (nonlinearities removed,
-maxima replaced by means, normalisations set to identity): there no path can cancel another and none is switched
-off, so the support of the gradient is the theoretical receptive field, for any graph and any padding.
+The receptive field is the smallest square that holds what each unit sees (`universality.models.footprints`). It is measured on
+the network itself, in strips as long as the fields need and as narrow as the network takes: one image for each pixel of the
+largest stride shows both ends of every field to the pixel, because a network moved by its largest stride sees the same.
+Where that is not so (windows of attention), or where a unit sees everything at every size, a tap has no receptive field.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from universality.base.errors import TapError
-from universality.models import hooks
-from universality.models.card import Tap
+from universality.models import footprints, hooks
+from universality.models.card import Size, Tap, tap_name
+from universality.models.footprints import Seen, Side, TooLateError
+from universality.models.survey import Survey, surveyed
 
-_MARGINS_PX = (256, 512, 1024, 2048)
-"""Added to the input, the next where a field does not fit. Multiples of 64: padding rules that depend on whether a map's
-size is odd ("same" padding) then pad as they do at the card's size, at all strides up to 64."""
-
+Say = Callable[[str], None]
+_STEP_PX = 64
+"""Lengths differ from the input's by multiples of it: padding rules that depend on whether a map's size is odd ("same" padding)
+then pad as they do at the card's size, at all strides up to 64."""
+_LONGER_PX = (0, 256, 1024, 2048)
+"""Added to the input, the next where a field does not fit."""
+_WIDTHS_PX = (8, 16, 32, 64, 96, 128)
+"""Of strips: the first that the network takes."""
+_MOST_IMAGES = 128
 _RANDOM_SUMS = 6
 
-_NORMALISATIONS = (nn.modules.batchnorm._BatchNorm,)
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a network a tap lies, and on which side of a nonlinearity; the name is by default the path."""
+
+    path: str
+    item: str = ""
+    call: int = 0
+    side: Literal["input", "output"] = "output"
+    activation: Literal["pre", "post"] = "post"
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the tap."""
+        return self.name or tap_name(self.path, self.item)
 
 
 def describe_tap(
     network: nn.Module,
     path: str,
-    size_px: int,
+    size: Size,
     *,
     call: int = 0,
     side: Literal["input", "output"] = "output",
     activation: Literal["pre", "post"] = "post",
-    name: str | None = None,
+    name: str = "",
+    item: str = "",
 ) -> Tap:
-    """Measure a tap of `network` at the input size `size_px` and return it as a card states it.
+    """Measure a tap of `network` at an input size (px, or channels, height and width) and return it as a card states it.
 
     Raises
     ------
     TapError
-        If there is no such module, it is not called often enough, or it gives no feature maps.
+        If there is no such module, it is not called often enough, or it gives neither maps nor tokens nor a vector.
     """
-    probe = Tap.model_construct(
-        name=name or path,
-        path=path,
-        call=call,
-        calls=call + 1,
-        side=side,
-        activation=activation,
-        channels=1,
-        size=1,
-        rf_px=1,
-        stride_px=1,
-        rf_start_px=0.0,
-        relative_depth=1.0,
-    )
-    shape, calls, depth = _shape_and_depth(network, probe, size_px)
-    rf_px, stride_px, start = _receptive_field(network, probe, size_px)
-    return Tap.model_validate(
-        {
-            **probe.model_dump(),
-            "calls": calls,
-            "channels": shape[1],
-            "size": shape[2],
-            "rf_px": rf_px,
-            "stride_px": stride_px,
-            "rf_start_px": start,
-            "relative_depth": depth,
-        }
-    )
+    (found,) = describe_taps(network, [Place(path, item, call, side, activation, name)], size)
+    if isinstance(found, TapError):
+        raise found
+    return found
 
 
-def _shape_and_depth(network: nn.Module, tap: Tap, size_px: int) -> tuple[tuple[int, ...], int, float]:
-    seen: list[tuple[tuple[int, ...], int]] = []
-    counted, remove = hooks.weight_calls(network)
+def describe_taps(
+    network: nn.Module,
+    places: Sequence[Place],
+    size: Size,
+    *,
+    survey: Survey | None = None,
+    say: Say = lambda text: None,
+    until: float = math.inf,
+) -> list[Tap | TapError]:
+    """Measure taps in a few passes for all of them; return each as a card states it, or why it cannot be.
+
+    Parameters
+    ----------
+    survey : what the network gives at this size, where that is known already
+    say : is told what is measured, and about how long it takes
+    until : on `time.monotonic`; what is not measured by then is given up
+    """
+    survey = survey or surveyed(network, size)
+    drafts = [_draft(network, place, survey, str(number)) for number, place in enumerate(places)]
+    placed = [tap for tap in drafts if isinstance(tap, Tap) and tap.kind != "vector"]
+    fields = _Measurement(network, survey, say, until).fields(placed) if placed else {}
+    return [
+        tap if isinstance(tap, TapError) else _completed(tap, place, fields.get(tap.name), survey.shape)
+        for tap, place in zip(drafts, places, strict=True)
+    ]
+
+
+def grid_taps(network: nn.Module, places: Sequence[Place], survey: Survey) -> list[Tap | TapError]:
+    """Return taps whose receptive fields are not measured: their positions are where their grids lie in the image."""
+    drafts = [_draft(network, place, survey, str(number)) for number, place in enumerate(places)]
+    return [
+        tap if isinstance(tap, TapError) else _completed(tap, place, None, survey.shape)
+        for tap, place in zip(drafts, places, strict=True)
+    ]
+
+
+def _draft(network: nn.Module, place: Place, survey: Survey, name: str) -> Tap | TapError:
+    """Return a tap without its receptive field; or why there is none."""
     try:
-        image = torch.zeros(1, 3, size_px, size_px, device=hooks.device_of(network))
-        with (
-            torch.inference_mode(),
-            hooks.watching(network, [tap], lambda _, maps: seen.append((tuple(maps.shape), counted()))) as calls,
-        ):
-            network(image)
-        total = counted()
-    finally:
-        remove()
-    if not seen:
-        raise TapError(f"tap '{tap.name}' was called {calls.get(tap.path, 0)} times, so call {tap.call} never comes")
-    shape, before = seen[0]
-    if shape[2] != shape[3]:
-        raise TapError(f"tap '{tap.name}' gives maps of {shape[2]} x {shape[3]}, expected square ones")
-    return shape, calls[tap.path], round(before / total, 4)
+        hooks.module_at(network, place.path)
+    except TapError as error:
+        return error
+    calls = survey.calls.get(place.path, 0)
+    if place.call >= calls:
+        return TapError(f"tap '{place.label}' was called {calls} times, so call {place.call} never comes")
+    found = survey.at(place.path, place.call, place.side, place.item)
+    if found is None or (found.item and not place.item and not found.item[0].isdigit()):
+        here = (o for o in survey.outputs if (o.path, o.call, o.side) == (place.path, place.call, place.side))
+        held = [f"'{tap_name(place.path, o.item)}'" for o in here if o.item]
+        expected = f"one of {', '.join(held)}" if held else "maps, tokens or a vector"
+        return TapError(f"tap '{place.label}' gives no tensor of that name, expected {expected}; choose another")
+    arranged = survey.arranged(found.shape)
+    if isinstance(arranged, str):
+        return TapError(f"tap '{place.label}' {arranged}; choose another module")
+    if not found.depth:
+        return TapError(
+            f"tap '{place.label}' lies before the first convolution or linear layer, expected one behind it; choose a later module"
+        )
+    return Tap.model_construct(
+        name=name, path=place.path, item=place.item, call=place.call, calls=calls, side=place.side,
+        activation=place.activation, kind=arranged.kind, layout=arranged.layout, prefix=arranged.prefix,
+        channels=arranged.channels, size=arranged.size, width=arranged.width if arranged.width != arranged.size else None,
+        rf_px=None, stride_px=None, rf_start_px=None, relative_depth=round(found.depth / survey.depth, 4),
+    )  # fmt: skip
 
 
-def _receptive_field(network: nn.Module, tap: Tap, size_px: int) -> tuple[int, int, float]:
-    """Return receptive field (px), stride (px), and the centre of position 0 (px)."""
-    linear, before = positive_linear_copy(network), 0
-    for margin in _MARGINS_PX:
-        image = torch.ones(1, 3, size_px + margin, size_px + margin, dtype=torch.float64, requires_grad=True)
-        maps = _maps_at(linear, tap, image)
-        field = _field_in(maps, image)
-        if field is not None:
-            return field
-        if maps.shape[2] == before:
-            break  # pooled to a map of one size, whatever the input's
-        before = maps.shape[2]
-    raise TapError(f"tap '{tap.name}' sees the whole input at every size: it has no receptive field")
+def _completed(tap: Tap, place: Place, field: Field | TapError | None, shape: tuple[int, int, int]) -> Tap | TapError:
+    """Return the tap as a card states it: with its field, or else with where its grid lies in the image."""
+    if isinstance(field, TapError):
+        return TapError(f"tap '{place.label}' {field}")
+    values: dict[str, Any] = {**tap.model_dump(), "name": place.label}
+    if field is not None:
+        values |= {"rf_px": field.rf_px, "stride_px": field.stride_px, "rf_start_px": field.start_px}
+    elif tap.kind != "vector":
+        stride = _plain(shape[1] / tap.size)
+        values |= {"stride_px": stride, "rf_start_px": (stride - 1) / 2}
+    return Tap.model_validate(values)
 
 
-def _maps_at(linear: nn.Module, tap: Tap, image: Tensor) -> Tensor:
-    """Return a tap's maps (1, channel, row, column), with their graph back to the image."""
-    caught: list[Tensor] = []
-
-    def catch(_: Tap, maps: Tensor) -> None:
-        caught.append(maps)
-        raise hooks.StopForward
-
-    with linear_functions(), hooks.watching(linear, [tap], catch):
-        hooks.forward(linear, image)
-    return caught[0]
+def _plain(number: float) -> int | float:
+    return int(number) if float(number).is_integer() else number
 
 
-def _field_in(maps: Tensor, image: Tensor) -> tuple[int, int, float] | None:
-    """Measure in one image; None where a field touches the border, so that it may be cut off."""
-    size_px, middle = image.shape[2], maps.shape[2] // 2
-    if middle + 1 >= maps.shape[2]:
-        return None  # too few positions to measure a stride: pooled over the whole map, or a field of the input's size
-    spans = [_support(maps, image, middle), _support(maps, image, middle + 1)]
-    if min(low for low, _ in spans) == 0 or max(high for _, high in spans) == size_px - 1:
+@dataclass(frozen=True)
+class Field:
+    """Side of the receptive field, distance between neighbouring fields, and centre of that of position 0, px."""
+
+    rf_px: int
+    stride_px: int | float
+    start_px: float
+
+
+Fields = dict[str, Field | TapError | None]
+"""By tap name; None where every unit sees the whole image."""
+_LATE = "was not measured in the time given; name fewer taps, or this one alone with --tap"
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Measures the receptive fields of taps of a network.
+
+    Attributes
+    ----------
+    survey : what the network gives at the input's size
+    """
+
+    network: nn.Module
+    survey: Survey
+    say: Say
+    until: float
+
+    def fields(self, taps: Sequence[Tap]) -> Fields:
+        """Return the receptive fields; tokens are measured at the input's own size, as a row of them fits no other."""
+        found: Fields = {}
+        maps = [tap for tap in taps if tap.kind == "map"]
+        with footprints.measuring():
+            strip = self._narrowest(maps) if maps else None
+            if strip is not None:
+                found |= self._in_strips(maps, strip)
+            rest = [tap for tap in taps if tap.name not in found]
+            if rest:
+                found |= self._at_own_size(rest)
+        return found
+
+    def _seen(
+        self, taps: Sequence[Tap], height: int, width: int, rows: Sequence[range], side: Side = "rows"
+    ) -> dict[str, Seen]:
+        shape = (self.survey.shape[0], *((height, width) if side == "rows" else (width, height)))
+        return footprints.seen(self.network, taps, shape, rows, side, self.until)
+
+    def _narrowest(self, taps: Sequence[Tap]) -> int | None:
+        """Return the width of the narrowest strip that the network takes, longer than its input; None if it takes none."""
+        for width in _WIDTHS_PX:
+            try:
+                self._seen(taps, self._length(_LONGER_PX[1]), width, [range(0)])
+            except TooLateError:
+                return None
+            except Exception:  # whatever a network raises for a size that it does not take: any of its code may
+                continue
+            return width
         return None
-    (low, high), (next_low, _) = spans
-    stride = next_low - low
-    return high - low + 1, stride, (low + high) / 2 - middle * stride
+
+    def _length(self, more: int) -> int:
+        return self.survey.shape[1] + more
+
+    def _in_strips(self, taps: Sequence[Tap], width: int) -> Fields:
+        """Return the fields of maps: how long a strip each needs is seen in one image at each length."""
+        found: Fields = {}
+        positions: dict[str, int] = {}
+        strides: dict[str, float] = {}
+        needed: dict[str, int] = {}
+        left = list(taps)
+        for more in _LONGER_PX:
+            if not left:
+                break
+            length = self._length(more)
+            band = _middle(length)
+            try:
+                came = self._seen(left, length, width, [range(0), band])
+            except TooLateError:
+                return found | {tap.name: TapError(_LATE) for tap in taps if tap.name not in found}
+            for tap in list(left):
+                control, shown = came[tap.name]
+                if control.any():
+                    found[tap.name] = TapError(
+                        "gives values that are not numbers for an image of noise; choose another module"
+                    )
+                elif tap.name not in positions:
+                    positions[tap.name] = shown.size
+                    continue
+                elif shown.size == positions[tap.name]:
+                    found[tap.name] = None  # pooled to a map of one size, whatever the input's
+                elif not (shown[0] or shown[-1]):
+                    strides[tap.name] = stride = _stride(more / (shown.size - positions[tap.name]))
+                    needed[tap.name] = (
+                        math.ceil((np.ptp(np.flatnonzero(shown)) + 3) * stride) - len(band) if shown.any() else 0
+                    )
+                else:
+                    continue
+                left.remove(tap)
+        found |= {tap.name: None for tap in left}  # everything at every size
+        for group in self._groups([tap for tap in taps if tap.name in strides], strides, needed):
+            found |= self._exactly(*group, strides, width)
+        return found
+
+    def _groups(
+        self, taps: Sequence[Tap], strides: dict[str, float], needed: dict[str, int]
+    ) -> list[tuple[list[Tap], int]]:
+        """Return taps whose fields fit into strips of about one length, with that length; the short ones are cheap."""
+        room = 2 * _period(strides[tap.name] for tap in taps) + 2 * _STEP_PX if taps else 0
+        groups: dict[int, list[Tap]] = {}
+        for tap in taps:
+            fits = next((more for more in _LONGER_PX if self._length(more) >= needed[tap.name] + room), _LONGER_PX[-1])
+            groups.setdefault(fits, []).append(tap)
+        found = []
+        for of in groups.values():
+            missing = max(needed[tap.name] for tap in of) + room - self._length(0)
+            found.append((of, self._length(max(-(-missing // _STEP_PX), 0) * _STEP_PX)))
+        return found
+
+    def _at_own_size(self, taps: Sequence[Tap]) -> Fields:
+        """Return the fields of taps of a network that takes no other size, as far as these lie in its input."""
+        _, height, width = self.survey.shape
+        found: Fields = {}
+        try:
+            came = self._seen(taps, height, width, [range(0), _middle(height)])
+        except TooLateError:
+            return {tap.name: TapError(_LATE) for tap in taps}
+        for tap in taps:
+            control, shown = came[tap.name]
+            if control.any():
+                found[tap.name] = TapError(
+                    "gives values that are not numbers for an image of noise; choose another module"
+                )
+            elif shown.all():
+                found[tap.name] = None
+        left = [tap for tap in taps if tap.name not in found]
+        return found | (
+            self._exactly(left, height, {tap.name: _stride(height / tap.size) for tap in left}, width) if left else {}
+        )
+
+    def _exactly(self, taps: Sequence[Tap], length: int, strides: dict[str, float], width: int) -> Fields:
+        """Return the fields of taps in images of one size, to the pixel; None where they differ from position to position."""
+        total = _period(_stride(self.survey.shape[1] / rows) for rows, _ in self.survey.grids)
+        found: Fields = {}
+        left = list(taps)
+        for period in dict.fromkeys([_period(strides[tap.name] for tap in taps), total]):
+            if not left or not 0 < period <= _MOST_IMAGES:
+                break
+            images = period + _AGAIN
+            self.say(f"receptive fields of {len(left)} taps: {images} images of {length} x {width} px")
+            start = (length - images) // 2
+            pixels = range(start, start + images)
+            try:
+                came = self._seen(left, length, width, [range(p, p + 1) for p in pixels])
+                fitted = {tap.name: _fitted(came[tap.name], period, strides[tap.name], start) for tap in left}
+                regular = [tap for tap in left if fitted[tap.name] is not None]
+                found |= self._as_in_columns(regular, fitted, came, length, width, pixels) if regular else {}
+            except TooLateError:
+                return found | {tap.name: TapError(_LATE) for tap in left}
+            left = [tap for tap in left if tap.name not in found]
+        return found | {tap.name: None for tap in left}
+
+    def _as_in_columns(
+        self,
+        taps: Sequence[Tap],
+        fitted: dict[str, Field | None],
+        rows: dict[str, Seen],
+        length: int,
+        width: int,
+        pixels: range,
+    ) -> Fields:
+        """Return the fields where columns see what rows do, at the pixels at both ends of each field."""
+        ends = {tap.name: _ends(fitted[tap.name], pixels) for tap in taps}
+        wanted = sorted(set().union(*ends.values()))
+        _, height, across = self.survey.shape
+        turned = (length, width) if (length, width) != (height, across) else (across, height)
+        came = self._seen(taps, *turned, [range(p, p + 1) for p in wanted], "columns")
+        found: Fields = {}
+        for tap in taps:
+            same = all(
+                np.array_equal(_trimmed(came[tap.name][wanted.index(p)]), _trimmed(rows[tap.name][pixels.index(p)]))
+                for p in ends[tap.name]
+            )
+            found[tap.name] = (
+                fitted[tap.name]
+                if same
+                else TapError("has a receptive field that differs between rows and columns, which cards cannot state")
+            )
+        return found
 
 
-def _support(maps: Tensor, image: Tensor, index: int) -> tuple[int, int]:
-    """Return first and last input row in the field of row `index`; rows and columns have to agree."""
-    (gradient,) = torch.autograd.grad(maps[0, :, index, index].sum(), image, retain_graph=True)
-    seen = gradient[0].abs().sum(0) > 0
-    rows = torch.nonzero(seen.any(1)).ravel()
-    columns = torch.nonzero(seen.any(0)).ravel()
-    if rows[0] != columns[0] or rows[-1] != columns[-1]:
-        raise TapError("receptive field differs between rows and columns, which cards cannot state")
-    return int(rows[0]), int(rows[-1])
+_AGAIN = 2
+"""Images beyond one period, which have to show the first ones moved."""
+
+
+def _middle(length: int) -> range:
+    """Return rows in the middle of an image: an eighth of it, so that one at least is seen, at most 64."""
+    rows = min(max(length // 8, 1), _STEP_PX)
+    return range((length - rows) // 2, (length + rows) // 2)
+
+
+def _stride(measured: float) -> float:
+    """Return the nearest whole stride, or one divided by a whole number for an enlarged map."""
+    return float(round(measured)) if measured >= 1 else 1 / round(1 / measured)
+
+
+def _period(strides: Iterable[float]) -> int:
+    """Return after how many px all of these strides are whole."""
+    return math.lcm(*(max(round(stride), 1) for stride in strides))
+
+
+def _fitted(seen: Seen, period: int, stride: float, start: int) -> Field | None:
+    """Return the smallest field, the same at all positions, that holds what each sees; None if there is no such.
+
+    `seen` holds a period of pixels, the first of which is `start`, and then some whose footprints have to be the first ones,
+    moved by as many positions as a period has.
+    """
+    moved = round(period / stride)
+    once, again = seen[:period], seen[period:]
+    if once[:, 0].any() or once[:, -1].any() or again[:, :moved].any():
+        return None
+    if not np.array_equal(again[:, moved:], seen[: len(again), :-moved]):
+        return None
+    pixel, position = np.nonzero(once)
+    turn, place = np.divmod(position, moved)
+    offset = start + pixel - period * turn
+    if np.unique(place).size < moved:
+        return None
+    step = period / moved
+    high, low = (offset - step * place).max(), (offset - step * place).min()
+    return Field(math.ceil(high - low + 1 - 1e-9), _plain(step), float(high + low) / 2)
+
+
+def _ends(field: Field, pixels: range) -> set[int]:
+    """Return pixels at both ends of a field, and just outside it, as they lie among `pixels`."""
+    reach = (field.rf_px - 1) / 2
+    ends = (
+        math.ceil(field.start_px - reach) - 1,
+        math.ceil(field.start_px - reach),
+        math.floor(field.start_px + reach),
+    )
+    period = len(pixels) - _AGAIN
+    return {pixels.start + (end - pixels.start) % period for end in (*ends, ends[-1] + 1)}
+
+
+def _trimmed(seen: Seen) -> NDArray[np.int64]:
+    """Return the positions, counted from the first of the side, that see a line."""
+    return np.flatnonzero(seen)
 
 
 def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32], share: float = 0.9) -> int:
@@ -182,6 +438,10 @@ def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32],
         caught.append(maps)
         raise hooks.StopForward
 
+    if tap.rf_px is None:
+        raise TapError(
+            f"tap '{tap.name}' sees the whole image and has no receptive field, expected a tap with one; choose another"
+        )
     shown = torch.from_numpy(images).to(hooks.device_of(network)).requires_grad_()
     with hooks.watching(network, [tap], catch):
         hooks.forward(network, shown)
@@ -196,92 +456,8 @@ def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32],
         energy += (gradient.double() ** 2).sum((0, 1)).cpu().numpy()
     if energy.sum() == 0:
         raise TapError(f"tap '{tap.name}': no unit at the centre answers to these images; show others")
-    away = np.abs(np.arange(size_px) - (tap.rf_start_px + tap.stride_px * index))
+    away = np.abs(np.arange(size_px) - tap.centre_px((size_px - 1) / 2))
     ring = np.maximum(away[:, None], away[None, :])
     sides = np.arange(2 - tap.rf_px % 2, tap.rf_px + 2, 2)
     within = [energy[ring <= (side - 1) / 2].sum() for side in sides]
     return int(sides[np.searchsorted(within, share * energy.sum())])
-
-
-class _MeanConvolution(nn.Module):
-    """A convolution's geometry alone: the mean over its window and all channels, for every output channel."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        kind = type(convolution)
-        # "Same" padding depends on the input, so that class has to compute it; the other holds it as a number.
-        if kind is not nn.Conv2d and kind.__name__ != "Conv2dSame":
-            raise TapError(f"the receptive field through a {kind.__name__} cannot be measured; write it into the card")
-        self.channels = convolution.out_channels
-        geometry: dict[str, Any] = {
-            name: getattr(convolution, name) for name in ("kernel_size", "stride", "padding", "dilation")
-        }
-        self.window = kind(1, 1, bias=False, **geometry)
-        nn.init.constant_(self.window.weight, 1.0 / self.window.weight.numel())
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean: Tensor = self.window(x.mean(1, keepdim=True))
-        return mean.expand(-1, self.channels, -1, -1)
-
-
-class _MeanPool(nn.Module):
-    """A pooling's geometry alone: of the mean over all channels, since only which pixels are seen matters."""
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean: Tensor = self.pool(x.mean(1, keepdim=True))
-        return mean.expand(-1, x.shape[1], -1, -1)
-
-
-def positive_linear_copy(network: nn.Module) -> nn.Module:
-    """Return a float64 copy, on the CPU and in eval mode, in which every module is linear with positive weights."""
-    linear = copy.deepcopy(network).cpu().eval()
-    for parent in list(linear.modules()):
-        for name, child in list(parent.named_children()):
-            replacement = _linear_stand_in(child)
-            if replacement is not None:
-                setattr(parent, name, replacement)
-    for module in linear.modules():
-        if isinstance(module, _NORMALISATIONS):
-            _make_identity(module)
-    return linear.double()
-
-
-def _linear_stand_in(module: nn.Module) -> nn.Module | None:
-    if isinstance(module, nn.Conv2d):
-        return _MeanConvolution(module)
-    if isinstance(module, nn.MaxPool2d):
-        return _MeanPool(nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode))
-    if type(module) is nn.AvgPool2d or type(module) is nn.AdaptiveAvgPool2d:
-        return _MeanPool(module)
-    if (
-        isinstance(module, (nn.Dropout, nn.GroupNorm, nn.LayerNorm))
-        or type(module).__module__ == "torch.nn.modules.activation"
-    ):
-        return nn.Identity()
-    return None
-
-
-def _make_identity(module: nn.Module) -> None:
-    for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-        tensor = getattr(module, name, None)
-        if tensor is not None:
-            nn.init.constant_(tensor, value)
-
-
-@contextmanager
-def linear_functions() -> Iterator[None]:
-    """Replace the functional nonlinearities that some networks call instead of modules."""
-    kept = functional.relu, functional.relu6, torch.relu
-
-    def identity(x: Tensor, *_: object, **__: object) -> Tensor:
-        return x
-
-    functional.relu = functional.relu6 = torch.relu = identity  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        functional.relu, functional.relu6, torch.relu = kept

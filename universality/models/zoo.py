@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -51,6 +53,10 @@ def build(model_card: ModelCard) -> nn.Module:
                 from universality.models.pocket import networks as pocket_networks
 
                 network = pocket_networks.build(model_card.architecture, **kwargs)
+            elif model_card.library == "factory":
+                network = factory(model_card.architecture)(**kwargs)
+                if not isinstance(network, nn.Module):
+                    raise TypeError(f"it returned {type(network).__name__}, no torch.nn.Module")
             elif model_card.library == "timm":
                 import timm
 
@@ -59,7 +65,7 @@ def build(model_card: ModelCard) -> nn.Module:
                 import torchvision
 
                 network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
-    except (LookupError, TypeError, ValueError, RuntimeError) as cause:
+    except (LookupError, TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
         raise CardError(
@@ -191,7 +197,7 @@ def _timm_facts(architecture: str) -> Facts:
         )
     found = timm.get_pretrained_cfg(architecture)
     config: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
-    size_px = int(config.get("input_size", (3, 224, 224))[1])
+    size_px, width_px = (int(side) for side in config.get("input_size", (3, 224, 224))[1:])
     resize_px = int(size_px / config.get("crop_pct", 1.0))
     interpolation = config.get("interpolation", "bicubic")
     preprocessing = {
@@ -199,6 +205,8 @@ def _timm_facts(architecture: str) -> Facts:
         "std": config.get("std", _IMAGENET_STD),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
     }  # fmt: skip
+    if width_px != size_px:
+        preprocessing["width_px"] = width_px
     # As timm itself resolves them: the hub's repository, wherever it lies, before an address.
     weights = {"name": f"{stem}.{config['tag']}" if config.get("tag") else stem}
     if config.get("hf_hub_id"):
@@ -208,17 +216,33 @@ def _timm_facts(architecture: str) -> Facts:
     return Facts(preprocessing, weights)
 
 
+_OTHER_TASKS = {
+    "detection": "detects objects and resizes each image by itself",
+    "video": "takes clips of video",
+    "optical_flow": "takes pairs of images",
+    "quantization": "computes with whole numbers of 8 bits",
+}
+"""Folders of torchvision's architectures that are none for a card, and why."""
+
+
 def _torchvision_facts(architecture: str) -> Facts:
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = torchvision.models.list_models()
     if architecture not in known:
         raise CardError(f"torchvision has no architecture '{architecture}'{did_you_mean(architecture, known)}")
+    for folder, what in _OTHER_TASKS.items():
+        if architecture in torchvision.models.list_models(module=getattr(torchvision.models, folder)):
+            raise CardError(
+                f"architecture '{architecture}' of torchvision {what}, expected a network that takes a batch of single images and hands "
+                "it from layer to layer; take its backbone"
+            )
     default = torchvision.models.get_model_weights(architecture).DEFAULT
     tied, dropped = _tied(architecture, default)
     shown = default.transforms()
+    # Those of networks that segment are shown whole images.
     preprocessing = {
-        "size_px": int(shown.crop_size[0]), "resize_px": int(shown.resize_size[0]),
+        "size_px": int(getattr(shown, "crop_size", shown.resize_size)[0]), "resize_px": int(shown.resize_size[0]),
         "interpolation": shown.interpolation.value, "mean": tuple(shown.mean), "std": tuple(shown.std),
     }  # fmt: skip
     prefix = default.url.rsplit("-", 1)[-1].split(".")[0]
@@ -271,9 +295,45 @@ def _pocket_facts(architecture: str) -> Facts:
     return Facts(preprocessing, {"name": architecture})
 
 
+def factory(name: str) -> Callable[..., Any]:
+    """Return the function that a card names as ``package.module:function``; it is the user's own code, from their environment.
+
+    Raises
+    ------
+    CardError
+        The name is malformed, of Python's own library, or leads to nothing that can be called.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise CardError(
+            f"factory '{name}' is no name of a function, expected package.module:function; correct the card"
+        )
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise CardError(
+            f"factory '{name}' is of Python's own library, which builds no networks; name a function of your own"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as cause:
+        raise CardError(
+            f"factory '{name}' cannot be imported here ({cause}); install its package, or correct the card"
+        ) from None
+    if not callable(found):
+        raise CardError(f"factory '{name}' is {type(found).__name__}, expected a function that returns a network")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _factory_facts(architecture: str) -> Facts:
+    factory(architecture)
+    # What its images have to be like only its author knows: the size and the normalisation have to be given.
+    return Facts({"interpolation": "bicubic"}, {"name": architecture})
+
+
 FACTS: dict[str, Callable[[str], Facts]] = {
     "timm": _timm_facts,
     "torchvision": _torchvision_facts,
     "pocket": _pocket_facts,
+    "factory": _factory_facts,
 }
 """By library: what it says of an architecture; raises `CardError` with the nearest name for one it lacks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,8 @@ def cautions(run: Run) -> list[str]:
     said: list[str] = []
     if run.has("families"):
         said += of_families(run.families)
+        if run.has("similarity"):
+            said += of_left_out(run.similarity, run.families)
     if run.has("correspondence"):
         said += of_correspondence(run.correspondence[run.correspondence["method"] == run.job.matched_by()])
     if run.has("similarity"):
@@ -35,7 +38,7 @@ def cautions(run: Run) -> list[str]:
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
         said += of_photographs(sets.parameters("natural", run.job.stimuli))
-    return [*said, *of_places(run.job), *of_processors(processors(run.record))]
+    return [*said, *of_twins(run.record), *of_places(run.job), *of_processors(processors(run.record))]
 
 
 def of_places(job: Job) -> Iterator[str]:
@@ -52,6 +55,26 @@ def of_places(job: Job) -> Iterator[str]:
         )
     else:
         yield "The size of drawings follows the image and not each layer's receptive field."
+
+
+def of_left_out(similarity: pd.DataFrame, families: pd.DataFrame) -> Iterator[str]:
+    """Yield which taps were compared as layers only, because there is no receptive field to scale scenes to."""
+    known = set(zip(families["model"], families["tap"], strict=True))
+    sides = [similarity[[f"model_{side}", f"tap_{side}"]].itertuples(index=False, name=None) for side in "ab"]
+    left = [layer for layer in dict.fromkeys(itertools.chain(*sides)) if layer not in known]
+    if left:
+        named = _listed([f"{tap} of {short(model)}" for model, tap in left])
+        yield (
+            f"{len(left)} taps have no receptive field to which scenes could be scaled: they were shown whole images, enter the "
+            f"similarity of layers, and are left out of detectors, matched units and the atlas ({named})."
+        )
+
+
+def of_twins(record: dict[str, Any]) -> Iterator[str]:
+    """Yield of which networks the untrained twin is no null, as measured on natural images."""
+    for model, facts in record.get("provenance", {}).get("models", {}).items():
+        if facts.get("void_twin"):
+            yield f"{short(model)}: {facts['void_twin']}"
 
 
 def processors(record: dict[str, Any]) -> list[str]:

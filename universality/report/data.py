@@ -210,7 +210,8 @@ def _boxes(families: pd.DataFrame, reduction: str) -> Plain:
         return boxes
     for row in families.drop_duplicates(["model", "tap"]).to_dict("records"):
         # A picture shows the whole scene, which is the input or, under the policy same_receptive_field, about the field itself.
-        boxes[f"{row['model']}|{row['tap']}"] = round(min(row["rf_px"] / row["scene_px"], 1.0), 3)
+        share = min(row["rf_px"] / row["scene_px"], 1.0) if row["rf_px"] else 1.0
+        boxes[f"{row['model']}|{row['tap']}"] = round(share, 3)
     return boxes
 
 

@@ -17,7 +17,7 @@ from universality.correspondence.verdict import VERDICTS
 from universality.features.definition import best_taps
 from universality.features.families import FAMILIES
 from universality.features.rules import within
-from universality.runs.drawn import drawn_taps
+from universality.runs.drawn import drawn_taps, judged
 from universality.runs.run import Run
 from universality.similarity.matching import COMPLETE, HOW
 
@@ -92,8 +92,9 @@ def _of_matches(run: Run) -> Iterator[Finding]:
         return
     families, method = list(dict.fromkeys(run.families["family"])), run.job.matched_by()
     matched = run.correspondence[run.correspondence["method"] == method]
+    near = nearest_taps(judged(run.similarity, run.families))
     for family in families:
-        yield from matches_summary(matched[matched["family"] == family], nearest_taps(run.similarity), family, method)
+        yield from matches_summary(matched[matched["family"] == family], near, family, method)
     for a, b in run.job.drawn():
         of_pair = matched[(matched["model_a"] == a) & (matched["model_b"] == b)]
         for family in families:

@@ -128,6 +128,10 @@ def facts_of(
             model["weights"] = network.weights
         else:
             model["untrained"][str(network.seed)] = network.weights
+    for key in dict.fromkeys(keys):
+        attributes = store.attributes(key)
+        if attributes.get("void_twin"):
+            models[attributes["model"]]["void_twin"] = attributes["void_twin"]
     return {
         "job": job.plain(),
         "job_digest": job.digest(),

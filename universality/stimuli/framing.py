@@ -53,6 +53,20 @@ class Frame:
         return cls(size_px, 0, size_px)
 
     @classmethod
+    def in_input(cls, shape: tuple[int, int, int]) -> Frame:
+        """Return the frame of a scene that is as large as an input (channels, height, width) has room for.
+
+        The image is then a square as long as the input's longer side, of which the input is the middle.
+
+        Examples
+        --------
+        >>> Frame.in_input((3, 64, 64)) == Frame.whole(64), Frame.in_input((3, 64, 96))
+        (True, Frame(size_px=96, start_px=16, side_px=64))
+        """
+        long, short = max(shape[1:]), min(shape[1:])
+        return cls(long, (long - short) // 2, short)
+
+    @classmethod
     def of(cls, tap: Tap, size_px: int, side_px: int | None = None) -> Frame:
         """Return the receptive field of the tap's centre unit in an image of `size_px`, or the middle `side_px` of it.
 
@@ -62,9 +76,10 @@ class Frame:
         >>> Frame.of(tap, 64)
         Frame(size_px=64, start_px=17, side_px=26)
         """
-        centre = tap.rf_start_px + tap.stride_px * tap.center_index(size_px)
         side = tap.rf_px if side_px is None else side_px
-        return cls(size_px, math.floor(centre - (side - 1) / 2), side)
+        if side is None:
+            return cls.whole(size_px)
+        return cls(size_px, math.floor(tap.centre_px((size_px - 1) / 2) - (side - 1) / 2), side)
 
     @property
     def middle_px(self) -> float:

@@ -200,7 +200,24 @@ def extendable(name: str) -> bool:
     return bool(_kind(name).counts)
 
 
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow and torchvision."""
+
+
 def normalise(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Return ``(images - mean) / std`` per channel: (stimulus, channel, y, x) float32 from [0, 1]."""
+    """Return images in [0, 1] as a network's input: ``(images - mean) / std`` per channel, (stimulus, channel, y, x) float32.
+
+    Of a square that is larger than the input the middle is taken. A network of one channel is shown the luminance; a fourth
+    channel is 1 everywhere, as in opaque pictures.
+    """
+    channels, height, width = preprocessing.shape
+    if images.shape[-2:] != (height, width):
+        down, across = ((side - length) // 2 for side, length in zip(images.shape[-2:], (height, width), strict=True))
+        images = images[..., down : down + height, across : across + width]
+    if channels == 1:
+        weights = np.asarray(LUMINANCE, dtype=np.float32)[:, None, None]
+        images = (images * weights).sum(axis=-3, keepdims=True)
+    elif channels == 4:
+        images = np.concatenate([images, np.ones_like(images[..., :1, :, :])], axis=-3)
     mean, std = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
     return np.asarray((images - mean) / std, dtype=np.float32)

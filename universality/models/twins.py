@@ -1,0 +1,132 @@
+"""Whether an untrained twin is a null: how much its blocks change what they are given.
+
+A twin shows what an architecture gives without training. Where residual branches begin closed (a layer scale of 1e-6, a
+normalisation whose last weights begin at 0), its blocks hand on their input, and the twin is its stem and its downsampling alone: a
+weak null for deep layers. Whether that is so is measured on natural images, at every module with weight layers inside that
+gives a tensor of the shape it was given.
+
+A block counts as the identity where a unit's output has a correlation above 0.9999 with its input, and differs from it by less
+than the 1.4 % (the square root of 2 - 2 r) that such a correlation leaves room for; a gate that scales all of its input alike is
+none. The threshold was chosen before anything was measured: a measure of similarity changes by no more than about 1 - r^2 =
+0.0002 from before such a block to behind it, which no table shows, and a hundred of them in a row, each with a change of its own,
+still leave a correlation of 0.99 between first and last. A branch as strong as its input gives 0.7, one of a tenth of it 0.995.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from universality.models import hooks
+
+HANDED_ON = 0.9999
+"""Correlation between what a block is given and what it gives above which it is the identity."""
+_LEAST_VALUES = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a module does with its input.
+
+    Attributes
+    ----------
+    path, kind : the module, and its class
+    change : norm of (output - input) / norm of the input
+    correlation : median over units of the correlation between input and output, over images and positions; NaN where no unit
+        varies
+    """
+
+    path: str
+    kind: str
+    change: float
+    correlation: float
+
+    @property
+    def handed_on(self) -> bool:
+        """Whether the module gives what it was given."""
+        return self.correlation > HANDED_ON and self.change < (2 - 2 * HANDED_ON) ** 0.5
+
+
+def blocks(network: nn.Module, images: NDArray[np.float32]) -> list[Block]:
+    """Return every module with weight layers inside whose output has the shape of its input, in forward order.
+
+    Parameters
+    ----------
+    images : (image, channel, y, x) float32
+        Natural ones, normalised for the network.
+    """
+    found: list[Block] = []
+    given: dict[str, Tensor] = {}
+    handles = []
+
+    def before(path: str, args: tuple[object, ...]) -> None:
+        # A nonlinearity inside may work in place.
+        given[path] = args[0].detach().clone() if args and isinstance(args[0], Tensor) else torch.empty(0)
+
+    def after(path: str, module: nn.Module, out: object) -> None:
+        before = given.pop(path, torch.empty(0))
+        if isinstance(out, Tensor) and out.shape == before.shape and out.ndim > 1:
+            found.append(Block(path, type(module).__name__, *_effect(before, out.detach())))
+
+    try:
+        for path, module in network.named_modules():
+            if path and any(
+                isinstance(part, (nn.Conv2d, nn.Linear)) for part in module.modules() if part is not module
+            ):
+                handles.append(module.register_forward_pre_hook(lambda _, args, path=path: before(path, args)))
+                handles.append(module.register_forward_hook(lambda m, _, out, path=path: after(path, m, out)))
+        with torch.no_grad():
+            hooks.forward(network, torch.from_numpy(images).to(hooks.device_of(network)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _effect(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """Return relative change and the median correlation over units; which dimension counts units does not matter for the median.
+
+    Units are taken to be the second dimension of maps (channels first) and the last of anything else. For maps with channels
+    last the rows of the map stand for them: of an identity each row is one too.
+    """
+    size = float(before.norm())
+    change = float((after - before).norm()) / size if size else float("nan")
+    axis = 1 if before.ndim == 4 else before.ndim - 1
+    x, y = (value.movedim(axis, 0).flatten(1) for value in (before, after))
+    if x.shape[1] < _LEAST_VALUES:
+        x, y = x.reshape(1, -1), y.reshape(1, -1)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    norms = (x.square().sum(1, dtype=torch.float64) * y.square().sum(1, dtype=torch.float64)).sqrt()
+    varies = norms > 0
+    r = (x * y).sum(1, dtype=torch.float64)[varies] / norms[varies]
+    return change, float(r.median()) if r.numel() else float("nan")
+
+
+def shut(found: Sequence[Block]) -> list[Block]:
+    """Return the blocks that hand on their input; of those that lie inside one another the innermost."""
+    return _innermost([block for block in found if block.handed_on])
+
+
+def said_of(found: Sequence[Block], images: int) -> str:
+    """Return in one sentence that a twin's blocks hand on their input; empty where none does."""
+    handed_on = shut(found)
+    if not handed_on:
+        return ""
+    kinds = sorted({block.kind for block in handed_on})
+    alike = _innermost([block for block in found if block.kind in kinds])
+    change = max(block.change for block in handed_on)
+    return (
+        f"Of an untrained twin {len(handed_on)} of {len(alike)} blocks ({', '.join(kinds)}) hand on their input: correlation with their "
+        f"output above {HANDED_ON}, relative change at most {change:.1g} over {images} natural images; the twin is a weak null."
+    )
+
+
+def _innermost(found: Sequence[Block]) -> list[Block]:
+    """Return the blocks inside which there is no other of them."""
+    paths = [block.path for block in found]
+    return [block for block in found if not any(path.startswith(f"{block.path}.") for path in paths)]
