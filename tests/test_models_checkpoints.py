@@ -203,3 +203,52 @@ def test_arguments_tied_to_weights_are_those_of_the_shipped_card():
 def test_the_hub_is_the_one_that_the_settings_name(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://mirror.example")
     assert weight_files.hub_address("a/b") == "http://mirror.example/a/b"
+
+
+# Factories
+
+
+@pytest.fixture
+def own_package(tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n\ndef make(width=4):\n    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU())\n\n"
+        "def number():\n    return 3\n\nconstant = 3\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def of_factory(name, **kwargs):
+    from universality.models.card import ModelCard
+
+    return ModelCard.model_validate(
+        {
+            "id": "own/net", "source": "file", "library": "factory", "architecture": name, "kwargs": kwargs, "training_set": "none",
+            "licence": "none", "citation": "none", "weights": {"name": "none"},
+            "preprocessing": {"size_px": 16, "mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic"},
+            "taps": [{"path": "1", "activation": "post", "channels": 4, "size": 14, "rf_px": 3, "stride_px": 1, "rf_start_px": 1.0, "relative_depth": 1.0}],
+        }
+    )  # fmt: skip
+
+
+def test_a_function_of_the_users_own_builds_the_network(own_package):
+    assert zoo.build(of_factory("my_nets:make", width=6))[0].out_channels == 6
+    a, b = (zoo.untrained(of_factory("my_nets:make"), seed, ()).state_dict()["0.weight"] for seed in (0, 1))
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("os:system", "of Python's own library"),
+        ("my_nets", "expected package.module:function"),
+        ("my_nets:make()", "expected package.module:function"),
+        ("my_nets:mak", "cannot be imported here"),
+        ("no_such_package.nets:make", "cannot be imported here"),
+        ("my_nets:constant", "is int, expected a function"),
+        ("my_nets:number", "no torch.nn.Module"),
+    ],
+)
+def test_what_builds_no_network_is_refused_by_what_it_is(own_package, name, said):
+    with pytest.raises(CardError, match=re.escape(said)):
+        zoo.build(of_factory(name))

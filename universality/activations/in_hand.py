@@ -21,9 +21,9 @@ from universality.activations import extraction
 from universality.activations.spec import ExtractionSpec, Reduction
 from universality.base.errors import CardError, StimulusError, TapError, did_you_mean
 from universality.base.schema import POSITION, STIMULUS
-from universality.base.toml import validate
 from universality.models import catalogue, zoo
 from universality.models.card import ModelCard, Preprocessing, Size, Tap
+from universality.models.in_hand import preprocessing_of
 from universality.models.receptive_field import Place, grid_taps
 from universality.models.survey import Output, Survey, surveyed
 from universality.stimuli import manifest, sets
@@ -91,26 +91,12 @@ def subject(model: str | nn.Module, preprocessing: Preprocessing | Mapping[str, 
     """
     if isinstance(model, str):
         card = catalogue.card(model)
-        return Subject(model, zoo.pretrained(card), card, _preprocessing(preprocessing) or card.preprocessing)
+        network = zoo.pretrained(card)
+        prepared = preprocessing_of(network, preprocessing) if preprocessing else card.preprocessing
+        return Subject(model, network, card, prepared)
     if not isinstance(model, nn.Module):
         raise CardError(f"model is {type(model).__name__}, expected the id of a card or a torch.nn.Module")
-    return Subject(type(model).__name__, model, None, _preprocessing(preprocessing) or _of_timm(model))
-
-
-def _preprocessing(given: Preprocessing | Mapping[str, Any] | None) -> Preprocessing | None:
-    if given is None or isinstance(given, Preprocessing):
-        return given
-    return validate(Preprocessing, {"interpolation": "bicubic", **given}, "preprocessing", CardError)
-
-
-def _of_timm(model: nn.Module) -> Preprocessing | None:
-    """Return the preprocessing that a network of timm carries with it."""
-    config = getattr(model, "pretrained_cfg", None)
-    if not isinstance(config, Mapping) or not {"input_size", "mean", "std"} <= config.keys():
-        return None
-    channels, height, width = config["input_size"]
-    own = {"size_px": height, "mean": tuple(config["mean"])[:channels], "std": tuple(config["std"])[:channels]}
-    return _preprocessing(own | ({"width_px": width} if width != height else {}))
+    return Subject(type(model).__name__, model, None, preprocessing_of(model, preprocessing))
 
 
 @contextmanager
@@ -238,18 +224,6 @@ def _labels(given: Any) -> Mapping[str, Any]:
     return {str(name): c.values for name, c in given.coords.items() if c.dims == (dim,)}
 
 
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Show images to a network in eval mode, and leave every module in the mode in which it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def taps_of(of: Subject, size: Size, layers: str | Sequence[str]) -> tuple[Tap, ...]:
     """Return the taps that patterns choose, in forward order.
 
@@ -321,7 +295,7 @@ def answers(
             if progress:
                 progress(done, shown.count)
 
-    with evaluating(of.network):
+    with zoo.evaluating(of.network):
         return dict(extraction.collect(extraction.extract(of.network, taps, counted(), spec, size)))
 
 
@@ -381,7 +355,7 @@ def activations(
     of = subject(model, preprocessing)
     with images_for(of, images, batch_size) as shown:
         size = shown.size
-        with evaluating(of.network):
+        with zoo.evaluating(of.network):
             taps = taps_of(of, size, layers)
         found = answers(of, shown, taps, spec, size, progress)
         coords = {name: (STIMULUS, values) for name, values in shown.coords.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -44,7 +45,7 @@ def _kept_count(stimulus_set: str, spec: StimuliSpec, stamp: Hashable) -> int:
 class Network:
     """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
 
-    `scene_px` has the side of the scenes for taps where that is not the receptive field.
+    `scene_px` has the side of the scenes for taps where that is not the receptive field; `module` is a network in hand.
     """
 
     card: ModelCard
@@ -54,6 +55,7 @@ class Network:
     extraction: ExtractionSpec
     calibration: StimuliSpec
     scene_px: Mapping[str, int] = field(default_factory=dict)
+    module: nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -140,11 +142,26 @@ class Network:
 
     def load(self) -> nn.Module:
         """Return the network in eval mode, checked and (for a twin) calibrated."""
+        from universality.models import in_hand
         from universality.models.zoo import pretrained, untrained
 
+        if self.card.library == in_hand.LIBRARY:
+            return self._of_module()
         if self.seed is None:
             return pretrained(self.card)
         return untrained(self.card, self.seed, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
+
+    def _of_module(self) -> nn.Module:
+        """Return a copy of the module in hand, or its untrained twin: hooks and memory layout of a run are not the user's."""
+        from universality.models import twins, zoo
+
+        if self.module is None:
+            raise CardError(f"module '{self.card.id}' was given to another process; give it again with models=")
+        if self.seed is None:
+            return copy.deepcopy(self.module).eval()
+        twin = twins.reinitialised(self.module, int(digest([self.card.id, self.seed])[:15], 16))
+        zoo.calibrate_batchnorm(twin, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
+        return twin
 
     def void(self, module: nn.Module) -> str:
         """Return why this untrained twin, loaded, is no null, as measured on its first calibration images; empty where it is one."""

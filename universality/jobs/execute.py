@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from universality.base.errors import JobError, StoreError
+from universality.base.errors import JobError, StoreError, did_you_mean
 from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
@@ -16,7 +16,7 @@ from universality.jobs.progress import Quiet, Reporter
 from universality.jobs.seconds import Spent
 from universality.jobs.workers import Workers
 from universality.runs import record
-from universality.runs.job import Job
+from universality.runs.job import Job, read_job
 from universality.runs.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def run(
     repair: bool = False,
     only: Iterable[str] | None = None,
     without: Iterable[str] | None = None,
+    models: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
     """Run a comparison job to its tables, figures and report, computing only what does not exist yet.
@@ -66,6 +67,10 @@ def run(
     only, without : names of stages, optional
         Instead of what the job's ``[stages]`` says: these and what they need, beside what the directory holds; all but
         these and what needs them.
+    models : mapping, optional
+        Modules of yours by the name that the job's ``[[models]]`` give them, such as ``{"mine": module}``; or (module,
+        preprocessing), where preprocessing is a mapping of ``size_px``, ``mean`` and ``std``, which networks of timm carry with them. The
+        job's ``taps`` are then module paths, and six, evenly in depth, when left out.
 
     Returns
     -------
@@ -89,6 +94,9 @@ def run(
     started = record.Started(time.time(), time.monotonic())
     fresh = "torch" not in sys.modules  # else the imports, most of the start, were made before
     team = Workers(client, scheduler, workers, threads, memory, retries)
+    job_path = read_job(Path(job_path)) if not isinstance(job_path, Job) else job_path
+    if models:
+        take_in_hand(models, job_path, reporter.say)
     job = placement.for_workers(job_path, team)
     team = placement.with_gpus(team, job)
     planned = plan(job, out, store, only=only, without=without)
@@ -119,6 +127,17 @@ def run(
         if fresh:
             spent.add("start", 1.0, time.process_time())
         return compute(planned, team, started, spent, reporter)
+
+
+def take_in_hand(models: Mapping[str, Any], job: Job, say: Callable[[str], None]) -> None:
+    """Make the user's modules models of the job; raise `JobError` for one that the job does not name."""
+    from universality.models import in_hand
+
+    taps = {entry.id: entry.taps for entry in job.models}
+    for name in models:
+        if name not in taps:
+            raise JobError(f"models holds '{name}'{did_you_mean(name, taps)}, which is no model of the job")
+    in_hand.take(models, taps, say)
 
 
 def _refuse_place(planned: Plan, team: Workers) -> None:

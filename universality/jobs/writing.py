@@ -19,6 +19,7 @@ from universality.jobs.scheduling import watching
 from universality.jobs.seconds import Spent
 from universality.jobs.stages import STAGES
 from universality.jobs.tasks import Tables
+from universality.models import catalogue
 from universality.runs import provenance, run
 from universality.runs.record import Started, complete_record, facts_of, finish
 from universality.runs.run import Run
@@ -47,6 +48,8 @@ def write(
         {stage.name: stage.version for stage in planned.stages},
     )
     record = complete_record(facts, planned.store, _entries(planned), extracted, started)
+    # Who opens the run elsewhere has no card of a module in hand.
+    record["in_hand"] = {n.card.id: n.card.plain() for n in planned.networks if n.card.id in catalogue.IN_HAND}
     _remove_others(planned, reporter)
     with spent.clocked("written tables", len(planned.table_names)):
         for table in planned.tables:

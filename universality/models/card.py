@@ -244,10 +244,14 @@ class Training(Spec):
 class ModelCard(Spec):
     """Facts about one network: where it comes from, its preprocessing, its taps, its licence."""
 
-    id: str = Field(pattern=r"^[a-z0-9_]+/[A-Za-z0-9_.\-]+$", description="source/name, as in the file's place")
+    id: str = Field(
+        pattern=r"^([a-z0-9_]+/)?[A-Za-z0-9_.\-]+$",
+        description="source/name, as in the file's place; of a module in hand its name",
+    )
     source: str = Field(description="key in weight_files.SOURCES: who supplies the weights")
-    library: Literal["timm", "torchvision", "pocket", "factory"] = Field(
-        description="who supplies the architecture; factory: a function of your own, architecture = package.module:function"
+    library: Literal["timm", "torchvision", "pocket", "factory", "hand"] = Field(
+        description="who supplies the architecture; factory: a function of your own, architecture = package.module:function; hand: "
+        "a module that was given to a run"
     )
     architecture: str = Field(description="the library's name of the architecture")
     kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(default_factory=dict)

@@ -19,6 +19,8 @@ from universality.models.weight_files import SOURCES
 
 UNTRAINED_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
+IN_HAND: dict[str, ModelCard] = {}
+"""Cards of modules that this process was given (`models.in_hand`), or that a run which it opened had."""
 
 
 def cards() -> dict[str, ModelCard]:
@@ -34,7 +36,7 @@ def cards() -> dict[str, ModelCard]:
         raise CardError(
             f"model card '{own_cards() / double}.toml' has the id of a card of the package; give it another"
         )
-    return dict(sorted({**shipped, **own}.items()))
+    return dict(sorted({**shipped, **own, **IN_HAND}.items()))
 
 
 @lru_cache(maxsize=4)

@@ -186,8 +186,13 @@ def draft(asked: Asked, natural: Natural | None = None, say: Say = lambda text: 
     if natural is not None:
         say("looking at what the blocks of an untrained twin do with natural images")
         card, network = _judged(card, network, natural(preprocessing))
-    taps = _named(network, asked, survey, say) if asked.taps else _evenly(network, asked, survey, say)
+    taps = measured(network, asked, survey, say)
     return card.model_copy(update={"taps": taps})
+
+
+def measured(network: nn.Module, asked: Asked, survey: Survey, say: Say) -> tuple[Tap, ...]:
+    """Return the taps that are asked for, or some evenly in depth, with their receptive fields."""
+    return _named(network, asked, survey, say) if asked.taps else _evenly(network, asked, survey, say)
 
 
 def _source(source: str, asked: Asked) -> str:

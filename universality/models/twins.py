@@ -14,6 +14,7 @@ still leave a correlation of 0.99 between first and last. A branch as strong as 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from universality.base.errors import CardError
 from universality.models import hooks
 
 HANDED_ON = 0.9999
@@ -130,3 +132,27 @@ def _innermost(found: Sequence[Block]) -> list[Block]:
     """Return the blocks inside which there is no other of them."""
     paths = [block.path for block in found]
     return [block for block in found if not any(path.startswith(f"{block.path}.") for path in paths)]
+
+
+def reinitialised(network: nn.Module, seed: int) -> nn.Module:
+    """Return a copy of a module whose parts have their own initial weights again, in eval mode.
+
+    Raises
+    ------
+    CardError
+        Parameters belong to a module that cannot initialise itself: how it begins only its author knows.
+    """
+    twin = copy.deepcopy(network).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for path, module in twin.named_modules():
+            own = [name for name, _ in module.named_parameters(recurse=False)]
+            reset = getattr(module, "reset_parameters", None)
+            if own and not callable(reset):
+                raise CardError(
+                    f"'{own[0]}' of '{path or type(network).__name__}' cannot be initialised again (its module has no reset_parameters); "
+                    "write a card whose factory builds the network, or compare without twins (untrained=False)"
+                )
+            if callable(reset):
+                reset()
+    return twin

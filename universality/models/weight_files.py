@@ -271,6 +271,7 @@ SOURCES: dict[str, Source] = {
         Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
         Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
         Source("file", _fetch_nothing, lambda _: "", lambda _: False),
+        Source("hand", _fetch_nothing, lambda _: "", lambda _: False),
         Source("random", _fetch_nothing, lambda _: "", lambda _: True),
     )
 }

@@ -13,7 +13,8 @@ import importlib
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,18 @@ def _seeded(model_card: ModelCard, cause: list[Any]) -> nn.Module:
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(digest(cause)[:15], 16))
         return build(model_card)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Show images to a network in eval mode, and leave every module in the mode in which it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def calibrate_batchnorm(network: nn.Module, batches: Iterable[np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from universality.activations.network import Network, tap_of
 from universality.base.errors import CardError
@@ -11,6 +12,9 @@ from universality.models import catalogue
 from universality.models.card import ModelCard, Tap
 from universality.runs.job import Job
 from universality.stimuli.natural import NaturalStimuli, own_images
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def compared_sets(job: Job) -> tuple[str, ...]:
@@ -41,8 +45,18 @@ def networks_of(job: Job) -> list[Network]:
         card = catalogue.card(entry.id)
         taps = _taps(card, entry.taps)
         for seed in (None, *job.nulls.untrained_seeds):
-            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px))
+            found.append(
+                Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, _module(card))
+            )
     return found
+
+
+def _module(card: ModelCard) -> nn.Module | None:
+    if card.id not in catalogue.IN_HAND:
+        return None  # plans need no Torch
+    from universality.models.in_hand import module_of
+
+    return module_of(card)
 
 
 def _calibration(job: Job) -> NaturalStimuli:

@@ -22,6 +22,8 @@ from universality.base.errors import RunError, did_you_mean
 from universality.base.paths import is_file
 from universality.base.spec import is_sealed
 from universality.features.tables import joined, own_name
+from universality.models import catalogue
+from universality.models.card import ModelCard
 from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
 from universality.runs.tables import TABLES
@@ -285,6 +287,8 @@ def open_run(path: str | Path, store: str | Path | None = None) -> Run:
     if record.get("status") != "complete":
         raise RunError(f"run '{path}' was not finished; run the job again, it goes on where it stopped")
     check_tables(path, record)
+    for name, card in record.get("in_hand", {}).items():
+        catalogue.IN_HAND.setdefault(name, ModelCard.model_validate(card))
     return Run(path, record, store)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import nn
 
@@ -17,7 +15,7 @@ from universality.activations.layer import Layer, LayerRef
 from universality.activations.nulls import NullPlan
 from universality.activations.spec import ExtractionSpec, Reduction
 from universality.base.errors import CardError, MeasureError
-from universality.models import zoo
+from universality.models import twins, zoo
 from universality.models.card import Preprocessing, Size, Tap
 from universality.similarity import comparator
 from universality.similarity.matrix import STATES
@@ -94,8 +92,8 @@ def compare(
             f"the networks were shown {len(layers_a[0].natural)} and {len(layers_b[0].natural)} images, expected the same ones; give a "
             "DataLoader that does not drop or shuffle"
         )
-    twins = ([twin_a], [twin_b]) if twin_a and twin_b else ([], [])
-    rows = similarity_rows(layers_a, layers_b, *twins, measures, plan)
+    of_twins = ([twin_a], [twin_b]) if twin_a and twin_b else ([], [])
+    rows = similarity_rows(layers_a, layers_b, *of_twins, measures, plan)
     shape = (len(layers_a), len(layers_b), len(measures))
     values = {
         state: (("measure", "layer_a", "layer_b"), rows[state].to_numpy(np.float64).reshape(shape).transpose(2, 0, 1))
@@ -131,7 +129,7 @@ def _shown(
     """Return a network's layers, those of its untrained twin, and why there are none of the twin."""
     with in_hand.images_for(of, images, spec.batch_size) as shown:
         size = shown.size
-        with in_hand.evaluating(of.network):
+        with zoo.evaluating(of.network):
             taps = in_hand.taps_of(of, size, layers)
         trained = _layers(of, shown, taps, spec, size, progress)
         if seed is None:
@@ -148,33 +146,9 @@ def _twin(of: Subject, seed: int, shown: Images) -> Subject:
     if of.card is not None:
         twin = zoo.untrained(of.card, seed, shown.batches())
     else:
-        twin = reinitialised(of.network, seed)
+        twin = twins.reinitialised(of.network, seed)
         zoo.calibrate_batchnorm(twin, shown.batches())
     return Subject(of.name, twin, of.card, of.preprocessing)
-
-
-def reinitialised(network: nn.Module, seed: int) -> nn.Module:
-    """Return a copy of a module whose parts have their own initial weights again, in eval mode.
-
-    Raises
-    ------
-    CardError
-        Parameters belong to a module that cannot initialise itself: how it begins only its author knows.
-    """
-    twin = copy.deepcopy(network).eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for path, module in twin.named_modules():
-            own = [name for name, _ in module.named_parameters(recurse=False)]
-            reset = getattr(module, "reset_parameters", None)
-            if own and not callable(reset):
-                raise CardError(
-                    f"'{own[0]}' of '{path or type(network).__name__}' cannot be initialised again (its module has no reset_parameters); "
-                    "write a card whose factory builds the network, or compare without twins (untrained=False)"
-                )
-            if callable(reset):
-                reset()
-    return twin
 
 
 def _layers(
