@@ -2,8 +2,11 @@
 
 import csv
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -671,3 +674,12 @@ def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
         "index_by_feature: one per run; needs tables of stages that the run left out (index_by_feature)"
         in answer.output
     )
+
+
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend", "nonsense"])
+def test_a_backend_that_the_surroundings_name_is_not_needed(backend):
+    """Jupyter names its own to every process that a notebook starts."""
+    code = "import os, universality.figures; print(os.environ['MPLBACKEND'])"
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, backend), done.stderr

@@ -7,6 +7,9 @@ a grid of them), and returns the axes; `FIGURES` lists what a run can be drawn a
 
 from __future__ import annotations
 
+# First of all: whatever imports Matplotlib before it would meet the backend that the surroundings name.
+from universality.figures.backend import seaborn  # noqa: F401  # isort: skip
+
 from universality.base.names import HAAR_NAME, number, short
 from universality.features.definition import best_taps
 from universality.figures.atlas import atlas_cells, clique_images

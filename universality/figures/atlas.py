@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from universality.figures.backend import seaborn as sns
 from universality.figures.style import (
     DOUBLE_MM,
     PAGE_MM,

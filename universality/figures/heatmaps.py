@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME, number
+from universality.figures.backend import seaborn as sns
 from universality.figures.similarity import KEYS, MEASURE_TITLES, STATES, limits, measure_title
 from universality.figures.style import (
     DOUBLE_MM,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME, number
 from universality.features.definition import best_taps
+from universality.figures.backend import seaborn as sns
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
