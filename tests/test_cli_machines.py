@@ -35,6 +35,7 @@ UNIT = "package/efficientnet_lite0:blocks.1.1.bn2:0"
 JSON = {
     "run": "{job} --out {out} --store {store}",
     "plan": "{job} --out {out} --store {store}",
+    "compare": "pocket/vgg-focus-s0 pocket/vgg-focus-s0 --layers features.4 --out {tmp}/compared --store {tmp}/compared_store",
     "detectors": "{out} --threshold invariance",
     "detectors --joint": "{whole}",
     "atlas": "{whole} --out {tmp}/atlas",
