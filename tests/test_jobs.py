@@ -238,7 +238,7 @@ class TestReopening:
     def test_open_run_gives_the_same_tables(self, small):
         again = universality.open_run(small.out)
         for name in TABLES:
-            pd.testing.assert_frame_equal(getattr(again, name), getattr(small.run, name))
+            pd.testing.assert_frame_equal(again.table(name), small.run.table(name))
 
     def test_activations_are_lazy_and_labelled(self, small):
         curves = small.run.activations("package/efficientnet_lite0", "blocks.2.1.bn2", "curves", seed=0)

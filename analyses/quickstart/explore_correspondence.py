@@ -107,7 +107,7 @@ pd.Series(hurdles, name="pairs").to_frame()
 pair = both.nlargest(1, "excess_low").iloc[0]
 layers = ["model_a", "model_b", "tap_a", "tap_b"]
 best = both[(both[layers] == pair[layers]).all(axis=1)].nlargest(6, "excess_low")
-units = run.units[run.units["family"] == "high_low_frequency"]
+units = run.units_of("high_low_frequency")
 figures.figure_of(figures.matched_pairs(best, units, "high-low frequency detectors", method=method))
 
 # %% [markdown]
