@@ -252,3 +252,31 @@ def test_a_function_of_the_users_own_builds_the_network(own_package):
 def test_what_builds_no_network_is_refused_by_what_it_is(own_package, name, said):
     with pytest.raises(CardError, match=re.escape(said)):
         zoo.build(of_factory(name))
+
+
+def test_random_weights_are_a_model_that_is_called_untrained(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    import universality
+    from universality.cli import app
+    from universality.models.catalogue import card
+    from universality.runs.job import Job
+
+    monkeypatch.setenv("UNIVERSALITY_MODEL_ZOO", str(tmp_path / "zoo"))
+    call = "zoo new own/random --library pocket --architecture vgg --argument n_classes=12 --tap features.4 --random 3"
+    assert CliRunner().invoke(app, call.split()).exit_code == 0
+    known = card("own/random")
+    assert known.untrained and known.training_set == "nothing: random weights of seed 3"
+    first, again = (zoo.pretrained(known).state_dict() for _ in range(2))
+    twin = zoo.untrained(known, 3, ()).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(
+        first["features.0.weight"], twin["features.0.weight"]
+    )  # a twin of the same seed is another draw
+    models = [{"id": "own/random"}, {"id": "pocket/vgg-focus-s0", "taps": ["features.4"]}]
+    job = Job.model_validate(
+        {"name": "r", "models": models, "extraction": {"reduction": "mean"}, "comparison": {"families": []}}
+    )
+    planned = universality.plan(job, tmp_path / "run", tmp_path / "store")
+    assert any("its weights are random (seed 3): it is untrained itself" in text for text in planned.warnings)
+    assert planned.networks[0].label == "own/random (untrained)"

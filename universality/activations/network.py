@@ -188,7 +188,7 @@ class Network:
         """Return the attributes that travel with the stored activations."""
         return {
             "model": self.card.id,
-            "network": "trained" if self.seed is None else "untrained",
+            "network": "trained" if self.seed is None and not self.card.untrained else "untrained",
             "untrained_seed": -1 if self.seed is None else self.seed,
             "weights_identity": self.weights,
             "card_digest": self.card.digest(),

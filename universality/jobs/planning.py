@@ -173,7 +173,8 @@ class Plan:
             if not network.judged(tap)
         ]
         void = [f"'{n.card.id}': {n.card.void_twin[:-1]}" for n in trained if n.card.void_twin]
-        return [*left_out, *void] + [
+        weights = [f"'{n.card.id}': {text}" for n in trained for text in n.card.weight_notes]
+        return [*weights, *left_out, *void] + [
             f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
             f"({network.card.preprocessing.canvas_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found

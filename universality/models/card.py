@@ -287,6 +287,14 @@ class ModelCard(Spec):
         """Whether the model itself has random weights."""
         return self.weights.seed is not None
 
+    @property
+    def weight_notes(self) -> list[str]:
+        """What a reader of results has to know of the weights, in words: that they are random, or what their file lacked."""
+        random = (
+            [f"its weights are random (seed {self.weights.seed}): it is untrained itself"] if self.untrained else []
+        )
+        return [*random, *(f"of its weights: {text}" for text in self.weights.lost)]
+
     @model_validator(mode="after")
     def _random_weights_have_a_seed(self) -> ModelCard:
         if (self.source == "random") != self.untrained:

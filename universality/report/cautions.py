@@ -71,8 +71,9 @@ def of_left_out(similarity: pd.DataFrame, families: pd.DataFrame) -> Iterator[st
 
 
 def of_twins(record: dict[str, Any]) -> Iterator[str]:
-    """Yield of which networks the untrained twin is no null, as measured on natural images."""
+    """Yield of which networks the weights lack something, and of which the untrained twin is no null, as measured on natural images."""
     for model, facts in record.get("provenance", {}).get("models", {}).items():
+        yield from (f"{short(model)}: {text}." for text in facts.get("weight_notes", ()))
         if facts.get("void_twin"):
             yield f"{short(model)}: {facts['void_twin']}"
 

@@ -126,6 +126,8 @@ def facts_of(
         model = models.setdefault(network.card.id, {"card_digest": network.card.digest(), "untrained": {}})
         if network.seed is None:
             model["weights"] = network.weights
+            if network.card.weight_notes:
+                model["weight_notes"] = network.card.weight_notes
         else:
             model["untrained"][str(network.seed)] = network.weights
     for key in dict.fromkeys(keys):
