@@ -218,10 +218,9 @@ class TestPlan:
 def test_order_of_extraction():
     """Of two networks: joining at once, the longest stretch first, the next network loaded before the last of them."""
     submitted = []
-    client = SimpleNamespace(
-        submit=lambda *call, key, priority, **how: submitted.append((priority, key)) or SimpleNamespace(key=key)
+    watch = SimpleNamespace(
+        submit=lambda name, *call, priority, **how: submitted.append((priority, name)) or SimpleNamespace(key=name)
     )
-    watch = SimpleNamespace(client=client, new_key=lambda name: name)
     store = SimpleNamespace(location="", place=SimpleNamespace(has=lambda name: False))
     submitter = extracting._Submitter(watch, store, 0, lambda images: None, Spent())
     for label in "ab":

@@ -281,7 +281,8 @@ def _tied(architecture: str, weights: Any) -> tuple[dict[str, Any], tuple[str, .
     original = type(weights).get_state_dict
     with _DRAWING, torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # builders announce changes of initial values, of which there are none here
-        plain = builder(weights=None)
+        backbone = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
+        plain = builder(weights=None, **backbone)
         type(weights).get_state_dict = lambda self, *args, **kwargs: plain.state_dict()
         try:
             theirs = builder(weights=weights)
