@@ -281,8 +281,12 @@ def _tied(architecture: str, weights: Any) -> tuple[dict[str, Any], tuple[str, .
     original = type(weights).get_state_dict
     with _DRAWING, torch.random.fork_rng(devices=[]), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # builders announce changes of initial values, of which there are none here
-        backbone = {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
-        plain = builder(weights=None, **backbone)
+        takes = inspect.signature(builder).parameters
+        # Networks that segment have their second classifier with weights only, and would fetch a backbone without.
+        with_weights = {"aux_loss": True} if "aux_loss" in takes else {}
+        plain = builder(
+            weights=None, **with_weights, **({"weights_backbone": None} if "weights_backbone" in takes else {})
+        )
         type(weights).get_state_dict = lambda self, *args, **kwargs: plain.state_dict()
         try:
             theirs = builder(weights=weights)
@@ -295,7 +299,7 @@ def _tied(architecture: str, weights: Any) -> tuple[dict[str, Any], tuple[str, .
         if name in known and isinstance(value, (bool, int, float, str)) and value != vars(plain).get(name)
     }
     dropped = {f"{name.partition('.')[0]}." for name in plain.state_dict().keys() - theirs.state_dict().keys()}
-    return tied, tuple(sorted(dropped))
+    return tied | with_weights, tuple(sorted(dropped))
 
 
 def _pocket_facts(architecture: str) -> Facts:
