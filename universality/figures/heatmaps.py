@@ -277,7 +277,7 @@ def _planned(
             titled = (
                 rows if columns < len(states) else len({min(r for r, c in every if c == column) for _, column in every})
             )
-            panel_h = max(2.0, (height - foot - 4.0 - titled * (1.0 + lines_mm(title, 6.5))) / rows - 1.5)
+            panel_h = max(2.0, (height - foot - 4.0 - titled * (1.0 + lines_mm(title, 6.5))) / rows - 3.5)
         panel_w = min(widest, panel_h / proportion) if proportion else widest
         cell_w, cell_h = 0.97 * panel_w / across, 0.97 * panel_h / along
         # Beside one another, and not far beyond the panel, or panels would stand far apart.
