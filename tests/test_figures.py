@@ -8,6 +8,7 @@ import pytest
 
 from universality import figures
 from universality.base import schema
+from universality.base.errors import FigureError
 from universality.features.tables import UNITS
 from universality.figures import figure_of
 from universality.figures import similarity as figures_similarity
@@ -83,18 +84,20 @@ def correspondence():
     return schema.as_table(schema.CORRESPONDENCE, pd.DataFrame(rows))
 
 
+def heatmaps(figure):
+    """The panels that are drawn."""
+    return [ax for ax in figure.axes if ax.axison]
+
+
 def test_heatmaps_draw_every_value_sorted_by_depth_on_one_scale(similarity):
-    figure = figure_of(figures.similarity_heatmaps(similarity))
-    panels = figure.axes[:4]
+    panels = heatmaps(figure_of(figures.similarity_heatmaps(similarity)))
     trained = panels[0].collections[0]
     np.testing.assert_allclose(trained.get_array().reshape(2, 3), [[0.3, 0.5, 0.7], [0.4, 0.6, 0.8]])
     assert {panel.collections[0].get_clim() for panel in panels} == {(-0.01, 1.0)}
-    assert [panel.get_title() for panel in panels] == [
-        "trained",
-        "untrained twins",
-        "B in a random basis (Haar)",
-        "stimuli shuffled",
-    ]
+    # CKA, then unit matching, whose values alone depend on the basis.
+    assert [panel.get_title().replace("\n", " ") for panel in panels] == [
+        "trained", "untrained twins", "stimuli shuffled", "", "", "B in a random basis (Haar)", "",
+    ]  # fmt: skip
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["a0 (20%)", "a1 (30%)"]
 
 
@@ -106,14 +109,14 @@ def test_heatmaps_show_missing_values(similarity):
 
 def test_heatmaps_of_a_distance_reach_beyond_1(similarity):
     similarity["value"] += 0.7
-    panels = figure_of(figures.similarity_heatmaps(similarity)).axes[:4]
+    panels = heatmaps(figure_of(figures.similarity_heatmaps(similarity)))
     assert {panel.collections[0].get_clim() for panel in panels} == {(-0.01, 1.5)}
 
 
 def test_heatmaps_of_a_measure_without_any_value_are_empty(similarity):
     similarity[list(figures_similarity.STATES)] = np.nan
-    panels = figure_of(figures.similarity_heatmaps(similarity)).axes[:4]
-    assert {panel.collections[0].get_clim() for panel in panels} == {(0.0, 1.0)}
+    panels = heatmaps(figure_of(figures.similarity_heatmaps(similarity)))
+    assert [panel.collections[0].get_clim() for panel in panels] == [(0.0, 1.0)] * 2  # a measure each, trained
 
 
 def test_best_taps_takes_the_most_detectors(families):
@@ -152,7 +155,8 @@ def test_matches_of_one_method_are_drawn(correspondence, units, method, drawn):
     assert [line.get_xdata()[np.argmax(line.get_ydata())] for line in firsts] == drawn
     words = {"hungarian": "matched one to one", "mutual_nearest": "matched as mutual nearest neighbours"}
     said = " ".join(figure.get_suptitle().split())
-    assert f"{len(drawn)} of {len(drawn)} pairs of curve detectors {words[method]}" in said
+    count = {1: "the only pair", 2: "both pairs"}[len(drawn)]
+    assert f": {count} of curve detectors in the table {words[method]}" in said
     ax = figures.matches_and_nulls(both, method=method)
     assert sum(len(c.get_offsets()) for c in ax.collections) == 3 * len(drawn)
     assert words[method] in " ".join(ax.get_title().split())
@@ -188,13 +192,44 @@ def test_depth_reaches_the_share_of_a_later_panel(families):
 
 def test_matched_pairs_are_those_of_the_taps_that_are_asked_for(correspondence, units):
     shown = figure_of(figures.matched_pairs(correspondence, units, method="hungarian", taps=("a0", "b0")))
-    assert "a a0 (blue) and b b0 (orange): 2 of 2" in shown.get_suptitle()
+    assert "a a0 (blue) and b b0 (orange): both pairs" in shown.get_suptitle()
     assert (
         "no pair of curve detectors was matched one to one at a1 and b0"
         in figure_of(
             figures.matched_pairs(correspondence, units, "curve detectors", method="hungarian", taps=("a1", "b0"))
         ).get_suptitle()
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "said"),
+    [
+        (slice(0, 6), 24, "all 6 pairs of detectors in the table matched one to one, by orientation;"),
+        (slice(0, 6), 4, "4 of 6 pairs of detectors in the table matched one to one, spread evenly over orientation;"),
+        # Two more lie at another pair of taps, which is not drawn.
+        (slice(0, 8), 24, "all 6 pairs of detectors in the table matched one to one at these taps (8 at all pairs of taps), by"),
+        (slice(0, 8), 5, "5 of 6 pairs of detectors in the table matched one to one at these taps (8 at all pairs of taps), spread"),
+    ],
+)  # fmt: skip
+def test_the_title_of_matched_pairs_says_what_the_caller_chose(correspondence, units, rows, most, said):
+    many = pd.concat([correspondence.iloc[[0]]] * 8, ignore_index=True).assign(preferred_a_deg=np.arange(8.0))
+    many.loc[6:, "tap_a"] = "a1"
+    shown = figure_of(figures.matched_pairs(many.iloc[rows], units, method="hungarian", most=most))
+    assert f": {said}" in " ".join(shown.get_suptitle().split())
+    assert sum(bool(ax.get_lines()) for ax in shown.axes) == int(said.split()[1] if said.startswith("all") else said[0])
+
+
+def test_matches_of_several_pairs_of_models_are_refused(correspondence, units):
+    mixed = pd.concat([correspondence, correspondence.assign(model_b="m/c")], ignore_index=True)
+    for draw in (
+        lambda: figures.matched_pairs(mixed, units, method="hungarian"),
+        lambda: figures.matches_and_nulls(mixed, method="hungarian"),
+    ):
+        with pytest.raises(
+            FigureError,
+            match=r"^the table holds 2 different model_a and model_b \(m/a and m/b; m/a and m/c\), but .* select",
+        ):
+            draw()
 
 
 def test_drawn_taps_start_from_the_most_detectors_and_look_at_depth(families, similarity):
@@ -204,7 +239,7 @@ def test_drawn_taps_start_from_the_most_detectors_and_look_at_depth(families, si
 
 def test_numbers_have_no_negative_zero(similarity):
     similarity["value_shuffled"] = -0.001
-    texts = [text.get_text() for text in figure_of(figures.similarity_heatmaps(similarity)).axes[3].texts]
+    texts = [text.get_text() for text in heatmaps(figure_of(figures.similarity_heatmaps(similarity)))[2].texts]
     assert set(texts) == {"0.00"}
 
 

@@ -36,7 +36,6 @@ from universality.runs.drawn import count
 from universality.runs.provenance import SIDECAR, provenance
 from universality.runs.record import finish
 from universality.runs.run import Run, file_sha256, open_run, write_table
-from universality.similarity import COMPARATORS
 
 A, B = "m/a", "m/b"
 WIDTHS_MM = {"single": 89.0, "double": 183.0}
@@ -187,17 +186,13 @@ def test_csv_of_depth_is_what_is_drawn(tables):
 
 def test_csv_of_similarity_is_what_is_drawn(tables):
     figure, data = drawn(tables, "similarity")
-    axes = (ax for ax in figure.axes if ax.axison and ax.collections)
+    axes = iter(ax for ax in figure.axes if ax.axison)
     for measure, rows in data.groupby("measure", sort=False):
-        # In another basis a measure that does not depend on it has the same values: no panel.
-        states = [
-            "value",
-            "value_untrained",
-            *([] if COMPARATORS[measure].basis_free else ["value_haar"]),
-            "value_shuffled",
-        ]
-        for state in states:
-            same(np.ravel(next(axes).collections[0].get_array()), rows[state])
+        for state in ("value", "value_untrained", "value_haar", "value_shuffled"):
+            if measure == "unit_match_hungarian" or state != "value_haar":
+                same(np.ravel(next(axes).collections[0].get_array()), rows[state])
+            else:
+                assert rows[state].isna().all()  # CKA does not depend on the basis: nothing is drawn
     assert next(axes, None) is None
 
 
@@ -463,6 +458,65 @@ def test_many_networks_fit_on_a_page_and_their_names_do_not_meet(tables, name, w
         assert overlaps(texts) == []
         assert outside(texts) == []
         assert unreadable(texts, [model.removeprefix("timm/") for model in set(data["model"]) - {""}]) == []
+
+
+def test_captions_speak_of_what_is_drawn(tables):
+    def caption(name, **changed):
+        family = "curve" if "family" in FIGURES[name].per else None
+        pair = (A, B) if "pair" in FIGURES[name].per else None
+        return drawing(FIGURES[name], Subject(tables | changed, "hungarian", family, pair)).caption
+
+    many = of_many(tables, 45)
+    assert "in 2 networks, beside" in caption("detectors_against_depth") and "points" not in caption(
+        "detectors_against_depth"
+    )
+    assert "in 45 networks, beside" in caption("detectors_against_depth", families=many["families"])
+    assert "points are layers, lines the means" in caption("detectors_against_depth", families=many["families"])
+    assert "of each of 2 networks at" in caption("tuning_family") and "selective" not in caption("tuning_family")
+    assert "of each of 23 of 45 networks (all that hold any) at" in caption("tuning_family", families=many["families"])
+    held = tables["families"].iloc[[0]].assign(n_detectors=61)
+    assert (
+        "of the network at its best tap, ordered by preferred orientation (of more than 60 the most selective)"
+        in caption("tuning_family", families=held)
+    )
+    assert "Not drawn: B in a random basis (Haar) for CKA (linear, debiased), which does" in caption("similarity")
+    assert "a and b: both pairs of curve detectors in the table matched one to one, by orientation" in caption(
+        "matched_pairs"
+    )
+    none = tables["correspondence"].assign(detector_b=False)
+    assert "a and b: no pair of curve detectors was matched one to one" in caption("matched_pairs", correspondence=none)
+    assert "of 2 pairs of curve detectors" in caption("matches_and_nulls")
+    assert "of no pairs of curve detectors" in caption("matches_and_nulls", correspondence=none)
+    twinless = tables["similarity"].assign(value_untrained=np.nan)
+    assert "untrained" not in caption("similarity_against_depth", similarity=twinless)
+    assert "B in a random basis (Haar) and stimuli shuffled" in caption("similarity_against_depth", similarity=twinless)
+    of_pairs = tables["similarity_pairs"].assign(value_haar=np.nan)
+    assert "beside untrained twins and chance (stimuli shuffled)." in caption(
+        "group_comparison", similarity_pairs=of_pairs
+    )
+    large = pd.concat([tables["cliques"].assign(clique=n) for n in range(61)], ignore_index=True)
+    assert "a column each, the 60 largest of each, the largest first" in caption("cliques", cliques=large)
+    assert "a column each, the largest first" in caption("cliques")
+
+
+def test_cliques_of_no_family_name_networks_and_taps_of_any_length():
+    models = [long_name(place) for place in range(4)]
+    row = {"unit": 3, "stability": 0.9, "mean_r": 0.5, "tap": "encoder.stages.0.blocks.0.mlp.activation_post_process_"}
+    rows = pd.DataFrame(
+        [row | {"feature": f"clique {c}", "model": m, "tap": f"{row['tap']}{k}"} for c in range(3) for k, m in enumerate(models)]
+    )  # fmt: skip
+    images = {
+        key: np.full((4, 3, 8, 8), 0.5, np.float32)
+        for key in rows[["model", "tap", "unit"]].itertuples(index=False, name=None)
+    }
+    for width in WIDTHS_MM.values():
+        figure = figure_of(figures.clique_images(rows, images, 2, width_mm=width))
+        with figures.style():
+            texts = shown(figure)
+            assert overlaps(texts) == []
+            assert outside(texts) == []
+            assert unreadable(texts, [*(model.removeprefix("timm/") for model in models), *rows["tap"]]) == []
+        assert "(the first 2 of 3 cliques)" in " ".join(figure.get_suptitle().split())
 
 
 def test_of_many_networks_those_without_detectors_are_named_and_not_drawn(tables):

@@ -55,6 +55,8 @@ _MOST_PANEL_MM = 140.0
 _MOST_CELL_MM = 22.0
 _MOST_KEY_MM = 25.0
 """A longer key to the names of layers would take more room than the panels."""
+_EXACT_DPI = 300
+"""On a screen text is set to whole pixels, and panels beside it are some percent narrower than in a file."""
 _MOST_ELONGATED = 6.0
 """Cells are squares up to this ratio of the numbers of layers."""
 
@@ -185,7 +187,10 @@ def _square(sheet: Figure, ax: Axes, plan: _Plan, proportion: float) -> None:
 
     Where a page is not that high, panels become narrower.
     """
+    dpi = sheet.dpi
+    sheet.set_dpi(_EXACT_DPI)
     sheet.draw_without_rendering()
+    sheet.set_dpi(dpi)
     (rows, columns), (width, height) = plan.grid, sheet.get_size_inches()
     box = ax.get_position()
     most = box.height * height + (PAGE_MM * MM - height) / rows
@@ -272,7 +277,7 @@ def _planned(
             titled = (
                 rows if columns < len(states) else len({min(r for r, c in every if c == column) for _, column in every})
             )
-            panel_h = max(2.0, (height - foot - 4.0 - titled * (1.0 + lines_mm(title, 6.5))) / rows - 1.5)
+            panel_h = max(2.0, (height - foot - 4.0 - titled * (1.0 + lines_mm(title, 6.5))) / rows - 3.5)
         panel_w = min(widest, panel_h / proportion) if proportion else widest
         cell_w, cell_h = 0.97 * panel_w / across, 0.97 * panel_h / along
         # Beside one another, and not far beyond the panel, or panels would stand far apart.

@@ -189,8 +189,8 @@ def fitted(
     """Return names as they fit: as they are; broken into at most so many lines; or abbreviated to what tells them apart.
 
     Names are broken behind `_ . / : -`. Of an abbreviated one those parts are kept that no other name has together, and as
-    many from its beginning as there is room for, with an ellipsis for the others; where not even these fit, a name is its place
-    among the names.
+    many from its beginning as there is room for, with an ellipsis for the others; where not even these fit, or where no
+    parts tell it apart, a name is its place among the names.
 
     Parameters
     ----------
@@ -216,15 +216,14 @@ def fitted(
     whole = distinct(names, shorter)
     pieces = {name: _broken(text, fits) for name, text in whole.items()}
     of = {name: "\n".join(parts) for name, parts in pieces.items() if len(parts) <= lines and all(map(fits, parts))}
-    long = [name for name in whole if name not in of]
-    short_of = {
-        name: _abbreviated(whole[name], [text for other, text in whole.items() if other != name], fits) for name in long
-    }
-    if not all(short_of.values()):
-        short_of = {name: f"[{place}]" for place, name in enumerate(whole, 1) if name in long}
+    short_of = {}
+    for place, (name, text) in enumerate(whole.items(), 1):
+        if name not in of:
+            others = [rival for other, rival in whole.items() if other != name]
+            short_of[name] = _abbreviated(text, others, fits) or f"[{place}]"
     return Labels(
-        {name: of[name] if name in of else short_of[name] for name in whole},
-        {short_of[name]: whole[name] for name in long},
+        {name: of.get(name) or short_of[name] for name in whole},
+        {label: whole[name] for name, label in short_of.items()},
     )
 
 
