@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import pickle
 import struct
 import threading
@@ -62,7 +63,11 @@ def build(model_card: ModelCard) -> nn.Module:
             else:
                 import torchvision
 
-                network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+                builder = torchvision.models.get_model_builder(model_card.architecture)
+                # Networks that segment fetch weights of their backbone unless they are told not to.
+                if "weights_backbone" in inspect.signature(builder).parameters:
+                    kwargs.setdefault("weights_backbone", None)
+                network = builder(weights=None, **kwargs)
     except (LookupError, TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
