@@ -16,7 +16,7 @@ from universality.models.drafting import Asked, draft
 from universality.report.cautions import cautions
 from universality.runs.job import Job
 
-VOID = "Of an untrained twin 9 of 9 blocks (ConvNeXtBlock) hand on their input"
+VOID = "Of an untrained twin 9 of 9 blocks (ConvNeXtBlock)"
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,8 @@ def test_a_void_twin_is_mended_by_the_librarys_own_argument(monkeypatch, name):
     card = draft(Asked("own/net", "pocket", "vgg", size_px=16), natural)
     assert card.kwargs == {name: 1.0} and card.void_twin == ""
     assert (
-        f"open from the start ({name} = 1.0)" in card.note and "1 of 1 blocks (Branch) hand on their input" in card.note
+        f"open from the start ({name} = 1.0)" in card.note
+        and "1 blocks of an untrained twin hand on their input" in card.note
     )
 
 
@@ -161,7 +162,7 @@ def test_a_void_twin_that_no_argument_mends_is_said(monkeypatch, other):
     built_by(monkeypatch, "ls_init_value", {None: Scaled, 1.0: other})
     card = draft(Asked("own/net", "pocket", "vgg", size_px=16), natural)
     assert card.kwargs == {} and card.note == ""
-    assert card.void_twin.startswith("Of an untrained twin 1 of 1 blocks (Branch) hand on their input")
+    assert card.void_twin.startswith("Of an untrained twin 1 of 1 blocks (Branch) with 75% of the weights hand on")
 
 
 @pytest.mark.usefixtures("folders")

@@ -124,6 +124,13 @@ def test_calls_are_told_apart(call):
     assert (other.tap.path, other.tap.call, other.tap.calls, other.tap.side) == ("act", call, 2, "input")
 
 
+@pytest.mark.parametrize("kind", [nn.GELU, nn.SiLU, nn.Hardswish])
+def test_smooth_ones_are_followed_too(kind):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), kind(), nn.Conv2d(4, 2, 1)).eval()
+    other = counterparts(network, [describe_tap(network, "1", 16)], 16)["1"]
+    assert (other.tap.path, other.tap.side, other.tap.activation) == ("1", "input", "pre")
+
+
 def test_no_hook_is_left_behind():
     network, tap = steps("act", call=0)
     counterparts(network, [tap], 16)

@@ -421,7 +421,6 @@ def test_a_convolution_of_another_kind():
     ("model_id", "names"),
     [
         ("package/efficientnet_lite0", ["blocks.2.1.bn2"]),
-        ("torchvision/alexnet", ["features.1", "features.3", "features.11"]),
         ("torchvision/googlenet", ["conv3", "inception3b"]),
         ("torchvision/resnet50", ["relu", "layer2.0.relu:1"]),
         ("timm/resnet18", ["layer2.0"]),

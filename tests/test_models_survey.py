@@ -57,7 +57,7 @@ def test_an_input_that_is_not_square():
     [
         (
             lambda x: x.unflatten(2, (2, 2)).permute(0, 2, 1, 3, 4).flatten(0, 1),
-            "expected its first dimension to count images",
+            "expected a first dimension that counts them",
         ),
         (lambda x: x.flatten(2).transpose(1, 2)[:, :15], "are no grid of tokens"),
         (lambda x: x[:, :, :3], "gives maps of 3 x 4, expected square ones"),

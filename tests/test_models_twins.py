@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from universality.models.twins import HANDED_ON, blocks, said_of
+from universality.models.twins import HANDED_ON, examined
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)
 
@@ -41,11 +41,11 @@ class Gate(nn.Module):
 def network(*parts):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), *(part() for part in parts)).eval()
+        return nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), *(part() for part in parts), nn.Conv2d(8, 2, 1)).eval()
 
 
 def effects(made):
-    return {block.path: block for block in blocks(made, IMAGES)}
+    return {block.path: block for block in examined(made, IMAGES).blocks}
 
 
 def test_change_and_correlation_are_those_of_the_formulas():
@@ -65,12 +65,10 @@ def test_change_and_correlation_are_those_of_the_formulas():
 def test_a_planted_identity_is_found_and_an_ordinary_block_is_not(scale, handed_on):
     made = network(lambda: Residual(scale))
     assert effects(made)["1"].handed_on == handed_on
-    said = said_of(blocks(made, IMAGES), 4)
-    assert (
-        said.startswith("Of an untrained twin 1 of 1 blocks (Residual) hand on their input")
-        if handed_on
-        else said == ""
-    )
+    said = examined(made, IMAGES).void
+    # 2 x 576 weights of the block beside 216 of the stem.
+    expected = "Of an untrained twin 1 of 1 blocks (Residual) with 84% of the weights hand on their input"
+    assert said.startswith(expected) if handed_on else said == ""
 
 
 def test_an_ordinary_branch_leaves_a_correlation_of_about_the_root_of_one_half():
@@ -81,15 +79,23 @@ def test_an_ordinary_branch_leaves_a_correlation_of_about_the_root_of_one_half()
 def test_a_gate_is_no_identity():
     found = effects(network(Gate))["1"]
     assert found.correlation > HANDED_ON and found.change == pytest.approx(0.5, abs=1e-5)
-    assert not found.handed_on and said_of([found], 4) == ""
+    assert not found.handed_on
 
 
 def test_the_innermost_blocks_are_counted():
-    made = network(lambda: nn.Sequential(Residual(1e-6), Residual(1e-6)), lambda: Residual(1.0))
-    assert "2 of 3 blocks (Residual) hand on" in said_of(blocks(made, IMAGES), 4)
+    twin = examined(network(lambda: nn.Sequential(Residual(1e-6), Residual(1e-6)), lambda: Residual(1.0)), IMAGES)
+    assert [block.path for block in twin.shut] == ["1.0", "1.1"]
+    assert "2 of 3 blocks (Residual) with 63% of the weights hand on" in twin.void
+
+
+def test_a_twin_is_void_where_half_of_its_weights_lie_idle():
+    """All blocks have the same weights, and the stem has a fifth of one's: two of five are too few, three are enough."""
+    shut, ordinary = (lambda: Residual(1e-6)), (lambda: Residual(1.0))
+    assert not examined(network(shut, shut, ordinary, ordinary, ordinary), IMAGES).void
+    assert examined(network(shut, shut, shut, ordinary, ordinary), IMAGES).void
 
 
 def test_nothing_is_left_behind():
     made = network(lambda: Residual(1.0))
-    blocks(made, IMAGES)
+    examined(made, IMAGES)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in made.modules())

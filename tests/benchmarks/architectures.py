@@ -216,13 +216,13 @@ def _facts(card: ModelCard, seconds: float) -> Sequence[str]:
     )
     mended = card.note.partition("(")[2].partition(")")[0] if card.note.startswith("Residual branches") else ""
     twin = (
-        card.void_twin.split(" hand on")[0].removeprefix("Of an untrained twin ") + " are the identity"
+        card.void_twin.split(" with ")[0].removeprefix("Of an untrained twin ") + " are the identity"
         if card.void_twin
         else ""
     )
     return (
         "x".join(map(str, dict.fromkeys(card.preprocessing.shape[1:]))), f"{seconds:.0f}", f"{len(card.taps)} of {'; '.join(kinds)}",
-        ", ".join([*said, *(["whole image"] if whole else [])]), f"mended: {mended}" if mended else twin, outcome,
+        ", ".join([*said, *(["whole image"] if whole else [])]), "; ".join(text for text in (f"mended: {mended}" if mended else "", twin) if text), outcome,
     )  # fmt: skip
 
 

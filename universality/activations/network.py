@@ -168,7 +168,7 @@ class Network:
         from universality.models import twins
 
         images = next(self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
-        return twins.said_of(twins.blocks(module, images), len(images))
+        return twins.examined(module, images).void
 
     def batches(self, stimulus_set: str, frame: Frame | None = None, rows: range | None = None) -> Iterator[np.ndarray]:
         """Yield the normalised images of a stimulus set (or of a stretch of it), batch by batch, at this network's input size."""

@@ -36,8 +36,8 @@ class Tap(Spec):
     0, so an input of `size_px` pixels has its middle at ``(size_px - 1) / 2``.
 
     A tap gives a *map* (units at positions in rows and columns), *tokens* (the same in one row of vectors, of which the first
-    `prefix` stand for no place of the image) or a *vector* (units without positions). A unit without `rf_px` sees the whole
-    image: its positions, if it has any, are where the network's grid lies in the image.
+    `prefix` stand for no place of the image) or a *vector* (units without positions). Without `rf_px` units count as seeing the
+    whole image: positions, if there are any, are where the network's grid lies in the image.
     """
 
     name: str = Field(description="label of the tap in tables; by default the module path")
@@ -58,7 +58,9 @@ class Tap(Spec):
     size: Int = Field(ge=1, description="height and width of the feature map at the card's input size; 1 for a vector")
     width: Int | None = Field(None, ge=1, description="width of the feature map where it is not its height")
     rf_px: Int | None = Field(
-        None, ge=1, description="receptive field, side, px; absent where every unit sees the whole image"
+        None,
+        ge=1,
+        description="receptive field, side, px; absent where units see the whole image, or no one field fits them all",
     )
     stride_px: Int | Annotated[Float, Field(gt=0)] | None = Field(
         None, description="distance between neighbouring positions, px; below 1 in enlarged maps; absent for a vector"

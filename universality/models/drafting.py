@@ -310,7 +310,7 @@ def _judged(card: ModelCard, network: nn.Module, images: NDArray[np.float32]) ->
     best, chosen, found = card, network, first
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for opener in OPENERS:
-        if not twins.shut(found):
+        if not found.shut:
             break
         opened = card.model_copy(update={"kwargs": {**card.kwargs, **opener}})
         if opener.keys() & card.kwargs.keys():
@@ -321,19 +321,18 @@ def _judged(card: ModelCard, network: nn.Module, images: NDArray[np.float32]) ->
             continue
         if {name: tensor.shape for name, tensor in other.state_dict().items()} == shapes:
             came = _of_twin(opened, images)
-            if len(twins.shut(came)) < len(twins.shut(found)):
+            if len(came.shut) < len(found.shut):
                 best, chosen, found = opened, other, came
     if best is not card:
         ((name, value),) = ((name, value) for name, value in best.kwargs.items() if name not in card.kwargs)
-        note = (
-            f"Residual branches are open from the start ({name} = {str(value).lower()}). With the library's default: "
-        )
-        best = best.model_copy(update={"note": note + twins.said_of(first, len(images))})
-    return best.model_copy(update={"void_twin": twins.said_of(found, len(images))}), chosen
+        note = f"Residual branches are open from the start ({name} = {str(value).lower()}); with the library's default "
+        shut = f"{len(first.shut)} blocks of an untrained twin hand on their input."
+        best = best.model_copy(update={"note": note + shut})
+    return best.model_copy(update={"void_twin": found.void}), chosen
 
 
-def _of_twin(card: ModelCard, images: NDArray[np.float32]) -> list[twins.Block]:
-    return twins.blocks(zoo.untrained(card, 0, [images]), images)
+def _of_twin(card: ModelCard, images: NDArray[np.float32]) -> twins.Twin:
+    return twins.examined(zoo.untrained(card, 0, [images]), images)
 
 
 def _named(network: nn.Module, asked: Asked, survey: Survey, say: Say) -> tuple[Tap, ...]:

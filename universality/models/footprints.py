@@ -53,8 +53,9 @@ class _Constants(TorchDispatchMode):
         if name.removesuffix("_") in _COMBINING:
             tensors = [a for a in args if isinstance(a, Tensor)]
             args = [_constant(a) if any(_global(a, b) for b in tensors) else a for a in args]
-        elif name in _SPREADING and args[0].ndim >= _DIMENSIONS and tuple(args[0].shape[-2:]) == (1, 1):
-            args = [_constant(args[0]), *args[1:]]
+        elif name in _SPREADING:
+            out = func(*args, **kwargs)
+            return func(_constant(args[0]), *args[1:], **kwargs) if _global(args[0], out) else out
         elif name == "convolution":
             args = [args[0], _constant(args[1]), *args[2:]]
         elif (
@@ -71,8 +72,8 @@ def _global(value: Any, other: Tensor) -> bool:
     """Return whether `value` has one number for all positions of the map `other`."""
     if not isinstance(value, Tensor) or value is other or value.ndim < _DIMENSIONS or other.ndim != value.ndim:
         return False
-    ends = [slice(-2, None)] + ([slice(1, 3)] if value.ndim == _DIMENSIONS else [])
-    return any(max(value.shape[end]) == 1 < max(other.shape[end]) for end in ends)
+    ends = [(-2, -1)] + ([(1, 2)] if value.ndim == _DIMENSIONS else [])
+    return any(all(value.shape[i] == 1 for i in end) and any(other.shape[i] > 1 for i in end) for end in ends)
 
 
 def _constant(value: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def measuring() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Constants():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Constants():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -105,8 +106,11 @@ def seen(
     found: dict[str, list[Seen]] = {tap.name: [] for tap in taps}
     at_once = max(_PIXELS_AT_ONCE // (shape[1] * shape[2]), 1)
     here: dict[str, Seen] = {}
+    now: Sequence[range] = ()
 
     def catch(tap: Tap, maps: Tensor) -> None:
+        if len(maps) != len(now):
+            raise ValueError(f"{len(maps)} maps of {len(now)} images: at this size a module gives windows")
         reached = maps.isnan().any(1)
         here[tap.name] = reached.any(2 if side == "rows" else 1).cpu().numpy()
         if len(here) == len(taps):
@@ -116,9 +120,9 @@ def seen(
         for start in range(0, len(rows), at_once):
             if time.monotonic() > until:
                 raise TooLateError
-            some = rows[start : start + at_once]
-            images = noise(shape, hooks.device_of(network), len(some))
-            for image, lines in zip(images, some, strict=True):
+            now = rows[start : start + at_once]
+            images = noise(shape, hooks.device_of(network), len(now))
+            for image, lines in zip(images, now, strict=True):
                 (image if side == "rows" else image.transpose(1, 2))[:, lines.start : lines.stop] = torch.nan
             calls.clear()
             here.clear()

@@ -121,9 +121,9 @@ def maps_of(tap: Tap, value: Tensor) -> Tensor:
             tokens = value.transpose(1, 2) if last else value
             grid = tokens[:, :, tap.prefix :]
             if grid.shape[2] == tap.size * tap.columns:
-                return grid.unflatten(2, (tap.size, tap.columns))
+                return grid.reshape(*grid.shape[:2], tap.size, tap.columns)
     elif value.ndim == 4:
-        return value.movedim(3, 1) if last else value
+        return value.permute(0, 3, 1, 2) if last else value
     raise TapError(
         f"tap '{tap.name}' gives a tensor of {value.ndim} dimensions {tuple(value.shape)}, expected {_EXPECTED[tap.kind]} with "
         f"{tap.channels} units and {tap.shown}; correct the card or choose another module"

@@ -29,12 +29,14 @@ NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "relu6": functional.relu6,
 }
-"""Those that this module follows, by name; both never fall, so a maximum over positions may be taken before or behind them."""
+"""Those that never fall, by name: a maximum over positions may be taken before or behind them."""
+SMOOTH = frozenset({"gelu", "silu", "mish", "hardswish", "elu", "celu", "selu", "leaky_relu", "softplus"})
+"""Others that are followed. A maximum over positions before most of them is not that behind them: each side is recorded as it is."""
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The other side of a tap's nonlinearity (`tap`), and the nonlinearity's name in `NONLINEARITIES`."""
+    """The other side of a tap's nonlinearity (`tap`), and the nonlinearity's name in `NONLINEARITIES` or `SMOOTH`."""
 
     tap: Tap
     nonlinearity: str
@@ -63,11 +65,11 @@ class _Applied:
 
 
 def _name(function: Any, kwargs: dict[str, Any]) -> str | None:
-    """Return the name in `NONLINEARITIES` of a function of Torch that is being called; None for any other."""
+    """Return the name of a nonlinearity of Torch that is being called; None for any other function."""
     called = getattr(function, "__name__", "").removesuffix("_")
     if called == "hardtanh" and (kwargs.get("min_val"), kwargs.get("max_val")) == (0.0, 6.0):
         return "relu6"  # as the module ReLU6 is written
-    return called if called in NONLINEARITIES else None
+    return called if called in NONLINEARITIES or called in SMOOTH else None
 
 
 class _Functions(TorchFunctionMode):

@@ -3,13 +3,15 @@
 The receptive field is the smallest square that holds what each unit sees (`universality.models.footprints`). It is measured on
 the network itself, in strips as long as the fields need and as narrow as the network takes: one image for each pixel of the
 largest stride shows both ends of every field to the pixel, because a network moved by its largest stride sees the same.
-Where that is not so (windows of attention), or where a unit sees everything at every size, a tap has no receptive field.
+Where that is not so (windows of attention), where a unit sees everything at every size, and where a field reaches the border
+of the only input that a network takes, none is stated.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -194,11 +196,16 @@ class _Measurement:
         maps = [tap for tap in taps if tap.kind == "map"]
         with footprints.measuring():
             strip = self._narrowest(maps) if maps else None
-            if strip is not None:
-                found |= self._in_strips(maps, strip)
+            # A network may take one strip and refuse a longer one with whatever error its code raises: then its own size is left.
+            with suppress(Exception):
+                found |= self._in_strips(maps, strip) if strip is not None else {}
             rest = [tap for tap in taps if tap.name not in found]
             if rest:
-                found |= self._at_own_size(rest)
+                try:
+                    found |= self._at_own_size(rest)
+                except Exception as cause:
+                    why = f"cannot be measured, because the network refuses values that are not numbers ({type(cause).__name__}: {cause})"
+                    found |= {tap.name: TapError(why.replace("\n", " ")) for tap in rest}
         return found
 
     def _seen(
@@ -258,6 +265,11 @@ class _Measurement:
                     continue
                 left.remove(tap)
         found |= {tap.name: None for tap in left}  # everything at every size
+        odd = [tap for tap in taps if tap.name in strides and _LONGER_PX[-1] % strides[tap.name]]
+        if odd:
+            # Of a stride that is no power of two the longest strip tells more.
+            came = self._seen(odd, self._length(_LONGER_PX[-1]), width, [range(0)])
+            strides |= {t.name: _stride(_LONGER_PX[-1] / (came[t.name].shape[1] - positions[t.name])) for t in odd}
         for group in self._groups([tap for tap in taps if tap.name in strides], strides, needed):
             found |= self._exactly(*group, strides, width)
         return found
@@ -266,7 +278,7 @@ class _Measurement:
         self, taps: Sequence[Tap], strides: dict[str, float], needed: dict[str, int]
     ) -> list[tuple[list[Tap], int]]:
         """Return taps whose fields fit into strips of about one length, with that length; the short ones are cheap."""
-        room = 2 * _period(strides[tap.name] for tap in taps) + 2 * _STEP_PX if taps else 0
+        room = 3 * _period(strides[tap.name] for tap in taps) + 2 * _STEP_PX if taps else 0
         groups: dict[int, list[Tap]] = {}
         for tap in taps:
             fits = next((more for more in _LONGER_PX if self._length(more) >= needed[tap.name] + room), _LONGER_PX[-1])
@@ -304,53 +316,68 @@ class _Measurement:
         found: Fields = {}
         left = list(taps)
         for period in dict.fromkeys([_period(strides[tap.name] for tap in taps), total]):
-            if not left or not 0 < period <= _MOST_IMAGES:
+            if not left or period > _MOST_IMAGES:
                 break
-            images = period + _AGAIN
-            self.say(f"receptive fields of {len(left)} taps: {images} images of {length} x {width} px")
-            start = (length - images) // 2
-            pixels = range(start, start + images)
+            self.say(
+                f"receptive fields of {len(left)} taps: {period} images of {length} x {width} px, and some that check them"
+            )
+            pixels = range(length // 2 - period, length // 2)
             try:
-                came = self._seen(left, length, width, [range(p, p + 1) for p in pixels])
-                fitted = {tap.name: _fitted(came[tap.name], period, strides[tap.name], start) for tap in left}
-                regular = [tap for tap in left if fitted[tap.name] is not None]
-                found |= self._as_in_columns(regular, fitted, came, length, width, pixels) if regular else {}
+                came = self._seen(left, length, width, _lines(pixels))
+                fields = {tap.name: _fitted(came[tap.name], period, strides[tap.name], pixels.start) for tap in left}
+                regular = {name: field for name, field in fields.items() if field is not None}
+                found |= self._checked(
+                    [tap for tap in left if tap.name in regular], regular, came, length, width, pixels
+                )
             except TooLateError:
                 return found | {tap.name: TapError(_LATE) for tap in left}
             left = [tap for tap in left if tap.name not in found]
         return found | {tap.name: None for tap in left}
 
-    def _as_in_columns(
+    def _checked(
         self,
         taps: Sequence[Tap],
-        fitted: dict[str, Field | None],
+        fields: dict[str, Field],
         rows: dict[str, Seen],
         length: int,
         width: int,
         pixels: range,
     ) -> Fields:
-        """Return the fields where columns see what rows do, at the pixels at both ends of each field."""
-        ends = {tap.name: _ends(fitted[tap.name], pixels) for tap in taps}
+        """Return the fields that a period further rows see likewise, and columns where rows do, at both ends of each field.
+
+        Of fields that do not move with the position there is no answer.
+        """
+        if not taps:
+            return {}
+        period = len(pixels)
+        ends = {tap.name: _ends(fields[tap.name], pixels) for tap in taps}
         wanted = sorted(set().union(*ends.values()))
+        further = self._seen(taps, length, width, _lines(p + period for p in wanted))
         _, height, across = self.survey.shape
         turned = (length, width) if (length, width) != (height, across) else (across, height)
-        came = self._seen(taps, *turned, [range(p, p + 1) for p in wanted], "columns")
+        columns = self._seen(taps, *turned, _lines(wanted), "columns")
         found: Fields = {}
         for tap in taps:
-            same = all(
-                np.array_equal(_trimmed(came[tap.name][wanted.index(p)]), _trimmed(rows[tap.name][pixels.index(p)]))
-                for p in ends[tap.name]
-            )
-            found[tap.name] = (
-                fitted[tap.name]
-                if same
-                else TapError("has a receptive field that differs between rows and columns, which cards cannot state")
-            )
+            moved = round(period / fields[tap.name].stride_px)
+            at = [wanted.index(p) for p in sorted(ends[tap.name])]
+            expected = [np.flatnonzero(rows[tap.name][wanted[i] - pixels.start]) for i in at]
+            if not _same(expected, [np.flatnonzero(further[tap.name][i]) - moved for i in at]):
+                continue
+            if _same(expected, [np.flatnonzero(columns[tap.name][i]) for i in at]):
+                found[tap.name] = fields[tap.name]
+            else:
+                found[tap.name] = TapError(
+                    "has a receptive field that differs between rows and columns, which cards cannot state"
+                )
         return found
 
 
-_AGAIN = 2
-"""Images beyond one period, which have to show the first ones moved."""
+def _lines(pixels: Iterable[int]) -> list[range]:
+    return [range(p, p + 1) for p in pixels]
+
+
+def _same(a: Sequence[NDArray[np.int64]], b: Sequence[NDArray[np.int64]]) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _middle(length: int) -> range:
@@ -372,16 +399,13 @@ def _period(strides: Iterable[float]) -> int:
 def _fitted(seen: Seen, period: int, stride: float, start: int) -> Field | None:
     """Return the smallest field, the same at all positions, that holds what each sees; None if there is no such.
 
-    `seen` holds a period of pixels, the first of which is `start`, and then some whose footprints have to be the first ones,
-    moved by as many positions as a period has.
+    `seen` holds a period of pixels, the first of which is `start`: after it, every position sees what another one sees that is
+    as many positions before it as a period has.
     """
     moved = round(period / stride)
-    once, again = seen[:period], seen[period:]
-    if once[:, 0].any() or once[:, -1].any() or again[:, :moved].any():
+    if seen[:, 0].any() or seen[:, -1].any():
         return None
-    if not np.array_equal(again[:, moved:], seen[: len(again), :-moved]):
-        return None
-    pixel, position = np.nonzero(once)
+    pixel, position = np.nonzero(seen)
     turn, place = np.divmod(position, moved)
     offset = start + pixel - period * turn
     if np.unique(place).size < moved:
@@ -392,20 +416,10 @@ def _fitted(seen: Seen, period: int, stride: float, start: int) -> Field | None:
 
 
 def _ends(field: Field, pixels: range) -> set[int]:
-    """Return pixels at both ends of a field, and just outside it, as they lie among `pixels`."""
-    reach = (field.rf_px - 1) / 2
-    ends = (
-        math.ceil(field.start_px - reach) - 1,
-        math.ceil(field.start_px - reach),
-        math.floor(field.start_px + reach),
-    )
-    period = len(pixels) - _AGAIN
-    return {pixels.start + (end - pixels.start) % period for end in (*ends, ends[-1] + 1)}
-
-
-def _trimmed(seen: Seen) -> NDArray[np.int64]:
-    """Return the positions, counted from the first of the side, that see a line."""
-    return np.flatnonzero(seen)
+    """Return pixels at both ends of a field, and just outside it, as they lie among `pixels`, which are a period."""
+    low, high = (field.start_px + sign * (field.rf_px - 1) / 2 for sign in (-1, 1))
+    ends = (math.ceil(low) - 1, math.ceil(low), math.floor(high), math.floor(high) + 1)
+    return {pixels.start + (end - pixels.start) % len(pixels) for end in ends}
 
 
 def effective_side_px(network: nn.Module, tap: Tap, images: NDArray[np.float32], share: float = 0.9) -> int:

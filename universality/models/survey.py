@@ -20,6 +20,8 @@ from universality.models import hooks
 from universality.models.card import Size, input_shape
 
 Side = Literal["input", "output"]
+IMAGES = 2
+"""Shown at once, so that a first dimension that counts images can be told from one that does not."""
 MOST_PREFIX = 16
 """Tokens before those of the grid: class tokens and registers of the libraries' transformers are at most five."""
 Mark = tuple[int, int]
@@ -53,7 +55,7 @@ _PRODUCTS = frozenset({"mul", "mul_", "multiply", "multiply_", "__mul__", "__rmu
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How a tensor of one image is arranged, as `universality.models.card.Tap` states it."""
+    """How a tensor is arranged, as `universality.models.card.Tap` states it."""
 
     kind: Literal["map", "tokens", "vector"]
     layout: Literal["channels_first", "channels_last"]
@@ -70,7 +72,7 @@ class Output:
     Attributes
     ----------
     path, call, side, item : the place, as a tap states it
-    shape : with the batch, of one image
+    shape : with the batch, of `IMAGES` images
     depth : weight layers that had run; of one of several tensors, when it was made
     mark : the tensor, and how often it had been changed in place
     bent : whether a nonlinearity made it: this tensor, unchanged since
@@ -127,9 +129,9 @@ class Survey:
 
     def arranged(self, shape: tuple[int, ...]) -> Arrangement | str:
         """Return how a tensor is arranged, or in words why it is neither a map nor tokens nor a vector."""
-        rows, *sizes = shape
-        if rows != 1 or not sizes:
-            return f"gives a tensor {shape} for one image, expected its first dimension to count images (windows of an image are no units)"
+        images, *sizes = shape
+        if images != IMAGES or not sizes:
+            return f"gives a tensor {shape} for {IMAGES} images, expected a first dimension that counts them (windows of images are none)"
         if sum(size > 1 for size in sizes) <= 1:
             return Arrangement("vector", "channels_first", max(sizes))
         if len(sizes) == _DIMENSIONS - 1:
@@ -160,7 +162,7 @@ class Survey:
             if found is not None:
                 (rows, columns), prefix = found
                 return Arrangement("tokens", layout, units, rows, columns, prefix)  # type: ignore[arg-type]
-        return f"gives {first} x {last} values for one image, which are no grid of tokens"
+        return f"gives {first} x {last} values for an image, which are no grid of tokens"
 
     def _grid(self, tokens: int, may_have_prefix: bool) -> tuple[tuple[int, int], int] | None:
         known = self.prefix or 0
@@ -214,7 +216,7 @@ class _Functions(TorchFunctionMode):
 
 
 def surveyed(network: nn.Module, size: Size) -> Survey:
-    """Return what every module of a network gives to one image of noise; the network is left as it was."""
+    """Return what every module of a network gives to images of noise; the network is left as it was."""
     shape = input_shape(size)
     counted, remove = hooks.weight_calls(network)
     functions = _Functions()
@@ -248,7 +250,7 @@ def surveyed(network: nn.Module, size: Size) -> Survey:
     try:
         # No inference mode: there tensors have no versions, and an in-place step could not be told from none.
         with torch.no_grad(), _hooked(network, before, after), functions:
-            network(noise(shape, hooks.device_of(network)))
+            network(noise(shape, hooks.device_of(network), IMAGES))
     finally:
         remove()
     grids = frozenset(
@@ -257,7 +259,7 @@ def surveyed(network: nn.Module, size: Size) -> Survey:
     return Survey(tuple(outputs), counted(), calls, grids, _said_prefix(network), shape, frozenset(functions.gates))
 
 
-def noise(shape: tuple[int, int, int], device: torch.device, count: int = 1) -> Tensor:
+def noise(shape: tuple[int, int, int], device: torch.device, count: int) -> Tensor:
     """Return images (count, channel, y, x) of Gaussian noise, the same every time."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).to(device)
 

@@ -5,11 +5,14 @@ normalisation whose last weights begin at 0), its blocks hand on their input, an
 weak null for deep layers. Whether that is so is measured on natural images, at every module with weight layers inside that
 gives a tensor of the shape it was given.
 
-A block counts as the identity where a unit's output has a correlation above 0.9999 with its input, and differs from it by less
-than the 1.4 % (the square root of 2 - 2 r) that such a correlation leaves room for; a gate that scales all of its input alike is
-none. The threshold was chosen before anything was measured: a measure of similarity changes by no more than about 1 - r^2 =
-0.0002 from before such a block to behind it, which no table shows, and a hundred of them in a row, each with a change of its own,
-still leave a correlation of 0.99 between first and last. A branch as strong as its input gives 0.7, one of a tenth of it 0.995.
+Two thresholds were chosen before anything was measured. A block counts as the identity where a unit's output has a
+correlation above 0.9999 with its input, and differs from it by less than the 1.4 % (the square root of 2 - 2 r) that such a
+correlation leaves room for; a gate that scales all of its input alike is none. A measure of similarity changes by no more than
+about 1 - r^2 = 0.0002 from before such a block to behind it, which no table shows, and a hundred of them in a row, each with a
+change of its own, still leave a correlation of 0.99 between first and last. A branch as strong as its input gives 0.7, one of a
+tenth of it 0.995. A twin counts as void where such blocks hold half of the network's weights or more (those of the last layer,
+which makes classes of what it is given, aside): then most of what was to be trained does nothing in it. A closed gate, or one block
+of twelve, is no reason to mistrust it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from universality.models import hooks
 
 HANDED_ON = 0.9999
 """Correlation between what a block is given and what it gives above which it is the identity."""
+VOID_SHARE = 0.5
+"""Share of the weights that lie idle from which a twin is no null."""
+_LAYERS = (nn.Conv2d, nn.Linear)
 _LEAST_VALUES = 8
 
 
@@ -41,12 +47,14 @@ class Block:
     change : norm of (output - input) / norm of the input
     correlation : median over units of the correlation between input and output, over images and positions; NaN where no unit
         varies
+    weights : of the convolutions and linear layers inside
     """
 
     path: str
     kind: str
     change: float
     correlation: float
+    weights: int
 
     @property
     def handed_on(self) -> bool:
@@ -54,16 +62,53 @@ class Block:
         return self.correlation > HANDED_ON and self.change < (2 - 2 * HANDED_ON) ** 0.5
 
 
-def blocks(network: nn.Module, images: NDArray[np.float32]) -> list[Block]:
-    """Return every module with weight layers inside whose output has the shape of its input, in forward order.
+@dataclass(frozen=True)
+class Twin:
+    """What the blocks of an untrained twin do.
+
+    Attributes
+    ----------
+    blocks : every module with weight layers inside whose output has the shape of its input, in forward order
+    weights : of all convolutions and linear layers but the last
+    images : how many it was shown
+    """
+
+    blocks: tuple[Block, ...]
+    weights: int
+    images: int
+
+    @property
+    def shut(self) -> list[Block]:
+        """The blocks that hand on their input; of those that lie inside one another the innermost."""
+        return _innermost([block for block in self.blocks if block.handed_on])
+
+    @property
+    def void(self) -> str:
+        """Why the twin is no null, in one sentence; empty where it is one."""
+        shut = self.shut
+        idle = sum(block.weights for block in shut)
+        if not shut or idle < VOID_SHARE * self.weights:
+            return ""
+        kinds = sorted({block.kind for block in shut})
+        alike = _innermost([block for block in self.blocks if block.kind in kinds])
+        return (
+            f"Of an untrained twin {len(shut)} of {len(alike)} blocks ({', '.join(kinds)}) with {idle / self.weights:.0%} of the weights "
+            f"hand on their input: correlation with their output above {HANDED_ON}, relative change at most "
+            f"{max(block.change for block in shut):.1g} over {self.images} natural images; the twin is no null for what lies behind them."
+        )
+
+
+def examined(network: nn.Module, images: NDArray[np.float32]) -> Twin:
+    """Return what the blocks of an untrained network do with natural images.
 
     Parameters
     ----------
     images : (image, channel, y, x) float32
-        Natural ones, normalised for the network.
+        Normalised for the network.
     """
     found: list[Block] = []
     given: dict[str, Tensor] = {}
+    called: dict[str, int] = {}
     handles = []
 
     def before(path: str, args: tuple[object, ...]) -> None:
@@ -73,13 +118,18 @@ def blocks(network: nn.Module, images: NDArray[np.float32]) -> list[Block]:
     def after(path: str, module: nn.Module, out: object) -> None:
         before = given.pop(path, torch.empty(0))
         if isinstance(out, Tensor) and out.shape == before.shape and out.ndim > 1:
-            found.append(Block(path, type(module).__name__, *_effect(before, out.detach())))
+            inside = sum(_weights(part) for part in module.modules())
+            found.append(Block(path, type(module).__name__, *_effect(before, out.detach()), inside))
+
+    def note(path: str, layer: nn.Module) -> None:
+        called.pop(path, None)  # the last call counts
+        called[path] = _weights(layer)
 
     try:
         for path, module in network.named_modules():
-            if path and any(
-                isinstance(part, (nn.Conv2d, nn.Linear)) for part in module.modules() if part is not module
-            ):
+            if isinstance(module, _LAYERS):
+                handles.append(module.register_forward_hook(lambda m, *_, path=path: note(path, m)))
+            elif path and any(isinstance(part, _LAYERS) for part in module.modules()):
                 handles.append(module.register_forward_pre_hook(lambda _, args, path=path: before(path, args)))
                 handles.append(module.register_forward_hook(lambda m, _, out, path=path: after(path, m, out)))
         with torch.no_grad():
@@ -87,7 +137,11 @@ def blocks(network: nn.Module, images: NDArray[np.float32]) -> list[Block]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return Twin(tuple(found), sum(list(called.values())[:-1]), len(images))
+
+
+def _weights(module: nn.Module) -> int:
+    return module.weight.numel() if isinstance(module, _LAYERS) else 0
 
 
 def _effect(before: Tensor, after: Tensor) -> tuple[float, float]:
@@ -107,25 +161,6 @@ def _effect(before: Tensor, after: Tensor) -> tuple[float, float]:
     varies = norms > 0
     r = (x * y).sum(1, dtype=torch.float64)[varies] / norms[varies]
     return change, float(r.median()) if r.numel() else float("nan")
-
-
-def shut(found: Sequence[Block]) -> list[Block]:
-    """Return the blocks that hand on their input; of those that lie inside one another the innermost."""
-    return _innermost([block for block in found if block.handed_on])
-
-
-def said_of(found: Sequence[Block], images: int) -> str:
-    """Return in one sentence that a twin's blocks hand on their input; empty where none does."""
-    handed_on = shut(found)
-    if not handed_on:
-        return ""
-    kinds = sorted({block.kind for block in handed_on})
-    alike = _innermost([block for block in found if block.kind in kinds])
-    change = max(block.change for block in handed_on)
-    return (
-        f"Of an untrained twin {len(handed_on)} of {len(alike)} blocks ({', '.join(kinds)}) hand on their input: correlation with their "
-        f"output above {HANDED_ON}, relative change at most {change:.1g} over {images} natural images; the twin is a weak null."
-    )
 
 
 def _innermost(found: Sequence[Block]) -> list[Block]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import inspect
 import sys
 import threading
 import warnings
@@ -65,7 +66,11 @@ def build(model_card: ModelCard) -> nn.Module:
             else:
                 import torchvision
 
-                network = torchvision.models.get_model(model_card.architecture, weights=None, **kwargs)
+                builder = torchvision.models.get_model_builder(model_card.architecture)
+                # Networks that segment fetch weights of their backbone unless they are told not to.
+                if "weights_backbone" in inspect.signature(builder).parameters:
+                    kwargs.setdefault("weights_backbone", None)
+                network = builder(weights=None, **kwargs)
     except (LookupError, TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as cause:
         # What the libraries raise for a name or an argument that they do not know.
         said = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
@@ -273,8 +278,6 @@ def _tied(architecture: str, weights: Any) -> tuple[dict[str, Any], tuple[str, .
     (auxiliary classifiers). They are found by building the
     architecture both ways, without a download, and comparing the plain values that the networks hold.
     """
-    import inspect
-
     import torchvision
 
     builder = torchvision.models.get_model_builder(architecture)
