@@ -22,8 +22,9 @@ from universality.activations.spec import ExtractionSpec
 from universality.correspondence.resampling import wilson_interval
 from universality.features.families import FAMILIES
 from universality.models import catalogue
+from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.sets import parameters
-from universality.stimuli.spec import NaturalStimuli, StimuliSpec
+from universality.stimuli.spec import StimuliSpec
 
 MODELS = (
     "package/efficientnet_lite0", "package/efficientnet_lite1", "pocket/alexnet-focus-s0", "pocket/vgg-focus-s0",

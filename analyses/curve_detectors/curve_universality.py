@@ -17,7 +17,8 @@ from universality import figures
 from universality.atlas import cells
 from universality.base.names import short
 from universality.stimuli import sets
-from universality.stimuli.spec import CurveStimuli, StimuliSpec
+from universality.stimuli.curves import CurveStimuli
+from universality.stimuli.spec import StimuliSpec
 
 WORK = Path("../../data")
 

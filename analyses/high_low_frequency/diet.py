@@ -16,7 +16,9 @@ from IPython.display import display
 import universality
 from universality import figures
 from universality.stimuli import sets
-from universality.stimuli.spec import HighLowStimuli, ShapeStimuli, StimuliSpec
+from universality.stimuli.high_low import HighLowStimuli
+from universality.stimuli.shapes import ShapeStimuli
+from universality.stimuli.spec import StimuliSpec
 
 WORK = Path("../../data")
 

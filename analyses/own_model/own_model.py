@@ -19,7 +19,9 @@ import universality
 from universality import figures
 from universality.models import catalogue, drafting, zoo
 from universality.stimuli import manifest, sets
-from universality.stimuli.spec import FolderStimuli, NaturalStimuli, StimuliSpec
+from universality.stimuli.folder import FolderStimuli
+from universality.stimuli.natural import NaturalStimuli
+from universality.stimuli.spec import StimuliSpec
 
 WORK = Path("../../data")
 OWN = WORK / "own_model"  # everything this notebook makes; made anew every time

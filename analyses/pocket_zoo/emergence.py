@@ -32,8 +32,9 @@ from universality.features.tuning import largest_gap
 from universality.models import catalogue
 from universality.models.card import ModelCard
 from universality.models.pocket import networks, shapes
+from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.sets import parameters
-from universality.stimuli.spec import NaturalStimuli, StimuliSpec
+from universality.stimuli.spec import StimuliSpec
 
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=256)
 HERE = Path(__file__).parent

@@ -23,7 +23,8 @@ from universality.figures import DOUBLE_MM, MM, contact_sheet, figure_of, group_
 from universality.models import catalogue
 from universality.models.pocket import shapes
 from universality.stimuli import sets
-from universality.stimuli.spec import ShapeStimuli, StimuliSpec
+from universality.stimuli.shapes import ShapeStimuli
+from universality.stimuli.spec import StimuliSpec
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
