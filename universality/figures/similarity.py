@@ -209,9 +209,13 @@ def group_comparison(
 
 def group_words(pairs: pd.DataFrame, groups: pd.DataFrame) -> dict[str, str]:
     """Return what a caption says of `group_comparison`: beside which nulls the trained networks stand."""
-    nulls = [_OF_GROUPS[state][1] for state in _defined(pairs, _OF_GROUPS)[1:]]
-    chance = ["chance (stimuli shuffled)"] if pairs["value_shuffled"].notna().any() else []
-    return {"nulls": f", beside {listed(nulls + chance)}" if nulls or chance else ""}
+    said = {
+        "value_untrained": "untrained twins",
+        "value_haar": f"a {HAAR_NAME}",
+        "value_shuffled": "chance (stimuli shuffled)",
+    }
+    nulls = [said[state] for state in _defined(pairs, STATES)[1:]]
+    return {"nulls": f", beside {listed(nulls)}" if nulls else ""}
 
 
 def _groups(ax: Axes, pairs: pd.DataFrame, means: pd.DataFrame, names: list[str], states: list[str]) -> None:
