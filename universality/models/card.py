@@ -245,7 +245,9 @@ class ModelCard(Spec):
     source: str = Field(description="key in weight_files.SOURCES: who supplies the weights")
     library: Literal["timm", "torchvision", "pocket"] = Field(description="who supplies the architecture")
     architecture: str = Field(description="the library's name of the architecture")
-    kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(default_factory=dict)
+    kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(
+        default_factory=dict, description="arguments of the architecture"
+    )
     training_set: str = Field(description="what the weights were trained on")
     licence: str = Field(description="licence of the weights")
     citation: str = Field(description="paper of the architecture or of the weights")
