@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -59,7 +60,7 @@ def card_keys() -> str:
 
 
 def _keys(model: type[BaseModel], place: str, title: str) -> Iterator[str]:
-    yield f"\n## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | meaning | default |\n|---|---|---|"
+    yield f"\n## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n| key | meaning | default |\n|---|---|---|"
     later = []
     for name, field in model.model_fields.items():
         key = f"{place}{name}"

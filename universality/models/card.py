@@ -256,7 +256,9 @@ class ModelCard(Spec):
         "a module that was given to a run"
     )
     architecture: str = Field(description="the library's name of the architecture")
-    kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(default_factory=dict)
+    kwargs: dict[str, bool | int | float | str | tuple[int, ...]] = Field(
+        default_factory=dict, description="arguments of the architecture"
+    )
     training_set: str = Field(description="what the weights were trained on")
     licence: str = Field(description="licence of the weights")
     citation: str = Field(description="paper of the architecture or of the weights")

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 _STEP_PX = 64
 """Lengths differ from the input's by multiples of it: padding rules that depend on whether a map's size is odd ("same" padding)
 then pad as they do at the card's size, at all strides up to 64."""
-_LONGER_PX = (0, 256, 1024, 2048)
+_LONGER_PX = (0, 256, 1024, 2048, 4096)
 """Added to the input, the next where a field does not fit."""
 _WIDTHS_PX = (8, 16, 32, 64, 96, 128)
 """Of strips: the first that the network takes."""
