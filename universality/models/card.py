@@ -300,6 +300,12 @@ class ModelCard(Spec):
         return [*random, *(f"of its weights: {text}" for text in self.weights.lost)]
 
     @model_validator(mode="after")
+    def _ids_have_a_source(self) -> ModelCard:
+        if self.library != "hand" and "/" not in self.id:
+            raise ValueError(f"'id' is '{self.id}', expected source/name as in the file's place")
+        return self
+
+    @model_validator(mode="after")
     def _random_weights_have_a_seed(self) -> ModelCard:
         if (self.source == "random") != self.untrained:
             raise ValueError("random weights need both: source = 'random', and weights.seed")
