@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,7 +263,8 @@ def _preprocessing(facts: zoo.Facts, asked: Asked) -> Preprocessing:
             if count == 1
             else "the fourth, which is 1 everywhere, is not changed"
         )
-        values["note"] = f"The library states mean and std for three channels: {how}."
+        said = f"The library states mean and std for three channels: {how}."
+        values["note"] = " ".join(text for text in (facts.preprocessing.get("note", ""), said) if text)
     return validate(Preprocessing, values, f"model '{asked.model_id}'", CardError)
 
 
@@ -296,7 +298,9 @@ def _first_line(cause: BaseException) -> str:
 
 
 def _built(card: ModelCard) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # torchvision warns that some architectures will begin otherwise one day.
+        warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(0)
         return zoo.build(card)
 

@@ -82,11 +82,15 @@ def _constant(value: Tensor) -> Tensor:
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Have Torch compute so that what is not a number is handed on by every operation that sees it, and by no other."""
+    """Have Torch compute so that what is not a number is handed on by every operation that sees it, and by no other.
+
+    NNPACK convolves by transforms of whole tiles, and fused attention may pass over it.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Constants():  # type: ignore[no-untyped-call]
+        exact = sdpa_kernel(SDPBackend.MATH), torch.backends.nnpack.flags(enabled=False)
+        with torch.no_grad(), exact[0], exact[1], _Constants():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -130,10 +130,9 @@ def facts_of(
                 model["weight_notes"] = network.card.weight_notes
         else:
             model["untrained"][str(network.seed)] = network.weights
-    for key in dict.fromkeys(keys):
-        attributes = store.attributes(key)
-        if attributes.get("void_twin"):
-            models[attributes["model"]]["void_twin"] = attributes["void_twin"]
+    extracted, void = _extracted_with(store, keys)
+    for model, why in void.items():
+        models[model]["void_twin"] = why
     return {
         "job": job.plain(),
         "job_digest": job.digest(),
@@ -144,22 +143,27 @@ def facts_of(
         "models": models,
         "stimuli": {name: sets.stimulus_digest(name, job.stimuli) for name in stimulus_sets(job)},
         "seeds": {"job": job.seed, "untrained": list(job.nulls.untrained_seeds)},
-        "extraction": _extracted_with(store, keys),
+        "extraction": extracted,
         "comparison": {"device": "cpu", "threads": 1},
         "stages": dict(stages),
         "command": "universality run JOB",
     }
 
 
-def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> list[Facts]:
-    """Return every packages, device, threads and processors that the stores were made with: older ones may differ from today's."""
-    found = {}
+def _extracted_with(store: ActivationStore, keys: Sequence[str]) -> tuple[list[Facts], dict[str, str]]:
+    """Return every packages, device, threads and processors that the stores were made with: older ones may differ from today's.
+
+    And by model, why its untrained twin is no null, where a store of one says so.
+    """
+    found, void = {}, {}
     for key in dict.fromkeys(keys):
         attributes = store.attributes(key)
         made = {name: attributes.get(name) for name in ("device", "packages", "threads")}
         made |= {name: attributes[name] for name in ("processors", "gpus", "batch_size") if name in attributes}
         found[provenance.as_text(made)] = made
-    return [found[text] for text in sorted(found)]
+        if attributes.get("void_twin"):
+            void[str(attributes["model"])] = str(attributes["void_twin"])
+    return [found[text] for text in sorted(found)], void
 
 
 def _devices(facts: Facts | list[Facts]) -> list[str]:
