@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-import importlib
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from universality.base.errors import StimulusError
+from universality.base.paths import resource
 from universality.models.card import Preprocessing
 from universality.models.pocket import shapes as generator
 from universality.models.pocket import training
@@ -308,10 +309,6 @@ def exchange(monkeypatch, **changes):
     return first
 
 
-def packaged_file(photo):
-    return Path(importlib.import_module(photo.package).__file__).parent / photo.path
-
-
 @given(crops=st.integers(1, 200), smallest=st.integers(16, 900), seed=st.integers(0, 2**31))
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_crops_lie_inside_their_photographs(crops, smallest, seed):
@@ -328,7 +325,7 @@ def test_crops_lie_inside_their_photographs(crops, smallest, seed):
 
 
 def test_sides_of_crops_are_log_uniform():
-    table = natural.parameters(NaturalStimuli(crops=15_000, min_side_px=96))
+    table = natural.parameters(NaturalStimuli(crops=94_000, min_side_px=96))
     camera = table["crop_side_px"].values[table["photograph"].values == "camera"]
     assert np.mean(camera < np.sqrt(96 * 512)) == pytest.approx(0.5, abs=0.06)
 
@@ -339,7 +336,7 @@ def test_first_rows_of_a_large_set_are_the_small_set():
 
 
 def test_photographs_take_turns():
-    table = sets.parameters("natural", natural_spec(crops=100))
+    table = sets.parameters("natural", natural_spec(crops=300))
     counts = np.unique(table["photograph"].values, return_counts=True)[1]
     assert counts.size == len(natural.photographs())
     assert counts.max() - counts.min() <= 1
@@ -357,11 +354,52 @@ def test_folds_share_no_photograph():
 
 @pytest.mark.parametrize("photo", natural.photographs(), ids=lambda photo: photo.name)
 def test_manifest_states_hash_and_size_of_the_file(photo):
-    path = packaged_file(photo)
+    path = photo.file
     assert hashlib.sha256(path.read_bytes()).hexdigest() == photo.sha256
     with Image.open(path) as image:
         assert image.size == (photo.width_px, photo.height_px)
     assert photo.fold in (0, 1)
+
+
+def test_shipped_photographs_have_author_source_and_free_licence():
+    rows = tomllib.loads(resource(natural.MANIFEST).read_text(encoding="utf-8"))["photograph"]
+    shipped = [row for row in rows if row["package"] == natural.OWN_PACKAGE]
+    assert {Path(row["path"]).name for row in shipped} == {path.name for path in resource("data/photographs").iterdir()}
+    for row in shipped:
+        assert row["licence"] in ("public domain", "CC0")
+        assert row["author"]
+        assert row["source"].startswith("https://")
+
+
+def test_folds_of_photographs_are_balanced():
+    """By what they show, colour, brightness, contrast and texture, measured from the files."""
+    photos = natural.photographs()
+    fold = np.array([photo.fold for photo in photos])
+    assert abs((fold == 0).sum() - (fold == 1).sum()) <= 1
+    for kind in {photo.kind for photo in photos}:
+        of_kind = fold[[photo.kind == kind for photo in photos]]
+        assert abs((of_kind == 0).sum() - (of_kind == 1).sum()) <= 1
+    measured = np.array([looks(photo) for photo in photos])
+    grey = measured[:, 0] < 0.01
+    assert (grey & (fold == 0)).sum() == (grey & (fold == 1)).sum()
+    apart = np.abs(measured[fold == 0].mean(axis=0) - measured[fold == 1].mean(axis=0)) / measured.std(axis=0)
+    assert apart.max() < 0.1
+
+
+def looks(photo):
+    """Return mean chroma, brightness, contrast and log of the mean gradient."""
+    with Image.open(photo.file) as image:
+        small = image.convert("RGB").resize((128, 128), Image.Resampling.LANCZOS)
+    pixels = np.asarray(small, dtype=np.float64) / 255
+    bright = pixels.mean(axis=2)
+    gradient = np.hypot(*np.gradient(bright)).mean()
+    return np.ptp(pixels, axis=2).mean(), bright.mean(), bright.std(), np.log(gradient)
+
+
+def test_any_number_of_crops_is_balanced_over_folds():
+    for crops in (24, 93, 480):
+        fold = sets.parameters("natural", natural_spec(crops=crops))["fold"].values
+        assert abs((fold == 0).sum() - (fold == 1).sum()) <= 1
 
 
 def test_whole_crop_at_its_own_size_is_the_photograph():
@@ -379,18 +417,18 @@ def test_whole_crop_at_its_own_size_is_the_photograph():
         }
     )
     cut = natural.render(NaturalStimuli(), chosen, 512, "bicubic")[0]
-    with Image.open(packaged_file(photo)) as image:
+    with Image.open(photo.file) as image:
         expected = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     np.testing.assert_allclose(np.moveaxis(cut, 0, 2), expected, atol=1e-6)
 
 
 def test_crop_holds_the_stated_box():
-    spec = natural_spec(crops=30)
+    spec = natural_spec(crops=94)
     table = sets.parameters("natural", spec)
     row = int(np.flatnonzero(table["photograph"].values == "chelsea")[0])
     x, y, side = (int(table[f"crop_{name}_px"].values[row]) for name in ("x", "y", "side"))
     photo = next(photo for photo in natural.photographs() if photo.name == "chelsea")
-    with Image.open(packaged_file(photo)) as image:
+    with Image.open(photo.file) as image:
         box = np.asarray(image.convert("RGB"), dtype=np.float64)[y : y + side, x : x + side] / 255
     cut = sets.render("natural", spec, side, np.array([row])).values[0]
     np.testing.assert_allclose(np.moveaxis(cut, 0, 2), box, atol=1e-6)
@@ -632,9 +670,10 @@ def test_missing_package_is_refused(monkeypatch):
 
 
 @pytest.mark.usefixtures("fresh_photographs")
-def test_missing_file_is_refused(monkeypatch):
-    photo = exchange(monkeypatch, path="data/no_such_file.png")
-    with pytest.raises(StimulusError, match=rf"'{photo.name}' is not in package skimage.*no_such_file") as e:
+@pytest.mark.parametrize("package", ["skimage", natural.OWN_PACKAGE])
+def test_missing_file_is_refused(monkeypatch, package):
+    photo = exchange(monkeypatch, package=package, path="data/no_such_file.png")
+    with pytest.raises(StimulusError, match=rf"'{photo.name}' is not in package {package}.*no_such_file") as e:
         sets.render("natural", natural_spec(crops=1), 16)
     assert_one_sentence(e)
 

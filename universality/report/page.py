@@ -86,7 +86,7 @@ def natural_images(spec: NaturalStimuli) -> str:
     """Return what the natural images of a job are, to follow "Natural images are"."""
     said = []
     if spec.crops:
-        said.append(f"{spec.crops} crops of photographs that scikit-image and scikit-learn carry")
+        said.append(f"{spec.crops} crops of {min(spec.crops, len(natural.photographs()))} photographs")
     if spec.shapes:
         said.append(f"{spec.shapes} drawn images of the pocket zoo's world that no training has seen")
     if spec.folders:

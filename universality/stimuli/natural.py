@@ -1,9 +1,9 @@
 """Natural images: crops of photographs that can be shipped, images of the pocket zoo's world, and people's own images.
 
-The photographs are those that scikit-image and scikit-learn carry in their packages:
-`data/natural_photographs.toml` lists them with their SHA-256; a file that differs is refused. The crops
-of one photograph resemble one another, so the photographs, not the crops, are divided into two folds: matches are
-decided on fold 0 and scored on fold 1.
+The photographs are those of `data/photographs` and those that scikit-image and scikit-learn carry in their packages:
+`data/natural_photographs.toml` lists them with author, source, licence and SHA-256; a file that differs is refused. The crops
+of one photograph resemble one another, so the photographs, not the crops, are divided into two folds, balanced over what they
+show, colour and texture: matches are decided on fold 0 and scored on fold 1. Few crops of many photographs say more than many of few.
 
 Photographs are a weak probe of networks that were trained on none. A set may also hold images of the pocket zoo's world (`shapes`),
 from a stream that no training has seen, each one a "photograph" of its own; both folds hold every shape and texture.
@@ -69,19 +69,27 @@ class NaturalStimuli(Spec):
 
 RENDERER_VERSION = 1
 MANIFEST = "data/natural_photographs.toml"
+OWN_PACKAGE = "universality"
+"""As a photograph's package: shipped with this one, under `Photograph.path`."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A row of the manifest: name, package and path of the file, its SHA-256, size in px, and fold."""
+    """A row of the manifest: name, package and path of the file, kind of subject, SHA-256, size in px, and fold."""
 
     name: str
     package: str
     path: str
+    kind: str
     sha256: str
     width_px: int
     height_px: int
     fold: int
+
+    @property
+    def file(self) -> Path:
+        """Where it lies; a package that is not installed is a `StimulusError`."""
+        return resource(self.path) if self.package == OWN_PACKAGE else _package_folder(self.package) / self.path
 
 
 @lru_cache(maxsize=1)
@@ -280,7 +288,8 @@ def _rendered(
     return out
 
 
-@lru_cache(maxsize=64)
+# All of them (about 150 MB): crops take turns between photographs, so a smaller cache would never find one again.
+@lru_cache(maxsize=None)
 def load_photograph(name: str) -> Image.Image:
     """Return the photograph as RGB after checking its bytes against the manifest.
 
@@ -290,7 +299,7 @@ def load_photograph(name: str) -> Image.Image:
         If the package that carries it is missing, or the file is missing or differs.
     """
     photo = next(photo for photo in photographs() if photo.name == name)
-    path = _package_folder(photo.package) / photo.path
+    path = photo.file
     try:
         content = path.read_bytes()
     except OSError:
