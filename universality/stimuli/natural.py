@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -289,7 +289,7 @@ def _rendered(
 
 
 # All of them (about 150 MB): crops take turns between photographs, so a smaller cache would never find one again.
-@lru_cache(maxsize=None)
+@cache
 def load_photograph(name: str) -> Image.Image:
     """Return the photograph as RGB after checking its bytes against the manifest.
 
