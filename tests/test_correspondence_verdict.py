@@ -1,11 +1,15 @@
 """The verdict: its rule, its evidence against brute force and simulated truth, and that all who ask get the same one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import zoos
 from scipy import stats
 
 import universality
-from universality.activations.layer import Halves, load_layer
+from universality.activations.bases import haar, rotation
+from universality.activations.layer import load_layer
 from universality.atlas import index
 from universality.atlas.cells import atlas, cliques, same_feature_graph
 from universality.base import arrays
@@ -19,7 +23,8 @@ SAME = "same_feature"
 
 def found(**changes):
     base = {
-        "detector_a": True, "detector_b": True, "rank_ab": 1, "rank_ba": 1, "excess_low": 0.1, "apart_deg": 5.0,
+        "detector_a": True, "detector_b": True, "rank_ab": 1, "rank_ba": 1, "excess_low": 0.1, "excess_z": 3.0,
+        "apart_deg": 5.0,
     } | changes  # fmt: skip
     return verdict.Evidence(**{name: np.array([value]) for name, value in base.items()})
 
@@ -37,6 +42,8 @@ def found(**changes):
         ({"detector_b": False}, "correlated_only", "two detectors"),
         ({"excess_low": 0.0}, "family_only", "above random bases"),
         ({"excess_low": np.nan}, "family_only", "above random bases"),
+        ({"excess_z": 1.6}, "family_only", "above random bases"),
+        ({"excess_z": np.nan}, "family_only", "above random bases"),
         ({"excess_low": -0.1, "detector_a": False}, "unmatched", "two detectors, above random bases"),
     ],
 )
@@ -46,78 +53,95 @@ def test_every_condition_of_a_verdict_counts(changes, said, lacks):
 
 
 def test_units_of_no_family_have_to_be_each_others_best():
-    low = np.array([0.1, 0.1, 0.1, 0.0, np.nan])
-    ranks = np.array([1, 2, 1, 1, 1]), np.array([1, 1, 2, 1, 1])
-    assert verdict.same_unit(*ranks, low).tolist() == [True, False, False, False, False]
+    above = np.array([True, True, True, False])
+    ranks = np.array([1, 2, 1, 1]), np.array([1, 1, 2, 1])
+    assert verdict.same_unit(*ranks, above).tolist() == [True, False, False, False]
 
 
-def halves(values, fold):
-    live = np.flatnonzero(np.all([arrays.live_units(values[fold == f]) for f in (0, 1)], axis=0))
-    return Halves(live, *(arrays.standardised(values[fold == f][:, live]) for f in (0, 1)))
+def shown_layer(model, values, photograph, fold):
+    return dataclasses.replace(zoos.layer(model, values, photograph=photograph), fold=fold)
 
 
 @pytest.fixture(scope="module")
 def layers():
-    """Two layers that share half of their units, three random bases of each, and photographs of one crop or of several."""
+    """Two layers that share half of their units, whose scales differ a lot; photographs of one crop or of several."""
     rng = np.random.default_rng(0)
     photograph = np.r_[np.repeat(np.arange(24), 4), np.arange(24, 104)]
-    fold = photograph % 2
-    common = np.maximum(rng.standard_normal((len(fold), 8)) + 0.5 * rng.standard_normal((104, 8))[photograph], 0)
-    a, b = (np.c_[common, rng.standard_normal(common.shape)] + 0.4 * rng.standard_normal((len(fold), 16)) for _ in "ab")
-    bases = [
-        [halves(x @ arrays.haar_orthogonal(16, rng), fold) for _ in range(3)] for x in (a, b)
-    ]  # fmt: skip
-    of_row = np.unique(photograph[fold == 1], return_inverse=True)[1]
-    return halves(a, fold), halves(b, fold), bases, resampling.Photographs.of(of_row, 1)
+    common = np.maximum(rng.standard_normal((176, 8)) + 0.5 * rng.standard_normal((104, 8))[photograph], 0)
+    return [
+        shown_layer(
+            name,
+            (np.c_[common, rng.standard_normal(common.shape)] + 0.4 * rng.standard_normal((176, 16)))
+            * rng.uniform(0.2, 5.0, 16),
+            photograph,
+            photograph % 2,
+        )
+        for name in "ab"
+    ]
 
 
-def judged_pairs(layers, pairs):
-    a, b, (bases_a, bases_b), shown = layers
-    nulls = verdict.in_bases(a, bases_b, shown), verdict.in_bases(b, bases_a, shown)
-    return verdict.scored(a, b, pairs, nulls, shown)
+def judged_pairs(a, b, pairs, bases=20):
+    photographs = resampling.Photographs.of(a.scored_photographs, a.places)
+    x, y = a.halves(), b.halves()
+    nulls = [
+        verdict.in_bases(own, np.unique(units), verdict.RandomBases.of(other, bases, 0), photographs)
+        for own, units, other in ((x, pairs[:, 0], b), (y, pairs[:, 1], a))
+    ]
+    return verdict.scored(x, y, pairs, nulls, photographs)
 
 
 def test_excess_and_its_interval_from_loops(layers):
-    """Photographs left out one by one and every correlation computed anew; the variance over bases is that of all units."""
-    a, b, bases, shown = layers
-    pairs = np.array([(0, 0), (3, 3), (9, 12), (5, 2)])
-    got = judged_pairs(layers, pairs)
+    """Bases of the layers themselves, photographs left out one by one, every correlation computed anew."""
+    a, b = layers
+    pairs = np.array([(0, 0), (9, 12), (5, 2)])
+    got = judged_pairs(a, b, pairs)
+    shown = a.scored_photographs
     strata = [np.arange(12), np.arange(12, 52)]
-    assert [s.tolist() for s in shown.strata] == [s.tolist() for s in strata]
-    assert shown.count == 12
     for place, (i, j) in enumerate(pairs):
-        ends = []
-        for own, unit, other, partner, null in ((a, i, b, j, bases[1]), (b, j, a, i, bases[0])):
-            best = [int(np.argmax(own.decide[:, unit] @ basis.decide)) for basis in null]
+        sides = []
+        for own, unit, other, partner in ((a, i, b, j), (b, j, a, i)):
+            for scaled in (other, other.standardised()):
+                turned = [scaled.in_basis(haar(k, 0)).natural for k in range(20)]
+                decide, score = (own.natural[own.fold == fold][:, unit] for fold in (0, 1))
+                best = [
+                    int(np.argmax([np.corrcoef(decide, basis[own.fold == 0][:, k])[0, 1] for k in range(16)]))
+                    for basis in turned
+                ]
+                found = [basis[own.fold == 1][:, k] for basis, k in zip(turned, best, strict=True)]
+                true = other.natural[own.fold == 1][:, partner]
 
-            def excess(rows, own=own, unit=unit, other=other, partner=partner, null=null, best=best):
-                x = own.score[rows, unit]
-                in_bases = [np.corrcoef(x, n.score[rows, k])[0, 1] for n, k in zip(null, best, strict=True)]
-                return np.corrcoef(x, other.score[rows, partner])[0, 1] - np.mean(in_bases)
+                def excess(rows, score=score, found=found, true=true):
+                    in_bases = [np.corrcoef(score[rows], one[rows])[0, 1] for one in found]
+                    return np.corrcoef(score[rows], true[rows])[0, 1] - np.mean(in_bases)
 
-            variance = 0.0
-            for stratum in strata:
-                without = np.array([excess(shown.of_row != k) for k in stratum])
-                variance += (len(stratum) - 1) / len(stratum) * ((without - without.mean()) ** 2).sum()
-            every = [
-                np.var([np.max(own.decide[:, u] @ n.decide) * 0 + own.score[:, u] @ n.score[:, np.argmax(own.decide[:, u] @ n.decide)]
-                        for n in null], ddof=1)
-                for u in range(16)
-            ]  # fmt: skip
-            variance += (1 + 1 / 3) * np.mean(every)
-            middle = excess(np.ones(len(shown.of_row), dtype=bool))
-            half = stats.t.ppf(0.975, 11) * np.sqrt(variance)
-            ends.append((middle, middle - half, middle + half))
-        assert (got.excess[place], got.low[place], got.high[place]) == pytest.approx(np.min(ends, axis=0), abs=1e-10)
+                images = 0.0
+                for stratum in strata:
+                    without = np.array([excess(shown != k) for k in stratum])
+                    images += (len(stratum) - 1) / len(stratum) * ((without - without.mean()) ** 2).sum()
+                spread = np.std([np.corrcoef(score, one)[0, 1] for one in found], ddof=1)
+                middle = excess(np.ones(len(shown), dtype=bool))
+                half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / 20)
+                error = np.sqrt(images + spread**2 / 20)
+                needed = max(half, stats.norm.ppf(0.95) * spread)
+                sides.append((middle, middle - half, middle + half, middle / spread, stats.norm.cdf((middle - needed) / error)))
+        expected = np.min(sides, axis=0)
+        values = (got.excess, got.low, got.high, got.z, got.power)
+        assert [value[place] for value in values] == pytest.approx(expected, abs=1e-9)
+
+
+def test_pair_of_the_confirmable_correlation_has_the_stated_power(layers):
+    got = judged_pairs(*layers, np.array([(i, i) for i in range(16)]))
+    moved = dataclasses.replace(got, r=got.confirmable, side=got.side + got.confirmable - got.r)
+    np.testing.assert_allclose(moved.power, verdict.POWER, atol=1e-9)
 
 
 def test_evidence_does_not_depend_on_the_other_pairs_asked_about(layers):
     every = np.array([(i, j) for i in range(16) for j in range(16)])
-    together = judged_pairs(layers, every)
+    together = judged_pairs(*layers, every)
     for place in (0, 17, 200):
-        alone = judged_pairs(layers, every[[place]])
-        for name in ("r", "excess", "low", "high"):
-            assert getattr(alone, name)[0] == pytest.approx(getattr(together, name)[place], abs=1e-13)
+        alone = judged_pairs(*layers, every[[place]])
+        for name in ("r", "excess", "low", "high", "z", "power"):
+            assert getattr(alone, name)[0] == pytest.approx(getattr(together, name)[place], abs=1e-12)
 
 
 def test_parts_of_photographs_are_the_bootstraps_error():
@@ -153,35 +177,92 @@ def test_unit_that_varies_within_one_photograph_has_the_first_order_part_there()
     np.testing.assert_allclose(copy, 0.0, atol=1e-9)
 
 
-def null_units(seed, images, units=20, bases=3, clustered=False):
-    """Excess of units over random bases where the layer they are compared with is itself one of them."""
+def simulated(seed, images=480, units=24, noise=0.7):
+    """Rectified mixtures of sources of unequal strength, and the same with noise: every unit has a true partner."""
     rng = np.random.default_rng([seed, 5])
-    fold = np.arange(images) % 2
-    latent = np.maximum(rng.standard_normal((images, units)) - 0.5, 0)
-    a = latent + 0.7 * rng.standard_normal((images, units))
-    turned = [halves(latent @ arrays.haar_orthogonal(units, rng), fold) for _ in range(bases + 1)]
-    own, shown = halves(a, fold), resampling.Photographs.of(np.arange(images // 2), 1)
-    pairs = np.stack([np.arange(units), (own.decide.T @ turned[0].decide).argmax(axis=1)], axis=1)
-    null = verdict.in_bases(own, turned[1:], shown)
-    got = verdict.scored(own, turned[0], pairs, (null, null), shown)
-    return got.side[0], got.half[0]
+    sources = rng.standard_normal((images, units)) * (1.0 + np.arange(units)) ** -0.5
+    mixed = sources @ rng.standard_normal((units, units))
+    clean = np.maximum(mixed - 0.3 * mixed.std(), 0.0)
+    noisy = clean + noise * clean.std(axis=0) * rng.standard_normal(clean.shape)
+    return [zoos.layer(name, values) for name, values in (("noisy", noisy), ("clean", clean))]
 
 
-@pytest.mark.parametrize("images", [60, 240])
-def test_a_random_basis_exceeds_others_as_rarely_as_the_interval_says(images):
-    side, half = np.concatenate([null_units(seed, images) for seed in range(60)], axis=1)
-    assert np.mean(side > half) <= 0.03
-    assert 0.94 <= np.mean(np.abs(side) <= half) <= 0.99
+def best_pairs(a, b):
+    x, y = a.halves(), b.halves()
+    return np.stack([np.arange(x.live.size), (x.decide.T @ y.decide).argmax(axis=1)], axis=1)
 
 
-def test_a_single_basis_is_not_enough():
-    assert len(list(verdict.null_bases(1, 0))) == 2
-    assert len(list(verdict.null_bases(4, 0))) == 4
-    layer = halves(np.random.default_rng(0).standard_normal((40, 3)), np.arange(40) % 2)
-    shown = resampling.Photographs.of(np.arange(20), 1)
-    null = verdict.in_bases(layer, [layer], shown)
-    got = verdict.scored(layer, layer, np.array([[0, 0]]), (null, null), shown)
-    assert np.isnan(got.low[0])
+def test_random_basis_is_rarely_above_others_and_true_partners_are():
+    above, true = [], []
+    for seed in range(12):
+        noisy, clean = simulated(seed)
+        # Its nulls are bases of the same layer, with it one more of them.
+        for other, found in ((clean.in_basis(haar(77, 9)), above), (clean, true)):
+            found.append(judged_pairs(noisy, other, best_pairs(noisy, other)).above)
+    assert np.mean(above) <= 0.025
+    assert np.mean(true) >= 0.95
+
+
+def test_interval_holds_the_excess_of_the_population():
+    """Units as decided, scored on fresh images again and again; the truth comes from the covariance of normal units."""
+    rng = np.random.default_rng(2)
+    units, scored, bases = 8, 120, 200
+    mixing = [rng.standard_normal((units, units)) for _ in "ab"]
+    mixing[1] = mixing[0] + 0.5 * mixing[1]
+    across = mixing[0].T @ mixing[1]
+    own = [weights.T @ weights + 0.64 * np.eye(units) for weights in mixing]
+
+    def answers(images):
+        sources = rng.standard_normal((images, units))
+        return [sources @ weights + 0.8 * rng.standard_normal((images, units)) for weights in mixing]
+
+    def layers_of(deciding, score):
+        fold = np.repeat([0, 1], [len(deciding[0]), len(score[0])])
+        return [
+            shown_layer(name, np.concatenate(parts), np.arange(fold.size), fold)
+            for name, *parts in zip("ab", deciding, score, strict=True)
+        ]
+
+    def level(side, unit, deciding, scaled):
+        """Mean correlation in the population with the best partner in a basis, chosen on the images that decide."""
+        scale = 1 / np.sqrt(np.diag(own[1 - side])) if scaled else np.ones(units)
+        shared = (across if side == 0 else across.T)[unit] * scale
+        covariance = own[1 - side] * np.outer(scale, scale)
+        x, y = deciding[side][:, unit], deciding[1 - side] * scale
+        found = []
+        for basis in range(bases):
+            turned = rotation(units, basis, 0)
+            best = turned[:, np.argmax(np.corrcoef(x, y @ turned, rowvar=False)[0, 1:])]
+            found.append(shared @ best / np.sqrt(own[side][unit, unit] * (best @ covariance @ best)))
+        return np.mean(found)
+
+    deciding = answers(200)
+    pairs = best_pairs(*layers_of(deciding, answers(scored)))
+    r = across[pairs[:, 0], pairs[:, 1]] / np.sqrt(np.diag(own[0])[pairs[:, 0]] * np.diag(own[1])[pairs[:, 1]])
+    levels = [
+        [level(side, unit, deciding, scaled) for unit in pairs[:, side]] for side in (0, 1) for scaled in (False, True)
+    ]
+    truth, held = r - np.array(levels), []
+    for _ in range(60):
+        got = judged_pairs(*layers_of(deciding, answers(scored)), pairs)
+        held.append(np.abs(got.side - truth) <= got.half)
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
+def test_job_never_has_fewer_bases_than_the_least():
+    (layer,) = zoos.zoo(["a"], 4, 4)[0]
+    assert verdict.RandomBases.of(layer, 3, 0).count == verdict.LEAST_BASES
+    assert verdict.RandomBases.of(layer, 30, 0).count == 30
+
+
+def test_nothing_is_above_the_bases_of_a_layer_without_live_units():
+    layer, dead = zoos.layer("a", zoos.latents(3, 0)), zoos.layer("b", np.ones((zoos.IMAGES, 3)))
+    photographs = resampling.Photographs.of(layer.scored_photographs, 1)
+    own = layer.halves()
+    none = verdict.in_bases(own, np.arange(3), verdict.RandomBases.of(dead, 20, 0), photographs)
+    got = verdict.scored(own, own, np.array([(0, 0), (1, 1)]), (none, none), photographs)
+    assert np.isnan(got.low).all()
+    assert not got.above.any()
 
 
 # Everyone who asks about a pair of units of a run gets the same verdict

@@ -43,7 +43,7 @@ def haars(count: int, seed: int) -> Iterator[Basis]:
     return (haar(index, seed) for index in range(count))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def rotation(units: int, index: int, seed: int) -> Array:
     """Return the Haar-random (units, units) orthogonal matrix number `index`, not to be written to: it is shared."""
     made = arrays.haar_orthogonal(units, np.random.default_rng([seed, units, index]))

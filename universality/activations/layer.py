@@ -105,6 +105,32 @@ class Layer:
         """What others made of this layer and want to find again: several tasks ask for it of a layer that one process keeps."""
         return {}
 
+    def standardised(self) -> Layer:
+        """Return the layer with each unit divided by its standard deviation over natural images; units that do not vary are 0."""
+        spread = self.natural.std(axis=0)
+        scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=np.ptp(self.natural, axis=0) > 0)
+        shown = {name: replace(of, activations=of.activations * scale) for name, of in self.shown.items()}
+        return replace(self, natural=self.natural * scale, shown=shown)
+
+    def as_sparse_as(self, other: Layer) -> Layer:
+        """Return the layer with each unit's bias lowered until it is active for as many natural images as its counterpart in `other`.
+
+        Active is above 0. After a nonlinearity that cuts at 0, and before it, lowering a bias by c gives max(x - c, 0); a unit that is
+        already as sparse stays as it is, cut at 0.
+        """
+        active = (other.natural > 0).mean(axis=0)
+        rank = np.round(active * len(self.natural)).astype(np.int64)
+        falling = np.sort(self.natural, axis=0)[::-1]
+        # The first value that is no longer to be active.
+        lowered = np.maximum(falling[np.minimum(rank, len(falling) - 1), np.arange(rank.size)], 0.0)
+        lowered = np.where(rank >= len(falling), 0.0, lowered)
+
+        def cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.maximum(values - lowered, 0.0))
+
+        shown = {name: replace(of, activations=cut(of.activations)) for name, of in self.shown.items()}
+        return replace(self, natural=cut(self.natural), shown=shown)
+
     def in_basis(self, basis: Basis) -> Layer:
         """Return the layer seen in a basis: its units are the basis's directions."""
         if basis is UNITS:

@@ -169,6 +169,23 @@ FAMILIES = Table(
         Column("share_strong_haar", "float", "1", "0 to 1", "share_strong in random bases (Haar) (mean)"),
         Column("coverage_haar", "float", "1", "0 to 1", "coverage in random bases (Haar) (mean)"),
         Column("largest_gap_haar_deg", "float", "degrees", "0 to 360", "largest gap in random bases (Haar) (mean)"),
+        Column(
+            "share_haar_standardised",
+            "float",
+            "1",
+            "0 to 1",
+            "the share in random bases of the layer's units divided by their standard deviations (mean): among units as they are, those of "
+            "high variance dominate",
+        ),
+        Column(
+            "share_sparse",
+            "float",
+            "1",
+            "0 to 1",
+            "the share in the untrained twins made as sparse as the trained units (mean over seeds): each unit's bias is lowered until it "
+            "is active for as many natural images as its trained counterpart",
+        ),
+        Column("share_naive_sparse", "float", "1", "0 to 1", "the naive rule's share in them"),
         Column("share_shuffled", "float", "1", "0 to 1", "the same share with the stimuli's angles shuffled (mean)"),
     ),
 )
@@ -213,18 +230,55 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-1 to 1",
-            "held-out r with the best partner (by fold 0) in Haar-random rotations (mean): of unit_a in layer B rotated or "
-            "of unit_b in layer A rotated, the larger",
+            "held-out r with the best partner (by fold 0) in Haar-random bases (mean over 20 or more): of unit_a in a basis of layer B or "
+            "of unit_b in one of layer A, the larger",
         ),
-        Column("excess", "float", "1", "-2 to 2", "r_natural - r_natural_haar"),
+        Column(
+            "r_natural_haar_standardised",
+            "float",
+            "1",
+            "-1 to 1",
+            "the same in bases of the layers' units divided by their standard deviations: in bases of the units as they are, units of high "
+            "variance dominate",
+        ),
+        Column(
+            "excess",
+            "float",
+            "1",
+            "-2 to 2",
+            "r_natural less the larger of r_natural_haar and r_natural_haar_standardised",
+        ),
         Column(
             "excess_low",
             "float",
             "1",
             "-2 to 2",
-            "lower end of its 95 % interval, over photographs (jackknife) and over random bases (of all units of the layer): the lower of both sides'",
+            "lower end of its 95 % interval, over photographs (jackknife) and the number of bases: the least of both sides' and both kinds of bases",
         ),
-        Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the lower of both sides'"),
+        Column("excess_high", "float", "1", "-2 to 2", "upper end of its 95 % interval: the least of them"),
+        Column(
+            "excess_z",
+            "float",
+            "1",
+            "any",
+            "excess in standard deviations of the best partner's r over single bases: the least of all sides'; above 1.645 fewer than 5 % of "
+            "random bases offer as much",
+        ),
+        Column(
+            "power",
+            "float",
+            "1",
+            "0 to 1",
+            "probability to be above random bases (excess_low above 0, excess_z above 1.645) for a true pair of this r, these nulls and this job's images; whether its units pass as "
+            "detectors and match is not in it",
+        ),
+        Column(
+            "r_confirmable",
+            "float",
+            "1",
+            "any",
+            "least r for which that probability is 0.8; above 1 where nothing could be confirmed",
+        ),
         Column(
             "ceiling_a",
             "float",
@@ -256,8 +310,8 @@ CORRESPONDENCE = Table(
             "string",
             "1",
             "same_feature | correlated_only | family_only | unmatched",
-            "same_feature: both detectors, each among the other's best 3, excess_low above 0 (so from both sides), orientations within 20 degrees; "
-            "correlated_only: excess_low above 0; family_only: both detectors; unmatched: neither",
+            "same_feature: both detectors, each among the other's best 3, above random bases (excess_low above 0, excess_z above 1.645), orientations within 20 degrees; "
+            "correlated_only: above random bases; family_only: both detectors; unmatched: neither",
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
         Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
@@ -364,6 +418,13 @@ PAIRS = Table(
         *_of_both("met_*_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval, layer {}"),
         *_of_both("chance_*", "float", "1", "0 to 1", "chance of that share, layer {}: the share of the other layer"),
         *_beside_nulls("n_same_feature", "int", "pairs", ">= 0", "pairs with the verdict same_feature"),
+        Column(
+            "expected_same_feature",
+            "float",
+            "pairs",
+            ">= 0",
+            "pairs of detectors that would get the verdict if every one of them were true: the sum of their power",
+        ),
         *_beside_nulls("n_correlated_only", "int", "pairs", ">= 0", "pairs with the verdict correlated_only"),
         *_beside_nulls("n_family_only", "int", "pairs", ">= 0", "pairs with the verdict family_only"),
         *_beside_nulls("n_unmatched", "int", "pairs", ">= 0", "pairs with the verdict unmatched"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ HAAR_ROTATIONS: int = NullSpec.model_fields["haar_rotations"].default
 UNIT_COLUMNS = ("seed", "basis", "model", "tap", "unit", "rule", "angle_deg")
 EDGE_COLUMNS = (
     "seed", "rule", "basis_a", "basis_b", "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "r", "excess",
-    "excess_low", "linked",
+    "excess_low", "excess_z", "linked",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Census:
         themselves, else the number of a random basis), model, tap, unit, rule (``any_unit`` or a family), angle_deg.
     edges : DataFrame
         One row per pair of units that lack nothing to be the same but, it may be, an excess: seed, rule, basis_a, basis_b, model_a, tap_a, unit_a,
-        model_b, tap_b, unit_b, r (scoring fold), excess, excess_low,
+        model_b, tap_b, unit_b, r (scoring fold), excess, excess_low, excess_z,
         linked (of verdict same_feature; of any unit, the same by `verdict.same_unit`).
     rematched : (edge, resample)
         Whether the pair is matched again with the photographs of the deciding fold resampled; False throughout where
@@ -121,13 +121,8 @@ def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: in
         orthonormal(f"own {basis}", arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
         for basis in range(bases)
     )
-    # Nulls answer to natural images only.
-    bare = replace(layer, shown={})
-    nulls = [bare.in_basis(basis).halves() for basis in verdict.null_bases(haar_rotations, seed)]
-    return Sight(
-        [_view(layer.in_basis(basis), families) for basis in (UNITS, *own)],
-        [halves for halves in nulls if halves.live.size],
-    )
+    views = [_view(layer.in_basis(basis), families) for basis in (UNITS, *own)]
+    return Sight(views, verdict.RandomBases.of(layer, haar_rotations, seed))
 
 
 def _view(layer: Layer, families: Sequence[str]) -> View:
@@ -186,5 +181,5 @@ def _table(
         "seed": twin, "rule": links.rule, "basis_a": places[0] - 1, "basis_b": places[1] - 1,
         "model_a": model_a, "tap_a": tap_a, "unit_a": views[0].halves.live[links.pairs[:, 0]],
         "model_b": model_b, "tap_b": tap_b, "unit_b": views[1].halves.live[links.pairs[:, 1]],
-        "r": links.r, "excess": links.excess, "excess_low": links.excess_low, "linked": links.linked,
+        "r": links.r, "excess": links.excess, "excess_low": links.excess_low, "excess_z": links.excess_z, "linked": links.linked,
     })  # fmt: skip

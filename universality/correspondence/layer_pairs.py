@@ -86,12 +86,13 @@ def _with_counts(table: pd.DataFrame, rows: pd.DataFrame, keys: list[str]) -> pd
     counted = rows[keys].assign(
         n_met=met.astype("int64"),
         **{f"n_{name}": (rows["verdict"] == name).astype("int64") for name in VERDICTS},
+        expected_same_feature=rows["power"].where(met, 0.0).fillna(0.0),
         sum_match=rows["r_match"].where(met, 0.0),
         sum_natural=rows["r_natural"].where(met, 0.0),
     )
     sums = counted.groupby(keys, sort=False).sum().reset_index()
     table = table.merge(sums, on=keys, how="left")
-    numbers = [*_COUNTS, "sum_match", "sum_natural"]
+    numbers = [*_COUNTS, "expected_same_feature", "sum_match", "sum_natural"]
     return table.assign(**{name: table[name].fillna(0) for name in numbers})
 
 

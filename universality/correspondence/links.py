@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,7 @@ class Sight:
     """
 
     views: Sequence[View]
-    bases: Sequence[Halves]
+    bases: verdict.RandomBases
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Links:
     rule : (pair,) names
     pairs : (pair, 2) indices into the live units of both views
     r : (pair,) correlation on the scoring fold
-    excess, excess_low : (pair,) as in the table ``correspondence``
+    excess, excess_low, excess_z : (pair,) as in the table ``correspondence``
     kept : (resample, pair) whether the excess stays above its error with the scoring fold's photographs resampled
     linked : (pair,) which are the same: of verdict same_feature, for any unit by `verdict.same_unit`
     """
@@ -118,6 +117,7 @@ class Links:
     r: Array
     excess: Array
     excess_low: Array
+    excess_z: Array
     kept: Flags
     linked: Flags
 
@@ -161,16 +161,6 @@ class Block:
     b: Sight
     resampling: Resampling
 
-    @cached_property
-    def _nulls(self) -> tuple[list[verdict.InBases], list[verdict.InBases]]:
-        """What every view of each layer finds in the random bases of the other."""
-        sides = (self.a, self.b), (self.b, self.a)
-        first, second = (
-            [verdict.in_bases(view.halves, other.bases, self.resampling.score) for view in own.views]
-            for own, other in sides
-        )
-        return first, second
-
     def links(self, u: int, v: int) -> Links:
         """Return the links between view `u` of the first layer and view `v` of the second, by every rule they share."""
         x, y = self.a.views[u], self.b.views[v]
@@ -178,23 +168,24 @@ class Block:
         found = {name: candidates(r, name, x.marks[name], y.marks[name]) for name in x.marks}
         pairs = np.concatenate(list(found.values()))
         rule = np.repeat(list(found), [len(part) for part in found.values()]).astype(np.str_)
-        nulls = self._nulls[0][u], self._nulls[1][v]
-        beyond = verdict.scored(x.halves, y.halves, pairs, nulls, self.resampling.score)
+        (i, j), shown = (np.unique(units) for units in pairs.T), self.resampling.score
+        nulls = verdict.in_bases(x.halves, i, self.b.bases, shown), verdict.in_bases(y.halves, j, self.a.bases, shown)
+        beyond = verdict.scored(x.halves, y.halves, pairs, nulls, shown)
         linked = np.zeros(len(pairs), dtype=np.bool_)
         for name in found:
             chosen = rule == name
-            linked[chosen] = _same(r, name, pairs[chosen], beyond.low[chosen], x.marks[name], y.marks[name])
+            linked[chosen] = _same(r, name, pairs[chosen], (beyond.low[chosen], beyond.z[chosen]), x.marks[name], y.marks[name])
         kept = beyond.kept(self.resampling.score_weights)
-        return Links(rule, pairs, beyond.r, beyond.excess, beyond.low, kept, linked)
+        return Links(rule, pairs, beyond.r, beyond.excess, beyond.low, beyond.z, kept, linked)
 
 
-def _same(r: Array, rule: str, pairs: Indices, excess_low: Array, a: Marks, b: Marks) -> Flags:
+def _same(r: Array, rule: str, pairs: Indices, excess: tuple[Array, Array], a: Marks, b: Marks) -> Flags:
     """Return which pairs are the same by a rule."""
     i, j = pairs.T
     ranks = similarity.ranks(r, i, j), similarity.ranks(r.T, j, i)
     if rule == ANY_UNIT:
-        return verdict.same_unit(*ranks, excess_low)
-    found = verdict.Evidence(a.eligible[i], b.eligible[j], *ranks, excess_low, _apart(pairs, a, b))
+        return verdict.same_unit(*ranks, verdict.above_bases(*excess))
+    found = verdict.Evidence(a.eligible[i], b.eligible[j], *ranks, *excess, _apart(pairs, a, b))
     return np.asarray(verdict.judge(found).verdict == verdict.VERDICTS[0])
 
 

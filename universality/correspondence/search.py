@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.bases import haar
+from universality.activations.bases import haar, haars
 from universality.activations.layer import Halves, Layer
 from universality.activations.nulls import NullPlan
 from universality.correspondence import resampling, verdict
@@ -82,12 +82,17 @@ class Contender:
         A null layer in which no unit varies holds no partner and is left out.
         """
         nulls, families = self.plan.nulls, self.plan.families
-        turned = (self.layer.in_basis(basis) for basis in verdict.null_bases(nulls.haar_rotations, nulls.seed))
+        turned = (self.layer.in_basis(basis) for basis in haars(nulls.haar_rotations, nulls.seed))
         made = {"untrained": self.twins, "haar": turned}
         return {
             name: [side for side in (Side.of(layer, families) for layer in layers) if side.halves.live.size]
             for name, layers in made.items()
         }
+
+    @property
+    def bases(self) -> verdict.RandomBases:
+        """The random bases that units of other layers have to exceed; the first are those of `nulls`."""
+        return verdict.RandomBases.of(self.layer, self.plan.nulls.haar_rotations, self.plan.nulls.seed)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -128,6 +133,10 @@ class _Turned(Contender):
     def nulls(self) -> dict[str, list[Side]]:
         return self.origin.nulls
 
+    @property
+    def bases(self) -> verdict.RandomBases:
+        return self.origin.bases
+
 
 def _mixed(layer: Layer) -> Fold:
     return mixture.prepare(layer.natural[:, layer.live], layer.fold == 0)
@@ -142,7 +151,7 @@ class Found:
     units : (unit,) their places among the layer's live units, increasing
     partners : by null, (null layer, unit): the best partner by fold 0 among the null layer's live units
     natural : by null, (null layer, unit): the held-out correlation with that partner
-    in_bases : what all live units find in the random bases
+    in_bases : what they find in the random bases
     mass : by null, (unit,): the mass that soft matching moves to that partner in the first null layer of the kind
     maxima : (permutation, unit) largest correlation with any unit of the other layer, images permuted; None if not asked for
     ceiling, ceiling_untrained : (unit,) held-out correlation with the best mixture of the other layer, of its twins (mean)
@@ -184,15 +193,14 @@ class Resamples:
 def search(own: Contender, other: Contender, units: Indices) -> Found:
     """Return what live units `units` of a layer find in another, in its nulls, and with the images permuted."""
     halves = own.side.halves
-    bases = [side.halves for side in other.nulls["haar"]]
-    in_bases = verdict.in_bases(halves, bases, own.resamples.photographs)
+    in_bases = verdict.in_bases(halves, units, other.bases, own.resamples.photographs)
     twins = [side.halves for side in other.nulls["untrained"]]
     best = [similarity.correlations(halves.decide[:, units], twin.decide).argmax(axis=1) for twin in twins]
     with_twins = [
         resampling.paired(halves.score[:, units], twin.score[:, b]) for twin, b in zip(twins, best, strict=True)
     ]
-    natural = {"untrained": np.array(with_twins).reshape(-1, units.size), "haar": in_bases.r[:, units]}
-    partners = {"untrained": best, "haar": list(in_bases.partner[:, units])}
+    natural = {"untrained": np.array(with_twins).reshape(-1, units.size), "haar": in_bases.r[0]}
+    partners = {"untrained": best, "haar": list(in_bases.partner[0][: len(other.nulls["haar"])])}
     nothing = np.full(units.size, np.nan)
     found = Found(units, partners, natural, in_bases, dict.fromkeys(NULLS, nothing), None, nothing, nothing)
     brief = own.plan.verdicts_only or other.plan.verdicts_only

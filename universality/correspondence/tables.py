@@ -58,8 +58,11 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     counts = _counts(table, FAMILIES[family].period_deg)
     untrained = _mean_counts((answers.units(twin, family) for twin in twins), family)
     units = len(table)
-    turned = (layer.in_basis(basis) for basis in haars(plan.haar_rotations, plan.seed))
-    haar = _mean_counts((answers.units(x, family) for x in turned), family)
+    haar, haar_standardised = (
+        _mean_counts((answers.units(of.in_basis(basis), family) for basis in haars(plan.haar_rotations, plan.seed)), family)
+        for of in (layer, layer.standardised())
+    )
+    sparse = _mean_counts((answers.units(twin.as_sparse_as(layer), family) for twin in twins), family)
     rng = np.random.default_rng([plan.seed, units])
     grid = answers.grid(layer, family)
     orders = (grid.shuffled(rng) for _ in range(plan.shuffles))
@@ -80,6 +83,8 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
         "share_untrained": untrained["share"], "share_strong_untrained": untrained["share_strong"],
         "share_naive_untrained": untrained["share_naive"], "coverage_untrained": untrained["coverage"],
         "share_haar": haar["share"], "share_strong_haar": haar["share_strong"], "coverage_haar": haar["coverage"],
+        "share_haar_standardised": haar_standardised["share"],
+        "share_sparse": sparse["share"], "share_naive_sparse": sparse["share_naive"],
         "share_shuffled": shuffled["share"],
     }  # fmt: skip
     return schema.as_table(schema.FAMILIES, pd.DataFrame([row]))
@@ -209,7 +214,7 @@ def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     judged = verdict.judge(verdict.Evidence(
         table["detector_a"].to_numpy(), table["detector_b"].to_numpy(), rank_ab, rank_ba,
-        table["excess_low"].to_numpy(), table["delta_theta_deg"].to_numpy(),
+        table["excess_low"].to_numpy(), table["excess_z"].to_numpy(), table["delta_theta_deg"].to_numpy(),
     ))  # fmt: skip
     return table.assign(q=np.nan, verdict=judged.verdict, lacks=judged.lacks)
 
@@ -231,7 +236,11 @@ def _evidence_columns(family: str, pair: Pair, i: Indices, j: Indices) -> dict[s
         for column in forward:
             # A side whose null layers are all dead has no value; that of the other side counts.
             columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
+    standardised = (found.in_bases.level[1, np.searchsorted(found.units, units)] for found, units in ((pair.found_a, i), (pair.found_b, j)))
+    columns["r_natural_haar_standardised"] = np.fmax(*standardised)
     columns |= {"excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high}
+    columns["excess_z"] = beyond.z
+    columns |= {"power": beyond.power, "r_confirmable": beyond.confirmable}
     columns["p"] = np.maximum(*(direction.p(natural) for direction in directions))
     for side, direction in zip("ab", directions, strict=True):
         columns[f"ceiling_{side}"] = direction.found.ceiling[direction.at]

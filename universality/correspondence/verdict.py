@@ -7,15 +7,15 @@ the same random bases, the same error, and a variance over bases that is that of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
-from universality import similarity
-from universality.activations.bases import Basis, haars
-from universality.activations.layer import Halves
+from universality.activations.bases import rotation
+from universality.activations.layer import Halves, Layer
+from universality.base import arrays
 from universality.correspondence import resampling
 
 Array = NDArray[np.float64]
@@ -27,8 +27,17 @@ TOP_K = 3
 """Partners have to be among each other's best so many."""
 NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
-LEAST_BASES = 2
-"""However few random bases a job asks for: from a single one the spread over bases is unknown."""
+LEAST_BASES = 20
+"""However few random bases a job asks for: their mean is then known to a fourth of the spread over bases, and so few pairs change
+their verdict with the draw (`tests/benchmarks/power.py`). They cost no forward pass."""
+SCALINGS = ("raw", "standardised")
+"""Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
+POWER = 0.8
+"""With this probability a job is to confirm a pair before it is said to be able to."""
+LEAST_Z = 1.6448536269514722
+"""Least excess in standard deviations over single bases: 5 % of random bases offer more."""
+NORMAL_95 = 1.959963984540054
+"""Standard deviations between the middle and an end of a 95 % interval of a normal error."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Evidence:
     ----------
     detector_a, detector_b : whether each unit is a detector of the family on its own
     rank_ab, rank_ba : rank of each unit among all live units of its layer for the other one, on the deciding fold; 1 is best
-    excess_low : lower end of the 95 % interval of the held-out correlation less that in random bases, the lower of both sides'
+    excess_low : lower end of the 95 % interval of the held-out correlation less that in random bases, the least of all sides'
+    excess_z : that difference in standard deviations over single bases, the least of all sides'
     apart_deg : difference of preferred orientations, degrees, of either sign; NaN where one has none
     """
 
@@ -48,7 +58,13 @@ class Evidence:
     rank_ab: Indices
     rank_ba: Indices
     excess_low: Array
+    excess_z: Array
     apart_deg: Array
+
+    @property
+    def above(self) -> Flags:
+        """Which are above random bases."""
+        return above_bases(self.excess_low, self.excess_z)
 
 
 @dataclass(frozen=True)
@@ -75,9 +91,11 @@ def judge(found: Evidence) -> Judgement:
     - *both are detectors* against units that share a response, but not the family. Thresholds were set on untrained twins.
     - *each among the other's best* `TOP_K` against hubs: units that answer to brightness are a good partner of many.
     - *above random bases* against any direction of the layer doing as well. The null is the best partner in a Haar-random basis
-      of the other layer, found on the deciding fold and scored on the other, like the unit itself. The interval covers
-      photographs and bases; its lower end is above 0 by chance in 2.5 % of pairs at most on each side, and as both sides
-      have to be above, that is the bound for the pair (intersection-union test). It is a rate per pair, not corrected for
+      of the other layer, of its units as they are and divided by their standard deviations, found on the deciding fold and scored on the
+      other, like the unit itself. Two things are asked on every side. Whether the pair is above the mean over bases: the interval's lower end
+      is above 0 by the chance of the photographs in 2.5 % of pairs at most. And whether it is above what one more random basis would
+      offer, `LEAST_Z` of their standard deviations: units that are no better than a basis drawn at random are so in 5 %. As all sides
+      have to be above, these are bounds for the pair (intersection-union test). They are rates per pair, not corrected for
       how many pairs are asked about: the table of nulls states how many pass where nothing corresponds.
     - *same tuning* (preferred orientations within `NEAR_DEG`) against units of one family that differ in what they prefer; of
       two orientations drawn at random 11 % (22 % where the period is 180 degrees) are so close.
@@ -89,7 +107,7 @@ def judge(found: Evidence) -> Judgement:
     An excess that is not known (NaN, as where no unit of the other layer's random bases varies) is not above 0.
     """
     both = found.detector_a & found.detector_b
-    above = found.excess_low > 0
+    above = found.above
     mutual = (found.rank_ab <= TOP_K) & (found.rank_ba <= TOP_K)
     near = np.abs(found.apart_deg) <= NEAR_DEG
     named = {
@@ -102,119 +120,222 @@ def judge(found: Evidence) -> Judgement:
     return Judgement(verdict.astype(object), lacks)
 
 
-def same_unit(rank_ab: Indices, rank_ba: Indices, excess_low: Array) -> Flags:
+def above_bases(excess_low: Array, excess_z: Array) -> Flags:
+    """Return which pairs are above random bases: above their mean, and above what a single one offers."""
+    return np.asarray((excess_low > 0) & (excess_z > LEAST_Z))
+
+
+def same_unit(rank_ab: Indices, rank_ba: Indices, above: Flags) -> Flags:
     """Return which pairs of units of whatever family, or none, are one and the same.
 
     Without a family there are no detectors and no preferred orientations to compare. In their place stands a narrower
-    reciprocity: each has to be the other's best partner, not among its best three. The excess is as for `judge`.
+    reciprocity: each has to be the other's best partner, not among its best three. `above` random bases is as for `judge`.
     """
-    return np.asarray((rank_ab == 1) & (rank_ba == 1) & (excess_low > 0))
+    return np.asarray((rank_ab == 1) & (rank_ba == 1) & above)
 
 
-def null_bases(count: int, seed: int) -> Iterator[Basis]:
-    """Yield the random bases that the units of other layers have to exceed: `LEAST_BASES` at least."""
-    return haars(max(count, LEAST_BASES), seed)
+@dataclass(frozen=True)
+class Directions:
+    """One scaling of a layer's units, and how long the directions of its random bases are.
+
+    Attributes
+    ----------
+    decide, score : (row, unit) centred activations of either fold
+    lengths : (basis, direction) norm of the direction's centred activations in the deciding fold
+    """
+
+    decide: Array
+    score: Array
+    lengths: Array
+
+
+@dataclass(frozen=True)
+class RandomBases:
+    """The random bases of a layer that units of other layers have to exceed: the same directions for every scaling.
+
+    Attributes
+    ----------
+    scaled : by scaling, in the order of `SCALINGS`; none for a layer in which no unit varies in both folds
+    count, seed : how many bases, and the seed of them all
+    """
+
+    scaled: tuple[Directions, ...]
+    count: int
+    seed: int
+
+    @classmethod
+    def of(cls, layer: Layer, count: int, seed: int) -> RandomBases:
+        """Return a layer's random bases, `LEAST_BASES` at least; they are kept with the layer."""
+        count = max(count, LEAST_BASES)
+        name = ("random bases", count, seed)
+        if name not in layer.derived:
+            scaled = (layer, layer.standardised()) if layer.live.any() else ()
+            layer.derived[name] = cls(tuple(_directions(of, count, seed) for of in scaled), count, seed)
+        kept: RandomBases = layer.derived[name]
+        return kept
+
+    def rotation(self, basis: int) -> Array:
+        """Return the directions (unit, direction) of one basis."""
+        return rotation(self.scaled[0].decide.shape[1], basis, self.seed)
+
+
+def _directions(layer: Layer, count: int, seed: int) -> Directions:
+    decide, score = (arrays.centred(layer.natural[layer.fold == fold]) for fold in (0, 1))
+    rotations = (rotation(decide.shape[1], basis, seed) for basis in range(count))
+    return Directions(decide, score, np.array([np.linalg.norm(decide @ turned, axis=0) for turned in rotations]))
 
 
 @dataclass(frozen=True)
 class InBases:
-    """What all live units of one layer find in random bases of another.
+    """What live units of one layer find in the random bases of another; arrays run over the scalings, `SCALINGS`, first.
 
     Attributes
     ----------
-    partner : (basis, unit) the best partner by the deciding fold, among the basis' live units
-    r : (basis, unit) held-out correlation with it
-    parts : (photograph, unit) what each photograph adds to the mean of `r` over bases, see `resampling.correlation_parts`
-    variance : variance of `r` over bases, mean over all units of the layer, for there are few bases; NaN for fewer than two
+    units : (unit,) their places among the layer's live units, increasing
+    partner : (scaling, basis, unit) the best partner by the deciding fold, among all directions of the basis
+    r : (scaling, basis, unit) held-out correlation with it
+    parts : (scaling, photograph, unit) what each photograph adds to the mean of `r` over bases, see `resampling.correlation_parts`
     """
 
+    units: Indices
     partner: Indices
     r: Array
     parts: Array
-    variance: float
 
     @property
     def level(self) -> Array:
-        """Mean correlation over bases (unit,); NaN where there is none."""
-        return np.asarray(self.r.mean(axis=0)) if len(self.r) else np.full(self.r.shape[1], np.nan)
+        """Mean correlation over bases (scaling, unit); NaN where there is none."""
+        return np.asarray(self.r.mean(axis=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
+
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of the correlation over bases (scaling, unit)."""
+        return np.asarray(self.r.std(axis=1, ddof=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
 
 
-def in_bases(own: Halves, bases: Sequence[Halves], photographs: resampling.Photographs) -> InBases:
-    """Return what the live units of a layer find in random bases of another one.
+def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resampling.Photographs) -> InBases:
+    """Return what live units of a layer find in the random bases of another one.
 
     Parameters
     ----------
-    bases : those in which some unit varies
+    units : their places among the live units of `own`, increasing
     photographs : those of the scoring fold
     """
-    units = own.live.size
-    partner = [similarity.correlations(own.decide, basis.decide).argmax(axis=1) for basis in bases]
-    scores = [basis.score[:, best] for basis, best in zip(bases, partner, strict=True)]
-    r = np.array([resampling.paired(own.score, score) for score in scores]).reshape(-1, units)
-    parts = sum((resampling.correlation_parts(own.score, score, photographs) for score in scores), np.zeros((1, units)))
-    variance = float(np.mean(np.var(r, axis=0, ddof=1))) if len(bases) > 1 and units else np.nan
-    return InBases(np.array(partner, dtype=np.int64).reshape(-1, units), r, parts / max(len(bases), 1), variance)
+    decide, score = own.decide[:, units], own.score[:, units]
+    shape = (len(SCALINGS), bases.count if bases.scaled else 0, units.size)
+    partner, r, parts = np.empty(shape, dtype=np.int64), np.empty(shape), []
+    for scaling, of in enumerate(bases.scaled):
+        across, total = decide.T @ of.decide, np.zeros((1, units.size))
+        for basis in range(bases.count):
+            turned = bases.rotation(basis)
+            best = (across @ turned / of.lengths[basis]).argmax(axis=1)
+            found = arrays.standardised(of.score @ turned[:, best])
+            partner[scaling, basis], r[scaling, basis] = best, resampling.paired(score, found)
+            total = total + resampling.correlation_parts(score, found, photographs)
+        parts.append(total / bases.count)
+    unknown = np.full((len(SCALINGS), 1, units.size), np.nan)
+    return InBases(units, partner, r, np.stack(parts) if parts else unknown)
 
 
 @dataclass(frozen=True)
 class Scored:
     """How alike pairs of units are on the scoring fold, beyond what random bases of either layer offer.
 
+    A side is one layer's random bases under one scaling, seen from the other layer: four in all.
+
     Attributes
     ----------
     r : (pair,) held-out correlation
-    side : (side, pair) `r` less that of the best partner in random bases of the other layer, from either side
-    half : (side, pair) half widths of the 95 % intervals of `side`
+    side : (side, pair) `r` less the mean of that of the best partners in the random bases
+    error : (side, pair) standard error of `side`
+    half : (side, pair) half widths of its 95 % interval
+    spread : (side, pair) standard deviation of the best partner's correlation over single bases
     parts : (side, photograph, pair) what each photograph adds to `side`
     """
 
     r: Array
     side: Array
+    error: Array
     half: Array
+    spread: Array
     parts: Array
 
     @property
+    def z(self) -> Array:
+        """The excess in standard deviations over single bases (pair,), the least of all sides; NaN where one is unknown."""
+        with np.errstate(divide="ignore"):
+            return np.asarray((self.side / self.spread).min(axis=0))
+
+    @property
+    def above(self) -> Flags:
+        """Which pairs are above random bases."""
+        return above_bases(self.low, self.z)
+
+    @property
+    def _needed(self) -> Array:
+        """Least excess (side, pair) that is above random bases."""
+        return np.maximum(self.half, LEAST_Z * self.spread)
+
+    @property
     def excess(self) -> Array:
-        """The excess (pair,) of the side that leaves less; a side without random bases does not count."""
-        return np.asarray(np.fmin(*self.side))
+        """The excess (pair,) of the side that leaves least; a side without random bases does not count."""
+        return np.asarray(np.fmin.reduce(self.side))
 
     @property
     def low(self) -> Array:
-        """The lower ends of the interval of the excess (pair,), the lower of both sides'; NaN where one is unknown."""
+        """The lower end of the interval of the excess (pair,), the least of all sides; NaN where one is unknown."""
         return np.asarray((self.side - self.half).min(axis=0))
 
     @property
     def high(self) -> Array:
-        """The upper ends (pair,), the lower of both sides'."""
+        """The upper end (pair,), the least of all sides."""
         return np.asarray((self.side + self.half).min(axis=0))
+
+    @property
+    def power(self) -> Array:
+        """How probably a pair of this excess is above random bases (pair,), 0 to 1, with other photographs and other bases.
+
+        The least of all sides: they share `r`, so that the one that is hardest to beat decides.
+        """
+        return np.asarray(ndtr((self.side - self._needed) / self.error).min(axis=0))
+
+    @property
+    def confirmable(self) -> Array:
+        """The least correlation (pair,) that is above random bases with probability `POWER`."""
+        needed = self.r - self.side + self._needed + ndtri(POWER) * self.error
+        return np.asarray(needed.max(axis=0))
 
     def kept(self, weights: Array) -> Flags:
         """Return whether the excess stays above its error in resampled photographs (resample, photograph): (resample, pair)."""
         # To first order, drawing a photograph once more or less adds or takes away its part.
         moved = np.stack([(weights - 1.0) @ parts for parts in self.parts])
-        return np.asarray((moved > (self.half - self.side)[:, None]).all(axis=0))
+        return np.asarray((moved > (self._needed - self.side)[:, None]).all(axis=0))
 
 
 def scored(a: Halves, b: Halves, pairs: Indices, nulls: tuple[InBases, InBases], photographs: resampling.Photographs) -> Scored:  # fmt: skip
     """Return how alike pairs (pair, 2) of live units of two layers are.
 
-    Two errors add up in the interval: that of the photographs (jackknife), and that of the bases, because another basis would
-    have held another best partner. The variance over bases counts (1 + 1 / bases) times: once for the basis that the matched
-    layer itself might be, once for the mean.
+    Each source of error counts once: photographs (jackknife, of the pair and of its partners in all bases together, so that what they share
+    cancels), with Student's t for few photographs; and that the mean over bases is one of so many bases, with the normal
+    distribution.
 
     Parameters
     ----------
-    nulls : what the units of `a` find in random bases of `b`, and the reverse
+    nulls : what units of `a`, those of the pairs at least, find in random bases of `b`, and the reverse
     photographs : those of the scoring fold
     """
     x, y = a.score[:, pairs[:, 0]], b.score[:, pairs[:, 1]]
     r, parts = resampling.paired(x, y), resampling.correlation_parts(x, y, photographs)
-    side, half, of_side = [], [], []
+    t = resampling.t_quantile(photographs.count)
+    side, error, half, spread, of_side = [], [], [], [], []
     for null, units in zip(nulls, pairs.T, strict=True):
-        own = parts - null.parts[:, units]
-        count = len(null.r)
-        variance = (own**2).sum(axis=0) + null.variance * (1.0 + 1.0 / max(count, 1))
-        side.append(r - null.level[units])
-        half.append(resampling.t_quantile(photographs.count) * np.sqrt(variance))
-        of_side.append(own)
-    return Scored(r, np.stack(side), np.stack(half), np.stack(of_side))
+        at = np.searchsorted(null.units, units)
+        for scaling in range(len(SCALINGS)):
+            own = parts - null.parts[scaling][:, at]
+            images, bases = (own**2).sum(axis=0), null.spread[scaling, at] ** 2 / max(null.r.shape[1], 1)
+            side.append(r - null.level[scaling, at])
+            error.append(np.sqrt(images + bases))
+            half.append(np.sqrt(t**2 * images + NORMAL_95**2 * bases))
+            spread.append(null.spread[scaling, at])
+            of_side.append(own)
+    return Scored(r, *(np.stack(of) for of in (side, error, half, spread, of_side)))

@@ -420,7 +420,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 2, _family_work,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 3, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
@@ -430,12 +430,12 @@ STAGES: dict[str, Stage] = {
             packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, of_layers=True,
         ),
         Stage(
-            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 1, _correspondence_work,
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 2, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.judged(a)) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *_NUMBERS),
         ),
         Stage(
-            "pairs", "what pairs of layers share", (schema.PAIRS,), 1, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 2, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
@@ -444,7 +444,7 @@ STAGES: dict[str, Stage] = {
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 1, _census_work,
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 2, _census_work,
             _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
         ),
     )
