@@ -23,7 +23,7 @@ SAME = "same_feature"
 
 def found(**changes):
     base = {
-        "detector_a": True, "detector_b": True, "rank_ab": 1, "rank_ba": 1, "excess_low": 0.1, "excess_z": 3.0,
+        "detector_a": True, "detector_b": True, "near_a": True, "near_b": True, "rank_ab": 1, "rank_ba": 1, "excess_low": 0.1, "excess_z": 3.0,
         "apart_deg": 5.0,
     } | changes  # fmt: skip
     return verdict.Evidence(**{name: np.array([value]) for name, value in base.items()})
@@ -39,12 +39,15 @@ def found(**changes):
         ({"apart_deg": np.nan}, "correlated_only", "same tuning"),
         ({"rank_ab": 4}, "correlated_only", "among each other's best 3"),
         ({"rank_ba": 4}, "correlated_only", "among each other's best 3"),
-        ({"detector_b": False}, "correlated_only", "two detectors"),
+        ({"detector_a": False}, SAME, ""),
+        ({"detector_b": False}, SAME, ""),
+        ({"detector_a": False, "detector_b": False}, "correlated_only", "both of the family"),
+        ({"detector_b": False, "near_b": False}, "correlated_only", "both of the family"),
         ({"excess_low": 0.0}, "family_only", "above random bases"),
         ({"excess_low": np.nan}, "family_only", "above random bases"),
         ({"excess_z": 1.6}, "family_only", "above random bases"),
         ({"excess_z": np.nan}, "family_only", "above random bases"),
-        ({"excess_low": -0.1, "detector_a": False}, "unmatched", "two detectors, above random bases"),
+        ({"excess_low": -0.1, "detector_a": False, "near_a": False}, "unmatched", "both of the family, above random bases"),
     ],
 )
 def test_every_condition_of_a_verdict_counts(changes, said, lacks):

@@ -423,7 +423,7 @@ def test_scale_of_one_unit_moves_relative_sigma_only():
     )
     assert scaled.loc[0, "relative_sigma"] == pytest.approx(0.2)
     assert failed(scaled.loc[0]) == ["relative_sigma"]
-    verdicts = ["relative_sigma", "failed", "tuned", "detector", "level", "strong"]
+    verdicts = ["relative_sigma", "failed", "tuned", "detector", "score", "near", "level", "strong"]
     pd.testing.assert_frame_equal(scaled.drop(columns=verdicts), plain.drop(columns=verdicts), rtol=1e-9)
     pd.testing.assert_frame_equal(scaled.iloc[1:], plain.iloc[1:], rtol=1e-9)
 
@@ -578,3 +578,53 @@ def test_controls_with_a_gap_are_refused(gone):
     with pytest.raises(StimulusError, match="draw the whole set curve_controls") as caught:
         CurveGrid.of(PARAMETERS, CONTROLS.isel(stimulus=keep))
     assert "\n" not in str(caught.value)
+
+
+# Near misses
+
+
+def scored(values, *criteria):
+    table = pd.DataFrame({"x": values, "y": 0.0, "live": True, "peak_sigma": 1.0})
+    rule = Rule("r", tuned=criteria, specific=(Criterion("y", ">=", 0.0, "always"),))
+    return judged(table, rule, Rule("n", tuned=(Criterion("y", ">", 1.0, "never"),), specific=(Criterion("y", ">", 1.0, "never"),)))
+
+
+@pytest.mark.parametrize(
+    ("op", "values", "scores"),
+    [
+        (">", [1.0, 0.8, 0.5, 0.4, np.nan], [1.25, 0.75, 0.0, -0.25, -np.inf]),
+        ("<", [1.0, 0.8, 0.5, 0.4, np.nan], [-1.25, -0.75, 0.0, 0.25, -np.inf]),
+    ],
+)
+def test_score_is_the_distance_to_the_threshold_in_units_of_what_a_copy_loses(op, values, scores):
+    table = scored(values, Criterion("x", op, 0.5, "tested", near=0.4))
+    np.testing.assert_allclose(table["score"], scores, atol=1e-12)
+    assert (table["detector"] == (table["score"] >= 0) & (np.array(values) != 0.5)).all()
+    assert (table["near"] == (np.array(scores) >= -1)).all()
+
+
+def test_unit_at_a_strict_threshold_is_near_and_no_detector():
+    table = scored([0.5], Criterion("x", ">", 0.5, "tested", near=0.4))
+    assert table.loc[0, ["detector", "near"]].tolist() == [False, True]
+    assert table.loc[0, "score"] < 0
+    assert scored([0.5], Criterion("x", ">=", 0.5, "tested", near=0.4)).loc[0, "score"] == 0
+
+
+def test_criterion_without_a_margin_admits_no_near_miss():
+    table = scored([0.49, 0.51], Criterion("x", ">", 0.5, "tested"))
+    assert table["near"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@given(data=st.data())
+@settings(derandomize=True, deadline=None, max_examples=30)
+def test_detectors_have_scores_of_at_least_0_and_are_near(family, data):
+    """Over any values of the criteria: who passes all of them has a score of 0 or more, and the other way round."""
+    criteria = family.rule.criteria
+    number = st.floats(-3, 400) | st.just(np.nan) | st.just(np.inf)
+    columns = {c.column: data.draw(st.lists(number | st.just(c.threshold), min_size=4, max_size=4)) for c in criteria}
+    table = pd.DataFrame({"peak_sigma": np.zeros(4), "naive": np.zeros(4), **columns, "live": [True, True, True, False]})
+    naive = Rule("n", tuned=(Criterion("naive", ">", 1.0, "never"),), specific=(Criterion("naive", ">", 1.0, "never"),))
+    found = judged(table, Rule("r", family.rule.tuned, family.rule.specific), naive)
+    assert (found["detector"] == (found["score"] >= 0)).all()
+    assert (~found["detector"] | found["near"]).all()

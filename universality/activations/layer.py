@@ -22,7 +22,7 @@ from universality.stimuli.framing import Scene
 class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
-    `seed` is None for the trained network, else the seed of the untrained twin; `stores` maps each stimulus set that is
+    `seed` is None for the trained network, else the seed of the untrained twin; `copy_r` is that of a noisy copy, else None; `stores` maps each stimulus set that is
     read to the name of its store; `scene` says how scenes lay in the images shown, where that is known.
     """
 
@@ -32,6 +32,12 @@ class LayerRef:
     store_root: str
     stores: dict[str, str]
     scene: Scene | None = None
+    copy_r: float | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is of the card's own network."""
+        return self.seed is None and self.copy_r is None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 SIDES = ("pre", "post")
+Variant = int | float | None
+"""Of a card's network: None for itself, a whole number for the untrained twin of that seed, a share for the noisy copy of that correlation."""
 
 
 def _count(stimulus_set: str, spec: StimuliSpec) -> int:
@@ -43,9 +46,9 @@ def _kept_count(stimulus_set: str, spec: StimuliSpec, stamp: Hashable) -> int:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a job: a card's trained weights (`seed` None) or an untrained twin.
+    """One network of a job: a card's trained weights (`seed` None), an untrained twin, or a noisy copy (`copy_r`) of the trained one.
 
-    `scene_px` has the side of the scenes for taps where that is not the receptive field; `module` is a network in hand.
+    `copy_r` is the correlation that a copy's units are to have with their originals. `scene_px` has the side of the scenes for taps where that is not the receptive field; `module` is a network in hand.
     """
 
     card: ModelCard
@@ -56,10 +59,13 @@ class Network:
     calibration: StimuliSpec
     scene_px: Mapping[str, int] = field(default_factory=dict)
     module: nn.Module | None = field(default=None, repr=False, compare=False)
+    copy_r: float | None = None
 
     @property
     def label(self) -> str:
         """Name for people: card id, and the twin's seed."""
+        if self.copy_r is not None:
+            return f"{self.card.id} (noisy copy, r {self.copy_r:g})"
         if self.seed is None:
             return f"{self.card.id} (untrained)" if self.card.untrained else self.card.id
         return f"{self.card.id} (untrained, seed {self.seed})"
@@ -67,6 +73,10 @@ class Network:
     @cached_property
     def weights(self) -> str:
         """Identity of the weights: the pinned or computed state-dict hash, or the digest of the twin's recipe."""
+        if self.copy_r is not None:
+            taps = [tap.plain() for tap in self.taps]
+            made_of = [self._original.weights, self.copy_r, taps, sets.stimulus_digest("natural", self.calibration)]
+            return catalogue.copy_identity(self.card, digest(made_of))
         if self.seed is not None:
             content = [sets.stimulus_digest("natural", self.calibration), self.card.preprocessing.plain()]
             return catalogue.untrained_identity(self.card, self.seed, digest(content))
@@ -145,11 +155,34 @@ class Network:
         from universality.models import in_hand
         from universality.models.zoo import pretrained, untrained
 
+        if self.copy_r is not None:
+            from universality.models import copies
+
+            seed = int(digest([self.card.id, "noisy copy"])[:15], 16)
+            images = self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH)
+            # Some from everywhere: crops come first, then drawn images.
+            stride = max(_count("natural", self.calibration) // (4 * catalogue.CALIBRATION_BATCH), 1)
+            some = itertools.islice(images, 0, None, stride)
+            return copies.noisy(self._original.load(), self.taps, self.copy_r, seed, some)
         if self.card.library == in_hand.LIBRARY:
             return self._of_module()
         if self.seed is None:
             return pretrained(self.card)
         return untrained(self.card, self.seed, self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH))
+
+    @property
+    def variant(self) -> Variant:
+        """Which network of the card it is."""
+        return self.seed if self.copy_r is None else self.copy_r
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is the card's own network: neither an untrained twin nor a noisy copy."""
+        return self.seed is None and self.copy_r is None
+
+    @property
+    def _original(self) -> Network:
+        return replace(self, copy_r=None)
 
     def _of_module(self) -> nn.Module:
         """Return a copy of the module in hand, or its untrained twin: hooks and memory layout of a run are not the user's."""
@@ -184,11 +217,17 @@ class Network:
             images = sets.render(stimulus_set, spec, preprocessing.canvas_px, some, preprocessing.interpolation, frame)
             yield sets.normalise(images.values, preprocessing)
 
+    @property
+    def _kind(self) -> str:
+        if self.copy_r is not None:
+            return f"noisy copy, r {self.copy_r:g}"
+        return "trained" if self.seed is None and not self.card.untrained else "untrained"
+
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
         """Return the attributes that travel with the stored activations."""
         return {
             "model": self.card.id,
-            "network": "trained" if self.seed is None and not self.card.untrained else "untrained",
+            "network": self._kind,
             "untrained_seed": -1 if self.seed is None else self.seed,
             "weights_identity": self.weights,
             "card_digest": self.card.digest(),

@@ -61,4 +61,8 @@ class NullSpec(Spec):
     haar_rotations: Int = Field(
         3, ge=1, le=1000, description="random orthonormal bases of each layer in which detectors are counted; a verdict takes 20 at least"
     )
+    noisy_copies: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(unique)] = Field(
+        (),
+        description="a noisy copy of every network for each correlation of its units with the originals, such as 0.84: the ceilings",
+    )
     shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")

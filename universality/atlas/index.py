@@ -86,11 +86,13 @@ def tally(census: Census) -> Tally:
             of = _seen_from(census.edges, here, there, basis)
             names = of[["seed", "rule", f"model_{here}", f"tap_{here}", f"unit_{here}", f"model_{there}"]]
             found = place.get_indexer(pd.MultiIndex.from_frame(names))
+            # A near miss may be a partner; counted are detectors.
+            counted, edge = found >= 0, of.index.to_numpy()
+            found, edge = found[counted], edge[counted]
             if basis >= 0:
                 by_chance[np.unique(found)] += 1 / n_bases
                 continue
             shared[found] = True
-            edge = of.index.to_numpy()
             np.logical_or.at(again, found, census.rematched[edge] & census.kept[edge])
     return Tally(rows.assign(shared=shared, shared_haar=by_chance), again)
 

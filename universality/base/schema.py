@@ -201,6 +201,8 @@ CORRESPONDENCE = Table(
         Column("unit_b", "int", "1", ">= 0", "unit (channel index) in layer B"),
         Column("detector_a", "bool", "1", "true | false", "unit_a is a detector on its own"),
         Column("detector_b", "bool", "1", "true | false", "unit_b is a detector on its own"),
+        Column("near_a", "bool", "1", "true | false", "unit_a is a detector or a near miss, see units"),
+        Column("near_b", "bool", "1", "true | false", "unit_b is a detector or a near miss"),
         Column("r_match", "float", "1", "-1 to 1", "Pearson r on the natural images that decided the match (inflated)"),
         Column("r_natural", "float", "1", "-1 to 1", "Pearson r on the held-out images"),
         Column(
@@ -310,8 +312,8 @@ CORRESPONDENCE = Table(
             "string",
             "1",
             "same_feature | correlated_only | family_only | unmatched",
-            "same_feature: both detectors, each among the other's best 3, above random bases (excess_low above 0, excess_z above 1.645), orientations within 20 degrees; "
-            "correlated_only: above random bases; family_only: both detectors; unmatched: neither",
+            "same_feature: one a detector, the other a detector or a near miss, each among the other's best 3, above random bases (excess_low above 0, excess_z above 1.645), orientations within 20 degrees; "
+            "correlated_only: above random bases; family_only: the first condition; unmatched: neither",
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
         Column("r_aligned", "float", "1", "-1 to 1", "maximum circular cross-correlation of the tuning curves"),
@@ -413,6 +415,10 @@ PAIRS = Table(
             "largest_gap_*_deg", "float", "degrees", "0 to 360", "largest gap between preferred angles, layer {}"
         ),
         *_beside_nulls("n_met", "int", "pairs", ">= 0", "matched pairs in which both units are detectors"),
+        *_beside_nulls(
+            "n_judged", "int", "pairs", ">= 0",
+            "matched pairs of a detector with a detector or a near miss: those that the verdict same_feature can be given to",
+        ),
         *_of_both("met_*", "float", "1", "0 to 1", "n_met / detectors of layer {}; NaN if it has none"),
         *_of_both("met_*_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of that share, layer {}"),
         *_of_both("met_*_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval, layer {}"),
@@ -423,7 +429,7 @@ PAIRS = Table(
             "float",
             "pairs",
             ">= 0",
-            "pairs of detectors that would get the verdict if every one of them were true: the sum of their power",
+            "pairs that would be above random bases if each of n_judged were a true pair of its r: the sum of their power",
         ),
         *_beside_nulls("n_correlated_only", "int", "pairs", ">= 0", "pairs with the verdict correlated_only"),
         *_beside_nulls("n_family_only", "int", "pairs", ">= 0", "pairs with the verdict family_only"),
@@ -485,6 +491,34 @@ PAIRS = Table(
             "where a similarity of layers and the matching of detectors say the opposite, both with their figures; empty otherwise. "
             "Layers alike: above 0.7, or by 0.05 above the untrained twins; unlike: by 0.05 below them. Detectors meet: the interval of met_a or met_b lies above chance",
         ),
+    ),
+)
+
+CEILINGS = Table(
+    "ceilings",
+    "one layer, one family and one noisy copy of the network (nulls.noisy_copies): how much of itself it finds again, which bounds what it can "
+    "share with another network",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("depth", "float", "1", "0 to 1", "relative depth of the tap"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
+        Column("copy_r", "float", "1", "0 to 1", "correlation of the copy's units with their originals that was asked for, over the network"),
+        Column("median_r", "float", "1", "-1 to 1", "median of it at this tap, on the held-out images"),
+        Column("n_detectors", "int", "units", ">= 0", "detectors of the network"),
+        Column("n_again", "int", "units", ">= 0", "of them, those that are detectors in the copy, too"),
+        Column("n_own", "int", "units", ">= 0", "of them, those matched to themselves"),
+        Column("n_met", "int", "units", ">= 0", "of them, those matched to a detector of the copy"),
+        Column("share_met", "float", "1", "0 to 1", "n_met / n_detectors: ceiling of met_a and met_b"),
+        Column("share_met_low", "float", "1", "0 to 1", "lower end of its 95 % Wilson interval"),
+        Column("share_met_high", "float", "1", "0 to 1", "upper end"),
+        Column("n_same_feature", "int", "units", ">= 0", "of them, those in a pair with the verdict same_feature"),
+        Column("share_same", "float", "1", "0 to 1", "n_same_feature / n_detectors: ceiling of the share that is the same"),
+        Column("share_same_low", "float", "1", "0 to 1", "lower end of its 95 % Wilson interval"),
+        Column("share_same_high", "float", "1", "0 to 1", "upper end"),
+        Column("expected_same_feature", "float", "units", ">= 0", "sum of the power of the pairs of detectors"),
+        Column("median_r_natural", "float", "1", "-1 to 1", "median held-out r of the pairs of detectors"),
     ),
 )
 

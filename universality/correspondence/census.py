@@ -127,11 +127,14 @@ def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: in
 
 def _view(layer: Layer, families: Sequence[str]) -> View:
     halves = layer.halves()
-    marks = {ANY_UNIT: Marks(np.ones(halves.live.size, dtype=np.bool_), np.full(halves.live.size, np.nan))}
+    every = np.ones(halves.live.size, dtype=np.bool_)
+    marks = {ANY_UNIT: Marks(every, every, np.full(halves.live.size, np.nan))}
     for family in families:
         table = answers.units(layer, family).iloc[halves.live]
         angles = table["preferred_deg"].to_numpy(np.float64)
-        marks[family] = Marks(table["detector"].to_numpy(np.bool_), angles, FAMILIES[family].period_deg)
+        marks[family] = Marks(
+            table["detector"].to_numpy(np.bool_), table["near"].to_numpy(np.bool_), angles, FAMILIES[family].period_deg
+        )
     return View(halves, marks)
 
 

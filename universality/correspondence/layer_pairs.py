@@ -27,7 +27,7 @@ _WEIGHED = (
     *(f"{prefix}{rest}" for prefix in ("cka", "svcca") for rest in ("", "_untrained", "_measure")),
 )
 """The columns by which similarity and matching are compared with each other."""
-_COUNTS = ["n_met", *(f"n_{name}" for name in VERDICTS)]
+_COUNTS = ["n_met", "n_judged", *(f"n_{name}" for name in VERDICTS)]
 
 
 def pair_rows(
@@ -83,10 +83,12 @@ def _layers(families: pd.DataFrame, similarity: pd.DataFrame, methods: Sequence[
 def _with_counts(table: pd.DataFrame, rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return the table with the numbers of matched pairs by verdict, and the summed correlations of pairs of detectors."""
     met = rows["detector_a"] & rows["detector_b"]
+    judged = of_family(rows)
     counted = rows[keys].assign(
         n_met=met.astype("int64"),
+        n_judged=judged.astype("int64"),
         **{f"n_{name}": (rows["verdict"] == name).astype("int64") for name in VERDICTS},
-        expected_same_feature=rows["power"].where(met, 0.0).fillna(0.0),
+        expected_same_feature=rows["power"].where(judged, 0.0).fillna(0.0),
         sum_match=rows["r_match"].where(met, 0.0),
         sum_natural=rows["r_natural"].where(met, 0.0),
     )
@@ -94,6 +96,11 @@ def _with_counts(table: pd.DataFrame, rows: pd.DataFrame, keys: list[str]) -> pd
     table = table.merge(sums, on=keys, how="left")
     numbers = [*_COUNTS, "expected_same_feature", "sum_match", "sum_natural"]
     return table.assign(**{name: table[name].fillna(0) for name in numbers})
+
+
+def of_family(rows: pd.DataFrame) -> pd.Series:
+    """Return which matched pairs (rows of ``correspondence``) are of a detector with a detector or a near miss: the verdict can be given to them."""
+    return (rows["detector_a"] & rows["near_b"]) | (rows["near_a"] & rows["detector_b"])
 
 
 def _with_scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -35,11 +35,13 @@ class Marks:
     Attributes
     ----------
     eligible : (live unit,)
+    near : (live unit,) which may be their partners: a near miss of a family, too
     angle_deg : (live unit,) degrees; NaN where the rule knows none
     period_deg : the angles' period, degrees
     """
 
     eligible: Flags
+    near: Flags
     angle_deg: Array
     period_deg: float = 360.0
 
@@ -128,11 +130,11 @@ def candidates(r: Array, rule: str, a: Marks, b: Marks) -> Indices:
     Units of any kind are each other's best partner by the correlations `r` (p, q) among all live units, detectors of a family are
     among each other's best `verdict.TOP_K` with preferred orientations within `verdict.NEAR_DEG`.
     """
-    if not (a.eligible.any() and b.eligible.any()):
+    if not (a.near.any() and b.near.any()):
         return np.zeros((0, 2), dtype=np.int64)
     pairs = mutual_top(r, best_of(rule), EQUAL)
     i, j = pairs.T
-    wanted = a.eligible[i] & b.eligible[j]
+    wanted = verdict.of_family(a.eligible[i], b.eligible[j], a.near[i], b.near[j])
     if rule != ANY_UNIT:
         wanted &= np.abs(_apart(pairs, a, b)) <= verdict.NEAR_DEG
     return np.asarray(pairs[wanted])
@@ -185,7 +187,7 @@ def _same(r: Array, rule: str, pairs: Indices, excess: tuple[Array, Array], a: M
     ranks = similarity.ranks(r, i, j), similarity.ranks(r.T, j, i)
     if rule == ANY_UNIT:
         return verdict.same_unit(*ranks, verdict.above_bases(*excess))
-    found = verdict.Evidence(a.eligible[i], b.eligible[j], *ranks, *excess, _apart(pairs, a, b))
+    found = verdict.Evidence(a.eligible[i], b.eligible[j], a.near[i], b.near[j], *ranks, *excess, _apart(pairs, a, b))
     return np.asarray(verdict.judge(found).verdict == verdict.VERDICTS[0])
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -33,6 +33,19 @@ def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tup
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
     return float(max(low, 0.0)), float(min(high, 1.0))
+
+
+def upper_bound(successes: int, n: int) -> float:
+    """Return the upper end of the one-sided 95 % interval of a share (Clopper and Pearson 1934, Biometrika 26); NaN of none.
+
+    Examples
+    --------
+    >>> f"0 of 37: below {upper_bound(0, 37):.0%}"
+    '0 of 37: below 8%'
+    """
+    if n == 0:
+        return float("nan")
+    return 1.0 if successes >= n else float(betaincinv(successes + 1, n - successes, 0.95))
 
 
 @dataclass(frozen=True)

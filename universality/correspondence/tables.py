@@ -198,7 +198,7 @@ def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
     )
     columns: dict[str, Any] = {
         "unit_a": of_a["unit"], "unit_b": of_b["unit"],
-        "detector_a": of_a["detector"], "detector_b": of_b["detector"], "r_match": pair.r[i, j],
+        "detector_a": of_a["detector"], "detector_b": of_b["detector"], "near_a": of_a["near"], "near_b": of_b["near"], "r_match": pair.r[i, j],
         "r_tuning": align.r_tuning, "r_aligned": align.r_aligned, "shift_deg": align.shift_deg,
         "preferred_a_deg": of_a["preferred_deg"], "preferred_b_deg": of_b["preferred_deg"],
         "delta_theta_deg": circular_difference(of_b["preferred_deg"], of_a["preferred_deg"], period),
@@ -213,7 +213,7 @@ def matched_rows(family: str, pair: Pair, matched: Indices) -> pd.DataFrame:
     }  # fmt: skip
     table = pd.DataFrame(columns)
     judged = verdict.judge(verdict.Evidence(
-        table["detector_a"].to_numpy(), table["detector_b"].to_numpy(), rank_ab, rank_ba,
+        table["detector_a"].to_numpy(), table["detector_b"].to_numpy(), table["near_a"].to_numpy(), table["near_b"].to_numpy(), rank_ab, rank_ba,
         table["excess_low"].to_numpy(), table["excess_z"].to_numpy(), table["delta_theta_deg"].to_numpy(),
     ))  # fmt: skip
     return table.assign(q=np.nan, verdict=judged.verdict, lacks=judged.lacks)

@@ -47,6 +47,7 @@ class Evidence:
     Attributes
     ----------
     detector_a, detector_b : whether each unit is a detector of the family on its own
+    near_a, near_b : whether it is one or a near miss
     rank_ab, rank_ba : rank of each unit among all live units of its layer for the other one, on the deciding fold; 1 is best
     excess_low : lower end of the 95 % interval of the held-out correlation less that in random bases, the least of all sides'
     excess_z : that difference in standard deviations over single bases, the least of all sides'
@@ -55,6 +56,8 @@ class Evidence:
 
     detector_a: Flags
     detector_b: Flags
+    near_a: Flags
+    near_b: Flags
     rank_ab: Indices
     rank_ba: Indices
     excess_low: Array
@@ -65,6 +68,11 @@ class Evidence:
     def above(self) -> Flags:
         """Which are above random bases."""
         return above_bases(self.excess_low, self.excess_z)
+
+    @property
+    def of_family(self) -> Flags:
+        """Which are pairs of a detector with a detector or a near miss."""
+        return of_family(self.detector_a, self.detector_b, self.near_a, self.near_b)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def judge(found: Evidence) -> Judgement:
 
     - same_feature: all four conditions below hold
     - correlated_only: the excess is above 0, but another condition is missing
-    - family_only: both are detectors, but not more alike than a random direction would be
+    - family_only: both are of the family, but not more alike than a random direction would be
     - unmatched: neither
 
     Notes
@@ -88,7 +96,9 @@ def judge(found: Evidence) -> Judgement:
     Each condition stands against another explanation of a high correlation. The verdict needs all of them, so a pair that one of
     the explanations accounts for is called the same feature no more often than it meets the condition against that one:
 
-    - *both are detectors* against units that share a response, but not the family. Thresholds were set on untrained twins.
+    - *both of the family*, one a detector and the other at least a near miss, against units that share a response, but not the family.
+      Thresholds were set on untrained twins, and what is near by what detectors lose in noisy copies of their own network: two thresholds
+      in a row would reject every third true pair.
     - *each among the other's best* `TOP_K` against hubs: units that answer to brightness are a good partner of many.
     - *above random bases* against any direction of the layer doing as well. The null is the best partner in a Haar-random basis
       of the other layer, of its units as they are and divided by their standard deviations, found on the deciding fold and scored on the
@@ -106,18 +116,23 @@ def judge(found: Evidence) -> Judgement:
 
     An excess that is not known (NaN, as where no unit of the other layer's random bases varies) is not above 0.
     """
-    both = found.detector_a & found.detector_b
+    both = found.of_family
     above = found.above
     mutual = (found.rank_ab <= TOP_K) & (found.rank_ba <= TOP_K)
     near = np.abs(found.apart_deg) <= NEAR_DEG
     named = {
-        "two detectors": both, f"among each other's best {TOP_K}": mutual, "above random bases": above, "same tuning": near,
+        "both of the family": both, f"among each other's best {TOP_K}": mutual, "above random bases": above, "same tuning": near,
     }  # fmt: skip
     lacks = np.full(both.shape, "", dtype=object)
     for name, holds in named.items():
         lacks[~holds] += np.where(lacks[~holds] == "", name, ", " + name).astype(object)
     verdict = np.select([both & above & mutual & near, above, both], VERDICTS[:3], default=VERDICTS[3])
     return Judgement(verdict.astype(object), lacks)
+
+
+def of_family(detector_a: Flags, detector_b: Flags, near_a: Flags, near_b: Flags) -> Flags:
+    """Return which pairs are of a detector with a detector or a near miss."""
+    return np.asarray((detector_a & near_b) | (near_a & detector_b))
 
 
 def above_bases(excess_low: Array, excess_z: Array) -> Flags:

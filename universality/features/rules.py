@@ -19,20 +19,39 @@ from universality.features.tuning import (
 )
 
 STRONG_PEAK_SIGMA = 2.0
+NEAR_SCORE = -1.0
+"""Least score of a near miss."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One test of a definition: ``column op threshold``, and why it is there."""
+    """One test of a definition: ``column op threshold``, and why it is there.
+
+    `near` is how far beyond the threshold a unit may lie to be a near miss: what a detector's own noisy copy can lose. None: no
+    further than the threshold itself.
+    """
 
     column: str
     op: str
     threshold: float
     reason: str
+    near: float | None = None
 
     def passes(self, values: pd.Series) -> pd.Series:
         """Return which units pass; NaN never does."""
         return _OPERATORS[self.op](values, self.threshold)
+
+    def score(self, values: pd.Series) -> Array:
+        """Return by how many times `near` each unit lies within the threshold; below 0 it fails, NaN as far as can be."""
+        sign = 1.0 if self.op[0] == ">" else -1.0
+        beyond = sign * (values.to_numpy(np.float64) - self.threshold)
+        if self.near is None:
+            beyond = np.where(self.passes(values), np.inf, -np.inf)
+        else:
+            beyond = beyond / self.near
+            # A strict threshold is not met by a value that lies at it.
+            beyond = np.where((beyond == 0.0) & ~self.passes(values).to_numpy(), -np.finfo(np.float64).tiny, beyond)
+        return np.asarray(np.where(np.isnan(beyond), -np.inf, beyond))
 
 
 _OPERATORS: dict[str, Callable[[pd.Series, float], pd.Series]] = {
@@ -145,14 +164,21 @@ def naive_columns(
 
 
 def judged(table: pd.DataFrame, rule: Rule, naive: Rule) -> pd.DataFrame:
-    """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, level, strong, naive_detector."""
+    """Add the verdicts of both rules: failed (criteria not met, by name), tuned, detector, score, near, level, strong, naive_detector."""
     table["failed"] = failed(table, rule.criteria)
     table["tuned"] = _all_pass(table, rule.tuned) & table["live"]
     table["detector"] = table["tuned"] & _all_pass(table, rule.specific)
+    table["score"] = np.where(table["live"], scores(table, rule.criteria), -np.inf)
+    table["near"] = table["score"] >= NEAR_SCORE
     table["level"] = _levels(table, rule)
     table["strong"] = table["detector"] & (table["peak_sigma"] > STRONG_PEAK_SIGMA)
     table["naive_detector"] = _all_pass(table, (*naive.tuned, *naive.specific)) & table["live"]
     return table
+
+
+def scores(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> Array:
+    """Return the least score of each unit over the criteria, see `Criterion.score`."""
+    return np.asarray(np.min([c.score(table[c.column]) for c in criteria], axis=0))
 
 
 def failed(table: pd.DataFrame, criteria: tuple[Criterion, ...]) -> list[str]:

@@ -80,6 +80,15 @@ UNITS = Table(
         Column("tuned", "bool", "1", "true | false", "live, tuned and invariant"),
         Column("detector", "bool", "1", "true | false", "passes the family's rule"),
         Column(
+            "score",
+            "float",
+            "1",
+            "any",
+            "how far inside the rule: the least over its criteria of the distance to the threshold, in units of what the criterion loses in a "
+            "detector's noisy copy; detectors have 0 and more",
+        ),
+        Column("near", "bool", "1", "true | false", "a detector or a near miss: score at least -1"),
+        Column(
             "level",
             "string",
             "1",

@@ -93,7 +93,7 @@ def comparison_bytes(plan: Plan) -> int:
     nulls = plan.job.nulls
     variants = 1 + len(nulls.untrained_seeds) + nulls.haar_rotations + nulls.shuffles
     sizes: dict[str, int] = {}
-    for network in (n for n in plan.networks if n.seed is None):
+    for network in (n for n in plan.networks if n.trained):
         rows = int(np.prod(network.shape("natural", network.taps[0])[:-1]))
         sizes[network.card.id] = rows * _FLOAT * sum(tap.channels for tap in network.taps)
     pairs = [sizes[a] + sizes[b] for a, b in plan.job.compared()]
@@ -200,7 +200,7 @@ def _extraction(plan: Plan, took: _Clock) -> float:
     passes = plan.passes
     total = took("extraction", ("stores", len(plan.missing)))
     for network in {id(shown.network): shown.network for shown in passes}.values():
-        total += (2 if network.seed is None else 1) * took(network.card.id, *loading(network))
+        total += (2 if network.trained else 1) * took(network.card.id, *loading(network))
     return total + sum(took(shown.network.card.id, *showing(shown, sum(map(len, shown.shards)))) for shown in passes)
 
 

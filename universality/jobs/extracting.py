@@ -106,7 +106,7 @@ def check(passes: Sequence[Pass], opened: Callable[[], Client]) -> list[Failure]
 
     The workers look, not this process: it is their weights folder that counts.
     """
-    networks = {shown.network.label: shown.network for shown in passes if shown.network.seed is None}
+    networks = {shown.network.label: shown.network for shown in passes if shown.network.trained}
     with watching(opened()) as watch:
         labels = {watch.submit("check", check_task, network): label for label, network in networks.items()}
         watch.pending |= labels.keys()

@@ -52,7 +52,7 @@ Kinds = tuple[tuple[str, float], tuple[str, float]]
 
 def loading(network: Network) -> Kinds:
     """Return what loading a network is, for the record of seconds: of an untrained twin, by the pixels that calibrate it."""
-    if network.seed is None:
+    if network.trained:
         return (f"load {network.card.id}", 1.0), ("load", 1.0)
     images = natural.count(network.calibration.natural)
     return (f"calibrate {network.card.id}", max(images, 1)), ("calibrate", max(images, 1) * _megapixels(network))

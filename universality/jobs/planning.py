@@ -11,7 +11,7 @@ import pandas as pd
 
 from universality import similarity
 from universality.activations.layer import LayerRef
-from universality.activations.network import Network
+from universality.activations.network import Network, Variant
 from universality.activations.store import ActivationStore, store_at
 from universality.base import html
 from universality.base.errors import TapError
@@ -81,7 +81,7 @@ class Plan:
     @property
     def reported(self) -> int:
         """How much the report says: of each family at each layer of each trained network."""
-        return len(self.job.comparison.families) * sum(len(n.taps) for n in self.networks if n.seed is None)
+        return len(self.job.comparison.families) * sum(len(n.taps) for n in self.networks if n.trained)
 
     @property
     def tables(self) -> list[Table]:
@@ -162,7 +162,7 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """One sentence for every tap that is shown a part of its scenes only or is left out, and for twins that are no null."""
-        trained = [n for n in self.networks if n.seed is None]
+        trained = [n for n in self.networks if n.trained]
         found = [(n, t, n.scene(t).shown) for n in trained for t in n.taps if n.scene(t).shown < 1]
         judges = ", ".join(stage.name for stage in self.stages if not stage.of_layers)
         left_out = [
@@ -253,7 +253,7 @@ def plan(
         job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
         provenance.package_versions(),
     ]  # fmt: skip
-    inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.seed): n for n in networks})
+    inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.variant): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
 
 
@@ -282,17 +282,17 @@ def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iter
 
 def _layers(
     planned: Sequence[PlannedStore], store: ActivationStore, compared: tuple[str, ...]
-) -> dict[tuple[str, int | None], list[LayerRef]]:
+) -> dict[tuple[str, Variant], list[LayerRef]]:
     """Return every network's layers: where each tap's activations for the sets that are compared lie."""
     stores: dict[tuple[int, str], dict[str, str]] = {}
-    found: dict[tuple[str, int | None], list[LayerRef]] = {}
+    found: dict[tuple[str, Variant], list[LayerRef]] = {}
     for p in planned:
         network, tap = p.network, p.tap
         if (id(network), tap.name) not in stores:
             stores[id(network), tap.name] = {}
             scene, of_tap = network.scene(tap), stores[id(network), tap.name]
-            layer = LayerRef(network.card.id, network.seed, tap, store.location, of_tap, scene)
-            found.setdefault((network.card.id, network.seed), []).append(layer)
+            layer = LayerRef(network.card.id, network.seed, tap, store.location, of_tap, scene, network.copy_r)
+            found.setdefault((network.card.id, network.variant), []).append(layer)
         if p.stimulus_set in compared:
             stores[id(network), tap.name][p.stimulus_set] = p.key
     return found

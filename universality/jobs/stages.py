@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +25,7 @@ from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
 from universality.base.spec import digest
-from universality.correspondence import layer_pairs, resampling
+from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
@@ -332,13 +332,45 @@ def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     }  # fmt: skip
 
 
+# ceilings -----------------------------------------------------------------------------------------------------------
+
+
+def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("ceilings")
+    for model in inputs.models if inputs.job.nulls.noisy_copies else ():
+        for place in inputs.judged(model):
+            layer = inputs.layers[model, None][place]
+            copies = [inputs.layers[model, r][place] for r in inputs.job.nulls.noisy_copies]
+            causes = [inputs.identity(model, place, variant) for variant in (None, *inputs.job.nulls.noisy_copies)]
+            yield Task(
+                "ceilings", {"": key_of([causes, repr(inputs.matching)])}, f"ceilings of {model}, {layer.tap.name}", ceiling_task,
+                (layer, copies, inputs.matching),
+            )  # fmt: skip
+
+
+def _ceiling_work(inputs: Inputs) -> float:
+    """Count copies of layers; correlating large ones takes longer."""
+    rows, refs = _rows(inputs, "natural"), (ref for model in inputs.models for ref in inputs.layers_judged(model, None))
+    return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.tap.channels**2 / 1e9 for ref in refs)
+
+
+def ceiling_task(layer: LayerRef, copies: Sequence[LayerRef], matching: MatchingPlan) -> Tables:
+    """Return the rows of ``ceilings`` for one layer."""
+    brief = replace(matching, verdicts_only=True)
+    own = Contender(read_layer(layer), (), brief)
+    rows = [ceilings.ceiling_rows(own, Contender(read_layer(ref), (), brief)) for ref in copies]
+    return {"ceilings": pd.concat([schema.empty_table(schema.CEILINGS), *rows], ignore_index=True)}
+
+
 # natural ------------------------------------------------------------------------------------------------------------
 
 
 def _natural_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("natural")
-    for (model, seed), network in inputs.networks.items():
-        layers = list(inputs.layers[model, seed])
+    for (model, variant), network in inputs.networks.items():
+        if network.copy_r is not None:
+            continue
+        seed, layers = network.seed, list(inputs.layers[model, variant])
         causes = [[inputs.identity(model, place, seed) for place in range(len(layers))], inputs.job.seed]
         yield Task(
             "natural", {"": key_of(causes)}, f"turned natural images shown to {network.label}", natural_task,
@@ -357,7 +389,8 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 def _natural_work(inputs: Inputs) -> float:
     """Count megapixels: the images that excite detectors most are as many for each family at each tap of a network."""
     families = len(inputs.job.comparison.families)
-    return sum(families * len(n.taps) * n.card.preprocessing.pixels / 1e6 for n in inputs.networks.values())
+    shown = (n for n in inputs.networks.values() if n.copy_r is None)
+    return sum(families * len(n.taps) * n.card.preprocessing.pixels / 1e6 for n in shown)
 
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
@@ -439,8 +472,13 @@ STAGES: dict[str, Stage] = {
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
+            "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 1, _ceiling_work, _ceiling_tasks,
+            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models if inputs.job.nulls.noisy_copies),
+            lambda inputs, rows, before: rows or {"ceilings": schema.empty_table(schema.CEILINGS)},
+        ),
+        Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
-            _natural_tasks, lambda inputs: len(inputs.networks), needs=("families",), waits=True,
+            _natural_tasks, lambda inputs: sum(n.copy_r is None for n in inputs.networks.values()), needs=("families",), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(

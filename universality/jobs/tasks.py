@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from universality.activations.layer import LayerRef
-from universality.activations.network import Network
+from universality.activations.network import Network, Variant
 from universality.activations.nulls import NullPlan
 from universality.base.spec import digest
 from universality.correspondence.search import MatchingPlan
@@ -85,13 +85,13 @@ class Inputs:
 
     Attributes
     ----------
-    layers : (model, seed) -> the taps' layers; seed None for the trained network
-    networks : (model, seed) -> the network
+    layers : (model, variant) -> the taps' layers; see `Variant`
+    networks : (model, variant) -> the network
     """
 
     job: Job
-    layers: Mapping[tuple[str, int | None], Sequence[LayerRef]]
-    networks: Mapping[tuple[str, int | None], Network]
+    layers: Mapping[tuple[str, Variant], Sequence[LayerRef]]
+    networks: Mapping[tuple[str, Variant], Network]
 
     @property
     def models(self) -> list[str]:
@@ -126,11 +126,11 @@ class Inputs:
         network = self.networks[model, None]
         return [place for place, ref in enumerate(self.layers[model, None]) if network.judged(ref.tap)]
 
-    def layers_judged(self, model: str, seed: int | None) -> list[LayerRef]:
+    def layers_judged(self, model: str, seed: Variant) -> list[LayerRef]:
         """Return the layers at those places."""
         return [self.layers[model, seed][place] for place in self.judged(model)]
 
-    def identity(self, model: str, place: int, seed: int | None, families: tuple[str, ...] | None = None) -> str:
+    def identity(self, model: str, place: int, seed: Variant, families: tuple[str, ...] | None = None) -> str:
         """Return what decides the values and labels of one layer, of a model's taps the one at `place`; no path does.
 
         `families` are those whose stimuli count besides the natural images; all of the job when left out.
@@ -138,7 +138,7 @@ class Inputs:
         return self._identities[model, seed, place, self.job.comparison.families if families is None else families]
 
     @cached_property
-    def _identities(self) -> dict[tuple[str, int | None, int, tuple[str, ...]], str]:
+    def _identities(self) -> dict[tuple[str, Variant, int, tuple[str, ...]], str]:
         chosen = self.job.comparison.families
         return {
             (model, seed, place, families): _identity(ref, families)

@@ -147,6 +147,7 @@ def _entries(planned: Plan) -> list[dict[str, Any]]:
         {
             "model": p.network.card.id, "seed": p.network.seed, "stimuli": p.stimulus_set, "tap": p.tap.name,
             "key": p.key, "weights": p.network.weights, "card_digest": p.network.card.digest(),
+            **({} if p.network.copy_r is None else {"copy_r": p.network.copy_r}),
         }
         for p in planned.stores
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from universality.models.card import ModelCard, read_card
 from universality.models.weight_files import SOURCES
 
 UNTRAINED_RECIPE_VERSION = 2
+COPY_RECIPE_VERSION = 1
 CALIBRATION_BATCH = 16
 IN_HAND: dict[str, ModelCard] = {}
 """Cards of modules that this process was given (`models.in_hand`), or that a run which it opened had."""
@@ -81,6 +82,12 @@ def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str
             written_version("torchvision"),
         ]
     )
+
+
+def copy_identity(model_card: ModelCard, made_of: str) -> str:
+    """Return the digest of the recipe of `universality.models.copies.noisy`; `made_of` digests the original, the correlation and the images."""
+    versions = [written_version(name) for name in ("torch", "timm", "torchvision")]
+    return digest(["noisy copy", COPY_RECIPE_VERSION, model_card.id, made_of, CALIBRATION_BATCH, versions])
 
 
 @cache

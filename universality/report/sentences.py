@@ -12,8 +12,9 @@ import pandas as pd
 from universality.atlas.groups import at_taps, nearest_taps
 from universality.base import html
 from universality.base.names import HAAR_NAME, number, short
-from universality.correspondence.resampling import wilson_interval
-from universality.correspondence.verdict import VERDICTS
+from universality.correspondence.layer_pairs import of_family
+from universality.correspondence.resampling import upper_bound, wilson_interval
+from universality.correspondence.verdict import POWER, VERDICTS
 from universality.features.definition import best_taps
 from universality.features.families import FAMILIES
 from universality.features.rules import within
@@ -102,6 +103,13 @@ def _of_matches(run: Run) -> Iterator[Finding]:
             yield matches_detail(of_pair[of_pair["family"] == family], run.units, family, (a, b), taps, method)
 
 
+def _of_ceilings(run: Run) -> Iterator[Finding]:
+    """Yield what networks share with noisy copies of themselves."""
+    rows = run.table("ceilings")
+    for (family, r), of in rows[rows["method"] == run.job.matched_by()].groupby(["family", "copy_r"], sort=False):
+        yield ceiling(of, str(family), float(r))
+
+
 def _of_similarity(run: Run) -> Iterator[Finding]:
     return _similarity(run.similarity)
 
@@ -147,14 +155,15 @@ def detectors_summary(families: pd.DataFrame) -> Finding:
 
 def basis_summary(best: pd.DataFrame) -> Finding:
     """Return whether units pass more often than random mixtures of the same layers' units do."""
-    columns = ["share", "share_haar", "share_strong", "share_strong_haar"]
-    share, haar, strong, strong_haar = best[columns].mean()
+    columns = ["share", "share_haar", "share_haar_standardised", "share_strong", "share_strong_haar"]
+    share, raw, standardised, strong, strong_haar = best[columns].mean()
+    haar = max(raw, standardised)
     # Of few detectors a share twice that of the bases is no evidence: the interval counts.
     found, units = int(best["n_detectors"].sum()), int(best["n_units"].sum())
     privileged = haar < 0.5 * share and wilson_interval(found, units)[0] > haar
     text = (
         f"{noun_of(str(best['family'].iloc[0])).capitalize()}: in a {HAAR_NAME} of the same layers, whose units are mixtures, "
-        f"{_share(haar)} pass the rule, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
+        f"{_share(raw)} pass the rule, in one of their standardised units {_share(standardised)}, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
         f"2 sigma it is {_share(strong_haar)} against {_share(strong)}. "
     ) + (
         "So the units stand out from random directions of their layer, of which less than half as many pass."
@@ -168,9 +177,10 @@ def _detectors_detail(row: pd.Series) -> Finding:
     text = (
         f"{_place(row)}: {row['n_detectors']} of {row['n_units']} units are {noun_of(row['family'])} by the {row['rule']} rule ({_share(row['share'])}, "
         f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in {_angle(row['family'])}; untrained twins "
-        f"{_share(row['share_untrained'])}, {HAAR_NAME} {_share(row['share_haar'])}, shuffled angles {_share(row['share_shuffled'])}. "
+        f"{_share(row['share_untrained'])}, as sparse as the trained units {_share(row['share_sparse'])}, {HAAR_NAME} {_share(row['share_haar'])} (of "
+        f"standardised units {_share(row['share_haar_standardised'])}), shuffled angles {_share(row['share_shuffled'])}. "
         f"The naive rule would have passed {_share(row['share_naive'])} of the trained and "
-        f"{_share(row['share_naive_untrained'])} of the untrained units."
+        f"{_share(row['share_naive_untrained'])} of the untrained units, {_share(row['share_naive_sparse'])} of them made as sparse."
     )
     return Finding("detectors", text, "above" if row["share_low"] > row["share_untrained"] else "null", detail=True)
 
@@ -201,22 +211,22 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
             [median["r_natural"] > floor, wilson_interval(int(from_a["detector_b"].sum()), len(from_a))[0] > chance]
         ),
     )
-    yield _verdicts(both, family)
+    yield _verdicts(rows[of_family(rows)], family)
 
 
-def _verdicts(both: pd.DataFrame, family: str) -> Finding:
-    counts, total = both["verdict"].value_counts(), len(both)
+def _verdicts(judged: pd.DataFrame, family: str) -> Finding:
+    """Return how many pairs that can be given the verdict get it, and how many would if every one were true."""
+    counts, total = judged["verdict"].value_counts(), len(judged)
     named = [*VERDICTS, *(name for name in counts.index if name not in VERDICTS)]
     same = int(counts.get("same_feature", 0))
     low, high = wilson_interval(same, total)
-    significant = int((both["q"] < 0.05).sum())
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
-        f"Of {f'these {total} pairs' if total > 1 else 'this one pair'} of {noun_of(family)}, {same} earn{'s' if same == 1 else ''} the verdict "
-        f"same_feature ({_share(same / total)}, 95 % interval "
-        f"{_share(low)} to {_share(high)} if pairs were independent): among other things, more alike than the best partner in a "
-        f"{HAAR_NAME}, with the whole interval{f'. The others: {others}' if others else ''}. {significant} of the {total} {'has' if significant == 1 else 'have'} q below "
-        "0.05 against permuted images, a null that is easier to beat."
+        f"Of {total} pair{'' if total == 1 else 's'} of {noun_of(family)} (one a detector, the other at least a near miss), {same} earn{'s' if same == 1 else ''} "
+        f"the verdict same_feature ({_share(same / total)}, 95 % interval {_share(low)} to {_share(high)} if pairs were independent): among other things, more "
+        f"alike than the best partner in a {HAAR_NAME}, with the whole interval. Were each of them a true pair of its correlation, {judged['power'].sum():.1f} "
+        f"would be above random bases with these images{f'. The others: {others}' if others else ''}. Half of the pairs could be confirmed from r "
+        f"{number(judged['r_confirmable'].median())} on with a power of {POWER:g}."
     )
     return Finding("matches", text, "above" if same == total else "mixed" if same else "null")
 
@@ -285,25 +295,43 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame, method: str
     """Return how often `same_feature` is said where nothing should correspond, beside how often it is said of the networks."""
 
     def counted(rows: pd.DataFrame) -> tuple[int, int]:
-        rows = rows[rows["method"] == method]
+        # Others could not have passed, whatever their correlation.
+        rows = rows[(rows["method"] == method) & of_family(rows)]
         return int((rows["verdict"] == "same_feature").sum()), len(rows)
 
     of_twins = nulls["null"] == "untrained"
     trained, twins, turned = counted(correspondence), counted(nulls[of_twins]), counted(nulls[~of_twins])
-    nothing = "no pair holds a detector, so the verdict was not put to the test there"
+    nothing = "no pair could have passed, so the verdict was not put to the test there"
 
     def said(count: tuple[int, int]) -> str:
-        return f"{count[0]} of {count[1]}" if count[1] else nothing
+        if not count[1]:
+            return nothing
+        return f"{count[0]} of {count[1]}, which is below {_share(upper_bound(*count))} with 95 % confidence"
 
     text = (
-        f"Verdict same_feature over all pairs of networks and taps, matched {HOW[method]}: {said(trained)}{' matched pairs that hold a detector' if trained[1] else ''}; "
-        f"with one layer in a {HAAR_NAME}: {said(turned)}; between untrained twins: {said(twins)}."
+        f"Verdict same_feature over all pairs of networks and taps, matched {HOW[method]}, of the matched pairs that could get it (a detector with a detector "
+        f"or a near miss): {f'{trained[0]} of {trained[1]}' if trained[1] else nothing}; with one layer in a {HAAR_NAME}: {said(turned)}; between untrained twins: "
+        f"{said(twins)}."
     )
 
     # A null of which nothing could be asked is no null that was passed; few cases are told apart by their intervals only.
     low = wilson_interval(*trained)[0] if trained[1] else 0.0
     above = [low > wilson_interval(*null)[1] for null in (twins, turned) if null[1]]
     return Finding("matches", text, _standing(above) if above and trained[1] else "none")
+
+
+def ceiling(rows: pd.DataFrame, family: str, copy_r: float) -> Finding:
+    """Return which share of its detectors a network finds again in its own noisy copy, over networks at the taps with the most of them."""
+    best = rows.sort_values("n_detectors", ascending=False, kind="stable").drop_duplicates("model")
+    n, again, met, same = (int(best[name].sum()) for name in ("n_detectors", "n_again", "n_met", "n_same_feature"))
+    if not n:
+        return Finding("matches", f"Ceilings: no network holds {noun_of(family)} to be found again in its noisy copy.", "none")
+    text = (
+        f"Ceilings: in noisy copies of the networks themselves (units at the recorded taps correlate with their originals by {copy_r:g}; here by a median of "
+        f"{number(best['median_r'].median())}), of {n} {noun_of(family)} {again} are detectors again, {met} meet one ({_share(met / n)}), and {same} earn same_feature "
+        f"({_share(same / n)}). No two networks whose units are as unlike as that can share more."
+    )
+    return Finding("matches", text, "none")
 
 
 def disagreements(pairs: pd.DataFrame, method: str) -> Iterator[Finding]:
@@ -417,6 +445,7 @@ def _share(value: float) -> str:
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
     (("families",), _of_detectors),
     (("families", "units", "similarity", "correspondence"), _of_matches),
+    (("ceilings",), _of_ceilings),
     (("similarity",), _of_similarity),
     (("correspondence", "correspondence_nulls"), _of_nulls),
     (("pairs",), _of_pairs),

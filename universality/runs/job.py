@@ -121,7 +121,7 @@ class Job(Spec):
         """Return the SHA-256 of the validated values that decide numbers.
 
         Which stages run decides which tables there are, and no number in one. Of the CPU, of no further stimulus
-        sets and of no images of one's own nothing is said, as before there was a choice.
+        sets, no noisy copies and no images of one's own nothing is said, as before there was a choice.
         """
         values = self.plain()
         del values["stages"]
@@ -130,6 +130,8 @@ class Job(Spec):
         if not self.stimuli.natural.folders:
             for name in ("folders", "images"):
                 del values["stimuli"]["natural"][name]
+        if not self.nulls.noisy_copies:
+            del values["nulls"]["noisy_copies"]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)

@@ -30,7 +30,7 @@ def stimulus_sets(job: Job) -> tuple[str, ...]:
 
 
 def networks_of(job: Job) -> list[Network]:
-    """Return the job's networks: every model trained, then its untrained twins, in the job's order.
+    """Return the job's networks: every model trained, then its untrained twins and its noisy copies, in the job's order.
 
     Raises
     ------
@@ -44,10 +44,10 @@ def networks_of(job: Job) -> list[Network]:
     for entry in job.models:
         card = catalogue.card(entry.id)
         taps = _taps(card, entry.taps)
-        for seed in (None, *job.nulls.untrained_seeds):
-            found.append(
-                Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, _module(card))
-            )
+        variants = [(None, None), *((seed, None) for seed in job.nulls.untrained_seeds)]
+        for seed, copy_r in (*variants, *((None, r) for r in job.nulls.noisy_copies)):
+            module = _module(card)
+            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, module, copy_r))
     return found
 
 

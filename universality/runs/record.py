@@ -124,7 +124,9 @@ def facts_of(
     models: dict[str, Any] = {}
     for network in networks:
         model = models.setdefault(network.card.id, {"card_digest": network.card.digest(), "untrained": {}})
-        if network.seed is None:
+        if network.copy_r is not None:
+            model.setdefault("noisy_copies", {})[f"{network.copy_r:g}"] = network.weights
+        elif network.seed is None:
             model["weights"] = network.weights
             if network.card.weight_notes:
                 model["weight_notes"] = network.card.weight_notes

@@ -135,7 +135,7 @@ class Run:
     def trained_keys(self) -> dict[tuple[str, str, str], str]:
         """The stores of the trained networks: (model, tap, stimulus set) -> key."""
         entries = self.record["stores"]
-        return {(e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None}
+        return {(e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None and "copy_r" not in e}
 
     def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
         """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
@@ -159,7 +159,7 @@ class Run:
         StoreError
             If the store is missing or damaged.
         """
-        entries = self.record["stores"]
+        entries = [entry for entry in self.record["stores"] if "copy_r" not in entry]
         asked = {"model": model, "tap": tap, "stimuli": stimuli, "seed": seed}
         for name, value in asked.items():
             known = [entry[name] for entry in entries]

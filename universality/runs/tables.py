@@ -16,6 +16,7 @@ TABLES: dict[str, Table] = {
         schema.FAMILIES,
         UNITS,
         *OWN.values(),
+        schema.CEILINGS,
         schema.JOINT,
         *schema.ATLAS_TABLES.values(),
     )
