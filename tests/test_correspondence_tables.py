@@ -22,6 +22,7 @@ from universality.correspondence import tables as correspondence
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import family_rows, unit_rows
+from universality.correspondence.verdict import LEAST_BASES
 from universality.features.tables import OWN, UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
@@ -327,9 +328,12 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
     untrained = twins(2)
     rows = correspondence_rows(a, b, untrained, MatchingPlan(("curve",), (method,), 100, 19, NULLS))
     turned_a, turned_b = (
-        [made.in_basis(basis) for basis in haars(NULLS.haar_rotations, NULLS.seed)] for made in (a, b)
+        [made.in_basis(basis) for basis in haars(LEAST_BASES, NULLS.seed)] for made in (a, b)
     )
-    sides = {"untrained": (untrained, untrained), "haar": (turned_b, turned_a)}
+    even_a, even_b = (
+        [made.standardised().in_basis(basis) for basis in haars(LEAST_BASES, NULLS.seed)] for made in (a, b)
+    )
+    sides = {"untrained": (untrained, untrained), "haar": (turned_b, turned_a), "haar_standardised": (even_b, even_a)}
     for name, (of_b, of_a) in sides.items():
         forward, backward = (
             best_partner_mean(*side) for side in ((a, of_b, rows["unit_a"]), (b, of_a, rows["unit_b"]))
@@ -559,11 +563,13 @@ def test_both_sides_have_to_exceed_their_random_bases():
     for row in rows.itertuples():
         each = []
         for own, other, unit in ((0, 1, row.unit_a), (1, 0, row.unit_b)):
-            best = []
-            for null in sides[other].nulls["haar"]:
-                r = halves[own].decide[:, unit] @ null.halves.decide
-                best.append(halves[own].score[:, unit] @ null.halves.score[:, r.argmax()])
-            each.append(np.mean(best))
+            for layer_of in (sides[other].layer, sides[other].layer.standardised()):
+                best = []
+                for basis in haars(MANY_BASES.nulls.haar_rotations, MANY_BASES.nulls.seed):
+                    null = layer_of.in_basis(basis).halves()
+                    r = halves[own].decide[:, unit] @ null.decide
+                    best.append(halves[own].score[:, unit] @ null.score[:, r.argmax()])
+                each.append(np.mean(best))
         assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-12)
         assert row.excess_low < row.excess
 
@@ -638,14 +644,14 @@ def test_family_of_a_planted_layer():
 
 def test_coverage_of_a_planted_layer():
     preferred = [15.0, 45.0, 75.0]  # the middles of three bins of thirty degrees
-    row = family(layer(seen(7), drawn(preferred)), twins(1))
+    row = family(layer(seen(7), drawn(preferred)), twins(1, 7))
     assert row["coverage"] == pytest.approx(3 / 12)
     assert row["largest_gap_deg"] == pytest.approx(300, abs=1e-6)
 
 
 def test_weak_detectors_are_counted_and_not_strong():
     drawings = np.column_stack([curve_unit(0, amplitude=2.0), curve_unit(90, amplitude=2.0), curve_unit(180)])
-    row = family(layer(seen(3), drawings), twins(1))
+    row = family(layer(seen(3), drawings), twins(1, 3))
     assert row["n_detectors"] == 3
     assert row["share_strong"] == pytest.approx(1 / 3)
 
@@ -678,7 +684,7 @@ def test_haar_and_shuffled_columns_follow_their_plan():
 
 
 def test_layer_without_detectors_has_shares_of_0_and_no_means():
-    row = family(layer(seen(6), plain_units(6, 0)), twins(1))
+    row = family(layer(seen(6), plain_units(6, 0)), twins(1, 6))
     assert (row["n_detectors"], row["share"], row["coverage"], row["largest_gap_deg"]) == (0, 0.0, 0.0, 360.0)
     assert row["share_low"] == pytest.approx(0.0, abs=1e-12)
     assert row[["mean_r1", "mean_fwhm_deg", "mean_echo"]].isna().all()
@@ -706,7 +712,7 @@ def detectors_of(rows):
     return rows[rows["detector_a"] & rows["detector_b"]]
 
 
-MANY_BASES = MatchingPlan(("curve",), ("hungarian",), 200, 99, NullPlan(haar_rotations=12, shuffles=1, seed=0))
+MANY_BASES = MatchingPlan(("curve",), ("hungarian",), 200, 99, NullPlan(haar_rotations=24, shuffles=1, seed=0))
 """Small layers' best partners differ much from basis to basis: few bases would leave the excess uncertain."""
 
 

@@ -34,8 +34,10 @@ SCALINGS = ("raw", "standardised")
 """Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
 POWER = 0.8
 """With this probability a job is to confirm a pair before it is said to be able to."""
-LEAST_Z = 1.6448536269514722
-"""Least excess in standard deviations over single bases: 5 % of random bases offer more."""
+LEAST_Z = 2.3263478740408408
+"""Least excess in standard deviations over single bases: 1 % of random bases offer more."""
+_COLUMNS = 1024
+"""Pairs of a unit and a direction that are correlated at a time."""
 NORMAL_95 = 1.959963984540054
 """Standard deviations between the middle and an end of a 95 % interval of a normal error."""
 
@@ -104,7 +106,7 @@ def judge(found: Evidence) -> Judgement:
       of the other layer, of its units as they are and divided by their standard deviations, found on the deciding fold and scored on the
       other, like the unit itself. Two things are asked on every side. Whether the pair is above the mean over bases: the interval's lower end
       is above 0 by the chance of the photographs in 2.5 % of pairs at most. And whether it is above what one more random basis would
-      offer, `LEAST_Z` of their standard deviations: units that are no better than a basis drawn at random are so in 5 %. As all sides
+      offer, `LEAST_Z` of their standard deviations: units that are no better than a basis drawn at random are so in 1 %. As all sides
       have to be above, these are bounds for the pair (intersection-union test). They are rates per pair, not corrected for
       how many pairs are asked about: the table of nulls states how many pass where nothing corresponds.
     - *same tuning* (preferred orientations within `NEAR_DEG`) against units of one family that differ in what they prefer; of
@@ -238,15 +240,21 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
     """
     decide, score = own.decide[:, units], own.score[:, units]
     shape = (len(SCALINGS), bases.count if bases.scaled else 0, units.size)
-    partner, r, parts = np.empty(shape, dtype=np.int64), np.empty(shape), []
+    partner, r = np.empty(shape, dtype=np.int64), np.empty(shape)
+    parts: list[Array] = []
+    together = max(_COLUMNS // max(units.size, 1), 1)
     for scaling, of in enumerate(bases.scaled):
         across, total = decide.T @ of.decide, np.zeros((1, units.size))
-        for basis in range(bases.count):
-            turned = bases.rotation(basis)
-            best = (across @ turned / of.lengths[basis]).argmax(axis=1)
-            found = arrays.standardised(of.score @ turned[:, best])
-            partner[scaling, basis], r[scaling, basis] = best, resampling.paired(score, found)
-            total = total + resampling.correlation_parts(score, found, photographs)
+        for first in range(0, bases.count, together):
+            some = range(first, min(first + together, bases.count))
+            turned = np.stack([bases.rotation(basis) for basis in some])
+            best = (across @ turned / of.lengths[some.start : some.stop, None]).argmax(axis=2)
+            directions = np.concatenate([one[:, chosen] for one, chosen in zip(turned, best, strict=True)], axis=1)
+            found, own_score = arrays.standardised(of.score @ directions), np.tile(score, len(some))
+            partner[scaling, some] = best
+            r[scaling, some] = resampling.paired(own_score, found).reshape(best.shape)
+            added = resampling.correlation_parts(own_score, found, photographs)
+            total = total + added.reshape(len(added), *best.shape).sum(axis=1)
         parts.append(total / bases.count)
     unknown = np.full((len(SCALINGS), 1, units.size), np.nan)
     return InBases(units, partner, r, np.stack(parts) if parts else unknown)

@@ -49,21 +49,35 @@ CONTROLS = {
 INVARIANT = Rule(
     "invariant",
     tuned=(
-        Criterion("r1", ">", 0.5, "one preferred direction, not an axis or none"),
-        Criterion("invariance", ">", 0.7, "the same tuning whether thin or filled, dark or bright"),
-        Criterion("deviation_deg", "<", 15.0, "the same preferred direction for each of them"),
-        Criterion("weakest_variant", ">", 0.3, "an answer to each of them"),
+        Criterion("r1", ">", 0.5, "one preferred direction, not an axis or none", near=0.25),
+        Criterion("invariance", ">", 0.7, "the same tuning whether thin or filled, dark or bright", near=0.4),
+        Criterion("deviation_deg", "<", 15.0, "the same preferred direction for each of them", near=20.0),
+        Criterion("weakest_variant", ">", 0.3, "an answer to each of them", near=0.25),
         *LIVELY,
     ),
     specific=(
-        Criterion("curve_over_line", ">", 1.2, "prefers a curve to the straight line of the same tangent"),
-        Criterion("echo", "<", 0.3, "does not answer to the opposite curve, as an edge detector does"),
-        Criterion("symmetry", ">", 0.7, "an arc is its own mirror image about its axis, so its tuning is too"),
-        Criterion("curve_over_part", ">", 0.9, "no third of an arc, wherever it lies, excites it more than the whole"),
+        Criterion("curve_over_line", ">", 1.2, "prefers a curve to the straight line of the same tangent", near=0.4),
+        Criterion("echo", "<", 0.3, "does not answer to the opposite curve, as an edge detector does", near=0.2),
         Criterion(
-            "curve_over_corner", ">", 0.9, "does not prefer a corner; fine filters cannot tell a small arc from one"
+            "symmetry", ">", 0.7, "an arc is its own mirror image about its axis, so its tuning is too", near=0.3
         ),
-        Criterion("curve_over_scrambled", ">", 1.5, "needs the arc, not a texture of its spatial frequencies"),
+        Criterion(
+            "curve_over_part",
+            ">",
+            0.9,
+            "no third of an arc, wherever it lies, excites it more than the whole",
+            near=0.35,
+        ),
+        Criterion(
+            "curve_over_corner",
+            ">",
+            0.9,
+            "does not prefer a corner; fine filters cannot tell a small arc from one",
+            near=0.35,
+        ),
+        Criterion(
+            "curve_over_scrambled", ">", 1.5, "needs the arc, not a texture of its spatial frequencies", near=0.5
+        ),
     ),
     # Cammarata et al. 2020 for family 3b of InceptionV1: R1 0.89 to 0.96, FWHM 29 to 69 degrees, echo 0.01.
     strict=(

@@ -34,18 +34,18 @@ from universality.stimuli.spec import StimuliSpec
 BOUNDARY = Rule(
     "boundary",
     tuned=(
-        Criterion("r1", ">", 0.6, "one preferred direction of the high side"),
-        Criterion("invariance", ">", 0.9, "the same tuning at every base frequency"),
-        Criterion("deviation_deg", "<", 10.0, "the same preferred direction at each of them"),
-        Criterion("weakest_variant", ">", 0.3, "an answer at each of them"),
+        Criterion("r1", ">", 0.6, "one preferred direction of the high side", near=0.2),
+        Criterion("invariance", ">", 0.9, "the same tuning at every base frequency", near=0.15),
+        Criterion("deviation_deg", "<", 10.0, "the same preferred direction at each of them", near=10.0),
+        Criterion("weakest_variant", ">", 0.3, "an answer at each of them", near=0.1),
         *LIVELY,
     ),
     specific=(
-        Criterion("echo", "<", 0.3, "does not answer to the boundary the other way round"),
-        Criterion("over_same_frequency", ">", 1.3, "needs two frequencies, not a seam between textures"),
-        Criterion("over_full_field", ">", 1.3, "needs the boundary, not one of the textures"),
-        Criterion("over_contrast_edge", ">", 1.3, "not a detector of contrast edges"),
-        Criterion("over_luminance_edge", ">", 1.3, "not a detector of luminance edges"),
+        Criterion("echo", "<", 0.3, "does not answer to the boundary the other way round", near=0.15),
+        Criterion("over_same_frequency", ">", 1.3, "needs two frequencies, not a seam between textures", near=0.4),
+        Criterion("over_full_field", ">", 1.3, "needs the boundary, not one of the textures", near=0.4),
+        Criterion("over_contrast_edge", ">", 1.3, "not a detector of contrast edges", near=0.4),
+        Criterion("over_luminance_edge", ">", 1.3, "not a detector of luminance edges", near=0.4),
     ),
     # Schubert et al. 2021: R1 .74 to .78, FWHM 107 to 133 degrees, opposite at most .005, near 0 at a ratio of 1.
     strict=(

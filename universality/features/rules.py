@@ -63,8 +63,9 @@ LIVELY = (
         ">",
         0.25,
         "varies over natural images as units of the layer do: no odd answer of a unit that is almost dead",
+        near=0.1,
     ),
-    Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation"),
+    Criterion("peak_sigma", ">", 1.0, "a response that is large beside natural variation", near=0.5),
 )
 """Criteria of every family: the unit varies, and its response to the drawings is large enough."""
 LEVELS = ("strict", "standard", "early")

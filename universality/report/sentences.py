@@ -106,8 +106,8 @@ def _of_matches(run: Run) -> Iterator[Finding]:
 def _of_ceilings(run: Run) -> Iterator[Finding]:
     """Yield what networks share with noisy copies of themselves."""
     rows = run.table("ceilings")
-    for (family, r), of in rows[rows["method"] == run.job.matched_by()].groupby(["family", "copy_r"], sort=False):
-        yield ceiling(of, str(family), float(r))
+    for (family, _), of in rows[rows["method"] == run.job.matched_by()].groupby(["family", "copy_r"], sort=False):
+        yield ceiling(of, str(family), float(of["copy_r"].iloc[0]))
 
 
 def _of_similarity(run: Run) -> Iterator[Finding]:
