@@ -199,7 +199,7 @@ def test_a_run_without_its_activations_goes_without_pictures(small, tmp_path):
 
 def test_extremes_need_recorded_activations(small):
     with pytest.raises(StoreError, match=r"names no natural activations of 'm/x' at 't'"):
-        pictures.extremes(small.run, "m/x", "t")
+        pictures.stores_of(small.run, "m/x", "t")
 
 
 def test_large_tables_are_cut_with_detectors_first(small):

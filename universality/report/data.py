@@ -62,8 +62,8 @@ _FIRST = ("families", "similarity", "correspondence", "units")
 Plain = dict[str, Any]
 
 
-def page_data(run: Run) -> Plain:
-    """Return everything the page's script needs."""
+def page_data(run: Run, each: pictures.Each = map) -> Plain:
+    """Return everything the page's script needs; `each` does its pieces of work."""
     families = list(dict.fromkeys(run.families["family"])) if run.has("families") else []
     matches = (
         chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
@@ -88,7 +88,7 @@ def page_data(run: Run) -> Plain:
         "gallery": list(_gallery(run, matches, families)) if run.has("similarity", "correspondence") else [],
         "matched": HOW[run.job.matched_by()],
         "verdicts": VERDICTS,
-        **_pictures(run, units, families),
+        **_pictures(run, units, families, each),
     }
 
 
@@ -235,14 +235,14 @@ def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
             yield {"family": family, "a": a, "b": b, "taps": taps, "rows": rows, "all": here.index.tolist()}
 
 
-def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str]) -> Plain:
+def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str], each: pictures.Each) -> Plain:
     """Return the album and what each unit shows of it; without stores or photographs none, and the reason."""
     album = pictures.Album()
     order = units.sort_values("detector", ascending=False, kind="stable")[["model", "tap", "unit"]].drop_duplicates()
     try:
         wanted = [(str(model), str(tap), int(unit)) for model, tap, unit in order.itertuples(index=False)]
-        of_units = pictures.pictures_of(run, wanted, families, album)
-        images = pictures.encoded(album, run)
+        of_units = pictures.pictures_of(run, wanted, families, album, each)
+        images = pictures.encoded(album, run, each)
     except (UniversalityError, OSError) as error:
         return {"pictures": [], "unit_pictures": {}, "no_pictures": str(error).split(";")[0]}
     named = {f"{model}|{tap}|{unit}": shown for (model, tap, unit), shown in of_units.items()}
