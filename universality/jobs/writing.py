@@ -14,9 +14,9 @@ from typing import Any
 from distributed import Client, Future
 
 from universality import figures, report
+from universality.base.progress import Reporter
 from universality.figures import Drawing
 from universality.jobs.planning import DRAWING, Plan
-from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import watching
 from universality.jobs.seconds import Spent
 from universality.jobs.stages import STAGES
