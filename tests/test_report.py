@@ -193,7 +193,7 @@ def test_album_holds_an_image_once_and_no_more_than_its_limit():
 def test_a_run_without_its_activations_goes_without_pictures(small, tmp_path):
     text = report.render(Run(small.out, {**small.run.record, "store": str(tmp_path / "gone")}), {})
     embedded = json.loads(Elements(text).inline["script"][0])
-    assert embedded["pictures"] == [] and "does not exist" in embedded["no_pictures"]
+    assert embedded["pictures"] == [] and "there is nothing at" in embedded["no_pictures"]
     assert embedded["tables"]["units"]["rows"] > 0
 
 
