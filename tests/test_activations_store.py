@@ -145,7 +145,9 @@ def test_the_root_is_made_and_holds_nothing_else(tmp_path, key):
 
 
 def test_opening_what_is_not_there(store, key):
-    with pytest.raises(StoreError, match="does not exist; run the job to extract it"):
+    with pytest.raises(
+        StoreError, match=r"there is nothing at .*; run the job to extract it, or say where it lies now"
+    ):
         store.open(key.name)
 
 
@@ -423,12 +425,22 @@ def test_set_aside(copied, key):
     assert len(names_in(copied.root)) == 2
 
 
+def test_a_manifest_that_cannot_be_read_is_not_called_damaged(copied):
+    """The state that was found is said: here its manifest is a folder, which the system refuses to read."""
+    folder, _ = files_of(copied)
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).mkdir()
+    with pytest.raises(StoreError, match=r"manifest.json cannot be read \(Is a directory\)") as refused:
+        copied.files(folder.name)
+    assert "damaged" not in str(refused.value)
+
+
 def test_a_folder_without_manifest_is_no_store(store, key):
     (store.path(key.name) / DATA).mkdir(parents=True)
     assert not store.has(key.name)
     with pytest.raises(StoreError, match="does not exist"):
         store.open(key.name)
-    with pytest.raises(StoreError, match="no readable manifest"):
+    with pytest.raises(StoreError, match=r"has no manifest.json: it is damaged"):
         store.verify(key.name)
 
 

@@ -123,7 +123,7 @@ class TestWeights:
 
     def test_missing_with_no_hub(self, monkeypatch, capsys, job):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(weight_files, "_reachable", lambda url: False)
+        monkeypatch.setattr(weight_files, "_unreachable", lambda url: "cannot be reached (URLError)")
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(job.parent / "hub"))
         job.write_text(
             GOOD.replace("package/efficientnet_lite0", "torchvision/alexnet").replace("blocks.1.1.bn2", "features.4", 1)

@@ -55,7 +55,7 @@ def test_weights_at_hand(tmp_path, monkeypatch):
 
 def test_online_asks_and_offline_does_not(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(weight_files, "_reachable", lambda url: asked.append(url) or False)
+    monkeypatch.setattr(weight_files, "_unreachable", lambda url: asked.append(url) or "cannot be reached (URLError)")
     monkeypatch.setattr(weight_files, "weights_at_hand", lambda card: card.source in ("pocket", "package"))
     doctor.examine(tmp_path)
     assert not asked

@@ -425,6 +425,12 @@ class TestClaims:
         with pytest.raises(JobError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
             universality.run(small.job, tmp_path / "run", store=bare_store, scheduler="tcp://127.0.0.1:9")
 
+    def test_an_address_that_dask_does_not_know_is_no_silent_scheduler(self, small, bare_store, tmp_path):
+        with pytest.raises(
+            JobError, match=r"cannot use the scheduler's address 'nonsense://x' \(ValueError: .*nonsense"
+        ):
+            universality.run(small.job, tmp_path / "run", store=bare_store, scheduler="nonsense://x")
+
 
 class TestKeys:
     """The content key changes with everything that decides the values, so that no outdated result is read."""

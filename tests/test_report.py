@@ -79,7 +79,7 @@ def test_page_is_sound_html_and_every_name_in_it_is_there(text, elements):
     links = [attrs["href"] for tag, attrs in elements.tags if tag == "a"]
     assert links and all(link.removeprefix("#") in ids for link in links)
     labelled = [attrs["aria-labelledby"] for _, attrs in elements.tags if "aria-labelledby" in attrs]
-    assert set(labelled) <= {*ids, "card-title"}  # the card's title is made when a card is opened
+    assert set(labelled) <= {*ids, "card-title", "viewer-title"}  # made when a card or a picture is opened
     script = (STATIC / "report.js").read_text(encoding="utf-8")
     assert set(re.findall(r'getElementById\("([^"$]+)"\)', script)) <= set(ids)
 
@@ -91,6 +91,24 @@ def test_page_needs_no_other_file_and_no_network(elements):
         assert not [name for name in attrs if name.startswith("on")], "inline event handlers do not pass the policy"
         assert "style" not in attrs
     assert {tag for tag, _ in elements.tags}.isdisjoint({"iframe", "object", "embed", "link", "base", "form"})
+
+
+def test_pictures_are_plain_links_that_enlarge_without_a_script(text, elements):
+    targets = {attrs["id"] for tag, attrs in elements.tags if tag == "figure"}
+    links = [attrs["href"] for tag, attrs in elements.tags if tag == "a" and attrs.get("class") == "enlarge"]
+    assert len(links) == sum(tag == "img" for tag, _ in elements.tags) > 3
+    assert {f"#{name}" for name in targets} == set(links)
+    assert "figure:target img" in elements.inline["style"][0]
+
+
+def test_pairs_to_sort_come_with_the_order_of_their_verdicts(small, embedded):
+    """The page's own order of verdicts, from what claims most; every matched pair of detectors at drawn taps can be shown."""
+    assert embedded["verdicts"] == ["same_feature", "correlated_only", "family_only", "unmatched"]
+    pairs = small.run.correspondence
+    for entry in embedded["gallery"]:
+        here = pairs[(pairs["model_a"] == entry["a"]) & (pairs["model_b"] == entry["b"]) & (pairs["tap_a"] == entry["taps"][0]) & (pairs["tap_b"] == entry["taps"][1])]  # fmt: skip
+        here = here[(here["family"] == entry["family"]) & here["detector_a"] & here["detector_b"] & (here["method"] == small.run.job.matched_by())]  # fmt: skip
+        assert sorted(entry["all"]) == here.index.tolist() and set(entry["rows"]) <= set(entry["all"])
 
 
 def test_policy_allows_exactly_the_pages_own_script_and_style(elements):
@@ -175,13 +193,13 @@ def test_album_holds_an_image_once_and_no_more_than_its_limit():
 def test_a_run_without_its_activations_goes_without_pictures(small, tmp_path):
     text = report.render(Run(small.out, {**small.run.record, "store": str(tmp_path / "gone")}), {})
     embedded = json.loads(Elements(text).inline["script"][0])
-    assert embedded["pictures"] == [] and "does not exist" in embedded["no_pictures"]
+    assert embedded["pictures"] == [] and "there is nothing at" in embedded["no_pictures"]
     assert embedded["tables"]["units"]["rows"] > 0
 
 
 def test_extremes_need_recorded_activations(small):
     with pytest.raises(StoreError, match=r"names no natural activations of 'm/x' at 't'"):
-        pictures.extremes(small.run, "m/x", "t")
+        pictures.stores_of(small.run, "m/x", "t")
 
 
 def test_large_tables_are_cut_with_detectors_first(small):

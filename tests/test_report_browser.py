@@ -4,9 +4,11 @@ import re
 import shutil
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 
 from universality import report
+from universality.runs.run import Run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives a browser")
 BROWSER = next(
@@ -84,6 +86,97 @@ def test_tables_are_sorted_by_their_heads(opened, small):
     )
     head.get_by_role("button").click()
     assert [float(v) for v in column(tab, "families", "share")] == sorted(shares)
+
+
+IMPORTANT = {
+    "families": "share_untrained", "correspondence": "q", "similarity": "value_shuffled", "units": "invariance", "pairs": "n_met_haar",
+    "correspondence_nulls": "r_natural_haar",
+}  # fmt: skip
+"""The last column of each table that a reader sees without scrolling."""
+
+
+def test_important_columns_are_visible_on_a_laptop_and_rows_keep_their_first_cell(opened):
+    tab = opened(width=1400)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 1400
+    edges = "([table, column]) => ['.scroll', `th[data-column=${column}]`].map((at) => document.querySelector(`[data-table=${table}] ${at}`).getBoundingClientRect().right)"
+    for names in IMPORTANT.items():
+        box, last = tab.evaluate(edges, names)
+        assert last <= box, names
+    pairs = tab.locator('[data-table="correspondence"]')
+    pairs.get_by_label("more columns").check()
+    first = pairs.locator("tbody tr td").first
+    before = first.bounding_box()["x"]
+    moved = pairs.locator(".scroll").evaluate("node => { node.scrollLeft = 1e6; return node.scrollLeft; }")
+    assert moved > 500 and first.bounding_box()["x"] == pytest.approx(before, abs=1)
+
+
+def test_pairs_are_sorted_by_verdict_and_strength(opened, monkeypatch, tmp_path, small):
+    """Verdicts in the order of what they claim, and among equals the strongest first, by a press of a key on the head."""
+    pairs = small.run.correspondence
+    claims = ["unmatched", "correlated_only", "same_feature", "family_only"]
+    rows = pd.concat([pairs] * 3, ignore_index=True)
+    rows = rows.assign(
+        verdict=[claims[i % 4] for i in range(len(rows))], r_natural=[0.1 * ((7 * i) % 11) for i in range(len(rows))]
+    )
+    tables = {name: small.run.table(name) for name in small.run.tables} | {"correspondence": rows}
+    page = tmp_path / "pairs.html"
+    page.write_text(report.render(Run(small.out, small.run.record, small.store, tables), {}), encoding="utf-8")
+    tab = opened(page)
+    order = ["same_feature", "correlated_only", "family_only", "unmatched"]
+
+    def shown():
+        verdicts, strengths = column(tab, "correspondence", "verdict"), column(tab, "correspondence", "r_natural")
+        return [(order.index(v), round(float(r), 3)) for v, r in zip(verdicts, strengths, strict=True)]
+
+    assert shown() == sorted(shown(), key=lambda row: (row[0], -row[1])) and len({v for v, _ in shown()}) == 4
+    heads = tab.locator('[data-table="correspondence"] th')
+    heads.locator("visible=true").filter(has_text="r_natural").first.get_by_role("button").focus()
+    tab.keyboard.press("Enter")
+    assert [r for _, r in shown()] == sorted((r for _, r in shown()), reverse=True)
+    tab.locator('[data-table="correspondence"] tbody button.unit').first.click()
+    matches = tab.locator("dialog#card table").last
+    strength = matches.locator("th", has_text="held-out r")
+    strength.get_by_role("button").press("Enter")
+    values = [float(v.split()[0]) for v in matches.locator("tbody td:nth-child(3)").all_inner_texts()]
+    assert strength.get_attribute("aria-sort") == "descending" and len(values) > 2
+    assert values == sorted(values, reverse=True)
+    strength.get_by_role("button").press("Enter")
+    assert [float(v.split()[0]) for v in matches.locator("tbody td:nth-child(3)").all_inner_texts()] == sorted(values)
+
+
+def test_pictures_enlarge_and_escape_closes_them_alone(opened):
+    tab = opened()
+    viewer, link = tab.locator("dialog#viewer"), tab.locator("#detectors a.enlarge").first
+    tab.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    link.focus()
+    tab.keyboard.press("Enter")
+    assert viewer.is_visible()
+    assert viewer.locator("img").evaluate("n => n.getBoundingClientRect().width") >= link.locator("img").evaluate("n => n.getBoundingClientRect().width")  # fmt: skip
+    tab.keyboard.press("Escape")
+    assert not viewer.is_visible() and link.evaluate("node => node === document.activeElement")
+    tab.locator("#units button.unit").first.click()
+    small = tab.locator("dialog#card .thumb")
+    small.first.press("Enter")
+    assert (
+        viewer.locator("img").evaluate("async (n) => { await n.decode(); return n.getBoundingClientRect().width; }")
+        > 400
+    )
+    said = viewer.inner_text()
+    tab.keyboard.press("ArrowRight")
+    assert viewer.inner_text() != said and small.nth(1).get_attribute("title") in viewer.inner_text()
+    tab.keyboard.press("Escape")
+    assert not viewer.is_visible() and tab.locator("dialog#card").is_visible()
+
+
+def test_without_scripts_a_picture_is_a_link_that_enlarges_it(browser, small):
+    context = browser.new_context(viewport={"width": 900, "height": 800}, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((small.out / "report.html").as_uri())
+    image = tab.locator("#detectors figure img").first
+    before = image.bounding_box()["width"]
+    image.click()
+    assert tab.url.endswith("#figure-detectors-1") and image.bounding_box()["width"] > before
+    context.close()
 
 
 def test_units_come_with_detectors_first_and_pages_turn(opened, small):
@@ -305,12 +398,31 @@ def test_atlas_opens_cards(opened):
     assert tab.locator("#card-title").inner_text().endswith(f"unit {unit}")
 
 
-def test_a_link_leads_to_a_unit(opened, small):
-    row = small.run.units[small.run.units["seed"] == -1].iloc[3]
+def test_the_address_leads_to_a_card_whenever_it_changes(opened, small):
+    rows = small.run.units[small.run.units["seed"] == -1].iloc[[3, 40]].to_dict("records")
+    one, other = (f"#unit={row['model']}|{row['tap']}|{row['unit']}" for row in rows)
     tab = opened()
-    tab.goto((small.out / "report.html").as_uri() + f"#unit={row['model']}|{row['tap']}|{row['unit']}")
+    card, title = tab.locator("dialog#card"), tab.locator("#card-title")
+    tab.goto((small.out / "report.html").as_uri() + one)
+    assert title.inner_text().endswith(f"unit {rows[0]['unit']}"), "edited in place: the page is not loaded again"
     tab.reload()
-    assert tab.locator("#card-title").inner_text().endswith(f"unit {row['unit']}")
+    assert title.inner_text().endswith(f"unit {rows[0]['unit']}")
+    tab.evaluate(f"location.hash = {other!r}")
+    title.get_by_text(f"unit {rows[1]['unit']}").wait_for()
+    tab.go_back()
+    title.get_by_text(f"unit {rows[0]['unit']}").wait_for()
+    tab.keyboard.press("Escape")
+    assert not card.is_visible() and "#unit" not in tab.url
+    tab.locator("#units button.unit").first.click()
+    assert "#unit=" in tab.url
+    tab.go_back()
+    card.wait_for(state="hidden")
+    for broken in ("#unit=nobody|knows|7", "#unit=50%"):
+        tab.evaluate(f"location.hash = {broken!r}")
+        card.get_by_text(f'"{broken[6:]}"').wait_for()
+        tab.keyboard.press("Escape")
+    tab.evaluate("location.hash = '#figure-similarity-1'")
+    tab.locator("#similarity details[open]").wait_for()
 
 
 def test_a_hostile_name_runs_nothing(opened, hostile, tmp_path):

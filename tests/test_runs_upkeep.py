@@ -11,8 +11,10 @@ from universality import cli
 from universality.activations.store import ActivationStore
 from universality.base import locks
 from universality.base.errors import RunError, StoreError
+from universality.cli.results import report_command
 from universality.runs.provenance import RECORD, code_digest
 from universality.runs.record import LOCK
+from universality.runs.run import open_run
 from universality.runs.upkeep import listed, problems, removable, remove
 
 
@@ -47,6 +49,36 @@ def rubbish(place: Path) -> set[str]:
     (store / "notes.txt").write_text("mine")
     (store / "my-folder").mkdir()
     return {key, f"{key}.partial-1-00000000", f"{key}.damaged-00000000"}
+
+
+class TestMoved:
+    """What lies elsewhere is absent, which is not damaged, and the sentence says how to name its place."""
+
+    def test_a_moved_store_is_one_sentence_and_found_again(self, place):
+        shutil.move(place / "runs" / "small", place / "elsewhere")
+        store = place / "store"
+        moved = store.rename(place / "moved")
+        assert list(problems(place / "elsewhere", moved)) == []
+        (said,) = problems(place / "elsewhere", store)
+        assert f"nothing at '{store}'" in said and "--store" in said and "damaged" not in said
+        run = open_run(place / "elsewhere", store)
+        first = run.families.iloc[0]
+        with pytest.raises(StoreError, match=r"nothing at .*open_run\(run, store=\.\.\.\)") as refused:
+            run.activations(first["model"], first["tap"])
+        assert "damaged" not in str(refused.value)
+        assert open_run(place / "elsewhere", moved).activations(first["model"], first["tap"]).size
+
+    def test_some_that_are_gone_are_absent_and_the_rest_is_compared(self, place, small):
+        gone, cut = [entry["key"] for entry in small.run.record["stores"]][:2]
+        shutil.rmtree(place / "store" / gone)
+        (place / "store" / cut / "manifest.json").unlink()
+        absent, damaged = problems(place / "runs" / "small", place / "store")
+        assert gone in absent and "does not exist" in absent and "damaged" not in absent
+        assert cut in damaged and "has no manifest.json: it is damaged" in damaged
+
+    def test_the_report_says_why_it_has_no_pictures(self, place, capsys):
+        report_command(place / "runs" / "small", place / "page.html", str(place / "nowhere"))
+        assert "no pictures of units: there is nothing at" in capsys.readouterr().err
 
 
 class TestList:

@@ -1,6 +1,7 @@
 """Each measure beyond the main job's five against brute force, a closed form, or another package's solver."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -401,6 +402,20 @@ def test_lasso_prediction_by_hand():
         error += np.sum((v[test] - predicted) ** 2)
         deviation += np.sum((v[test] - v[train].mean()) ** 2)
     assert value("unit_match_lasso_a_from_b", x, y) == pytest.approx(1 - error / deviation, abs=1e-9)
+
+
+def test_lasso_names_copies_only_where_there_are_some(monkeypatch):
+    """Convergence is made to fail; what is said of the units is what they are."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import Lasso
+
+    def gives_up(self, *_):
+        warnings.warn("no convergence", ConvergenceWarning, stacklevel=2)
+
+    monkeypatch.setattr(Lasso, "fit", gives_up)
+    x = np.linalg.qr(np.random.default_rng(0).standard_normal((30, 4)))[0]
+    assert "copies" not in str(coefficients(x, x, 0.1))
+    assert "copies" in str(coefficients(np.column_stack([x, -x[:, 0]]), x, 0.1))
 
 
 def test_lasso_finds_the_units_that_were_summed():

@@ -8,7 +8,7 @@ import pytest
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Let the jobs of this process write tables and record as ever, no figure, and a report of one word."""
 
-    def write(run):
+    def write(run, each):
         page = run.path / "report.html"
         page.write_text("undrawn", encoding="utf-8")
         return page

@@ -46,10 +46,10 @@ from universality import compare_all, report, similarity
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore
 from universality.base import arrays, memory
+from universality.base.progress import Quiet
 from universality.correspondence import layer_pairs
 from universality.jobs import comparing, computing, estimates, execute, writing
 from universality.jobs.planning import Plan, PlannedStore, plan
-from universality.jobs.progress import Quiet
 from universality.jobs.results import Results
 from universality.jobs.scheduling import opener
 from universality.jobs.tasks import Task

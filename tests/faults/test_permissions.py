@@ -69,7 +69,7 @@ def refuse_all(folder: Path, done: Path) -> dict[str, tuple[apart.End, set[str]]
         def plant(name: str = name) -> None:
             if "weights" in name:
                 os.environ[weight_files.WEIGHTS_FOLDER_VARIABLE] = "weights"
-            weight_files._reachable = lambda url: True
+            weight_files._unreachable = lambda url: ""
 
         for path in paths:
             (folder / path).chmod(mode)

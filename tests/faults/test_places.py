@@ -13,10 +13,10 @@ import tiny
 import universality
 from universality import cli, report
 from universality.base.errors import UniversalityError
+from universality.base.progress import Quiet
 from universality.figures import export
 from universality.jobs import scheduling
 from universality.jobs.planning import plan
-from universality.jobs.progress import Quiet
 from universality.jobs.workers import Workers
 from universality.runs import upkeep
 

@@ -15,9 +15,9 @@ from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker, WorkerState
 
 from universality.base.errors import RunError
+from universality.base.progress import Quiet
 from universality.jobs import comparing, extracting, scheduling
 from universality.jobs.planning import plan
-from universality.jobs.progress import Quiet
 from universality.jobs.results import Results
 from universality.jobs.tasks import Task
 from universality.jobs.workers import Failure, Workers, raise_failures

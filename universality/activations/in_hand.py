@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from universality.activations import extraction
 from universality.activations.spec import ExtractionSpec, Reduction
 from universality.base.errors import CardError, StimulusError, TapError, did_you_mean
+from universality.base.progress import Progress, reporter_for
 from universality.base.schema import POSITION, STIMULUS
 from universality.models import catalogue, zoo
 from universality.models.card import ModelCard, Preprocessing, Size, Tap
@@ -32,8 +33,6 @@ from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.spec import StimuliSpec
 
 Batch = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Is told how many images have been shown, of how many (-1 where that is not known)."""
 STANDARD_IMAGES = 240
 """Crops of the standard photographs that are shown where no images are given."""
 _IMAGE_DIMENSIONS = 4
@@ -283,17 +282,14 @@ def _every(network: nn.Module, survey: Survey, usable: Sequence[Output]) -> dict
 
 
 def answers(
-    of: Subject, shown: Images, taps: Sequence[Tap], spec: ExtractionSpec, size: Size, progress: Progress | None
+    of: Subject, shown: Images, taps: Sequence[Tap], spec: ExtractionSpec, size: Size, advance: Callable[[int], None]
 ) -> dict[str, NDArray[Any]]:
-    """Return what every tap answers, by name: (stimulus, unit), or (stimulus, position, unit)."""
+    """Return what every tap answers, by name: (stimulus, unit), or (stimulus, position, unit); `advance` hears of every batch."""
 
     def counted() -> Iterator[Batch]:
-        done = 0
         for batch in chain(shown.batches()):
             yield batch
-            done += len(batch)
-            if progress:
-                progress(done, shown.count)
+            advance(len(batch))
 
     with zoo.evaluating(of.network):
         return dict(extraction.collect(extraction.extract(of.network, taps, counted(), spec, size)))
@@ -307,7 +303,7 @@ def activations(
     reduction: Reduction = "mean",
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: Progress = False,
 ) -> xr.Dataset:
     """Show images to a network and return what its layers answer.
 
@@ -328,8 +324,9 @@ def activations(
         or of a network of timm.
     batch_size : int
         Images in one forward pass.
-    progress : callable, optional
-        Is called with the number of images shown, and of all (-1 where unknown).
+    progress : bool or callable
+        True shows it: a bar in a notebook, lines on standard error elsewhere. A function is called with the number of images shown,
+        and of all (-1 where unknown).
 
     Returns
     -------
@@ -357,7 +354,8 @@ def activations(
         size = shown.size
         with zoo.evaluating(of.network):
             taps = taps_of(of, size, layers)
-        found = answers(of, shown, taps, spec, size, progress)
+        advance = reporter_for(progress).track(f"images shown to {of.name}", shown.count)
+        found = answers(of, shown, taps, spec, size, advance)
         coords = {name: (STIMULUS, values) for name, values in shown.coords.items()}
     dims = (STIMULUS, POSITION) if reduction == "positions" else (STIMULUS,)
     variables = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,17 @@ class ActivationStore:
             return self.path(key_name).exists()
         return self.has(key_name)
 
+    def absent(self, keys: Sequence[str]) -> str:
+        """Return the sentence on stores that are not here: nothing says that they are damaged, they may lie elsewhere."""
+        if not self.place.names():
+            what = f"there is nothing at '{self.location}', where {len(keys)} store(s) of activations should be"
+        elif len(keys) == 1:
+            what = f"store '{self.place.join(keys[0])}' does not exist"
+        else:
+            what = f"{len(keys)} stores of activations do not exist in '{self.location}', the first is '{keys[0]}'"
+        it, lies = ("it", "it lies") if len(keys) == 1 else ("them", "they lie")
+        return f"{what}; run the job to extract {it}, or say where {lies} now (--store, or open_run(run, store=...))"
+
     def verify(self, key_name: str) -> None:
         """Compare every file of a store with its manifest.
 
@@ -111,6 +122,9 @@ class ActivationStore:
     def problems(self, key_name: str) -> Iterator[str]:
         """Yield a sentence for every file of a store that is not what was committed."""
         path = self.place.join(key_name)
+        if not self.exists(key_name):
+            yield self.absent([key_name])
+            return
         try:
             expected = self.files(key_name)
         except StoreError as error:
@@ -154,7 +168,7 @@ class ActivationStore:
             If there is no such store, or (with `verify`) it is not what was committed.
         """
         if not self.has(key_name):
-            raise StoreError(f"store '{self.place.join(key_name)}' does not exist; run the job to extract it")
+            raise StoreError(self.absent([key_name]))
         if verify:
             self.verify(key_name)
         files = self.files(key_name)
@@ -202,13 +216,28 @@ class ActivationStore:
         """
         path = self.place.join(key_name)
         try:
-            manifest = json.loads(self.place.read(f"{key_name}/{MANIFEST}").decode())
+            text = self.place.read(f"{key_name}/{MANIFEST}").decode()
+        except FileNotFoundError:
+            raise StoreError(f"store '{path}' has no {MANIFEST}: it is damaged; {_REMEDY}") from None
+        except OSError as cause:
+            raise StoreError(
+                f"store '{path}': its {MANIFEST} cannot be read ({cause.strerror or cause}); check its permissions and the disk"
+            ) from None
+        except ValueError as cause:
+            raise StoreError(
+                f"store '{path}' has a {MANIFEST} that is no text ({cause}): it is damaged; {_REMEDY}"
+            ) from None
+        try:
+            manifest = json.loads(text)
             version, files = manifest["format"], manifest["files"]
             checked = all({"bytes", "sha256"} <= entry.keys() for entry in files.values())
             # Stores written before there was a digest have none; a changed manifest is not used.
             believed = manifest.keys() == {"format", "files"} or is_sealed(manifest)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise StoreError(f"store '{path}' has no readable {MANIFEST}: it is damaged; {_REMEDY}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+            found = f"{type(cause).__name__}: {cause}"[:160]
+            raise StoreError(
+                f"store '{path}' has a {MANIFEST} that is none ({found}): it is damaged; {_REMEDY}"
+            ) from None
         if not believed:
             raise StoreError(
                 f"store '{path}' has a {MANIFEST} that differs from its own digest: it is damaged; {_REMEDY}"

@@ -17,19 +17,26 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
     ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Where the activations lie now, if moved.", metavar="URL")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
 
     Example: universality report data/runs/quickstart --out report.html
     """
+    from universality.activations.store import ActivationStore
     from universality.report import write
     from universality.runs.record import finish
     from universality.runs.run import file_sha256, open_run
 
     if out is not None and out.is_dir():
         raise RunError(f"'{out}' is a folder, expected the name of an HTML file; give one with --out")
-    run = open_run(run_path)
+    run = open_run(run_path, store)
+    stores = ActivationStore(run.store)
+    if absent := [key for key in run.trained_keys.values() if not stores.exists(key)]:
+        typer.echo(f"the report has no pictures of units: {stores.absent(absent)}", err=True)
     page = write(run, out)
     if out is None:
         # The record holds the page's hash, by which `runs verify` knows it.

@@ -144,7 +144,7 @@ def runs_verify(
 ) -> None:
     """Compare every checksum: record, tables, figures, report, and each file of every store that the run refers to.
 
-    One line per damaged file; exit status 3 if there is any.
+    One line per damaged file, and one for stores that are not there; exit status 3 if there is any.
 
     Example: universality runs verify data/runs/quickstart
     """
@@ -162,7 +162,7 @@ def runs_verify(
     if as_json:
         print_json({"runs": checked, "problems": found})
     else:
-        line(f"{len(checked)} run(s) verified: {len(found) or 'nothing'} damaged")
+        line(f"{len(checked)} run(s) verified: {f'{len(found)} damaged or absent' if found else 'nothing damaged'}")
     if found:
         raise typer.Exit(Status.UNSOUND)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from distributed import Client, Future
 
 from universality.base.errors import UniversalityError
-from universality.jobs.progress import Reporter
+from universality.base.progress import Reporter
 from universality.jobs.results import Results
 from universality.jobs.scheduling import Watch, watching
 from universality.jobs.seconds import Spent

@@ -13,9 +13,9 @@ from distributed import Client
 
 from universality.base import schema
 from universality.base.errors import StoreError
+from universality.base.progress import Reporter
 from universality.jobs import comparing, extracting, placement, seconds
 from universality.jobs.planning import Plan
-from universality.jobs.progress import Reporter
 from universality.jobs.recent import forgetting
 from universality.jobs.scheduling import opener
 from universality.jobs.seconds import Spent

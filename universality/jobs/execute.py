@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from universality.base.errors import JobError, StoreError, did_you_mean
+from universality.base.progress import Progress, Reporter, reporter_for
 from universality.jobs import placement
 from universality.jobs.estimates import disk, refuse_disk
 from universality.jobs.planning import Plan, plan
-from universality.jobs.progress import Quiet, Reporter
 from universality.jobs.seconds import Spent
 from universality.jobs.workers import Workers
 from universality.runs import record
@@ -38,6 +38,7 @@ def run(
     only: Iterable[str] | None = None,
     without: Iterable[str] | None = None,
     models: Mapping[str, Any] | None = None,
+    progress: Progress = False,
     reporter: Reporter | None = None,
 ) -> Run:
     """Run a comparison job to its tables, figures and report, computing only what does not exist yet.
@@ -71,6 +72,11 @@ def run(
         Modules of yours by the name that the job's ``[[models]]`` give them, such as ``{"mine": module}``; or (module,
         preprocessing), where preprocessing is a mapping of ``size_px``, ``mean`` and ``std``, which networks of timm carry with them. The
         job's ``taps`` are then module paths, and six, evenly in depth, when left out.
+    progress : bool or callable
+        True shows every stage: as bars in a notebook, as lines on standard error elsewhere. A function is called with the steps of a stage
+        that are done, and with all of them.
+    reporter : Reporter, optional
+        An object with ``say(text)`` and ``track(description, total)`` that is told instead.
 
     Returns
     -------
@@ -90,7 +96,7 @@ def run(
     >>> run = universality.run("analyses/quickstart/job.toml", out="my-run")  # doctest: +SKIP
     >>> run.families[["model", "tap", "share", "share_untrained"]]  # doctest: +SKIP
     """
-    reporter = reporter or Quiet()
+    reporter = reporter or reporter_for(progress)
     started = record.Started(time.time(), time.monotonic())
     fresh = "torch" not in sys.modules  # else the imports, most of the start, were made before
     team = Workers(client, scheduler, workers, threads, memory, retries)

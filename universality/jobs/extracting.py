@@ -16,8 +16,8 @@ from distributed import Client, Future
 
 from universality.activations.store import ActivationStore
 from universality.base.errors import UniversalityError
+from universality.base.progress import Reporter
 from universality.jobs.passes import Pass, loading, showing
-from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import Watch, watching
 from universality.jobs.seconds import Spent
 from universality.jobs.shards import Shards, check_task, load_task, shard_task, store_task

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from universality.base import progress
 from universality.base.errors import RunError
-from universality.jobs import execute, progress
+from universality.jobs import execute
 from universality.runs import run
 from universality.runs.provenance import Facts
 from universality.runs.run import Run

@@ -94,9 +94,15 @@ def dashboard(client: Client, own: bool = False) -> str | None:
 def _remote(address: str) -> Iterator[Client]:
     try:
         opened = Client(address, timeout=f"{SCHEDULER_TIMEOUT_S:g}s")
-    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as cause:
+    except OSError as cause:  # Dask's time-out is one
         raise JobError(
             f"no Dask scheduler answers at '{address}' ({type(cause).__name__}); start it, or leave out --scheduler"
+        ) from None
+    except (ValueError, TypeError, RuntimeError, ImportError) as cause:
+        said = str(cause).splitlines()[0] if str(cause) else "no reason"
+        raise JobError(
+            f"Dask cannot use the scheduler's address '{address}' ({type(cause).__name__}: {said}), expected one such as "
+            "tcp://host:8786; correct --scheduler"
         ) from None
     with opened:
         try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future
 
 from universality import figures, report
+from universality.base.progress import Reporter
 from universality.figures import Drawing
 from universality.jobs.planning import DRAWING, Plan
-from universality.jobs.progress import Reporter
 from universality.jobs.scheduling import watching
 from universality.jobs.seconds import Spent
 from universality.jobs.stages import STAGES
@@ -80,7 +82,7 @@ def draw(planned: Plan, record: dict[str, Any], opened: Callable[[], Client], sp
         advance(1)
     record["figures"] = {stem: captions[stem] for stem in sorted(captions)}
     with spent.clocked("report", planned.reported):
-        page = report.write(finished)
+        page = report.write(finished, each=lambda work, values: _each(work, values, opened, spent))
     record["timings"] = record.get("timings", {}) | spent.plain()
     record["drawn_by"] = provenance.source_digest(*DRAWING)
     record["seconds"] = round(record["seconds"] + time.monotonic() - begun, 1)
@@ -92,14 +94,38 @@ def _drawn(
     drawings: Iterable[Drawing], facts: provenance.Facts, opened: Callable[[], Client], spent: Spent
 ) -> Iterator[tuple[Drawing, dict[str, bytes]]]:
     """Yield every figure with its files' contents, as they are drawn by the workers."""
-    waiting = iter(drawings)
-    under_way: dict[Future[Any], Drawing] = {}
+    for drawing, (contents, seconds) in _shared_out("draw", partial(draw_task, facts=facts), drawings, opened):
+        spent.add("figures", 1.0, seconds)
+        yield drawing, contents
+
+
+def _each(work: Callable[[Any], Any], values: Iterable[Any], opened: Callable[[], Client], spent: Spent) -> list[Any]:
+    """Return what `work` makes of each value, in their order: the report's pieces."""
+    numbered = list(enumerate(values))
+    made = {}
+    for (number, _), (result, seconds) in _shared_out("report", partial(_piece, work), numbered, opened):
+        spent.add("report", 0.0, seconds)
+        made[number] = result
+    return [made[number] for number, _ in numbered]
+
+
+def _piece(work: Callable[[Any], Any], numbered: tuple[int, Any]) -> tuple[Any, float]:
+    started = time.thread_time()
+    return work(numbered[1]), time.thread_time() - started
+
+
+def _shared_out(
+    name: str, work: Callable[[Any], Any], values: Iterable[Any], opened: Callable[[], Client]
+) -> Iterator[tuple[Any, Any]]:
+    """Yield every value with what `work` makes of it, as the workers are done with it."""
+    waiting = iter(values)
+    under_way: dict[Future[Any], Any] = {}
     with watching(opened()) as watch:
         while True:
-            while len(under_way) < 2 * watch.threads() and (drawing := next(waiting, None)):
-                future = watch.submit("draw", draw_task, drawing, facts, retries=1)
+            for value in itertools.islice(waiting, max(2 * watch.threads() - len(under_way), 0)):
+                future = watch.submit(name, work, value, retries=1)
                 watch.pending.add(future)
-                under_way[future] = drawing
+                under_way[future] = value
             if not under_way:
                 return
             for future in watch.ended():
@@ -107,9 +133,7 @@ def _drawn(
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if outcome is not None:
-                    contents, seconds = outcome
-                    spent.add("figures", 1.0, seconds)
-                    yield under_way.pop(future), contents
+                    yield under_way.pop(future), outcome
 
 
 def draw_task(drawing: Drawing, facts: provenance.Facts) -> tuple[dict[str, bytes], float]:

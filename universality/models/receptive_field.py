@@ -204,7 +204,7 @@ class _Measurement:
                 try:
                     found |= self._at_own_size(rest)
                 except Exception as cause:
-                    why = f"cannot be measured, because the network refuses values that are not numbers ({type(cause).__name__}: {cause})"
+                    why = f"cannot be measured: shown values that are not numbers, the network raised {type(cause).__name__}: {cause}"
                     found |= {tap.name: TapError(why.replace("\n", " ")) for tap in rest}
         return found
 

@@ -109,7 +109,7 @@ def weights_reachable(model_card: ModelCard) -> bool:
     url = model_card.weights.url
     if not url:
         return False
-    return _reachable(url if url.startswith("http") else hub_address(url.partition("@")[0]))
+    return not _unreachable(url if url.startswith("http") else hub_address(url.partition("@")[0]))
 
 
 def _check_file_hash(path: Path, model_card: ModelCard) -> None:
@@ -138,17 +138,17 @@ def _fetch_from_package(model_card: ModelCard) -> Path:
     return path
 
 
-def _reachable(url: str) -> bool:
-    """Ask once, briefly: the libraries' own retries take the better part of a minute."""
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        return False
+def _unreachable(url: str) -> str:
+    """Return why an address is out of reach, empty where it answers. Asked once, briefly: the libraries' retries take a minute."""
+    if offline := os.environ.get("HF_HUB_OFFLINE", "0").strip("0"):
+        return f"is not asked (HF_HUB_OFFLINE={offline})"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_HUB_TIMEOUT_S):
-            return True
+            return ""
     except urllib.error.HTTPError:
-        return True  # it answered; the download itself will tell what is wrong
-    except (OSError, ValueError):
-        return False
+        return ""  # it answered; the download itself will tell what is wrong
+    except (OSError, ValueError) as cause:
+        return f"cannot be reached ({_in_brief(cause)})"
 
 
 def _torchvision_file(model_card: ModelCard) -> Path:
@@ -161,8 +161,8 @@ def _fetch_from_torchvision(model_card: ModelCard) -> Path:
     url, path = model_card.weights.url, _torchvision_file(model_card)
     if path.is_file():
         return path
-    if not _reachable(url):
-        raise missing_weights(model_card, f"{url} cannot be reached and '{path}' does not exist")
+    if why := _unreachable(url):
+        raise missing_weights(model_card, f"'{path}' does not exist and {url} {why}")
     import torch.hub
 
     try:
@@ -209,8 +209,8 @@ def _fetch_from_timm(model_card: ModelCard) -> Path:
 
     repository, revision = _hub_place(model_card)
     address = hub_address(repository)
-    if not _reachable(address):
-        raise missing_weights(model_card, f"{address} cannot be reached and the hub's cache does not hold it")
+    if why := _unreachable(address):
+        raise missing_weights(model_card, f"the hub's cache does not hold it and {address} {why}")
     names = _hub_files(model_card)
     for name in names:
         try:

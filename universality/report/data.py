@@ -17,6 +17,7 @@ import pandas as pd
 from universality.atlas import cells
 from universality.base import schema
 from universality.base.errors import RunError, UniversalityError
+from universality.correspondence.verdict import VERDICTS
 from universality.features import checks
 from universality.features.families import FAMILIES
 from universality.features.tables import OWN, UNITS, joined, own_name
@@ -36,19 +37,19 @@ _SHOWN = {
         "share_untrained", "share_haar", "share_shuffled", "share_naive", "share_naive_untrained",
     ),
     "similarity": (
-        "model_a", "model_b", "tap_a", "tap_b", "measure", "value", "value_untrained", "value_haar", "value_shuffled", "n", "reason",
+        "model_a", "tap_a", "model_b", "tap_b", "measure", "value", "value_untrained", "value_haar", "value_shuffled", "n", "reason",
     ),
     "correspondence": (
-        "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method", "verdict", "r_natural", "r_natural_low",
-        "r_natural_high", "r_natural_haar", "r_natural_untrained", "q", "r_tuning", "delta_theta_deg",
+        "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "verdict", "r_natural", "r_natural_low", "r_natural_high",
+        "r_natural_haar", "r_natural_untrained", "q", "method", "r_tuning", "delta_theta_deg",
     ),
     "correspondence_nulls": (
-        "null", "seed", "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "method", "verdict", "r_natural",
-        "r_natural_low", "r_natural_high", "r_natural_haar",
+        "null", "seed", "model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b", "family", "verdict", "r_natural", "r_natural_low",
+        "r_natural_high", "r_natural_haar", "method",
     ),
     "pairs": (
-        "model_a", "tap_a", "model_b", "tap_b", "family", "method", "n_detectors_a", "n_detectors_b", "n_met", "n_met_untrained",
-        "n_met_haar", "n_same_feature", "n_same_feature_untrained", "n_same_feature_haar",
+        "model_a", "tap_a", "model_b", "tap_b", "family", "n_same_feature", "n_same_feature_untrained", "n_same_feature_haar",
+        "n_met", "n_met_untrained", "n_met_haar", "n_detectors_a", "n_detectors_b", "method",
     ),
     "units": (
         "model", "tap", "unit", "family", "detector", "level", "preferred_deg", "r1", "fwhm_deg", "echo", "peak_sigma", "invariance",
@@ -56,13 +57,13 @@ _SHOWN = {
     ),
     "atlas": ("family", "angle_deg", "model", "tap", "n_units", "n_untrained", "unit", "preferred_deg", "links", "linked"),
 }  # fmt: skip
-"""Columns that a table shows before a reader asks for all of them; a table not named here shows them all."""
+"""Columns that a table shows before a reader asks for all of them, the least important last; a table not named here shows them all."""
 _FIRST = ("families", "similarity", "correspondence", "units")
 Plain = dict[str, Any]
 
 
-def page_data(run: Run) -> Plain:
-    """Return everything the page's script needs."""
+def page_data(run: Run, each: pictures.Each = map) -> Plain:
+    """Return everything the page's script needs; `each` does its pieces of work."""
     families = list(dict.fromkeys(run.families["family"])) if run.has("families") else []
     matches = (
         chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
@@ -86,7 +87,8 @@ def page_data(run: Run) -> Plain:
         "boxes": _boxes(run.families, run.job.extraction.reduction) if families else {},
         "gallery": list(_gallery(run, matches, families)) if run.has("similarity", "correspondence") else [],
         "matched": HOW[run.job.matched_by()],
-        **_pictures(run, units, families),
+        "verdicts": VERDICTS,
+        **_pictures(run, units, families, each),
     }
 
 
@@ -216,7 +218,10 @@ def _boxes(families: pd.DataFrame, reduction: str) -> Plain:
 
 
 def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
-    """Yield for every drawn pair of models and family the rows of the page's correspondence table that are shown as pictures."""
+    """Yield for every drawn pair of models and family the rows of the page's correspondence table that are shown as pictures.
+
+    `all` has those of every matched pair of detectors at the taps, by preferred angle, and `rows` some of them that are spread evenly.
+    """
     detectors = matches[matches["detector_a"] & matches["detector_b"] & (matches["method"] == run.job.matched_by())]
     for a, b in run.job.drawn():
         for family in families:
@@ -225,22 +230,19 @@ def _gallery(run: Run, matches: pd.DataFrame, families: Sequence[str]) -> Any:
                 (detectors["model_a"] == a) & (detectors["model_b"] == b) & (detectors["tap_a"] == taps[0])
                 & (detectors["tap_b"] == taps[1]) & (detectors["family"] == family)
             ]  # fmt: skip
-            rows = (
-                spread(here.sort_values("preferred_a_deg", kind="stable"), GALLERY_PAIRS).index.tolist()
-                if len(here)
-                else []
-            )
-            yield {"family": family, "a": a, "b": b, "taps": taps, "of": len(here), "rows": rows}
+            here = here.sort_values("preferred_a_deg", kind="stable")
+            rows = spread(here, GALLERY_PAIRS).index.tolist() if len(here) else []
+            yield {"family": family, "a": a, "b": b, "taps": taps, "rows": rows, "all": here.index.tolist()}
 
 
-def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str]) -> Plain:
+def _pictures(run: Run, units: pd.DataFrame, families: Sequence[str], each: pictures.Each) -> Plain:
     """Return the album and what each unit shows of it; without stores or photographs none, and the reason."""
     album = pictures.Album()
     order = units.sort_values("detector", ascending=False, kind="stable")[["model", "tap", "unit"]].drop_duplicates()
     try:
         wanted = [(str(model), str(tap), int(unit)) for model, tap, unit in order.itertuples(index=False)]
-        of_units = pictures.pictures_of(run, wanted, families, album)
-        images = pictures.encoded(album, run)
+        of_units = pictures.pictures_of(run, wanted, families, album, each)
+        images = pictures.encoded(album, run, each)
     except (UniversalityError, OSError) as error:
         return {"pictures": [], "unit_pictures": {}, "no_pictures": str(error).split(";")[0]}
     named = {f"{model}|{tap}|{unit}": shown for (model, tap, unit), shown in of_units.items()}

@@ -39,11 +39,14 @@ _TITLES = {
 _MOST_WEIGHTS = 12
 
 
-def write(run: Run, out: Path | None = None) -> Path:
-    """Write the page of a run to `out` (left out: ``report.html`` in the run's directory) and return where it lies."""
+def write(run: Run, out: Path | None = None, each: pictures.Each = map) -> Path:
+    """Write the page of a run to `out` (left out: ``report.html`` in the run's directory) and return where it lies.
+
+    `each(function, values)` does the pieces of the work that are worth sharing out, as `map` does; a run's workers do them in parallel.
+    """
     out = out or run.path / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
-    page = render(run, read_captions(run))
+    page = render(run, read_captions(run), each)
     replace_file(out, lambda partial: partial.write_text(page, encoding="utf-8"))
     return out
 
@@ -55,13 +58,15 @@ def read_captions(run: Run) -> dict[str, str]:
     return {stem: drawing["caption"] for stem, drawing in sorted(drawn.items()) if (folder / f"{stem}.png").is_file()}
 
 
-def render(run: Run, captions: Mapping[str, str]) -> str:
+def render(run: Run, captions: Mapping[str, str], each: pictures.Each = map) -> str:
     """Return the page. The same run gives the same text: nothing in it depends on the day or the machine that renders.
 
     Parameters
     ----------
     captions : mapping of str to str
         File stem of a figure in the run's folder ``figures`` -> its caption.
+    each : callable
+        Does the pieces of work, see `write`.
     """
     environment = Environment(
         loader=PackageLoader("universality.report", "static"),
@@ -71,8 +76,8 @@ def render(run: Run, captions: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     style, script = (_static(name) for name in ("report.css", "report.js"))
-    data = page_data(run)
-    shown, left_out = figures_within(run.path / "figures", captions)
+    data = page_data(run, each)
+    shown, left_out = figures_within(run.path / "figures", captions, each)
     return environment.get_template("report.html").render(
         run=run, record=run.record, key=KEY, provenance=as_text(run.record["provenance"]), job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
@@ -112,13 +117,14 @@ def csp_hash(content: str) -> str:
 
 
 def figures_within(
-    folder: Path, captions: Mapping[str, str], most_bytes: int = pictures.MOST_FIGURE_BYTES
+    folder: Path, captions: Mapping[str, str], each: pictures.Each = map, most_bytes: int = pictures.MOST_FIGURE_BYTES
 ) -> tuple[dict[str, list[tuple[str, str]]], list[str]]:
     """Return by section (data URI, caption) of the figures that fit, and the names of the files that do not."""
     shown: dict[str, list[tuple[str, str]]] = {section: [] for section in (*_SECTIONS.values(), "other")}
     left_out, held = [], 0
+    uris = iter(each(pictures.figure_uri, ((folder / f"{stem}.png").read_bytes() for stem in captions)))
     for stem, caption in captions.items():
-        uri = pictures.figure_uri(folder / f"{stem}.png") if held < most_bytes else ""
+        uri = next(uris) if held < most_bytes else ""
         if not uri or held + len(uri) > most_bytes:
             left_out.append(f"figures/{stem}.png")
             continue

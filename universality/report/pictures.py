@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from universality.base.errors import StoreError, UniversalityError
 from universality.features.families import FAMILIES
 from universality.runs.run import Run
 from universality.stimuli import sets
+from universality.stimuli.spec import StimuliSpec
 
 THUMBNAIL_PX = 56
 STRIP_IMAGES = 12
@@ -32,6 +34,11 @@ FIGURE_PX = 1440
 """Width of an embedded figure; the files of the run are sharper."""
 MOST_FIGURE_BYTES = 4_000_000
 
+TOGETHER = 200
+"""Images that are drawn in one piece of work."""
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""How pieces of work are done, one for each of some values: by `map`, or by a run's workers, in any case in order."""
 Unit = tuple[str, str, int]
 """Model, tap, unit."""
 Key = tuple[str, int]
@@ -63,77 +70,112 @@ class Album:
         return [self.numbers[key] for key in keys]
 
 
-def extremes(run: Run, model: str, tap: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the natural images of largest and of smallest response for every unit of a trained layer.
+@dataclass(frozen=True)
+class Stores:
+    """Where the trained activations of one layer lie: the place of the stores, and the key for each stimulus set."""
 
-    Returns
-    -------
-    (unit, `TOP`) and (unit, `BOTTOM`) numbers of images, the most extreme first; of equals the one that comes first. With several
-    places per image its largest response counts.
+    location: str
+    keys: Mapping[str, str]
+
+    def responses(self, stimulus_set: str) -> NDArray[np.float32] | None:
+        """Return (stimulus, unit) activations, a.u., the largest place of each image; None if none were recorded."""
+        if stimulus_set not in self.keys:
+            return None
+        # Read at once and without hashing every file: what is shown is small pictures, and the codec guards the reading.
+        stored = ActivationStore(self.location).open(self.keys[stimulus_set], verify=False, lazy=False)
+        values = stored[schema.ACTIVATION].values
+        return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The images that stand out for each unit of a layer.
+
+    Attributes
+    ----------
+    top, bottom : (unit, `TOP`) and (unit, `BOTTOM`) numbers of natural images of largest and smallest response, the most extreme
+        first; of equals the one that comes first. With several places per image its largest response counts.
+    drawings : by stimulus set (unit,), the number of the drawing of largest response
     """
-    responses = _responses(run, model, tap, "natural")
-    if responses is None:
+
+    top: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+    drawings: Mapping[str, NDArray[np.int64]]
+
+
+def stores_of(run: Run, model: str, tap: str) -> Stores:
+    """Return where the trained activations of a layer lie."""
+    keys = {name: key for (of, at, name), key in run.trained_keys.items() if (of, at) == (model, tap)}
+    if "natural" not in keys:
         raise StoreError(f"the record of run '{run.path}' names no natural activations of '{model}' at '{tap}'")
+    return Stores(str(run.store), keys)
+
+
+def seen(layer: Stores, drawings: Sequence[str]) -> Seen:
+    """Return what stands out for the units of a layer; `drawings` names the stimulus sets of the families."""
+    responses = layer.responses("natural")
+    assert responses is not None  # `stores_of` has looked
     order = np.argsort(responses, axis=0, kind="stable")
     # The first of equals from above, too: descending order by the negative, not by turning the ascending one round.
     descending = np.argsort(-responses, axis=0, kind="stable")
-    return descending[:TOP].T.astype(np.int64), order[:BOTTOM].T.astype(np.int64)
-
-
-def strongest_drawing(run: Run, model: str, tap: str, family: str) -> NDArray[np.int64] | None:
-    """Return for every unit (unit,) the number of the family's drawing of largest response; None if there are no drawings."""
-    responses = _responses(run, model, tap, FAMILIES[family].stimuli) if family in FAMILIES else None
-    return None if responses is None else np.asarray(responses.argmax(axis=0), dtype=np.int64)
-
-
-def _responses(run: Run, model: str, tap: str, stimulus_set: str) -> NDArray[np.float32] | None:
-    """Return (stimulus, unit) activations of a trained layer, a.u., the largest place of each image; None if none were recorded."""
-    key = run.trained_keys.get((model, tap, stimulus_set))
-    if key is None:
-        return None
-    # Read at once and without hashing every file: what is shown is small pictures, and the codec guards the reading.
-    values = ActivationStore(run.store).open(key, verify=False, lazy=False)[schema.ACTIVATION].values
-    return np.asarray(values.max(axis=1) if values.ndim == 3 else values)
+    drawn = {name: found for name in drawings if (found := layer.responses(name)) is not None}
+    return Seen(
+        descending[:TOP].T.astype(np.int64),
+        order[:BOTTOM].T.astype(np.int64),
+        {name: np.asarray(found.argmax(axis=0), dtype=np.int64) for name, found in drawn.items()},
+    )
 
 
 def pictures_of(
-    run: Run, units: Iterable[Unit], families: Sequence[str], album: Album
+    run: Run, units: Sequence[Unit], families: Sequence[str], album: Album, each: Each = map
 ) -> dict[Unit, dict[str, object]]:
     """Return for each unit the places in the album of its top and bottom images and, by family, of its strongest drawing.
 
     Units come in order of importance: when the album is full the later ones get none.
     """
-    layers: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.int64] | None]]] = {}
+    drawings = {family: FAMILIES[family].stimuli for family in families if family in FAMILIES}
+    places = list(dict.fromkeys((model, tap) for model, tap, _ in units))
+    look = partial(seen, drawings=tuple(dict.fromkeys(drawings.values())))
+    layers = dict(zip(places, each(look, [stores_of(run, *place) for place in places]), strict=True))
     found: dict[Unit, dict[str, object]] = {}
     for model, tap, unit in units:
-        if (model, tap) not in layers:
-            drawings = {family: strongest_drawing(run, model, tap, family) for family in families}
-            layers[model, tap] = (*extremes(run, model, tap), drawings)
-        top, bottom, drawings = layers[model, tap]
+        layer = layers[model, tap]
         here: dict[str, object] = {}
-        for name, chosen in (("top", top[unit]), ("bottom", bottom[unit])):
+        for name, chosen in (("top", layer.top[unit]), ("bottom", layer.bottom[unit])):
             here[name] = album.add([("natural", int(image)) for image in chosen])
-        for family, strongest in drawings.items():
-            if strongest is not None:
-                place = album.add([(FAMILIES[family].stimuli, int(strongest[unit]))])
+        for family, drawn in drawings.items():
+            if drawn in layer.drawings:
+                place = album.add([(drawn, int(layer.drawings[drawn][unit]))])
                 here[f"drawn_{family}"] = place and place[0]
         found[model, tap, unit] = here
     return found
 
 
-def encoded(album: Album, run: Run, size_px: int = THUMBNAIL_PX) -> list[dict[str, str]]:
+def encoded(album: Album, run: Run, each: Each = map) -> list[dict[str, str]]:
     """Draw every image of the album and return, in its order, data URI and label."""
     by_set: dict[str, list[int]] = {}
     for name, image in album.numbers:
         by_set.setdefault(name, []).append(image)
+    parts = [
+        (name, tuple(numbers[start : start + TOGETHER]))
+        for name, numbers in by_set.items()
+        for start in range(0, len(numbers), TOGETHER)
+    ]
     drawn: dict[Key, dict[str, str]] = {}
-    for name, numbers in by_set.items():
-        images = sets.render(name, run.job.stimuli, size_px, np.array(numbers, dtype=np.int64))
-        labels = zip(*(images[label].values for label in sets.labels_of(name, images)), strict=True)
-        for number, pixels, label in zip(numbers, images.values, labels, strict=True):
-            text = ", ".join(filter(None, map(_brief, label)))
-            drawn[name, number] = {"src": picture_uri(pixels), "alt": f"{name} {number}: {text}"}
+    for (name, numbers), images in zip(parts, each(partial(drawn_small, run.job.stimuli), parts), strict=True):
+        drawn |= {(name, number): image for number, image in zip(numbers, images, strict=True)}
     return [drawn[key] for key in album.numbers]
+
+
+def drawn_small(spec: StimuliSpec, part: tuple[str, tuple[int, ...]]) -> list[dict[str, str]]:
+    """Return data URI and label of some images of a stimulus set: its name and their numbers."""
+    name, numbers = part
+    images = sets.render(name, spec, THUMBNAIL_PX, np.array(numbers, dtype=np.int64))
+    labels = zip(*(images[label].values for label in sets.labels_of(name, images)), strict=True)
+    return [
+        {"src": picture_uri(pixels), "alt": f"{name} {number}: {', '.join(filter(None, map(_brief, label)))}"}
+        for number, pixels, label in zip(numbers, images.values, labels, strict=True)
+    ]
 
 
 def _brief(value: object) -> str:
@@ -159,9 +201,9 @@ def strips(run: Run) -> Iterator[tuple[str, int, str]]:
         yield name, count, picture_uri(np.concatenate(list(images), axis=2))
 
 
-def figure_uri(file: Path) -> str:
+def figure_uri(png: bytes) -> str:
     """Return a figure as the data URI of a PNG of `FIGURE_PX` with a palette: a seventh of the size, as sharp on a screen."""
-    with Image.open(file) as image:
+    with Image.open(io.BytesIO(png)) as image:
         colour = image.convert("RGB")
     if colour.width > FIGURE_PX:
         height = round(colour.height * FIGURE_PX / colour.width)

@@ -190,8 +190,11 @@ def provenance(path: str | Path) -> Facts:
     try:
         text = read(path)
         facts = json.loads(text) if text else None
+    except OSError as cause:
+        if cause.errno is not None:  # what Pillow cannot decode is an OSError without a number
+            raise RunError(f"'{path}' cannot be read: {cause.strerror}; check its permissions") from None
+        raise RunError(_UNREADABLE.format(path=path, kind=path.suffix, cause=type(cause).__name__)) from None
     except (
-        OSError,
         ValueError,
         KeyError,
         SyntaxError,
@@ -199,12 +202,13 @@ def provenance(path: str | Path) -> Facts:
         pa.ArrowException,
         ElementTree.ParseError,
     ) as cause:
-        raise RunError(
-            f"'{path}' is damaged, it cannot be read as {path.suffix} ({type(cause).__name__}); export it again"
-        ) from None
+        raise RunError(_UNREADABLE.format(path=path, kind=path.suffix, cause=type(cause).__name__)) from None
     if not isinstance(facts, dict):
         raise RunError(f"'{path}' carries no provenance; only files that a run wrote do")
     return facts
+
+
+_UNREADABLE = "'{path}' is damaged, it cannot be read as {kind} ({cause}); export it again"
 
 
 def _of_parquet(path: Path) -> str:

@@ -301,10 +301,12 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(file.read_text(encoding="utf-8"))
     except OSError as cause:
         raise RunError(f"record '{file}' cannot be read: {cause.strerror or cause}; check its permissions") from None
-    except (ValueError, RecursionError):
-        record = None
-    if not _sound(record):
-        raise RunError(f"record '{file}' is damaged, expected JSON; delete the folder and run the job again")
+    except (ValueError, RecursionError) as cause:
+        lacks = f"it is no JSON ({type(cause).__name__}: {cause})"
+    else:
+        lacks = _lacks(record)
+    if lacks:
+        raise RunError(f"record '{file}' is damaged: {lacks}; delete the folder and run the job again")
     return dict(record)
 
 
@@ -312,12 +314,13 @@ _ALWAYS = {"status": str, "job_digest": str, "job": dict}
 _WHEN_COMPLETE = {"inputs_digest": str, "tables": dict, "store": str, "stores": list}
 
 
-def _sound(record: Any) -> bool:
-    """Return whether a record has everything that is read from it, of the right kinds."""
+def _lacks(record: Any) -> str:
+    """Return what a record lacks of what is read from it, or has of the wrong kind; empty where it has everything."""
     if not isinstance(record, dict):
-        return False
+        return f"it holds {type(record).__name__}, expected an object"
     wanted = _ALWAYS | (_WHEN_COMPLETE if record.get("status") == "complete" else {})
-    return all(isinstance(record.get(key), kind) for key, kind in wanted.items())
+    lacks = [key for key, kind in wanted.items() if not isinstance(record.get(key), kind)]
+    return f"it has no sound {', '.join(lacks)}" if lacks else ""
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -120,8 +120,12 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
         if (path / "atlas" / "atlas.parquet").is_file() and not (path / "atlas" / provenance.SIDECAR).is_file():
             yield f"the atlas of run '{path}' has no checksums; write it again with: universality atlas {path}"
         stores = ActivationStore(Run(path, record, store).store)
-        for key in dict.fromkeys(entry["key"] for entry in record["stores"]):
-            yield from stores.problems(key)
+        keys = list(dict.fromkeys(entry["key"] for entry in record["stores"]))
+        if absent := [key for key in keys if not stores.exists(key)]:
+            yield stores.absent(absent)
+        for key in keys:
+            if key not in absent:
+                yield from stores.problems(key)
 
 
 PIECES = {"results": "kept results of comparisons", "shards": "kept shards of stimuli"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import xarray as xr
 from torch import nn
 
 from universality.activations import in_hand
-from universality.activations.in_hand import Images, Progress, Subject
+from universality.activations.in_hand import Images, Subject
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.nulls import NullPlan
 from universality.activations.spec import ExtractionSpec, Reduction
 from universality.base.errors import CardError, MeasureError
+from universality.base.progress import Progress, Reporter, reporter_for
 from universality.models import twins, zoo
 from universality.models.card import Preprocessing, Size, Tap
 from universality.similarity import comparator
@@ -36,7 +37,7 @@ def compare(
     seed: int = 0,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: Progress = False,
 ) -> xr.Dataset:
     """Compare all layers of two networks, or of one with itself, each value beside its nulls.
 
@@ -81,11 +82,12 @@ def compare(
     for measure in measures:
         comparator(measure)
     spec, plan = ExtractionSpec(reduction=reduction, batch_size=batch_size), NullPlan(haar_rotations, shuffles, seed)
-    first = _shown(in_hand.subject(a, preprocessing), images, layers, spec, seed if untrained else None, progress)
+    reporter = reporter_for(progress)
+    first = _shown(in_hand.subject(a, preprocessing), images, layers, spec, seed if untrained else None, reporter)
     if b is None or b is a:
         second = first
     else:
-        second = _shown(in_hand.subject(b, preprocessing), images, layers, spec, seed if untrained else None, progress)
+        second = _shown(in_hand.subject(b, preprocessing), images, layers, spec, seed if untrained else None, reporter)
     (layers_a, twin_a, why_a), (layers_b, twin_b, why_b) = first, second
     if len(layers_a[0].natural) != len(layers_b[0].natural):
         raise MeasureError(
@@ -124,21 +126,22 @@ def _shown(
     layers: str | Sequence[str],
     spec: ExtractionSpec,
     seed: int | None,
-    progress: Progress | None,
+    reporter: Reporter,
 ) -> tuple[list[Layer], list[Layer], str]:
     """Return a network's layers, those of its untrained twin, and why there are none of the twin."""
     with in_hand.images_for(of, images, spec.batch_size) as shown:
         size = shown.size
         with zoo.evaluating(of.network):
             taps = in_hand.taps_of(of, size, layers)
-        trained = _layers(of, shown, taps, spec, size, progress)
+        trained = _layers(of, shown, taps, spec, size, reporter.track(f"images shown to {of.name}", shown.count))
         if seed is None:
             return trained, [], "they were not asked for"
         try:
             twin = _twin(of, seed, shown)
         except CardError as cause:
             return trained, [], str(cause)
-        return trained, _layers(twin, shown, taps, spec, size, None), ""
+        advance = reporter.track(f"images shown to the untrained twin of {of.name}", shown.count)
+        return trained, _layers(twin, shown, taps, spec, size, advance), ""
 
 
 def _twin(of: Subject, seed: int, shown: Images) -> Subject:
@@ -152,9 +155,9 @@ def _twin(of: Subject, seed: int, shown: Images) -> Subject:
 
 
 def _layers(
-    of: Subject, shown: Images, taps: Sequence[Tap], spec: ExtractionSpec, size: Size, progress: Progress | None
+    of: Subject, shown: Images, taps: Sequence[Tap], spec: ExtractionSpec, size: Size, advance: Callable[[int], None]
 ) -> list[Layer]:
-    found = in_hand.answers(of, shown, taps, spec, size, progress)
+    found = in_hand.answers(of, shown, taps, spec, size, advance)
     return [_layer(of.name, tap, found[tap.name]) for tap in taps]
 
 

@@ -17,6 +17,9 @@ from universality.base.arrays import Array, Outcome, Undefined, live_units, scal
 from universality.similarity.chance import expected_best
 from universality.similarity.predictivity import FOLDS, folds
 
+_COPIES = 1 - 1e-6
+"""Correlation of two units of one layer above which they are copies of one another."""
+
 
 def coefficients(predictors: Array, targets: Array, penalty: float) -> Array | Undefined:
     """Return w (q, p) that minimises |y - X w|^2 / 2 + penalty |w|_1 for each target y.
@@ -33,7 +36,9 @@ def coefficients(predictors: Array, targets: Array, penalty: float) -> Array | U
         try:
             model.fit(predictors, targets)
         except ConvergenceWarning:
-            return Undefined("the lasso did not converge in 10,000 rounds: units of B are copies of one another")
+            alike = np.abs(np.triu(predictors.T @ predictors, 1)).max(initial=0.0)
+            copies = ": units of B are copies of one another" if alike > _COPIES else ""
+            return Undefined(f"the lasso did not converge in 10,000 rounds{copies}")
     return np.atleast_2d(model.coef_).T
 
 

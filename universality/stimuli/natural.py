@@ -302,9 +302,13 @@ def load_photograph(name: str) -> Image.Image:
     path = photo.file
     try:
         content = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         raise StimulusError(
             f"photograph '{name}' is not in package {photo.package} ({photo.path}); install a version that ships it"
+        ) from None
+    except OSError as cause:
+        raise StimulusError(
+            f"photograph '{path}' cannot be read: {cause.strerror or cause}; check its permissions"
         ) from None
     came = hashlib.sha256(content).hexdigest()
     if came != photo.sha256:

@@ -259,7 +259,11 @@ def _resumed(out: Path, recipe: Recipe) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         belongs = state["recipe"] == asdict(recipe)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as cause:
+    except OSError as cause:
+        raise CardError(
+            f"checkpoint '{path}' cannot be read: {cause.strerror or cause}; check its permissions, or give another folder with --out"
+        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as cause:
         raise CardError(
             f"checkpoint '{path}' is damaged ({type(cause).__name__}); remove it or give another folder with --out"
         ) from None

@@ -35,8 +35,8 @@
     const size = Math.abs(value);
     return size < 0.001 && size > 0 ? value.toExponential(1) : shown(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
   }
-  // Long dotted names may break behind a dot, with an invisible space.
-  const breakable = (name) => name.replaceAll(".", ".\u200b");
+  // Long names may break behind a dot, a low line or a slash; what is copied from the page holds no more than the name.
+  const breakable = (name) => name.split(/(?<=[._/])/).flatMap((part, index) => (index ? [el("wbr"), part] : [part]));
   const say = (text) => { document.getElementById("status").textContent = text; };
 
   // ---- tables by columns
@@ -65,22 +65,60 @@
   const unitRow = (key, family) => (rowsOfUnit.get(key) || []).find((row) => units.get("family", row) === family);
 
   // ---- pictures
-  function thumb(place, box) {
-    const picture = data.pictures[place];
-    const node = el("span", { class: "thumb", title: picture.alt }, el("img", { src: picture.src, alt: picture.alt, width: 56, height: 56, loading: "lazy" }));
-    if (box && box < 0.98) {
-      const frame = el("span", { class: "box" });
-      for (const side of ["left", "top"]) frame.style[side] = `${28 - 28 * box}px`;
-      for (const side of ["width", "height"]) frame.style[side] = `${56 * box}px`;
-      node.append(frame);
+  // A picture that is chosen is shown as large as the window allows; the arrows go on to its neighbours.
+  const viewer = document.getElementById("viewer");
+  function enlarge(pictures, index) {
+    const { src, text, box } = pictures[index];
+    const go = (by) => () => { if (pictures[index + by]) enlarge(pictures, index + by); };
+    const bar = el("div", { class: "bar" }, el("h2", { id: "viewer-title", tabindex: -1 }, pictures.length > 1 ? `Picture ${index + 1} of ${pictures.length}` : "Picture"));
+    if (pictures.length > 1) {
+      bar.append(el("button", { type: "button", disabled: index === 0, "aria-label": "Previous picture", on: { click: go(-1) } }, "← previous"),
+        el("button", { type: "button", disabled: index === pictures.length - 1, "aria-label": "Next picture", on: { click: go(1) } }, "next →"));
     }
+    bar.append(el("button", { type: "button", on: { click: () => viewer.close() } }, "Close"));
+    const image = el("img", { src, alt: text });
+    // Figures are drawn for wide pages: they may be larger than the window and scroll. Small pictures are drawn larger than they are.
+    image.addEventListener("load", () => {
+      const { naturalWidth: width, naturalHeight: height } = image;
+      if (height < 400) image.style.width = `min(${Math.round(30 * width / height)}rem, calc(100vw - 4rem))`;
+    });
+    viewer.replaceChildren(bar, el("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Enlarged picture" }, el("div", { class: "framed" }, image, frame(box))), el("p", { class: "hint" }, text));
+    viewer.onkeydown = (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (by && pictures.length > 1) { go(by)(); event.preventDefault(); }
+    };
+    if (!viewer.open) viewer.showModal();
+    viewer.querySelector("#viewer-title").focus();
+  }
+  viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a.enlarge");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const image = link.querySelector("img");
+    enlarge([{ src: image.src, text: image.alt }], 0);
+  });
+  // One stop for the Tab key in a row of pictures; the others are reached with the arrows of the enlarged one.
+  function thumb(places, index, box) {
+    const picture = data.pictures[places[index]];
+    const show = () => enlarge(places.map((place) => ({ src: data.pictures[place].src, text: data.pictures[place].alt, box })), index);
+    return el("button", { type: "button", class: "thumb", title: picture.alt, "aria-label": `Enlarge ${picture.alt}`, tabindex: index ? -1 : 0, on: { click: show } },
+      el("img", { src: picture.src, alt: picture.alt, width: 56, height: 56, loading: "lazy" }), frame(box));
+  }
+  // The receptive field within a picture, as a share of its side; none where it is the whole picture.
+  function frame(box) {
+    if (!box || box >= 0.98) return null;
+    const node = el("span", { class: "box" });
+    for (const side of ["left", "top"]) node.style[side] = `${50 - 50 * box}%`;
+    for (const side of ["width", "height"]) node.style[side] = `${100 * box}%`;
     return node;
   }
   function thumbs(key, name, most = 99) {
     const found = (data.unit_pictures[key] || {})[name];
     if (found === null || found === undefined) return null;
     const box = name.startsWith("drawn") ? null : data.boxes[key.split("|").slice(0, 2).join("|")];
-    return el("div", { class: "thumbs" }, (Array.isArray(found) ? found : [found]).slice(0, most).map((place) => thumb(place, box)));
+    const places = (Array.isArray(found) ? found : [found]).slice(0, most);
+    return el("div", { class: "thumbs" }, places.map((_, index) => thumb(places, index, box)));
   }
 
   // ---- curves
@@ -121,15 +159,37 @@
   // ---- the card of a unit
   const dialog = document.getElementById("card");
   let around = [], current = null;
+  // A card's address is report.html#unit=MODEL|TAP|INDEX. It follows what is open, and what is open follows it: when it is edited, or with "back".
+  const PREFIX = "#unit=";
   function openCard(key, list) {
-    if (!rowsOfUnit.has(key)) { say("This unit has no card on this page; its rows are in the run's tables."); return; }
     if (list) around = list;
+    if (viewer.open) viewer.close();
     current = key;
-    dialog.replaceChildren(...card(key));
+    dialog.replaceChildren(...(rowsOfUnit.has(key) ? card(key) : noCard(key)));
+    const address = PREFIX + encodeURIComponent(key);
+    if (wanted() !== key) history[dialog.open ? "replaceState" : "pushState"](null, "", address);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     dialog.querySelector("#card-title").focus();
   }
+  function noCard(key) {
+    return [el("div", { class: "bar" }, el("h2", { id: "card-title", tabindex: -1 }, "No such card"), el("button", { type: "button", on: { click: () => dialog.close() } }, "Close")),
+      el("p", {}, `The address asks for the unit "${key}", expected MODEL|TAP|INDEX of a unit that has a card on this page. Units that are in the run's tables and not here, because the page holds ${units.rows} of ${units.total} rows, have none.`)];
+  }
+  function wanted() {
+    if (!location.hash.startsWith("#unit=")) return null;
+    const text = location.hash.slice(PREFIX.length);
+    try { return decodeURIComponent(text); } catch { return text; } // a lone % is no code for a character
+  }
+  function followAddress() {
+    const key = wanted();
+    if (key !== null) { if (!dialog.open || key !== current) openCard(key); return; }
+    if (dialog.open) dialog.close();
+    const place = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    for (let at = place; at; at = at.parentElement) if (at.matches("details")) at.open = true;
+    if (place) place.scrollIntoView();
+  }
+  dialog.addEventListener("close", () => { if (wanted() !== null) history.replaceState(null, "", "#"); });
   function step(by) {
     const here = around.indexOf(current);
     const next = here + by;
@@ -202,15 +262,41 @@
     const body = el("tbody", {}, found.map((row) => {
       const mine = pairs.key(row, "_a") === key ? "_a" : "_b", other = mine === "_a" ? "_b" : "_a";
       const verdict = pairs.get("verdict", row);
-      return el("tr", {}, el("td", { class: "name" }, short(pairs.get("model" + other, row))), el("td", { class: "name" }, pairs.get("tap" + other, row)), el("td", {}, unitButton(pairs.key(row, other))),
-        el("td", {}, pairs.get("family", row)), el("td", { class: `verdict ${verdict}` }, verdict),
-        el("td", { class: "num" }, `${shown(pairs.get("r_natural", row))} (${shown(pairs.get("r_natural_low", row))} to ${shown(pairs.get("r_natural_high", row))})`),
-        el("td", { class: "num" }, shown(pairs.get("r_natural_haar", row))), el("td", { class: "num" }, shown(pairs.get("r_natural_untrained", row))),
-        el("td", { class: "num" }, brief(pairs.get("q", row))), el("td", {}, pairs.get("method", row)), el("td", {}, mine === "_a" ? "this unit" : "the other"));
+      const number = (name, text) => el("td", { class: "num", "data-value": pairs.get(name, row) ?? "" }, text);
+      return el("tr", {}, el("td", { class: "name" }, short(pairs.get("model" + other, row))), el("td", { class: "verdict " + verdict, "data-value": -data.verdicts.indexOf(verdict) }, verdict),
+        number("r_natural", `${shown(pairs.get("r_natural", row))} (${shown(pairs.get("r_natural_low", row))} to ${shown(pairs.get("r_natural_high", row))})`),
+        el("td", { "data-value": pairs.get("unit" + other, row) }, unitButton(pairs.key(row, other))), el("td", { class: "name" }, pairs.get("tap" + other, row)),
+        el("td", {}, pairs.get("family", row)), number("r_natural_haar", shown(pairs.get("r_natural_haar", row))), number("r_natural_untrained", shown(pairs.get("r_natural_untrained", row))),
+        number("q", brief(pairs.get("q", row))), el("td", {}, pairs.get("method", row)), el("td", {}, mine === "_a" ? "this unit" : "the other"));
     }));
-    const heads = ["network", "tap", "unit", "family", "verdict", "held-out r (95 % interval)", "random basis (Haar)", "untrained twin", "q", "matched by", "seen from"];
+    const heads = ["network", "verdict", "held-out r (95 % interval)", "unit", "tap", "family", "random basis (Haar)", "untrained twin", "q", "matched by", "seen from"];
     return [title, el("p", { class: "hint" }, "Held-out r of the matched unit; beside it that of the best partner in a random basis of the other layer and in its untrained twin, both from the side of the unit named last."),
-      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Matches in other networks" }, el("table", {}, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), body))];
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Matches in other networks" }, sortable(el("table", {}, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), body)))];
+  }
+  // The heads of a table become buttons that sort its rows, by the cells' data-value or their text; a third press gives the order back.
+  function sortable(table) {
+    const heads = [...table.tHead.rows[0].cells], rows = [...table.tBodies[0].rows];
+    const value = (row, index) => { const cell = row.cells[index]; return cell.dataset.value === undefined ? cell.textContent : cell.dataset.value === "" ? null : Number(cell.dataset.value); };
+    heads.forEach((head, index) => {
+      const arrow = el("span", { "aria-hidden": "true", class: "arrow" }), first = typeof value(rows[0], index) === "string" ? "ascending" : "descending";
+      const press = () => {
+        const before = head.getAttribute("aria-sort");
+        const order = before === "none" ? first : before === first ? (first === "ascending" ? "descending" : "ascending") : "none";
+        for (const other of heads) { other.setAttribute("aria-sort", "none"); other.querySelector(".arrow").textContent = ""; }
+        head.setAttribute("aria-sort", order);
+        arrow.textContent = { ascending: " ▲", descending: " ▼", none: "" }[order];
+        table.tBodies[0].append(...(order === "none" ? rows : rows.slice().sort((x, y) => inOrder(value(x, index), value(y, index), order === "descending"))));
+        say(order === "none" ? "In the first order" : `Sorted by ${head.textContent}, ${order}`);
+      };
+      head.setAttribute("aria-sort", "none");
+      head.replaceChildren(el("button", { type: "button", on: { click: press } }, ...head.childNodes, arrow));
+    });
+    return table;
+  }
+  // What has no value comes last, either way.
+  function inOrder(a, b, descending) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    return (descending ? -1 : 1) * (typeof a === "string" && typeof b === "string" ? a.localeCompare(b, "en", { numeric: true }) : a < b ? -1 : a > b ? 1 : 0);
   }
 
   // ---- tables that can be searched, filtered and sorted
@@ -229,8 +315,8 @@
     constructor(host, table) {
       this.host = host; this.table = table;
       this.filters = new Map(); this.search = ""; this.page = 0; this.all = false;
-      // Who opens the units wants to see detectors first; every other table comes in the order of its file.
-      this.sort = table.name === "units" ? "detector" : null; this.descending = true; this.size = PAGE;
+      // Who opens the units wants to see detectors first, and of matched pairs the same features; every other table comes in the order of its file.
+      this.sort = { units: "detector", correspondence: "verdict" }[table.name] || null; this.descending = true; this.size = PAGE;
       this.texts = table.columns.map((column) => column.kind === "text" ? column.levels.map((level) => level.toLowerCase()) : null);
       this.frame(); this.update();
     }
@@ -240,7 +326,7 @@
       const search = el("input", { type: "search", placeholder: "Search every column", "aria-label": `Search ${title}`, on: { input: (e) => { this.search = e.target.value.trim().toLowerCase(); this.page = 0; this.update(); } } });
       const tools = el("div", { class: "tool" }, search);
       if (this.table.shown.length < this.table.columns.length) {
-        tools.append(el("label", {}, el("input", { type: "checkbox", on: { change: (e) => { this.all = e.target.checked; this.head(); this.update(); } } }), `all ${this.table.columns.length} columns`));
+        tools.append(el("label", {}, el("input", { type: "checkbox", on: { change: (e) => { this.all = e.target.checked; this.head(); this.update(); } } }), `more columns (all ${this.table.columns.length})`));
       }
       tools.append(
         el("button", { type: "button", on: { click: () => this.reset(search) } }, "Clear"),
@@ -261,7 +347,7 @@
     reset(search) { search.value = ""; this.search = ""; this.filters.clear(); this.sort = null; this.page = 0; this.head(); this.update(); }
     head() {
       this.headRow.replaceChildren(el("tr", {}, this.columns().map((column) => {
-        const button = el("button", { type: "button", title: [column.meaning, column.unit && column.unit !== "1" ? `in ${column.unit}` : ""].filter(Boolean).join("; "), on: { click: () => this.sortBy(column.name) } }, column.name, el("span", { "aria-hidden": "true", class: "arrow" }));
+        const button = el("button", { type: "button", title: [column.meaning, column.unit && column.unit !== "1" ? `in ${column.unit}` : ""].filter(Boolean).join("; "), on: { click: () => this.sortBy(column.name) } }, breakable(column.name), el("span", { "aria-hidden": "true", class: "arrow" }));
         return el("th", { scope: "col", "aria-sort": "none", "data-column": column.name, class: column.kind === "number" ? "num" : "" }, button, this.filterOf(column));
       })));
       this.arrowsOfSort();
@@ -275,13 +361,13 @@
         select.value = held;
         return select;
       }
-      const input = el("input", { "aria-label": label, placeholder: column.kind === "number" ? "> 0.5" : "has", on: { input: change } });
+      const input = el("input", { "aria-label": label, size: 4, placeholder: column.kind === "number" ? "> 0.5" : "has", on: { input: change } });
       input.value = held;
       return input;
     }
     sortBy(name) {
       const column = this.table.byName.get(name);
-      const first = column.kind !== "text"; // numbers from the largest, words from A
+      const first = column.kind !== "text" || name === "verdict"; // numbers from the largest, verdicts from same_feature, words from A
       if (this.sort !== name) { this.sort = name; this.descending = first; }
       else if (this.descending === first) this.descending = !first;
       else this.sort = null;
@@ -316,16 +402,16 @@
       const tests = this.tests(), rows = [];
       for (let row = 0; row < this.table.rows; row++) if (tests.every((test) => test(row))) rows.push(row);
       if (this.sort) {
-        const sign = this.descending ? -1 : 1, name = this.sort;
-        const value = (row) => { const v = this.table.get(name, row); return v === "inf" ? Infinity : v === "-inf" ? -Infinity : v; };
-        rows.sort((x, y) => {
-          const a = value(x), b = value(y);
-          if (a === null || b === null) return (a === null) - (b === null) || x - y; // what has no value comes last, either way
-          return sign * (typeof a === "string" && typeof b === "string" ? a.localeCompare(b, "en", { numeric: true }) : a < b ? -1 : a > b ? 1 : 0) || x - y;
-        });
+        const value = (row) => this.value(this.sort, row), strength = this.sort === "verdict" && this.table.has("r_natural") ? (row) => this.value("r_natural", row) : () => 0;
+        rows.sort((x, y) => inOrder(value(x), value(y), this.descending) || inOrder(strength(x), strength(y), true) || x - y);
       }
       this.rows = rows;
       this.draw();
+    }
+    // What a row is sorted by: of verdicts the one that claims most is the largest.
+    value(name, row) {
+      const v = this.table.get(name, row);
+      return v === "inf" ? Infinity : v === "-inf" ? -Infinity : name === "verdict" && v !== null ? -data.verdicts.indexOf(v) : v;
     }
     keys() { return [...new Set(this.rows.map((row) => this.table.key(row)))]; }
     cell(column, row) {
@@ -338,7 +424,8 @@
       if (column.kind === "number") return el("td", { class: "num" }, brief(value));
       const text = value === null ? "" : String(value);
       if (column.name === "failed") return el("td", { class: "short", title: text }, text);
-      return el("td", { class: column.name === "verdict" ? `verdict ${text}` : text.length > 28 ? "text" : "name" }, text);
+      const kind = column.name === "verdict" ? `verdict ${text}` : text.includes(" ") ? (text.length > 28 ? "text" : "name") : "long";
+      return el("td", { class: kind }, kind === "long" ? breakable(text) : text);
     }
     draw() {
       const pages = Math.max(1, Math.ceil(this.rows.length / this.size));
@@ -407,8 +494,8 @@
       area.replaceChildren(
         el("p", { class: "scale" }, shown(low), bar, shown(high), distance ? " (a distance: small is alike)" : "", ` one scale for all pairs and all four states of ${measures[m]}`),
         el("div", { class: "maps" }, STATES.map(([state, title]) => el("table", {}, el("caption", {}, title),
-          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, `${breakable(tap)} (${Math.round(100 * depth)}\u00a0%)`)))),
-          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, `${breakable(tapA)} (${Math.round(100 * depth)}\u00a0%)`), taps("_b").map(([tapB]) => {
+          el("thead", {}, el("tr", {}, el("td"), taps("_b").map(([tap, depth]) => el("th", { scope: "col" }, breakable(tap), ` (${Math.round(100 * depth)}\u00a0%)`)))),
+          el("tbody", {}, taps("_a").map(([tapA, depth]) => el("tr", {}, el("th", { scope: "row" }, breakable(tapA), ` (${Math.round(100 * depth)}\u00a0%)`), taps("_b").map(([tapB]) => {
             const row = here.find((r) => table.get("tap_a", r) === tapA && table.get("tap_b", r) === tapB);
             const value = row === undefined ? null : table.get(state, row);
             const cell = el("td", { class: typeof value === "number" ? "" : "blank", title: row === undefined ? "not compared" : table.get("reason", row) || "" }, typeof value === "number" ? shown(value) : "none");
@@ -423,17 +510,33 @@
 
   // ---- matched pairs as pictures
   function gallery(host) {
+    const FEW = 8;
     const filled = data.gallery.filter((entry) => entry.rows.length);
     const name = (entry) => `${short(entry.a)} (${entry.taps[0]}) and ${short(entry.b)} (${entry.taps[1]}): ${data.families[entry.family].noun}`;
     if (!filled.length) { host.append(el("p", {}, data.gallery.length ? `No two detectors were matched ${data.matched} at the taps that are drawn.` : "The job draws no pair of networks.")); return; }
-    const select = el("select", { on: { change: () => draw() } }, filled.map((entry, index) => el("option", { value: index }, name(entry))));
+    const r = (row) => pairs.get("r_natural", row), rank = (row) => -data.verdicts.indexOf(pairs.get("verdict", row));
+    const ORDERS = [
+      ["spread evenly", (entry) => `spread evenly over the preferred ${data.families[entry.family].angle}, not the best ones`, null],
+      ["strongest first", () => "those of the largest held-out r first", (x, y) => inOrder(r(x), r(y), true)],
+      ["weakest first", () => "those of the smallest held-out r first", (x, y) => inOrder(r(x), r(y), false)],
+      ["by verdict", () => "by verdict, and of one verdict those of the largest held-out r first", (x, y) => inOrder(rank(x), rank(y), true) || inOrder(r(x), r(y), true)],
+    ];
+    const fresh = () => { few = FEW; draw(); };
+    const select = el("select", { on: { change: fresh } }, filled.map((entry, index) => el("option", { value: index }, name(entry))));
+    const order = el("select", { on: { change: fresh } }, ORDERS.map(([text], index) => el("option", { value: index }, text)));
     const area = el("div");
+    let few = FEW;
     function draw() {
-      const entry = filled[Number(select.value)];
-      area.replaceChildren(el("p", { class: "hint" }, `${name(entry)}. ${entry.rows.length} of ${entry.of} pairs matched ${data.matched}, spread evenly over the preferred ${data.families[entry.family].angle}, not the best ones. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
-        el("div", { class: "pairs" }, entry.rows.map((row) => pairCard(row, entry.family))));
+      const entry = filled[Number(select.value)], [, said, compare] = ORDERS[Number(order.value)];
+      const rows = compare ? entry.all.slice().sort((x, y) => compare(x, y) || x - y) : entry.rows, here = rows.slice(0, few);
+      area.replaceChildren(el("p", { class: "hint" }, `${name(entry)}. ${here.length} of ${entry.all.length} pairs matched ${data.matched}, ${said(entry)}. First network: solid, blue; second: dashed, orange. Images: the natural images each answers most to.`),
+        el("div", { class: "pairs" }, here.map((row) => pairCard(row, entry.family))));
+      if (rows.length > here.length) {
+        const more = () => { few += FEW; draw(); area.querySelectorAll(".pair h3 button")[2 * here.length]?.focus(); };
+        area.append(el("button", { type: "button", class: "more", on: { click: more } }, `Show ${Math.min(FEW, rows.length - here.length)} more`));
+      }
     }
-    host.append(el("div", { class: "tool" }, el("label", {}, "pair", select)), area);
+    host.append(el("div", { class: "tool" }, el("label", {}, "pair", select), el("label", {}, "order", order)), area);
     draw();
   }
   function pairCard(row, family) {
@@ -522,7 +625,6 @@
     paper(MOST_ON_PAPER);
   });
   window.addEventListener("afterprint", () => { for (const node of opened) node.open = false; opened = []; paper(PAGE); });
-  // A link to a unit: report.html#unit=MODEL|TAP|INDEX
-  const wanted = /^#unit=(.+)$/.exec(decodeURIComponent(location.hash));
-  if (wanted) openCard(wanted[1]);
+  window.addEventListener("hashchange", followAddress);
+  if (location.hash) followAddress();
 })();
