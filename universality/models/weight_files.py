@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -140,6 +138,9 @@ def _fetch_from_package(model_card: ModelCard) -> Path:
 
 def _reachable(url: str) -> bool:
     """Ask once, briefly: the libraries' own retries take the better part of a minute."""
+    import urllib.error
+    import urllib.request
+
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return False
     try:
