@@ -46,6 +46,7 @@ format: $(VENV)/.dev
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python tests/benchmarks/extraction_speed.py
+	$(BIN)/python tests/benchmarks/demo_limit.py
 	$(BIN)/python tests/benchmarks/all_pairs_speed.py
 	$(BIN)/python tests/benchmarks/all_pairs_growth.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/truth.py

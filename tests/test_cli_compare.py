@@ -16,6 +16,7 @@ from universality.runs.layers_job import chosen, layers_job
 VGG = "pocket/vgg-focus-s0"
 
 
+@pytest.mark.draws
 def test_a_network_with_itself_ends_with_heatmap_and_matrix(tmp_path):
     out = tmp_path / "compared"
     call = [
@@ -43,6 +44,9 @@ def test_a_network_with_itself_ends_with_heatmap_and_matrix(tmp_path):
     np.testing.assert_allclose(
         run.matrix("cka_linear_debiased", VGG, VGG).values, said["matrices"]["cka_linear_debiased"]["values"]
     )
+    # The figure is the run's own, and no other is drawn.
+    own = sorted((out / "run" / "figures").iterdir())
+    assert [path.read_bytes() for path in own] == [(out / path.name).read_bytes() for path in own] and len(own) == 2
     # The nulls of the same layers stand beside the values.
     assert abs(run.matrix("cka_linear_debiased", VGG, VGG, "value_shuffled").values).max() < 0.1
 

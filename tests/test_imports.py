@@ -37,6 +37,7 @@ STEPS = {
     "command('plan', 'analyses/quickstart/job.toml', '--store', 'data/no_store', '--json')": (*SELDOM, "zarr"),
     "import universality.jobs.trace, universality.runs.layers": (*SELDOM, "zarr"),
     "import universality.jobs.comparing": (*OF_NETWORKS, *OF_FIGURES, *OF_SOME_MEASURES),
+    "import universality.models.pocket.networks": ("timm", "torchvision", *OF_FIGURES, *OF_SOME_MEASURES),
 }
 SCRIPT = """
 import contextlib, io, json, sys

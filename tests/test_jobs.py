@@ -226,8 +226,10 @@ def test_order_of_extraction():
     for label in "ab":
         network = SimpleNamespace(label=label, extraction=SimpleNamespace(device="cpu"))
         shards = (range(256), range(256, 300), range(300, 555))
-        shown = SimpleNamespace(network=network, taps=("tap",), shards=shards, key=lambda tap, rows: "0" * 32)
-        list(submitter.submit([shown]))
+        shown = SimpleNamespace(
+            network=network, taps=("tap",), shards=shards, drawn=label, key=lambda tap, rows: "0" * 32
+        )
+        list(submitter.submit([[shown]]))
     order = [name for _, name in sorted(submitted, key=lambda one: -one[0])]
     rest = ["shard-0-300", "shard-0-256"]
     assert order == ["load", "store-0-0", "shard-0-0", "load", *rest, "store-0-0", "shard-0-0", *rest]

@@ -43,14 +43,19 @@ def at_once(monkeypatch):
     lock, now, most, real = threading.Lock(), [0], [0], extraction.extract
 
     def counting(*arguments):
-        with lock:
-            now[0] += 1
-            most.append(now[0])
-        try:
-            yield from real(*arguments)
-        finally:
+        shown = real(*arguments)
+        while True:
             with lock:
-                now[0] -= 1
+                now[0] += 1
+                most.append(now[0])
+            try:
+                batch = next(shown, None)
+            finally:
+                with lock:
+                    now[0] -= 1
+            if batch is None:
+                return
+            yield batch
 
     monkeypatch.setattr(extraction, "extract", counting)
     return most

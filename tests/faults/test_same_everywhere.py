@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 
 import universality
 from universality.activations import extraction
+from universality.activations.network import Network
 from universality.activations.store import ActivationStore
 from universality.base.errors import JobError, RunError
 from universality.jobs import extracting, passes
@@ -116,9 +117,18 @@ class TestNothingTwice:
 
     def test_added_crops_show_only_the_new_ones(self, done, tmp_path, monkeypatch, shown):
         monkeypatch.setattr(passes, "SHARD_STIMULI", 32)
-        job = done / "job.toml"
-        universality.run(job, tmp_path / "run", store=tmp_path / "store")
+        job, drawn, real = done / "job.toml", [], Network.batches
+
+        def counting(*arguments):
+            for images in real(*arguments):
+                drawn.append(len(images))
+                yield images
+
+        with monkeypatch.context() as counted:
+            counted.setattr(Network, "batches", counting)
+            universality.run(job, tmp_path / "run", store=tmp_path / "store")
         before = sum(shown)
+        assert sum(drawn) == before / 2  # a model and its twin see the same images
         shown.clear()
         longer = tiny.write_job(tmp_path, tiny.JOB.replace("crops = 64", "crops = 96"))
         finished = universality.run(longer, tmp_path / "longer", store=tmp_path / "store")

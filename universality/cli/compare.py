@@ -71,9 +71,8 @@ def compare_command(
             [card(a), card(b)], measures, layers=layers or ["all"], folders=_manifests(images or [], folder), reduction=reduction,
         )  # fmt: skip
         finished = run(job, folder / "run", store=store, reporter=reporter)
-        files = [
-            file for drawn in export(finished, folder, formats=["png", "pdf"], kinds=["similarity"]) for file in drawn
-        ]
+        drawn = export(finished, folder, formats=["png", "pdf"], kinds=["similarity"], as_drawn=True)
+        files = [file for some in drawn for file in some]
         matrices = {name: finished.matrix(name, a, b) for name in measures}
     for name, matrix in matrices.items():
         files.append(folder / f"matrix__{name}.csv")

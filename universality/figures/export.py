@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -76,6 +77,7 @@ def export(
     formats: Sequence[str] = FORMATS,
     width: str = "double",
     kinds: Sequence[str] | None = None,
+    as_drawn: bool = False,
 ) -> Iterator[list[Path]]:
     """Draw a run's figures for a paper; yield the files of each figure as they are written, captions last.
 
@@ -92,6 +94,9 @@ def export(
         ``single`` (89 mm) or ``double`` (183 mm).
     kinds : sequence of str, optional
         Names in `FIGURES`; left out: all for which the run has tables.
+    as_drawn : bool
+        Copy the files of a figure that the run's directory holds undamaged instead of drawing it again: those of the run's own
+        formats (PNG, PDF), drawn as wide as ``double``. Of a run that has just ended they are the same to the byte.
 
     Raises
     ------
@@ -121,17 +126,18 @@ def export(
         list(dict.fromkeys(formats)),
         WIDTHS_MM[width],
         kinds or [name for name in FIGURES if name not in lacks],
+        as_drawn and width == "double",
     )
 
 
 def _write(
-    run: Run, folder: Path, formats: Sequence[str], width_mm: float, kinds: Sequence[str]
+    run: Run, folder: Path, formats: Sequence[str], width_mm: float, kinds: Sequence[str], as_drawn: bool
 ) -> Iterator[list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     captions, written = [], []
     wanted = [name for name in FIGURES if name in kinds]
     for drawing in drawings(Tables(run), run.job.drawn(), run.job.matched_by(), run.job.comparison.families, wanted):
-        written += _save(run, folder, drawing, formats, width_mm)
+        written += _save(run, folder, drawing, formats, width_mm, as_drawn)
         yield written[-len(formats) - 1 :]
         captions.append(f"## {drawing.stem}\n\n{drawing.caption}\n")
     file = folder / CAPTIONS
@@ -140,11 +146,31 @@ def _write(
     yield [file, sidecars.write(run, folder, [*written, file])]
 
 
-def _save(run: Run, folder: Path, drawing: Drawing, formats: Sequence[str], width_mm: float) -> list[Path]:
+def _save(
+    run: Run, folder: Path, drawing: Drawing, formats: Sequence[str], width_mm: float, as_drawn: bool
+) -> list[Path]:
     suffixes = [f".{name}" for name in formats]
     facts, about = run.record.get("provenance"), {"kind": drawing.kind, "caption": drawing.caption}
-    files = save(drawing.figure(width_mm), folder / drawing.stem, facts, suffixes, **about)
+    kept = {suffix: _kept(run, drawing.stem + suffix) for suffix in suffixes if as_drawn}
+    found = {suffix: content for suffix, content in kept.items() if content is not None}
+    if len(found) == len(suffixes):
+        files = [folder / f"{drawing.stem}{suffix}" for suffix in suffixes]
+        for file, content in zip(files, found.values(), strict=True):
+            file.write_bytes(content)
+    else:
+        files = save(drawing.figure(width_mm), folder / drawing.stem, facts, suffixes, **about)
     data = drawing.data()
     files.append(folder / f"{drawing.stem}.csv")
     replace_file(files[-1], lambda partial: data.to_csv(partial, index=False, lineterminator="\n"))
     return files
+
+
+def _kept(run: Run, name: str) -> bytes | None:
+    """Return a figure's file of the run's directory; None if it is absent or damaged."""
+    file = run.path / "figures" / name
+    sums = run.record.get("figures", {}).get(file.stem, {}).get("files", {})
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    return content if sha256(content).hexdigest() == sums.get(f"figures/{name}") else None

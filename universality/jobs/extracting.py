@@ -1,5 +1,7 @@
 """Extraction on a cluster: a network is loaded once, shown its stimuli shard by shard, and its shards are joined.
 
+A network and its untrained twin see the same images, so one task draws a stretch of them and shows it to both.
+
 Dask moves a loaded network to another worker where that is quicker than waiting, and loads it again where a worker died.
 """
 
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from distributed import Client, Future
@@ -28,6 +30,11 @@ from universality.jobs.workers import GPU, Failure
 # the longest have begun, so that nobody waits for it.
 _NETWORK, _STORE = 4, 2
 _LOAD = _NETWORK + 0.999
+_TOGETHER = 2
+"""How many networks of a model one task shows its images: all of them are in memory meanwhile."""
+
+_Group = Sequence[Sequence[Pass]]
+"""What each of some networks of a model is shown."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +61,64 @@ def extract(
     spent = spent or Spent()
     advance = reporter.track("extraction (images)", sum(len(rows) for shown in passes for rows in shown.shards))
     networks = [list(some) for _, some in groupby(passes, key=lambda shown: id(shown.network))]
-    on_gpus = any(shown.network.extraction.device == "cuda" for shown in passes)
-    networks.sort(key=_pixels, reverse=True)
+    groups, on_gpus = _groups(networks), any(shown.network.extraction.device == "cuda" for shown in passes)
     with watching(opened(), GPU if on_gpus else None) as watch:
-        failures = _together(networks, _Submitter(watch, store, retries, advance, spent), watch)
-        lost = {failure.label for failure in failures if failure.lost}
-        failures = [failure for failure in failures if failure.label not in lost]
-        for network in networks:
-            if network[0].network.label in lost:
-                # See `Failure`: its shards that are there are kept, so this costs little.
-                failures += _together([network], _Submitter(watch, store, retries, lambda _: None, spent), watch)
+        again = _Submitter(watch, store, retries, lambda _: None, spent)
+        failures = _together(groups, _Submitter(watch, store, retries, advance, spent), watch)
+        # Networks that were shown images together failed together: whose failure it is shows when each is tried without the
+        # other. Shards that are there are kept, so this costs little.
+        failed = {failure.label for failure in failures}
+        suspects = [
+            network
+            for group in groups
+            if len(group) > 1 and not failed.isdisjoint(map(_label, group))
+            for network in group
+        ]
+        failures = _but_of(suspects, failures) + _together([[network] for network in suspects], again, watch)
+        killed = {failure.label for failure in failures if failure.lost}
+        lost = [network for network in networks if _label(network) in killed]
+        failures = _but_of(lost, failures)
+        for network in lost:
+            failures += _together([[network]], again, watch)  # see `Failure`
     place = {shown.network.label: number for number, shown in enumerate(passes)}
     return sorted(failures, key=lambda failure: (place[failure.label], failure.cause))
 
 
+def _groups(networks: _Group) -> list[_Group]:
+    """Return the networks of each model in groups of at most `_TOGETHER`.
+
+    Those that are shown most come first, so that no worker begins them when the others have ended.
+    """
+    models = [list(some) for _, some in groupby(networks, key=lambda network: network[0].network.card.id)]
+    groups = [model[at : at + _TOGETHER] for model in models for at in range(0, len(model), _TOGETHER)]
+    return sorted(groups, key=lambda group: sum(map(_pixels, group)), reverse=True)
+
+
 def _pixels(passes: Sequence[Pass]) -> int:
-    """Return how much a network is shown, px: the most comes first, so that no worker begins it when the others have ended."""
+    """Return how much a network is shown, px."""
     images = sum(len(rows) for shown in passes for rows in shown.shards)
     return images * passes[0].network.card.preprocessing.pixels
 
 
-def _together(networks: Sequence[Sequence[Pass]], submitter: _Submitter, watch: Watch) -> list[Failure]:
+def _label(passes: Sequence[Pass]) -> str:
+    return passes[0].network.label
+
+
+def _but_of(networks: _Group, failures: list[Failure]) -> list[Failure]:
+    """Return the failures that are none of these networks'."""
+    labels = set(map(_label, networks))
+    return [failure for failure in failures if failure.label not in labels]
+
+
+def _together(groups: Sequence[_Group], submitter: _Submitter, watch: Watch) -> list[Failure]:
     """Extract what the networks miss, a few ahead of the threads; return the failures."""
     found: dict[tuple[str, str], Failure] = {}
     steps: dict[Future[Any], _Step] = {}
-    waiting = iter(networks)
+    waiting = iter(groups)
     while True:
         # A few networks ahead of the threads: many more would only fill the scheduler.
-        while len(watch.pending) < 8 * watch.threads() and (network := next(waiting, None)):
-            new = dict(submitter.submit(network))
+        while len(watch.pending) < 8 * watch.threads() and (group := next(waiting, None)):
+            new = dict(submitter.submit(group))
             steps |= new
             watch.pending |= new.keys()
         if not watch.pending:
@@ -133,42 +169,62 @@ class _Submitter:
         self._loads: set[str] = set()
         self._networks = 0
 
-    def _note_shard(self, shown: Pass, images: int, load: str, took: tuple[float, float]) -> None:
-        """Add up what a shard took, and once what loading its network (by the future `load`) did."""
-        load_s, show_s = took
-        if load not in self._loads:
-            self._loads.add(load)
-            for kind, work in loading(shown.network):
-                self._spent.add(kind, work, load_s)
-        if show_s:
-            for kind, work in showing(shown, images):
-                self._spent.add(kind, work, show_s)
+    def _note_shard(
+        self, shown: Sequence[Pass], images: int, loads: Sequence[str], took: tuple[Sequence[float], float]
+    ) -> None:
+        """Add up what a shard took, and once for each of its networks what loading it (by a future of `loads`) did."""
+        loading_s, show_s = took
+        for each, load, load_s in zip(shown, loads, loading_s, strict=True):
+            if load not in self._loads:
+                self._loads.add(load)
+                for kind, work in loading(each.network):
+                    self._spent.add(kind, work, load_s)
+            if show_s:
+                for kind, work in showing(each, images):
+                    self._spent.add(kind, work, show_s / len(shown))
 
-    def submit(self, passes: Sequence[Pass]) -> Iterator[tuple[Future[Any], _Step]]:
-        """Submit what one network misses: loading, shards, joining."""
-        label, kept = passes[0].network.label, Shards(self._store)
+    def submit(self, group: _Group) -> Iterator[tuple[Future[Any], _Step]]:
+        """Submit what some networks of a model miss: loading, shards, joining."""
+        kept, loads = Shards(self._store), dict[str, Future[Any]]()
         self._networks += 1
-        loaded: Future[Any] | None = None
-        longest = max(len(rows) for shown in passes for rows in shown.shards)
-        for number, shown in enumerate(passes):
+        longest = max(len(rows) for shown in chain.from_iterable(group) for rows in shown.shards)
+        for number, shown in enumerate(_drawn_once(group)):
             shards = []
-            for rows in shown.shards:
-                if all(kept.has(shown.key(tap, rows)) for tap in shown.taps):
-                    self.advance(len(rows))
+            for rows in shown[0].shards:
+                left = [each for each in shown if not all(kept.has(each.key(tap, rows)) for tap in each.taps)]
+                self.advance(len(rows) * (len(shown) - len(left)))
+                if not left:
                     continue
-                if loaded is None:
-                    loaded = self._one("load", load_task, shown.network, soon=_LOAD)
-                    yield loaded, _Step(label, 0)
-                name = f"shard-{number}-{rows.start}"
+                labels = [each.network.label for each in left]
+                for label, each in zip(labels, left, strict=True):
+                    if label not in loads:
+                        loads[label] = self._one("load", load_task, each.network, soon=_LOAD)
+                        yield loads[label], _Step(label, 0)
                 how: dict[str, Any] = {"soon": len(rows) / longest}
-                if shown.network.extraction.device == "cuda":
+                if left[0].network.extraction.device == "cuda":
                     how["resources"] = {GPU: 1}
-                shards.append(self._one(name, shard_task, shown, rows, self._store.location, loaded, **how))
-                yield shards[-1], _Step(label, len(rows), partial(self._note_shard, shown, len(rows), str(loaded.key)))
-            for position, tap in enumerate(shown.taps):
-                name, call = f"store-{number}-{position}", (store_task, shown, tap, self._store.location, shards)
-                yield self._one(name, *call, soon=_STORE), _Step(label, 0, partial(self._spent.add, "stores", 1.0))
+                loaded = [loads[label] for label in labels]
+                call = (shard_task, left, rows, self._store.location, *loaded)
+                shards.append(self._one(f"shard-{number}-{rows.start}", *call, **how))
+                note = partial(self._note_shard, left, len(rows), [str(load.key) for load in loaded])
+                yield shards[-1], _Step(labels[0], len(rows) * len(left), note)
+            for each in shown:
+                note = partial(self._spent.add, "stores", 1.0)
+                for position, tap in enumerate(each.taps):
+                    call = (store_task, each, tap, self._store.location, shards)
+                    yield (
+                        self._one(f"store-{number}-{position}", *call, soon=_STORE),
+                        _Step(each.network.label, 0, note),
+                    )
 
     def _one(self, name: str, *call: Any, soon: float, **placed: Any) -> Future[Any]:
         priority = soon - _NETWORK * self._networks
         return self._watch.submit(name, *call, retries=self._retries, priority=priority, **placed)
+
+
+def _drawn_once(group: _Group) -> list[list[Pass]]:
+    """Return what the networks of a group are shown, together where it is the same images in the same shards."""
+    found: dict[Any, list[Pass]] = {}
+    for shown in chain.from_iterable(group):
+        found.setdefault(shown.drawn, []).append(shown)
+    return list(found.values())

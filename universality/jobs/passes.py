@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from universality.activations.network import Network
 from universality.base.spec import digest
@@ -38,6 +39,11 @@ class Pass:
         row = max(self.network.nbytes(self.stimulus_set, tap) // count for tap in self.taps)
         size = max(min(SHARD_STIMULI, SHARD_BYTES // row) // batch, 1) * batch
         return tuple(range(start, min(start + size, count)) for start in range(0, count, size))
+
+    @property
+    def drawn(self) -> tuple[Any, ...]:
+        """What tells the images of this pass, batch by batch, from those of another pass of the same model."""
+        return self.stimulus_set, self.frame, self.shards
 
     def key(self, tap: Tap, rows: range) -> str:
         """Return the key of a tap's shard: the digest of what decides its values."""

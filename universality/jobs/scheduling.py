@@ -37,6 +37,10 @@ jumps ahead, or a computer that slept, would make all of them so, and one that d
 died is started again; Dask looks some time after each death, and gives one up for ever that happens to be absent then, which
 is likely after 15 s (its default) where one task kills it again and again."""
 
+_UNSAMPLED = {"distributed.worker.profile.enabled": False}
+"""Dask's sampling of what its workers do, a hundred times a second, takes 2 to 3 % of a processor as long as the cluster is
+there, busy or not. Nothing of a run reads it; of the dashboard it is the page of profiles."""
+
 
 @contextmanager
 def opener(workers: Workers, say: Callable[[str], None] = lambda _: None) -> Iterator[Callable[[], Client]]:
@@ -140,7 +144,7 @@ def _local(workers: Workers) -> Iterator[Client]:
     try:
         with (
             threadpool_limits(limits=1),
-            dask.config.set(_LASTING),
+            dask.config.set(_LASTING | _UNSAMPLED),
             _one_arena(),
             _started(kind, settings) as cluster,
             Client(cluster) as opened,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,16 +146,19 @@ def load_task(network: Network) -> Loaded:
 
 
 @contextmanager
-def on_device(network: Network, loaded: Loaded, images: int) -> Iterator[tuple[nn.Module, str]]:
-    """Yield the network where its job wants it, with hooks of its own, and the name of that GPU ("" on the CPU)."""
-    if network.extraction.device == "cpu":
-        yield loaded.shared(), ""
+def on_device(
+    networks: Sequence[Network], loaded: Sequence[Loaded], images: int
+) -> Iterator[tuple[list[nn.Module], str]]:
+    """Yield networks where their job wants them, with hooks of their own, and the name of that GPU ("" on the CPU)."""
+    if networks[0].extraction.device == "cpu":
+        yield [each.shared() for each in loaded], ""
         return
     try:
         with devices.lent() as gpu, devices.repeatable(), devices.enough_memory(gpu, images):
-            yield Loaded(devices.copied(loaded.module, gpu)).shared(), devices.name_of(gpu)
+            yield [Loaded(devices.copied(each.module, gpu)).shared() for each in loaded], devices.name_of(gpu)
     except DeviceError as error:
-        raise DeviceError(f"{_here()}, showing images to '{network.label}': {error}") from None
+        labels = " and ".join(f"'{network.label}'" for network in networks)
+        raise DeviceError(f"{_here()}, showing images to {labels}: {error}") from None
 
 
 def _here() -> str:
@@ -167,8 +171,8 @@ def _here() -> str:
         return "this process"
 
 
-def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> tuple[float, float]:
-    """Show one stretch of a set to a network and keep what every tap answers.
+def shard_task(shown: Sequence[Pass], rows: range, location: str, *loaded: Loaded) -> tuple[list[float], float]:
+    """Show one stretch of a set to networks that see the same images, which are drawn once, and keep what every tap answers.
 
     The only task that computes on the job's device. Loading stays on the CPU, so that an untrained twin, whose BatchNorm is
     calibrated there, is the same network whatever shows it images.
@@ -176,25 +180,33 @@ def shard_task(shown: Pass, rows: range, location: str, loaded: Loaded) -> tuple
     Returns
     -------
     tuple
-        Processor seconds that loading the network took, and those of this task; with a GPU, which works while the processor
+        Processor seconds that loading each network took, and those of this task; with a GPU, which works while the processor
         waits, the time that passed.
     """
-    network, shards = shown.network, Shards(ActivationStore(location))
-    clock = thread_time if network.extraction.device == "cpu" else perf_counter
+    loading_s, shards = [each.seconds for each in loaded], Shards(ActivationStore(location))
+    clock = thread_time if shown[0].network.extraction.device == "cpu" else perf_counter
     started = clock()
-    taps = [tap for tap in shown.taps if not shards.has(shown.key(tap, rows))]
-    if not taps:
-        return loaded.seconds, 0.0
-    count = network.shape(shown.stimulus_set, taps[0])[0]
+    left = [[tap for tap in each.taps if not shards.has(each.key(tap, rows))] for each in shown]
+    asked = [(each, taps, network) for each, taps, network in zip(shown, left, loaded, strict=True) if taps]
+    if not asked:
+        return loading_s, 0.0
+    first, networks = shown[0], [each.network for each, _, _ in asked]
+    count = first.network.shape(first.stimulus_set, first.taps[0])[0]
     # A batch is padded to its full size, so it should not be larger than the set.
-    spec = network.extraction.model_copy(update={"batch_size": min(network.extraction.batch_size, count)})
-    batches = network.batches(shown.stimulus_set, shown.frame, rows)
-    shape = network.card.preprocessing.shape
-    with on_device(network, loaded, spec.batch_size) as (module, gpu):
-        answers = extraction.collect(extraction.extract(module, taps, batches, spec, shape, shown.frame))
-    for tap in taps:
-        shards.write(shown.key(tap, rows), answers[tap.name], Maker(provenance.processor(), gpu, loaded.void))
-    return loaded.seconds, clock() - started
+    spec = first.network.extraction.model_copy(update={"batch_size": min(first.network.extraction.batch_size, count)})
+    shape = first.network.card.preprocessing.shape
+    # The networks take turns, batch by batch: no more than one batch waits.
+    batches = itertools.tee(first.network.batches(first.stimulus_set, first.frame, rows), len(asked))
+    with on_device(networks, [network for _, _, network in asked], spec.batch_size) as (modules, gpu):
+        turns = [
+            extraction.extract(module, taps, some, spec, shape, first.frame)
+            for module, (_, taps, _), some in zip(modules, asked, batches, strict=True)
+        ]
+        answers = [extraction.collect(each) for each in zip(*zip(*turns, strict=True), strict=True)]
+    for (each, taps, network), answer in zip(asked, answers, strict=True):
+        for tap in taps:
+            shards.write(each.key(tap, rows), answer[tap.name], Maker(provenance.processor(), gpu, network.void))
+    return loading_s, clock() - started
 
 
 def store_task(shown: Pass, tap: Tap, location: str, _after: Sequence[object]) -> float:

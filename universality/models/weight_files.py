@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -140,6 +138,9 @@ def _fetch_from_package(model_card: ModelCard) -> Path:
 
 def _unreachable(url: str) -> str:
     """Return why an address is out of reach, empty where it answers. Asked once, briefly: the libraries' retries take a minute."""
+    import urllib.error
+    import urllib.request
+
     if offline := os.environ.get("HF_HUB_OFFLINE", "0").strip("0"):
         return f"is not asked (HF_HUB_OFFLINE={offline})"
     try:

@@ -27,10 +27,9 @@ resnet      timm ``resnet18``          1, 2, 1 and 1 blocks; ``layer2`` keeps it
 from collections.abc import Callable
 
 import torch
-from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
-from torchvision.models.googlenet import Inception
-from torchvision.models.vgg import make_layers
+
+# Neither timm nor torchvision, which take seconds to import: whoever compares pocket networks alone needs none of them.
 
 
 class ConvolutionalThenLinear(nn.Module):
@@ -88,6 +87,53 @@ class ChannelAffine(nn.Module):
         return maps * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class Mixed(nn.Module):
+    """Mixed layer of InceptionV1: four branches, joined along the channels."""
+
+    def __init__(
+        self, n_in: int, n_1x1: int, n_3x3_in: int, n_3x3: int, n_5x5_in: int, n_5x5: int, n_pool: int
+    ) -> None:
+        super().__init__()
+        self.branch1 = Convolution(n_in, n_1x1, kernel_size=1)
+        self.branch2 = nn.Sequential(
+            Convolution(n_in, n_3x3_in, kernel_size=1), Convolution(n_3x3_in, n_3x3, kernel_size=3, padding=1)
+        )
+        self.branch3 = nn.Sequential(
+            Convolution(n_in, n_5x5_in, kernel_size=1), Convolution(n_5x5_in, n_5x5, kernel_size=3, padding=1)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True), Convolution(n_in, n_pool, kernel_size=1)
+        )
+        # Torchvision's 3x3 kernel is drawn and replaced, because the untrained twins' weights follow the order of all draws.
+        self.branch3[1] = Convolution(n_5x5_in, n_5x5, kernel_size=5, padding=2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps (image, n_1x1 + n_3x3 + n_5x5 + n_pool, y, x)."""
+        return torch.cat([self.branch1(maps), self.branch2(maps), self.branch3(maps), self.branch4(maps)], 1)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the channels change."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1, bias=False), ChannelAffine(n_out)) if n_in != n_out else None
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+        self.bn1 = ChannelAffine(n_out)
+        self.act1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.bn2 = ChannelAffine(n_out)
+        self.act2 = nn.ReLU(inplace=True)
+        self.downsample = shortcut
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps (image, n_out, y, x)."""
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        branch = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(maps)))))
+        branch += shortcut
+        return self.act2(branch)
+
+
 class InceptionV1(nn.Module):
     """GoogLeNet with true 5x5 kernels, narrow, with the module names of torchvision's."""
 
@@ -98,13 +144,13 @@ class InceptionV1(nn.Module):
         self.conv2 = Convolution(24, 24, kernel_size=1)
         self.conv3 = Convolution(24, 48, kernel_size=3, padding=1)
         self.maxpool2 = nn.MaxPool2d(3, stride=1, padding=1)
-        self.inception3a = _inception(48, 16, 24, 32, 8, 16, 16)
-        self.inception3b = _inception(80, 24, 32, 48, 8, 24, 16)
+        self.inception3a = Mixed(48, 16, 24, 32, 8, 16, 16)
+        self.inception3b = Mixed(80, 24, 32, 48, 8, 24, 16)
         self.maxpool3 = nn.MaxPool2d(3, stride=2, padding=1)
-        self.inception4a = _inception(112, 32, 32, 64, 12, 24, 24)
-        self.inception4b = _inception(144, 32, 32, 64, 12, 24, 24)
+        self.inception4a = Mixed(112, 32, 32, 64, 12, 24, 24)
+        self.inception4b = Mixed(144, 32, 32, 64, 12, 24, 24)
         self.maxpool4 = nn.MaxPool2d(2, stride=2)
-        self.inception5a = _inception(144, 48, 40, 80, 12, 32, 32)
+        self.inception5a = Mixed(144, 48, 40, 80, 12, 32, 32)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(192, n_classes)
         _he_initialisation(self)
@@ -119,7 +165,7 @@ class InceptionV1(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Residual network of timm's basic blocks, narrow, with the module names of timm's ResNet."""
+    """Residual network of basic blocks, narrow, with the module names of timm's ResNet."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -127,18 +173,18 @@ class ResNet(nn.Module):
         self.bn1 = ChannelAffine(24)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = nn.Sequential(_residual_block(24, 32))
-        self.layer2 = nn.Sequential(_residual_block(32, 56), BasicBlock(56, 56, norm_layer=ChannelAffine))
+        self.layer1 = nn.Sequential(Residual(24, 32))
+        self.layer2 = nn.Sequential(Residual(32, 56), Residual(56, 56))
         self.maxpool2 = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer3 = nn.Sequential(_residual_block(56, 64))
+        self.layer3 = nn.Sequential(Residual(56, 64))
         self.maxpool3 = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer4 = nn.Sequential(_residual_block(64, 80))
+        self.layer4 = nn.Sequential(Residual(64, 80))
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(80, n_classes)
         _he_initialisation(self)
         # Halves the branches' share, or the variance would double with every block.
         for module in self.modules():
-            if isinstance(module, BasicBlock):
+            if isinstance(module, Residual):
                 nn.init.constant_(module.get_parameter("bn2.weight"), 0.5)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -206,28 +252,20 @@ def _alexnet(n_classes: int) -> nn.Module:
 
 
 def _vgg(n_classes: int) -> nn.Module:
-    features = make_layers([16, "M", 32, "M", 48, 48, 64, 64, "M", 64, 64, "M"])
+    layers: list[nn.Module] = []
+    n_in = 3
+    for n_out, pooled in ((16, 1), (32, 1), (48, 0), (48, 0), (64, 0), (64, 1), (64, 0), (64, 1)):
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU(inplace=True), *[nn.MaxPool2d(2, stride=2)] * pooled]
+        n_in = n_out
     classifier = nn.Sequential(
         nn.Linear(64 * 4 * 4, 64),
         nn.ReLU(inplace=True),
         nn.Dropout(0.1),
         nn.Linear(64, n_classes),
     )
-    network = ConvolutionalThenLinear(features, 4, classifier)
+    network = ConvolutionalThenLinear(nn.Sequential(*layers), 4, classifier)
     _he_initialisation(network)
     return network
-
-
-def _inception(n_in: int, n_1x1: int, n_3x3_in: int, n_3x3: int, n_5x5_in: int, n_5x5: int, n_pool: int) -> Inception:
-    """Mixed layer of torchvision with the third branch's kernel put right."""
-    layer = Inception(n_in, n_1x1, n_3x3_in, n_3x3, n_5x5_in, n_5x5, n_pool, conv_block=Convolution)
-    layer.branch3[1] = Convolution(n_5x5_in, n_5x5, kernel_size=5, padding=2)
-    return layer
-
-
-def _residual_block(n_in: int, n_out: int) -> BasicBlock:
-    shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1, bias=False), ChannelAffine(n_out))
-    return BasicBlock(n_in, n_out, downsample=shortcut, norm_layer=ChannelAffine)
 
 
 def _he_initialisation(network: nn.Module) -> None:
