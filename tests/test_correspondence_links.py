@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from zoos import latents, layer, zoo
 
-from universality.activations.layer import Halves
 from universality.activations.bases import haar
+from universality.activations.layer import Halves
 from universality.base import arrays
 from universality.correspondence import verdict
 from universality.correspondence.census import count_links

@@ -327,9 +327,7 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
     a, b = related()
     untrained = twins(2)
     rows = correspondence_rows(a, b, untrained, MatchingPlan(("curve",), (method,), 100, 19, NULLS))
-    turned_a, turned_b = (
-        [made.in_basis(basis) for basis in haars(LEAST_BASES, NULLS.seed)] for made in (a, b)
-    )
+    turned_a, turned_b = ([made.in_basis(basis) for basis in haars(LEAST_BASES, NULLS.seed)] for made in (a, b))
     even_a, even_b = (
         [made.standardised().in_basis(basis) for basis in haars(LEAST_BASES, NULLS.seed)] for made in (a, b)
     )

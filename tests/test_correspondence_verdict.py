@@ -47,7 +47,11 @@ def found(**changes):
         ({"excess_low": np.nan}, "family_only", "above random bases"),
         ({"excess_z": 2.3}, "family_only", "above random bases"),
         ({"excess_z": np.nan}, "family_only", "above random bases"),
-        ({"excess_low": -0.1, "detector_a": False, "near_a": False}, "unmatched", "both of the family, above random bases"),
+        (
+            {"excess_low": -0.1, "detector_a": False, "near_a": False},
+            "unmatched",
+            "both of the family, above random bases",
+        ),
     ],
 )
 def test_every_condition_of_a_verdict_counts(changes, said, lacks):
@@ -126,7 +130,9 @@ def test_excess_and_its_interval_from_loops(layers):
                 half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / 20)
                 error = np.sqrt(images + spread**2 / 20)
                 needed = max(half, stats.norm.ppf(0.99) * spread)
-                sides.append((middle, middle - half, middle + half, middle / spread, stats.norm.cdf((middle - needed) / error)))
+                sides.append(
+                    (middle, middle - half, middle + half, middle / spread, stats.norm.cdf((middle - needed) / error))
+                )
         expected = np.min(sides, axis=0)
         values = (got.excess, got.low, got.high, got.z, got.power)
         assert [value[place] for value in values] == pytest.approx(expected, abs=1e-9)

@@ -586,7 +586,11 @@ def test_controls_with_a_gap_are_refused(gone):
 def scored(values, *criteria):
     table = pd.DataFrame({"x": values, "y": 0.0, "live": True, "peak_sigma": 1.0})
     rule = Rule("r", tuned=criteria, specific=(Criterion("y", ">=", 0.0, "always"),))
-    return judged(table, rule, Rule("n", tuned=(Criterion("y", ">", 1.0, "never"),), specific=(Criterion("y", ">", 1.0, "never"),)))
+    return judged(
+        table,
+        rule,
+        Rule("n", tuned=(Criterion("y", ">", 1.0, "never"),), specific=(Criterion("y", ">", 1.0, "never"),)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -623,7 +627,9 @@ def test_detectors_have_scores_of_at_least_0_and_are_near(family, data):
     criteria = family.rule.criteria
     number = st.floats(-3, 400) | st.just(np.nan) | st.just(np.inf)
     columns = {c.column: data.draw(st.lists(number | st.just(c.threshold), min_size=4, max_size=4)) for c in criteria}
-    table = pd.DataFrame({"peak_sigma": np.zeros(4), "naive": np.zeros(4), **columns, "live": [True, True, True, False]})
+    table = pd.DataFrame(
+        {"peak_sigma": np.zeros(4), "naive": np.zeros(4), **columns, "live": [True, True, True, False]}
+    )
     naive = Rule("n", tuned=(Criterion("naive", ">", 1.0, "never"),), specific=(Criterion("naive", ">", 1.0, "never"),))
     found = judged(table, Rule("r", family.rule.tuned, family.rule.specific), naive)
     assert (found["detector"] == (found["score"] >= 0)).all()

@@ -156,10 +156,12 @@ def test_needs_come_with_a_stage_and_go_with_it():
     assert [stage.name for stage in chosen(without=["similarity"])] == [
         "families",
         "correspondence",
+        "ceilings",
         "natural",
         "atlas",
     ]
-    assert [stage.name for stage in chosen(without=["families"])] == ["similarity", "correspondence"]
+    assert [stage.name for stage in chosen(without=["families"])] == ["similarity", "correspondence", "ceilings"]
+    assert [stage.name for stage in chosen(copies=False)] == [name for name in STAGES if name != "ceilings"]
     assert [stage.name for stage in chosen()] == list(STAGES)
 
 
@@ -167,9 +169,9 @@ def test_needs_come_with_a_stage_and_go_with_it():
     ("only", "without", "said"),
     [
         (["familes"], (), "unknown stage 'familes'; did you mean 'families'"),
-        (None, ["everything"], "unknown stage 'everything'; choose one of: atlas, correspondence"),
+        (None, ["everything"], "unknown stage 'everything'; choose one of: atlas, ceilings, correspondence"),
         (["pairs"], ["similarity"], "stage 'pairs' is asked for and needs one that is left out"),
-        (None, ["families", "similarity", "correspondence"], "no stage is left without"),
+        (None, ["families", "similarity", "correspondence", "ceilings"], "no stage is left without"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(only, without, said):

@@ -16,7 +16,16 @@ def network(seed=0):
 
 
 def tap(path, channels, size):
-    return Tap(path=path, activation="post", channels=channels, size=size, rf_px=3, stride_px=1, rf_start_px=-1.0, relative_depth=0.5)
+    return Tap(
+        path=path,
+        activation="post",
+        channels=channels,
+        size=size,
+        rf_px=3,
+        stride_px=1,
+        rf_start_px=-1.0,
+        relative_depth=0.5,
+    )
 
 
 TAPS = (tap("1", 8, 10), tap("3", 12, 8))
@@ -39,7 +48,13 @@ def test_units_correlate_with_their_originals_as_asked(r):
     original, shown = network(), images(count=256)
     copy = copies.noisy(original, TAPS, r, 0, shown)
     alike = [
-        np.median([np.corrcoef(x[:, u], y[:, u])[0, 1] if x[:, u].std() and y[:, u].std() else 0.0 for u in range(x.shape[1]) if x[:, u].std()])
+        np.median(
+            [
+                np.corrcoef(x[:, u], y[:, u])[0, 1] if x[:, u].std() and y[:, u].std() else 0.0
+                for u in range(x.shape[1])
+                if x[:, u].std()
+            ]
+        )
         for x, y in zip(middles(original, shown), middles(copy, shown), strict=True)
     ]
     assert np.mean(alike) == pytest.approx(r, abs=0.03)

@@ -107,7 +107,8 @@ def contender(made, plan, twins=(), every_unit=False):
     if every_unit:
         tables = {family: answers.units(made, family) for family in plan.families}
         found.__dict__["tables"] = {
-            family: table.assign(detector=oriented(made, family), near=oriented(made, family)) for family, table in tables.items()
+            family: table.assign(detector=oriented(made, family), near=oriented(made, family))
+            for family, table in tables.items()
         }
     return found
 

@@ -59,7 +59,10 @@ class NullSpec(Spec):
     ] = Field((0,), description="one untrained twin of every network for each seed")
     calibration_crops: Int = Field(256, ge=32, le=100_000, description="natural images that set BatchNorm statistics")
     haar_rotations: Int = Field(
-        3, ge=1, le=1000, description="random orthonormal bases of each layer in which detectors are counted; a verdict takes 20 at least"
+        3,
+        ge=1,
+        le=1000,
+        description="random orthonormal bases of each layer in which detectors are counted; a verdict takes 20 at least",
     )
     noisy_copies: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(unique)] = Field(
         (),

@@ -416,7 +416,10 @@ PAIRS = Table(
         ),
         *_beside_nulls("n_met", "int", "pairs", ">= 0", "matched pairs in which both units are detectors"),
         *_beside_nulls(
-            "n_judged", "int", "pairs", ">= 0",
+            "n_judged",
+            "int",
+            "pairs",
+            ">= 0",
             "matched pairs of a detector with a detector or a near miss: those that the verdict same_feature can be given to",
         ),
         *_of_both("met_*", "float", "1", "0 to 1", "n_met / detectors of layer {}; NaN if it has none"),
@@ -504,7 +507,13 @@ CEILINGS = Table(
         Column("depth", "float", "1", "0 to 1", "relative depth of the tap"),
         Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
         Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
-        Column("copy_r", "float", "1", "0 to 1", "correlation of the copy's units with their originals that was asked for, over the network"),
+        Column(
+            "copy_r",
+            "float",
+            "1",
+            "0 to 1",
+            "correlation of the copy's units with their originals that was asked for, over the network",
+        ),
         Column("median_r", "float", "1", "-1 to 1", "median of it at this tap, on the held-out images"),
         Column("n_detectors", "int", "units", ">= 0", "detectors of the network"),
         Column("n_again", "int", "units", ">= 0", "of them, those that are detectors in the copy, too"),
@@ -514,7 +523,9 @@ CEILINGS = Table(
         Column("share_met_low", "float", "1", "0 to 1", "lower end of its 95 % Wilson interval"),
         Column("share_met_high", "float", "1", "0 to 1", "upper end"),
         Column("n_same_feature", "int", "units", ">= 0", "of them, those in a pair with the verdict same_feature"),
-        Column("share_same", "float", "1", "0 to 1", "n_same_feature / n_detectors: ceiling of the share that is the same"),
+        Column(
+            "share_same", "float", "1", "0 to 1", "n_same_feature / n_detectors: ceiling of the share that is the same"
+        ),
         Column("share_same_low", "float", "1", "0 to 1", "lower end of its 95 % Wilson interval"),
         Column("share_same_high", "float", "1", "0 to 1", "upper end"),
         Column("expected_same_feature", "float", "units", ">= 0", "sum of the power of the pairs of detectors"),

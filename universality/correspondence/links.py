@@ -176,7 +176,9 @@ class Block:
         linked = np.zeros(len(pairs), dtype=np.bool_)
         for name in found:
             chosen = rule == name
-            linked[chosen] = _same(r, name, pairs[chosen], (beyond.low[chosen], beyond.z[chosen]), x.marks[name], y.marks[name])
+            linked[chosen] = _same(
+                r, name, pairs[chosen], (beyond.low[chosen], beyond.z[chosen]), x.marks[name], y.marks[name]
+            )
         kept = beyond.kept(self.resampling.score_weights)
         return Links(rule, pairs, beyond.r, beyond.excess, beyond.low, beyond.z, kept, linked)
 

@@ -59,7 +59,9 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     untrained = _mean_counts((answers.units(twin, family) for twin in twins), family)
     units = len(table)
     haar, haar_standardised = (
-        _mean_counts((answers.units(of.in_basis(basis), family) for basis in haars(plan.haar_rotations, plan.seed)), family)
+        _mean_counts(
+            (answers.units(of.in_basis(basis), family) for basis in haars(plan.haar_rotations, plan.seed)), family
+        )
         for of in (layer, layer.standardised())
     )
     sparse = _mean_counts((answers.units(twin.as_sparse_as(layer), family) for twin in twins), family)
@@ -236,7 +238,10 @@ def _evidence_columns(family: str, pair: Pair, i: Indices, j: Indices) -> dict[s
         for column in forward:
             # A side whose null layers are all dead has no value; that of the other side counts.
             columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
-    standardised = (found.in_bases.level[1, np.searchsorted(found.units, units)] for found, units in ((pair.found_a, i), (pair.found_b, j)))
+    standardised = (
+        found.in_bases.level[1, np.searchsorted(found.units, units)]
+        for found, units in ((pair.found_a, i), (pair.found_b, j))
+    )
     columns["r_natural_haar_standardised"] = np.fmax(*standardised)
     columns |= {"excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high}
     columns["excess_z"] = beyond.z

@@ -227,7 +227,9 @@ class InBases:
     @property
     def spread(self) -> Array:
         """Standard deviation of the correlation over bases (scaling, unit)."""
-        return np.asarray(self.r.std(axis=1, ddof=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
+        return (
+            np.asarray(self.r.std(axis=1, ddof=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
+        )
 
 
 def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resampling.Photographs) -> InBases:

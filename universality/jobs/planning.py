@@ -270,9 +270,10 @@ def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> No
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
+    has = {"families": bool(job.comparison.families), "copies": bool(job.nulls.noisy_copies)}
     if only is None and without is None:
-        return chosen(job.stages.only, job.stages.without, families=bool(job.comparison.families))
-    wanted = chosen(only, without or (), families=bool(job.comparison.families))
+        return chosen(job.stages.only, job.stages.without, **has)
+    wanted = chosen(only, without or (), **has)
     record = run.read_record(directory) if only is not None else None
     if record is None or record["status"] != "complete" or record["job_digest"] != job.digest():
         return wanted

@@ -61,6 +61,7 @@ class Stage:
     figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
     of_layers : whether it is about layers alone: it is all that a job without families has, and takes layers without a scene of
         their own, which the others leave out (`Inputs.judged`)
+    of_copies : whether it is about noisy copies: a job without any (`nulls.noisy_copies`) has no such stage
     """
 
     name: str
@@ -76,6 +77,7 @@ class Stage:
     packages: tuple[str, ...] = _NUMBERS
     figures: Mapping[str, Per] = field(default_factory=dict)
     of_layers: bool = False
+    of_copies: bool = False
 
     def tables_of(self, job: Job) -> tuple[Table, ...]:
         """Return the tables that it makes of a job."""
@@ -100,7 +102,9 @@ def lineage(stage: Stage) -> list[Stage]:
     return [of for of in STAGES.values() if of.name in wanted]
 
 
-def chosen(only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True) -> list[Stage]:
+def chosen(
+    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True
+) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
     Parameters
@@ -111,6 +115,8 @@ def chosen(only: Iterable[str] | None = None, without: Iterable[str] = (), *, fa
         Left out, and whatever needs them with them.
     families : bool
         Whether the job has families of detectors; without any, stages about layers alone are left.
+    copies : bool
+        Whether the job has noisy copies of its networks; without any, stages about them are left out.
 
     Raises
     ------
@@ -126,7 +132,13 @@ def chosen(only: Iterable[str] | None = None, without: Iterable[str] = (), *, fa
             raise JobError(
                 f"stage '{name}' is about families of detectors, and the job has none (comparison.families = []); name some there"
             )
-    offered = [name for name, stage in STAGES.items() if families or stage.of_layers]
+        if not copies and STAGES[name].of_copies:
+            raise JobError(
+                f"stage '{name}' is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, "
+                "such as [0.84]"
+            )
+    has = {name: (families or stage.of_layers) and (copies or not stage.of_copies) for name, stage in STAGES.items()}
+    offered = [name for name in STAGES if has[name]]
     wanted = {s.name for name in (offered if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
     lost = [name for name in only or () if _needs_any(STAGES[name], without)]
@@ -337,7 +349,7 @@ def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 
 def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("ceilings")
-    for model in inputs.models if inputs.job.nulls.noisy_copies else ():
+    for model in inputs.models:
         for place in inputs.judged(model):
             layer = inputs.layers[model, None][place]
             copies = [inputs.layers[model, r][place] for r in inputs.job.nulls.noisy_copies]
@@ -473,8 +485,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 1, _ceiling_work, _ceiling_tasks,
-            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models if inputs.job.nulls.noisy_copies),
-            lambda inputs, rows, before: rows or {"ceilings": schema.empty_table(schema.CEILINGS)},
+            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), of_copies=True,
         ),
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,

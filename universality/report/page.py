@@ -152,6 +152,8 @@ def _taps(run: Run) -> list[dict[str, Any]]:
 def _weights(run: Run) -> list[tuple[str, str]]:
     """Return model and hash of its weights, once per trained model of the record."""
     found = {
-        entry["model"]: entry["weights"][:_MOST_WEIGHTS] for entry in run.record["stores"] if entry["seed"] is None and "copy_r" not in entry
+        entry["model"]: entry["weights"][:_MOST_WEIGHTS]
+        for entry in run.record["stores"]
+        if entry["seed"] is None and "copy_r" not in entry
     }
     return list(found.items())

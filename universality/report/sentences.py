@@ -325,7 +325,9 @@ def ceiling(rows: pd.DataFrame, family: str, copy_r: float) -> Finding:
     best = rows.sort_values("n_detectors", ascending=False, kind="stable").drop_duplicates("model")
     n, again, met, same = (int(best[name].sum()) for name in ("n_detectors", "n_again", "n_met", "n_same_feature"))
     if not n:
-        return Finding("matches", f"Ceilings: no network holds {noun_of(family)} to be found again in its noisy copy.", "none")
+        return Finding(
+            "matches", f"Ceilings: no network holds {noun_of(family)} to be found again in its noisy copy.", "none"
+        )
     text = (
         f"Ceilings: in noisy copies of the networks themselves (units at the recorded taps correlate with their originals by {copy_r:g}; here by a median of "
         f"{number(best['median_r'].median())}), of {n} {noun_of(family)} {again} are detectors again, {met} meet one ({_share(met / n)}), and {same} earn same_feature "

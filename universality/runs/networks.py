@@ -47,7 +47,9 @@ def networks_of(job: Job) -> list[Network]:
         variants = [(None, None), *((seed, None) for seed in job.nulls.untrained_seeds)]
         for seed, copy_r in (*variants, *((None, r) for r in job.nulls.noisy_copies)):
             module = _module(card)
-            found.append(Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, module, copy_r))
+            found.append(
+                Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, module, copy_r)
+            )
     return found
 
 

@@ -135,7 +135,9 @@ class Run:
     def trained_keys(self) -> dict[tuple[str, str, str], str]:
         """The stores of the trained networks: (model, tap, stimulus set) -> key."""
         entries = self.record["stores"]
-        return {(e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None and "copy_r" not in e}
+        return {
+            (e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None and "copy_r" not in e
+        }
 
     def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
         """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
