@@ -224,11 +224,13 @@ def test_work_of_stages_is_what_they_say(fresh):
     # Two layers against one; 60 natural images, 64 curves, 48 controls.
     (a, b), (c,) = ([tap.channels for tap in n.taps] for n in fresh.networks if n.seed is None)
     seen = 2 + 2 + 2  # trained and untrained, rotated, shuffled
+    of_families = seen + 2 + 1  # rotated with equal variances, untrained as sparse
     work = {stage.name: stage.work(fresh.inputs) for stage in STAGES.values()}
-    assert work["families"] == pytest.approx(3 + (60 + 64 + 48) * (a + b + c) * seen / 2e6)
+    assert work["families"] == pytest.approx(3 + (60 + 64 + 48) * (a + b + c) * of_families / 2e6)
     assert work["similarity"] == pytest.approx(5 * (2 + 60 * (a + c + b + c) * seen / 2.5e5))
     assert work["correspondence"] == pytest.approx(1 * 2 * (2 + 60 * (a * c + b * c) / 1e9))
     assert work["pairs"] == 2
+    assert work["ceilings"] == 0
     assert work["natural"] == pytest.approx(
         sum(n.card.preprocessing.size_px**2 * len(n.taps) for n in fresh.networks) / 1e6
     )

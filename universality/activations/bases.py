@@ -5,9 +5,10 @@ Whatever works on units works on a basis: `Layer.in_basis` gives a layer whose u
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Basis:
     seen: Callable[[Array], Array]
 
 
+MOST_BYTES = 192 << 20
+"""What the random bases kept take together, at most."""
+_kept: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
+_LOCK = Lock()
 UNITS = Basis("units", lambda activations: activations)
 
 
@@ -43,9 +48,20 @@ def haars(count: int, seed: int) -> Iterator[Basis]:
     return (haar(index, seed) for index in range(count))
 
 
-@lru_cache(maxsize=64)
 def rotation(units: int, index: int, seed: int) -> Array:
-    """Return the Haar-random (units, units) orthogonal matrix number `index`, not to be written to: it is shared."""
+    """Return the Haar-random (units, units) orthogonal matrix number `index`, not to be written to: it is shared.
+
+    Those asked for last are kept, up to `MOST_BYTES`: every layer of one width is seen in the same bases.
+    """
+    name = (units, index, seed)
+    with _LOCK:
+        if name in _kept:
+            _kept.move_to_end(name)
+            return _kept[name]
     made = arrays.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
     made.flags.writeable = False
+    with _LOCK:
+        _kept[name] = made
+        while len(_kept) > 1 and sum(matrix.nbytes for matrix in _kept.values()) > MOST_BYTES:
+            _kept.popitem(last=False)
     return made

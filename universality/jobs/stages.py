@@ -192,10 +192,14 @@ def _family_tasks(inputs: Inputs) -> Iterator[Task]:
 
 
 def _family_work(inputs: Inputs) -> float:
-    """Count each family at each layer, and the values of its images there; two million take as long as what is done once."""
+    """Count each family at each layer, and the values of its images there; two million take as long as what is done once.
+
+    Beside what others see, a layer is seen in random bases of its standardised units, and its twins as sparse as it is.
+    """
+    seen = _variants(inputs) + inputs.job.nulls.haar_rotations + len(inputs.seeds) - 1
     units = [ref.tap.channels for model in inputs.models for ref in inputs.layers_judged(model, None)]
     rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
-    return sum(1 + n * u * _variants(inputs) / 2e6 for n, u in itertools.product(rows, units))
+    return sum(1 + n * u * seen / 2e6 for n, u in itertools.product(rows, units))
 
 
 def family_task(
