@@ -94,7 +94,7 @@ class ActivationStore:
         """Return whether there is anything under the key's name, complete or not."""
         if isinstance(self.place, Folder):
             return self.path(key_name).exists()
-        return self.has(key_name)
+        return self.has(key_name) or bool(self.place.sizes(key_name))
 
     def absent(self, keys: Sequence[str]) -> str:
         """Return the sentence on stores that are not here: nothing says that they are damaged, they may lie elsewhere."""
