@@ -107,7 +107,7 @@ def test_every_kind_of_damage_is_found(store, key):
             with pytest.raises(StoreError, match=r"--repair|was written by format"):
                 store.verify(key.name)
         store.place.remove(path)
-        with pytest.raises(StoreError, match=r"lacks the file|no readable manifest"):
+        with pytest.raises(StoreError, match=r"lacks the file|has no manifest.json"):
             store.verify(key.name)
         store.place.write(path, sound)
     store.verify(key.name)
