@@ -292,16 +292,25 @@ def _control_columns(layer: CurveResponses, argmax: NDArray[np.int64]) -> dict[s
     return {f"curve_over_{name}": ratio(arc, answer) for name, answer in layer.controls.items()}
 
 
+LEAST_CHANGE = 0.1
+"""Between the shallowest and the deepest tap, for the echo to be said to change."""
+
+
 def _echo_falls(units: pd.DataFrame) -> Row:
     shaped = units[units["level"] != ""]
     by_tap = shaped.groupby("depth")["echo"].agg(["mean", "size"])
     by_tap = by_tap[by_tap["size"] >= LEAST]
     figures = ", ".join(f"{depth:.0%}: {echo:.2f}" for depth, echo in by_tap["mean"].items())
     holds = None
-    if len(by_tap) >= LEAST and by_tap["mean"].nunique() > 1:  # constant values have no rank correlation
+    here = shaped[shaped["depth"].isin(by_tap.index)]
+    if len(by_tap) >= LEAST and here["echo"].nunique() > 1:  # constant values have no rank correlation
         from scipy.stats import spearmanr
 
-        holds = bool(spearmanr(by_tap.index, by_tap["mean"]).statistic < 0)
+        rho = spearmanr(here["depth"], here["echo"])
+        change = float(by_tap["mean"].iloc[-1] - by_tap["mean"].iloc[0])
+        # Published are falls of 0.2 and more; a step of a hundredth is neither a fall nor a rise.
+        if rho.pvalue < 0.05 and abs(change) >= LEAST_CHANGE and (rho.statistic < 0) == (change < 0):
+            holds = bool(change < 0)
     return row(
         "echo falls with depth (units that are curves but perhaps for their echo)",
         "2d2 0.44, 3a 0.26, 3b 0.01", figures or "too few units", len(by_tap), holds,
