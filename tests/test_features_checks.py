@@ -130,5 +130,5 @@ def test_width_that_does_not_follow_the_curvature_is_left_open():
 def test_one_tap_does_not_say_where_the_largest_share_lies():
     table = units()
     found = checks(run_of(table[table["tap"] == "t1"], "high_low_frequency"))
-    row = found[found["statement"].str.contains("between 25 and 40")].iloc[0]
+    row = found[found["statement"].str.contains("nearest to 31%")].iloc[0]
     assert row["found"] == "too few taps" and row["holds"] is None
