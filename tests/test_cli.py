@@ -207,7 +207,7 @@ def test_damaged_store_is_one_sentence(monkeypatch, capsys, small, tmp_path):
         monkeypatch, capsys, "run", small.job, "--out", tmp_path / "r", "--store", tmp_path / "store"
     )
     assert status == 1
-    assert_one_sentence(err, "no readable manifest.json", "--repair")
+    assert_one_sentence(err, "manifest.json", "it is damaged", "--repair")
 
 
 def test_runs_show_is_short_for_a_run_and_whole_for_a_file(monkeypatch, capsys, small):

@@ -56,16 +56,16 @@ def similarity():
 @pytest.fixture
 def correspondence():
     rows = [
-        {"tap_a": "a1", "tap_b": "b0", "unit_a": 0, "detector_b": True, "verdict": "same_feature", "r_natural": 0.9, "q": 0.01},
-        {"tap_a": "a1", "tap_b": "b0", "unit_a": 1, "detector_b": True, "verdict": "family_only", "r_natural": 0.5, "q": 0.01, "delta_theta_deg": 90},
+        {"tap_a": "a1", "tap_b": "b0", "unit_a": 0, "detector_b": True, "near_b": True, "verdict": "same_feature", "r_natural": 0.9, "q": 0.01},
+        {"tap_a": "a1", "tap_b": "b0", "unit_a": 1, "detector_b": True, "near_b": True, "verdict": "family_only", "r_natural": 0.5, "q": 0.01, "delta_theta_deg": 90},
         {"tap_a": "a1", "tap_b": "b0", "unit_a": 2, "detector_b": False, "verdict": "unmatched", "r_natural": 0.1, "q": 0.5},
-        {"tap_a": "a0", "tap_b": "b0", "unit_a": 3, "detector_b": True, "verdict": "family_only", "r_natural": 0.3, "q": 0.2},
+        {"tap_a": "a0", "tap_b": "b0", "unit_a": 3, "detector_b": True, "near_b": True, "verdict": "family_only", "r_natural": 0.3, "q": 0.2},
         # Not the taps of nearest depth: in no sentence.
-        {"tap_a": "a1", "tap_b": "b1", "unit_a": 0, "detector_b": True, "verdict": "same_feature", "r_natural": 0.99, "q": 0.01},
+        {"tap_a": "a1", "tap_b": "b1", "unit_a": 0, "detector_b": True, "near_b": True, "verdict": "same_feature", "r_natural": 0.99, "q": 0.01},
     ]  # fmt: skip
     return filled(
         schema.CORRESPONDENCE, rows, model_a="m/a", model_b="m/b", family="curve", method="hungarian", detector_a=True,
-        r_natural_haar=0.4, r_natural_untrained=-0.001, r_tuning=0.8, family_rate_b=0.25, r_natural_low=0.0, r_natural_high=0.3,
+        near_a=True, power=0.6, r_confirmable=0.7, r_natural_haar=0.4, r_natural_untrained=-0.001, r_tuning=0.8, family_rate_b=0.25, r_natural_low=0.0, r_natural_high=0.3,
     )  # fmt: skip
 
 
@@ -103,7 +103,9 @@ def test_units_are_held_against_random_directions(families, haar, standing):
     best = families.iloc[[1, 2]].assign(share_haar=haar)
     finding = sentences.basis_summary(best)
     assert finding.standing == standing
-    assert f"{sentences._share(haar)} pass the rule, of the units themselves 32 %" in finding.text
+    assert f"{sentences._share(haar)} pass the rule, in one of their standardised units 0.0 %, of the units themselves 32 %" in finding.text
+    standardised = sentences.basis_summary(best.assign(share_haar=0.0, share_haar_standardised=haar))
+    assert standardised.standing == standing
 
 
 def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, similarity):
@@ -116,7 +118,9 @@ def test_matches_are_summed_up_over_taps_of_nearest_depth(correspondence, simila
     assert summary.standing == "above"
     # Wilson's interval of 1 in 3
     assert "1 earns the verdict same_feature (33 %, 95 % interval 6.1 % to 79 %" in verdicts.text
-    assert "The others: 2 family_only" in verdicts.text and "2 of the 3 have q below 0.05" in verdicts.text
+    assert "The others: 2 family_only" in verdicts.text
+    assert "Were each of them a true pair of its correlation, 1.8 would be above random bases" in verdicts.text
+    assert "from r 0.70 on with a power of 0.8" in verdicts.text
 
 
 def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
@@ -126,8 +130,7 @@ def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
         .assign(verdict="family_only", q=0.5)
     )
     text = sentences._verdicts(one, "curve").text
-    assert text.startswith("Of this one pair of curve detectors, 0 earn the verdict same_feature (0.0 %, 95 % interval")
-    assert "0 of the 1 have q below 0.05" in text
+    assert text.startswith("Of 1 pair of curve detectors (one a detector, the other at least a near miss), 0 earn the verdict")
 
 
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
@@ -140,11 +143,13 @@ def test_matches_below_their_null_are_said_to_be_there(correspondence, similarit
 
 
 def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
-    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 500
+    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only", "detector_a": True, "near_b": True}] * 500
+    # These could not have passed, and are not counted.
+    rows += [{"null": "haar_b", "method": "hungarian", "verdict": "unmatched", "detector_a": True}] * 300
     nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
     finding = sentences.null_verdicts(correspondence, nulls, "hungarian")
     assert "0 of 0" not in finding.text and finding.standing == "above"
-    assert "(Haar): 0 of 500; between untrained twins: no pair holds a detector, so" in finding.text
+    assert "(Haar): 0 of 500, which is below 0.6 % with 95 % confidence; between untrained twins: no pair could have passed, so" in finding.text
     assert sentences.null_verdicts(correspondence, nulls.head(0), "hungarian").standing == "none"
 
 
@@ -152,8 +157,9 @@ def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
 def test_few_verdicts_are_not_above_their_null(same, standing):
     """1 of 255 against 0 of 413 is what chance does; 9 of 255 is not (Fisher's exact p 0.38 and 2e-4)."""
     verdicts = ["same_feature"] * same + ["family_only"] * (255 - same)
-    rows = [{"method": "hungarian", "verdict": verdict} for verdict in verdicts]
-    nulls = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only"}] * 413
+    of_family = {"detector_a": True, "near_b": True, "method": "hungarian"}
+    rows = [of_family | {"verdict": verdict} for verdict in verdicts]
+    nulls = [of_family | {"null": "haar_b", "verdict": "family_only"}] * 413
     found = sentences.null_verdicts(
         filled(schema.CORRESPONDENCE, rows), filled(schema.CORRESPONDENCE_NULLS, nulls), "hungarian"
     )
@@ -288,17 +294,20 @@ def test_every_method_that_a_job_may_name_has_its_words():
 
 @pytest.mark.parametrize(("method", "matched", "met", "same"), [("hungarian", 4, 3, 1), ("mutual_nearest", 2, 2, 2)])
 def test_sentences_are_about_the_method_of_the_job(by_both, similarity, families, units, method, matched, met, same):
-    nulls = filled(schema.CORRESPONDENCE_NULLS, [{"null": "haar_a", "method": name} for name in ("hungarian", method)])
+    of_family = {"null": "haar_a", "detector_a": True, "near_b": True}
+    nulls = filled(schema.CORRESPONDENCE_NULLS, [of_family | {"method": name} for name in ("hungarian", method)])
     found = said_of(similarity, by_both, families, units, [("m/a", "m/b")], method)
     summary, verdicts, detail = (finding.text for finding in found if finding.topic == "matches")
     assert f"Of {matched} curve detectors matched {HOW[method]} among all units, {met} met one" in summary
     assert f"{same} earn" in verdicts
     at_taps = by_both[(by_both["method"] == method) & (by_both["tap_a"] == "a1") & (by_both["tap_b"] == "b0")]
     assert f"{HOW[method]} among all live units: of {len(at_taps)} curve detectors that were matched" in detail
-    counted = by_both[by_both["method"] == method]["verdict"].eq("same_feature")
+    could = by_both["detector_a"] & by_both["near_b"]
+    counted = by_both[could & (by_both["method"] == method)]["verdict"].eq("same_feature")
     said = sentences.null_verdicts(by_both, nulls, method).text
-    assert f"matched {HOW[method]}: {counted.sum()} of {counted.size} matched pairs" in said
-    assert f"(Haar): 0 of {nulls['method'].eq(method).sum()};" in said
+    assert f"matched {HOW[method]}, of the matched pairs that could get it" in said
+    assert f"near miss): {counted.sum()} of {counted.size};" in said
+    assert f"(Haar): 0 of {nulls['method'].eq(method).sum()}, which is below" in said
     others = [words for name, words in HOW.items() if name != method]
     assert not any(words in text for words in others for text in (summary, verdicts, detail, said))
 

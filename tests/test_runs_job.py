@@ -121,7 +121,7 @@ def test_job_digest_ignores_order_and_comments(write):
 def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_further_sets_and_own_images(write):
     job = read_job(write(JOB))
     values = job.plain()
-    del values["stages"], values["stimuli"]["also"]
+    del values["stages"], values["stimuli"]["also"], values["nulls"]["noisy_copies"]
     del values["stimuli"]["natural"]["folders"], values["stimuli"]["natural"]["images"]
     without_device = {**values, "extraction": {k: v for k, v in values["extraction"].items() if k != "device"}}
     assert job.digest() == digest(without_device)
@@ -129,6 +129,8 @@ def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_furthe
     assert on_gpus.digest() == digest({**values, "extraction": on_gpus.extraction.plain()}) != job.digest()
     further = job.model_copy(update={"stimuli": job.stimuli.model_copy(update={"also": ("gratings",)})})
     assert further.digest() != job.digest()
+    with_copies = job.model_copy(update={"nulls": job.nulls.model_copy(update={"noisy_copies": (0.84,)})})
+    assert with_copies.digest() != job.digest()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_turned_crop_is_what_another_rotation_makes_of_it(step):
 
 def test_nothing_empty_shows_in_the_disc_at_any_angle(monkeypatch):
     """A white photograph stays white to the rim of the disc, also in the crop that is the whole photograph."""
-    white = Image.new("RGB", (512, 512), "white")
+    white = Image.new("RGB", (1200, 1200), "white")
     monkeypatch.setattr(natural, "load_photograph", lambda name: white)
     rotated._with_margin.cache_clear()
     spec = turned(crops=(0, 1), angles=9, aperture=1.0, min_side_px=2000)

@@ -121,7 +121,7 @@ class TestCopy:
 
     def test_without_its_store_says_where_it_was_looked_for(self, copied):
         run = universality.open_run(copied / "run")
-        with pytest.raises(UniversalityError, match=r"first/store/.*does not exist"):
+        with pytest.raises(UniversalityError, match=r"there is nothing at .*first/store.*--store"):
             run.activations("pocket/vgg-focus-s0", "features.4")
         assert report.write(run).is_file()
 

@@ -39,11 +39,15 @@ _Group = Sequence[Sequence[Pass]]
 
 @dataclass(frozen=True)
 class _Step:
-    """A future of one network's extraction: what it is for people, how many images it shows, who notes what it took."""
+    """A future of one network's extraction: what it is for people, how many images it shows, who notes what it took.
+
+    `shared` says that others wait for it, too: networks that are shown images together.
+    """
 
     label: str
     images: int
     note: Callable[[Any], None] | None = None
+    shared: bool = False
 
 
 def extract(
@@ -64,10 +68,10 @@ def extract(
     groups, on_gpus = _groups(networks), any(shown.network.extraction.device == "cuda" for shown in passes)
     with watching(opened(), GPU if on_gpus else None) as watch:
         again = _Submitter(watch, store, retries, lambda _: None, spent)
-        failures = _together(groups, _Submitter(watch, store, retries, advance, spent), watch)
+        submitter = _Submitter(watch, store, retries, advance, spent)
+        failures, failed = _together(groups, submitter, watch), submitter.failed_together
         # Networks that were shown images together failed together: whose failure it is shows when each is tried without the
         # other. Shards that are there are kept, so this costs little.
-        failed = {failure.label for failure in failures}
         suspects = [
             network
             for group in groups
@@ -133,6 +137,8 @@ def _together(groups: Sequence[_Group], submitter: _Submitter, watch: Watch) -> 
                 with suppress(Exception):  # a worker may have died with its answer, which is worth no second try
                     step.note(future.result(timeout=1))
             if future.status == "error":
+                if step.shared:
+                    submitter.failed_together.add(step.label)
                 failure = Failure.of(step.label, future.exception())
                 found.setdefault((step.label, failure.cause), failure)
 
@@ -168,6 +174,8 @@ class _Submitter:
         self._spent = spent
         self._loads: set[str] = set()
         self._networks = 0
+        self.failed_together: set[str] = set()
+        """Networks of which a step failed that others waited for."""
 
     def _note_shard(
         self, shown: Sequence[Pass], images: int, loads: Sequence[str], took: tuple[Sequence[float], float]
@@ -199,7 +207,7 @@ class _Submitter:
                 for label, each in zip(labels, left, strict=True):
                     if label not in loads:
                         loads[label] = self._one("load", load_task, each.network, soon=_LOAD)
-                        yield loads[label], _Step(label, 0)
+                        yield loads[label], _Step(label, 0, shared=True)
                 how: dict[str, Any] = {"soon": len(rows) / longest}
                 if left[0].network.extraction.device == "cuda":
                     how["resources"] = {GPU: 1}
@@ -207,7 +215,7 @@ class _Submitter:
                 call = (shard_task, left, rows, self._store.location, *loaded)
                 shards.append(self._one(f"shard-{number}-{rows.start}", *call, **how))
                 note = partial(self._note_shard, left, len(rows), [str(load.key) for load in loaded])
-                yield shards[-1], _Step(labels[0], len(rows) * len(left), note)
+                yield shards[-1], _Step(labels[0], len(rows) * len(left), note, shared=True)
             for each in shown:
                 note = partial(self._spent.add, "stores", 1.0)
                 for position, tap in enumerate(each.taps):
