@@ -214,7 +214,12 @@ def whole(once, small) -> Run:
         from universality.jobs.stages import STAGES
 
         shutil.copytree(small.store, folder / "store")
-        universality.run(small.job, folder / "run", store=folder / "store", only=[name for name, stage in STAGES.items() if not stage.of_copies])
+        universality.run(
+            small.job,
+            folder / "run",
+            store=folder / "store",
+            only=[name for name, stage in STAGES.items() if not stage.of_copies],
+        )
 
     folder = once("whole", make)
     return universality.open_run(folder / "run", folder / "store")

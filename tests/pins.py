@@ -63,7 +63,12 @@ def write() -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.toml"
         job.write_text(SMALL_JOB, encoding="utf-8")
-        run = universality.run(job, Path(folder) / "run", store=Path(folder) / "store", only=[name for name, stage in STAGES.items() if not stage.of_copies])
+        run = universality.run(
+            job,
+            Path(folder) / "run",
+            store=Path(folder) / "store",
+            only=[name for name, stage in STAGES.items() if not stage.of_copies],
+        )
         FILE.write_text(json.dumps(pin(run), indent=1) + "\n", encoding="utf-8")
 
 

@@ -382,7 +382,7 @@ class TestMending:
     )
     def test_nonsense_in_the_record_is_one_sentence(self, tmp_path, record):
         (tmp_path / "run.json").write_text(record)
-        with pytest.raises(RunError, match="is damaged: it .*; delete the folder and run the job again"):
+        with pytest.raises(RunError, match=r"is damaged: it .*; delete the folder and run the job again"):
             universality.open_run(tmp_path)
 
 

@@ -103,7 +103,10 @@ def test_units_are_held_against_random_directions(families, haar, standing):
     best = families.iloc[[1, 2]].assign(share_haar=haar)
     finding = sentences.basis_summary(best)
     assert finding.standing == standing
-    assert f"{sentences._share(haar)} pass the rule, in one of their standardised units 0.0 %, of the units themselves 32 %" in finding.text
+    assert (
+        f"{sentences._share(haar)} pass the rule, in one of their standardised units 0.0 %, of the units themselves 32 %"
+        in finding.text
+    )
     standardised = sentences.basis_summary(best.assign(share_haar=0.0, share_haar_standardised=haar))
     assert standardised.standing == standing
 
@@ -130,7 +133,9 @@ def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
         .assign(verdict="family_only", q=0.5)
     )
     text = sentences._verdicts(one, "curve").text
-    assert text.startswith("Of 1 pair of curve detectors (one a detector, the other at least a near miss), 0 earn the verdict")
+    assert text.startswith(
+        "Of 1 pair of curve detectors (one a detector, the other at least a near miss), 0 earn the verdict"
+    )
 
 
 def test_matches_below_their_null_are_said_to_be_there(correspondence, similarity):
@@ -143,13 +148,18 @@ def test_matches_below_their_null_are_said_to_be_there(correspondence, similarit
 
 
 def test_a_null_without_detectors_is_not_said_to_be_passed(correspondence):
-    rows = [{"null": "haar_b", "method": "hungarian", "verdict": "family_only", "detector_a": True, "near_b": True}] * 500
+    rows = [
+        {"null": "haar_b", "method": "hungarian", "verdict": "family_only", "detector_a": True, "near_b": True}
+    ] * 500
     # These could not have passed, and are not counted.
     rows += [{"null": "haar_b", "method": "hungarian", "verdict": "unmatched", "detector_a": True}] * 300
     nulls = filled(schema.CORRESPONDENCE_NULLS, rows)
     finding = sentences.null_verdicts(correspondence, nulls, "hungarian")
     assert "0 of 0" not in finding.text and finding.standing == "above"
-    assert "(Haar): 0 of 500, which is below 0.6 % with 95 % confidence; between untrained twins: no pair could have passed, so" in finding.text
+    assert (
+        "(Haar): 0 of 500, which is below 0.6 % with 95 % confidence; between untrained twins: no pair could have passed, so"
+        in finding.text
+    )
     assert sentences.null_verdicts(correspondence, nulls.head(0), "hungarian").standing == "none"
 
 

@@ -203,7 +203,9 @@ def _depth_of_most(units: pd.DataFrame) -> Row:
     depth = float(shares.index[int(np.argmax(shares.to_numpy()))])
     figures = ", ".join(f"{at:.0%}: {share:.1%}" for at, share in shares.items())
     nearest = float(shares.index[int(np.argmin(np.abs(shares.index.to_numpy() - PUBLISHED_DEPTH)))])
-    return row(statement, "29 to 33 %", f"{depth:.0%}, nearest {nearest:.0%} ({figures})", len(shares), depth == nearest)
+    return row(
+        statement, "29 to 33 %", f"{depth:.0%}, nearest {nearest:.0%} ({figures})", len(shares), depth == nearest
+    )
 
 
 def _silent_at_ratio_1(units: pd.DataFrame) -> Row:
