@@ -50,6 +50,7 @@ benchmark: $(VENV)/.demo
 	$(BIN)/python tests/benchmarks/all_pairs_speed.py
 	$(BIN)/python tests/benchmarks/all_pairs_growth.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/truth.py
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/power.py
 	$(BIN)/python tests/benchmarks/zoo_growth.py
 
 $(VENV)/.%: pyproject.toml
