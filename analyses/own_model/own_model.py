@@ -18,7 +18,7 @@ from PIL import Image
 import universality
 from universality import figures
 from universality.models import catalogue, drafting, zoo
-from universality.stimuli import manifest, sets
+from universality.stimuli import manifest, natural, sets
 from universality.stimuli.folder import FolderStimuli
 from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.spec import StimuliSpec
@@ -67,12 +67,13 @@ print(drafting.write(wrong, asked.weights))
 # ## Your images
 #
 # A folder, and a manifest that states the hash of every file: an image that changes later is refused. Here crops of the photographs that
-# scikit-image and scikit-learn ship; sub-folders become labels. In a shell: `universality stimuli manifest photos`.
+# the package has; sub-folders, by what they show, become labels. In a shell: `universality stimuli manifest photos`.
 
 # %%
+kinds = {photograph.name: photograph.kind for photograph in natural.photographs()}
 crops = sets.render("natural", StimuliSpec(natural=NaturalStimuli(crops=90)), 96)
-for number, (pixels, photograph) in enumerate(zip(crops.values, crops.photograph.values, strict=True)):
-    file = OWN / "photos" / photograph / f"{number:02d}.png"
+for pixels, photograph in zip(crops.values, crops.photograph.values, strict=True):
+    file = OWN / "photos" / kinds[photograph] / f"{photograph}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.rint(np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8)).save(file)
 written = manifest.write(OWN / "photos")
@@ -147,7 +148,7 @@ summary = pd.DataFrame({name: pd.Series(r).describe() for name, r in found.items
 summary[["count", "25%", "50%", "75%"]].round(2)
 
 # %% [markdown]
-# By label: which photographs excite the pair that agrees best on them?
+# By label: photographs of what excite the pair that agrees best on them?
 
 # %%
 best = pairs.iloc[int(np.nanargmax(found["matched pairs"]))]
@@ -162,4 +163,4 @@ pd.DataFrame(means).sort_values(models[0], ascending=False).round(2)
 #
 # - That photographs are right for networks that grew up with drawings. The pairs may hold there for reasons of brightness and contrast.
 # - The best pair is chosen on the images it is shown for: a picture, not a result.
-# - 90 crops of 15 photographs are no 90 independent images; the job's own intervals resample photographs, the medians here have none.
+# - 90 photographs are few, half of them monuments; the job's own intervals resample photographs, the medians here have none.

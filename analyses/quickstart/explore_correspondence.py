@@ -33,8 +33,8 @@ len(table), len(nulls)
 # %% [markdown]
 # ## Verdicts, and what they are worth
 #
-# `same_feature` asks for two detectors, each among the other's best three, with an excess over the random basis whose whole interval is
-# above 0, and orientations within 20 degrees. The same rule was applied where nothing should correspond: with layer A, or layer B, in a
+# `same_feature` asks for a detector and a partner that is one or a near miss, each among the other's best three, more alike than the best partners in
+# random bases, and orientations within 20 degrees. The same rule was applied where nothing should correspond: with layer A, or layer B, in a
 # random basis. Between the untrained twins there may be no row at all, because a row needs a detector.
 
 
