@@ -249,8 +249,10 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
         across, total = decide.T @ of.decide, np.zeros((1, units.size))
         for first in range(0, bases.count, together):
             some = range(first, min(first + together, bases.count))
-            turned = np.stack([bases.rotation(basis) for basis in some])
-            best = (across @ turned / of.lengths[some.start : some.stop, None]).argmax(axis=2)
+            turned = [bases.rotation(basis) for basis in some]
+            best = np.stack(
+                [(across @ one / of.lengths[k]).argmax(axis=1) for k, one in zip(some, turned, strict=True)]
+            )
             directions = np.concatenate([one[:, chosen] for one, chosen in zip(turned, best, strict=True)], axis=1)
             found, own_score = arrays.standardised(of.score @ directions), np.tile(score, len(some))
             partner[scaling, some] = best
