@@ -191,7 +191,7 @@ def test_similarity_is_a_mean_over_taps_of_nearest_depth(similarity):
     near = groups.at_taps(similarity, groups.nearest_taps(similarity))
     assert near["value"].tolist() == [0.5, 0.7]  # 0.9 of the deep tap b1 is in neither
     finding = sentences.similarity_summary(near, "cka")
-    assert "more alike than their untrained twins in 0 of 1 pairs of networks: 0.60 trained" in finding.text
+    assert "more alike than those of their untrained twins in 0 of 1 pairs of networks: 0.60 (" in finding.text
     assert "untrained twins 0.65" in finding.text and "shuffled stimuli 0.00" in finding.text
     assert "random basis (Haar) the same by construction" in finding.text
     assert finding.standing == "null"

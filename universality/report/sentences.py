@@ -179,8 +179,8 @@ def _detectors_detail(row: pd.Series) -> Finding:
         f"95 % interval {_share(row['share_low'])} to {_share(row['share_high'])}), with a largest gap of {number(row['largest_gap_deg'], 0)} degrees in {_angle(row['family'])}; untrained twins "
         f"{_share(row['share_untrained'])}, as sparse as the trained units {_share(row['share_sparse'])}, {HAAR_NAME} {_share(row['share_haar'])} (of "
         f"standardised units {_share(row['share_haar_standardised'])}), shuffled angles {_share(row['share_shuffled'])}. "
-        f"The naive rule would have passed {_share(row['share_naive'])} of the trained and "
-        f"{_share(row['share_naive_untrained'])} of the untrained units, {_share(row['share_naive_sparse'])} of them made as sparse."
+        f"The naive rule would have passed {_share(row['share_naive'])} of its units and "
+        f"{_share(row['share_naive_untrained'])} of the twins', {_share(row['share_naive_sparse'])} of these made as sparse."
     )
     return Finding("detectors", text, "above" if row["share_low"] > row["share_untrained"] else "null", detail=True)
 
@@ -388,13 +388,13 @@ def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:
     sign = -1 if (rows["direction"] == "distance").all() else 1.0
     defined = means.dropna(subset=["value", "value_untrained"])
     if defined.empty:
-        return Finding("similarity", f"{measure}: not defined for any pair of networks, trained and untrained.", "none")
+        return Finding("similarity", f"{measure}: not defined for any pair of networks and of their twins.", "none")
     more = int((sign * (defined["value"] - defined["value_untrained"]) > 0).sum())
     overall = defined.mean()
     trained_more = sign * (overall["value"] - overall["value_untrained"]) > 0
     text = (
-        f"{measure} finds trained layers more alike than their untrained twins in {more} of {len(defined)} pairs of networks: "
-        f"{number(overall['value'])} trained ({_states(defined)}); means over taps of nearest depth."
+        f"{measure} finds layers of the networks more alike than those of their untrained twins in {more} of {len(defined)} pairs of networks: "
+        f"{number(overall['value'])} ({_states(defined)}); means over taps of nearest depth."
     )
     standing: Standing = "above" if more == len(defined) else "mixed" if trained_more else "null"
     return Finding("similarity", text, standing)
