@@ -61,7 +61,7 @@ def test_threads_share_and_the_limit_holds():
     with ThreadPoolExecutor(8) as pool:
         assert [layer.ref for layer in pool.map(layers, asked)] == asked
     assert len(layers._layers) == 4
-    assert layers._nbytes == 4 * 8_000
+    assert layers._layers.nbytes == 4 * 8_000
 
 
 def test_nothing_stays_after_a_job(monkeypatch):
@@ -71,7 +71,7 @@ def test_nothing_stays_after_a_job(monkeypatch):
         layers(1)
         raise KeyError
     assert not layers._layers
-    assert layers._nbytes == 0
+    assert layers._layers.nbytes == 0
 
 
 def test_a_layer_is_told_apart_by_everything_that_decides_it(small):

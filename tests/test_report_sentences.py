@@ -176,6 +176,20 @@ def test_few_verdicts_are_not_above_their_null(same, standing):
     assert found.standing == standing
 
 
+def test_ceilings_are_those_of_the_tap_with_the_most_detectors():
+    rows = [
+        {"model": "m/a", "tap": "a0", "n_detectors": 8, "n_again": 6, "n_met": 6, "n_same_feature": 4, "median_r": 0.8},
+        {"model": "m/a", "tap": "a1", "n_detectors": 3, "n_again": 3, "n_met": 3, "n_same_feature": 3, "median_r": 0.9},
+        {"model": "m/b", "tap": "b0", "n_detectors": 2, "n_again": 2, "n_met": 1, "n_same_feature": 1, "median_r": 0.7},
+    ]
+    table = filled(schema.CEILINGS, rows, family="curve", method="hungarian", copy_r=0.84)
+    text = sentences.ceiling(table, "curve", 0.84).text
+    assert "with their originals by 0.84; here by a median of 0.75" in text
+    assert "of 10 curve detectors 8 are detectors again, 7 meet one (70 %), and 5 earn same_feature (50 %)" in text
+    none = sentences.ceiling(table.assign(n_detectors=0), "curve", 0.84)
+    assert none.standing == "none" and "no network holds curve detectors" in none.text
+
+
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):
     finding = sentences.matches_detail(correspondence, units, "curve", ("m/a", "m/b"), ("a1", "b0"), "hungarian")
     assert finding.text.startswith(

@@ -5,15 +5,14 @@ Whatever works on units works on a basis: `Layer.in_basis` gives a layer whose u
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from universality.base import arrays
+from universality.base.recent import Recent
 
 Array = NDArray[np.float64]
 
@@ -28,8 +27,7 @@ class Basis:
 
 MOST_BYTES = 192 << 20
 """What the random bases kept take together, at most."""
-_kept: OrderedDict[tuple[int, int, int], Array] = OrderedDict()
-_LOCK = Lock()
+_ROTATIONS: Recent[Array] = Recent(MOST_BYTES, lambda matrix: matrix.nbytes)
 UNITS = Basis("units", lambda activations: activations)
 
 
@@ -53,15 +51,10 @@ def rotation(units: int, index: int, seed: int) -> Array:
 
     Those asked for last are kept, up to `MOST_BYTES`: every layer of one width is seen in the same bases.
     """
-    name = (units, index, seed)
-    with _LOCK:
-        if name in _kept:
-            _kept.move_to_end(name)
-            return _kept[name]
-    made = arrays.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
-    made.flags.writeable = False
-    with _LOCK:
-        _kept[name] = made
-        while len(_kept) > 1 and sum(matrix.nbytes for matrix in _kept.values()) > MOST_BYTES:
-            _kept.popitem(last=False)
-    return made
+
+    def drawn() -> Array:
+        made = arrays.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
+        made.flags.writeable = False
+        return made
+
+    return _ROTATIONS.get((units, index, seed), drawn)

@@ -34,11 +34,6 @@ class LayerRef:
     scene: Scene | None = None
     copy_r: float | None = None
 
-    @property
-    def trained(self) -> bool:
-        """Whether it is of the card's own network."""
-        return self.seed is None and self.copy_r is None
-
 
 @dataclass(frozen=True)
 class Halves:

@@ -84,18 +84,8 @@ class Lines:
 
     def track(self, description: str, total: int) -> Callable[[int], None]:
         """Begin a stage and return what advances it."""
-        began = said = self._clock()
-        done = 0
         self.say(stage_text(description, 0, total, 0.0))
-
-        def advance(steps: int) -> None:
-            nonlocal said, done
-            done, now = done + steps, self._clock()
-            if done == total or now - said >= EVERY_S:
-                said = now
-                self.say(stage_text(description, done, total, now - began))
-
-        return advance
+        return _paced(lambda done, s: self.say(stage_text(description, done, total, s)), total, EVERY_S, self._clock)
 
 
 class NotebookBars:
@@ -112,18 +102,29 @@ class NotebookBars:
         """Show a bar and return what advances it."""
         from IPython.display import HTML, display
 
-        began = drawn = self._clock()
-        done = 0
         handle: Any = display(HTML(_bar(description, 0, total, 0.0)), display_id=True)
 
-        def advance(steps: int) -> None:
-            nonlocal drawn, done
-            done, now = done + steps, self._clock()
-            if done == total or now - drawn >= _BAR_EVERY_S:
-                drawn = now
-                handle.update(HTML(_bar(description, done, total, now - began)))
+        def draw(done: int, seconds: float) -> None:
+            handle.update(HTML(_bar(description, done, total, seconds)))
 
-        return advance
+        return _paced(draw, total, _BAR_EVERY_S, self._clock)
+
+
+def _paced(
+    show: Callable[[int, float], None], total: int, every_s: float, clock: Callable[[], float]
+) -> Callable[[int], None]:
+    """Return what counts the steps of a stage and shows steps done and seconds since now: at the end, and every `every_s` before."""
+    began = shown = clock()
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal shown, done
+        done, now = done + steps, clock()
+        if done == total or now - shown >= every_s:
+            shown = now
+            show(done, now - began)
+
+    return advance
 
 
 def stage_text(description: str, done: int, total: int, seconds: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from universality.base import schema
+from universality.correspondence import verdict
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.verdict import VERDICTS
 
@@ -100,7 +101,8 @@ def _with_counts(table: pd.DataFrame, rows: pd.DataFrame, keys: list[str]) -> pd
 
 def of_family(rows: pd.DataFrame) -> pd.Series:
     """Return which matched pairs (rows of ``correspondence``) are of a detector with a detector or a near miss: the verdict can be given to them."""
-    return (rows["detector_a"] & rows["near_b"]) | (rows["near_a"] & rows["detector_b"])
+    flags = (rows[name].to_numpy(np.bool_) for name in ("detector_a", "detector_b", "near_a", "near_b"))
+    return pd.Series(verdict.of_family(*flags), index=rows.index)
 
 
 def _with_scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -238,14 +238,12 @@ def _evidence_columns(family: str, pair: Pair, i: Indices, j: Indices) -> dict[s
         for column in forward:
             # A side whose null layers are all dead has no value; that of the other side counts.
             columns[f"{column}_{name}"] = np.fmax(forward[column], backward[column])
-    standardised = (
-        found.in_bases.level[1, np.searchsorted(found.units, units)]
-        for found, units in ((pair.found_a, i), (pair.found_b, j))
-    )
-    columns["r_natural_haar_standardised"] = np.fmax(*standardised)
-    columns |= {"excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high}
-    columns["excess_z"] = beyond.z
-    columns |= {"power": beyond.power, "r_confirmable": beyond.confirmable}
+    standardised = (direction.found.in_bases.level[1, direction.at] for direction in directions)
+    columns |= {
+        "r_natural_haar_standardised": np.fmax(*standardised),
+        "excess": beyond.excess, "excess_low": beyond.low, "excess_high": beyond.high, "excess_z": beyond.z,
+        "power": beyond.power, "r_confirmable": beyond.confirmable,
+    }  # fmt: skip
     columns["p"] = np.maximum(*(direction.p(natural) for direction in directions))
     for side, direction in zip("ab", directions, strict=True):
         columns[f"ceiling_{side}"] = direction.found.ceiling[direction.at]

@@ -2,12 +2,12 @@
 
 The tables of correspondence, the census (index of universality, cliques) and tracing judge units here and nowhere else. What
 the rule looks at depends on the pair of layers and the two units alone, not on who asks or which other pairs are asked about:
-the same random bases, the same error, and a variance over bases that is that of the whole layer.
+the same random bases, and the same errors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ TOP_K = 3
 NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
 LEAST_BASES = 20
-"""However few random bases a job asks for: their mean is then known to a fourth of the spread over bases, and so few pairs change
-their verdict with the draw (`tests/benchmarks/power.py`). They cost no forward pass."""
+"""However few random bases a job asks for: their mean is then known to a fourth of the spread over bases. How many pairs still change
+their verdict with the draw is in docs/truth_tests.md. They cost no forward pass."""
 SCALINGS = ("raw", "standardised")
 """Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
 POWER = 0.8
@@ -89,7 +89,7 @@ def judge(found: Evidence) -> Judgement:
     """Return the verdict on pairs of units, with its reasons.
 
     - same_feature: all four conditions below hold
-    - correlated_only: the excess is above 0, but another condition is missing
+    - correlated_only: above random bases, but another condition is missing
     - family_only: both are of the family, but not more alike than a random direction would be
     - unmatched: neither
 
@@ -186,7 +186,9 @@ class RandomBases:
         count = max(count, LEAST_BASES)
         name = ("random bases", count, seed)
         if name not in layer.derived:
-            scaled = (layer, layer.standardised()) if layer.live.any() else ()
+            # They are asked about natural images only.
+            bare = replace(layer, shown={})
+            scaled = (bare, bare.standardised()) if layer.live.any() else ()
             layer.derived[name] = cls(tuple(_directions(of, count, seed) for of in scaled), count, seed)
         kept: RandomBases = layer.derived[name]
         return kept

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
 
 from universality.activations.layer import Layer, LayerRef, load_layer
+from universality.base.recent import Recent
 
 MOST_BYTES = 128 << 20
 """What the layers kept take together, at most; a larger one is not kept."""
@@ -21,36 +20,16 @@ class RecentLayers:
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES, load: Callable[[LayerRef], Layer] = load_layer) -> None:
-        self._most, self._load = most_bytes, load
-        self._layers: OrderedDict[str, Layer] = OrderedDict()
-        self._nbytes = 0
-        self._lock = Lock()
+        self._load = load
+        self._layers = Recent(most_bytes, nbytes)
 
     def __call__(self, ref: LayerRef) -> Layer:
         """Return a layer, read if it is not kept."""
-        key = repr(ref)
-        with self._lock:
-            if key in self._layers:
-                self._layers.move_to_end(key)
-                return self._layers[key]
-        layer = _sealed(self._load(ref))
-        with self._lock:
-            self._keep(key, layer)
-        return layer
-
-    def _keep(self, key: str, layer: Layer) -> None:
-        if key in self._layers:  # another thread read it meanwhile
-            return
-        self._layers[key] = layer
-        self._nbytes += nbytes(layer)
-        while self._nbytes > self._most:
-            self._nbytes -= nbytes(self._layers.popitem(last=False)[1])
+        return self._layers.get(repr(ref), lambda: _sealed(self._load(ref)))
 
     def forget(self) -> None:
         """Keep none."""
-        with self._lock:
-            self._layers.clear()
-            self._nbytes = 0
+        self._layers.forget()
 
 
 def nbytes(layer: Layer) -> int:

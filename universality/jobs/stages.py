@@ -383,10 +383,9 @@ def ceiling_task(layer: LayerRef, copies: Sequence[LayerRef], matching: Matching
 
 def _natural_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("natural")
-    for (model, variant), network in inputs.networks.items():
-        if network.copy_r is not None:
-            continue
-        seed, layers = network.seed, list(inputs.layers[model, variant])
+    for network in inputs.uncopied:
+        model, seed = network.card.id, network.seed
+        layers = list(inputs.layers[model, seed])
         causes = [[inputs.identity(model, place, seed) for place in range(len(layers))], inputs.job.seed]
         yield Task(
             "natural", {"": key_of(causes)}, f"turned natural images shown to {network.label}", natural_task,
@@ -405,8 +404,7 @@ def _units_of(model: str, seed: int | None) -> Callable[[Tables], tuple[pd.DataF
 def _natural_work(inputs: Inputs) -> float:
     """Count megapixels: the images that excite detectors most are as many for each family at each tap of a network."""
     families = len(inputs.job.comparison.families)
-    shown = (n for n in inputs.networks.values() if n.copy_r is None)
-    return sum(families * len(n.taps) * n.card.preprocessing.pixels / 1e6 for n in shown)
+    return sum(families * len(n.taps) * n.card.preprocessing.pixels / 1e6 for n in inputs.uncopied)
 
 
 def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units: pd.DataFrame) -> Tables:
@@ -493,7 +491,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
-            _natural_tasks, lambda inputs: sum(n.copy_r is None for n in inputs.networks.values()), needs=("families",), waits=True,
+            _natural_tasks, lambda inputs: len(inputs.uncopied), needs=("families",), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(

@@ -98,6 +98,11 @@ class Inputs:
         """The ids of the job's models, in its order."""
         return [entry.id for entry in self.job.models]
 
+    @property
+    def uncopied(self) -> list[Network]:
+        """The networks themselves and their untrained twins; noisy copies serve the ceilings alone."""
+        return [network for network in self.networks.values() if network.copy_r is None]
+
     @cached_property
     def nulls(self) -> NullPlan:
         """How many nulls of each kind."""

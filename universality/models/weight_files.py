@@ -141,7 +141,7 @@ def _unreachable(url: str) -> str:
     import urllib.error
     import urllib.request
 
-    if offline := os.environ.get("HF_HUB_OFFLINE", "0").strip("0"):
+    if (offline := os.environ.get("HF_HUB_OFFLINE", "0")) not in ("", "0"):
         return f"is not asked (HF_HUB_OFFLINE={offline})"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_HUB_TIMEOUT_S):

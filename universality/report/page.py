@@ -151,9 +151,5 @@ def _taps(run: Run) -> list[dict[str, Any]]:
 
 def _weights(run: Run) -> list[tuple[str, str]]:
     """Return model and hash of its weights, once per trained model of the record."""
-    found = {
-        entry["model"]: entry["weights"][:_MOST_WEIGHTS]
-        for entry in run.record["stores"]
-        if entry["seed"] is None and "copy_r" not in entry
-    }
+    found = {entry["model"]: entry["weights"][:_MOST_WEIGHTS] for entry in run.recorded_stores if entry["seed"] is None}
     return list(found.items())

@@ -211,8 +211,9 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
             [median["r_natural"] > floor, wilson_interval(int(from_a["detector_b"].sum()), len(from_a))[0] > chance]
         ),
     )
-    if of_family(rows).any():
-        yield _verdicts(rows[of_family(rows)], family)
+    could = rows[of_family(rows)]
+    if not could.empty:
+        yield _verdicts(could, family)
 
 
 def _verdicts(judged: pd.DataFrame, family: str) -> Finding:

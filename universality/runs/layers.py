@@ -15,8 +15,8 @@ def references(run: Run) -> Iterator[LayerRef]:
     """Yield the layers of a run from its record, of untrained twins too and of noisy copies not, each with its stores of the sets that were compared."""
     compared = compared_sets(run.job)
     stores: dict[tuple[str, int | None, str], dict[str, str]] = {}
-    for entry in run.record["stores"]:
-        if entry["stimuli"] in compared and "copy_r" not in entry:
+    for entry in run.recorded_stores:
+        if entry["stimuli"] in compared:
             stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
     for (model, seed, tap), keys in stores.items():
         known = tap_of(catalogue.card(model), tap)

@@ -132,12 +132,14 @@ class Run:
         return self._tables[name]
 
     @cached_property
+    def recorded_stores(self) -> list[dict[str, Any]]:
+        """The record's entries of the stores of networks and untrained twins; those of noisy copies are read for the ceilings only."""
+        return [entry for entry in self.record["stores"] if "copy_r" not in entry]
+
+    @cached_property
     def trained_keys(self) -> dict[tuple[str, str, str], str]:
         """The stores of the trained networks: (model, tap, stimulus set) -> key."""
-        entries = self.record["stores"]
-        return {
-            (e["model"], e["tap"], e["stimuli"]): e["key"] for e in entries if e["seed"] is None and "copy_r" not in e
-        }
+        return {(e["model"], e["tap"], e["stimuli"]): e["key"] for e in self.recorded_stores if e["seed"] is None}
 
     def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
         """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
@@ -161,7 +163,7 @@ class Run:
         StoreError
             If the store is missing or damaged.
         """
-        entries = [entry for entry in self.record["stores"] if "copy_r" not in entry]
+        entries = self.recorded_stores
         asked = {"model": model, "tap": tap, "stimuli": stimuli, "seed": seed}
         for name, value in asked.items():
             known = [entry[name] for entry in entries]
