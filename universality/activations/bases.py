@@ -5,7 +5,7 @@ Whatever works on units works on a basis: `Layer.in_basis` gives a layer whose u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from universality.base import arrays
 from universality.base.recent import Recent
 
 Array = NDArray[np.float64]
+Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,11 @@ class Basis:
 
 MOST_BYTES = 192 << 20
 """What the random bases kept take together, at most."""
-_ROTATIONS: Recent[Array] = Recent(MOST_BYTES, lambda matrix: matrix.nbytes)
+WIDEST_DRAWN = 256
+"""Units of the widest layer whose random bases are drawn each by itself: QR grows with the third power of the width."""
+BLOCK = 64
+"""Directions that are mixed with one another at a time, in a basis of a wider layer."""
+_DRAWN: Recent[tuple[Array, ...]] = Recent(MOST_BYTES, lambda parts: sum(part.nbytes for part in parts))
 UNITS = Basis("units", lambda activations: activations)
 
 
@@ -38,7 +43,7 @@ def orthonormal(name: str, directions: Array) -> Basis:
 
 def haar(index: int, seed: int) -> Basis:
     """Return the Haar-random orthonormal basis number `index`; layers of one width get the same."""
-    return Basis(f"haar {index}", lambda activations: activations @ rotation(activations.shape[1], index, seed))
+    return Basis(f"haar {index}", lambda activations: mixed(turned(activations, seed).T, index, seed).T)
 
 
 def haars(count: int, seed: int) -> Iterator[Basis]:
@@ -46,15 +51,65 @@ def haars(count: int, seed: int) -> Iterator[Basis]:
     return (haar(index, seed) for index in range(count))
 
 
-def rotation(units: int, index: int, seed: int) -> Array:
-    """Return the Haar-random (units, units) orthogonal matrix number `index`, not to be written to: it is shared.
+def turned(activations: Values, seed: int) -> Values:
+    """Return what all random bases of a layer begin with: wide layers (`WIDEST_DRAWN`) in one Haar-random basis, others as they are.
 
-    Those asked for last are kept, up to `MOST_BYTES`: every layer of one width is seen in the same bases.
+    Parameters
+    ----------
+    activations : (row, unit)
+
+    Returns
+    -------
+    (row, direction), of their dtype
     """
+    units = activations.shape[1]
+    if units <= WIDEST_DRAWN:
+        return activations
 
-    def drawn() -> Array:
-        made = arrays.haar_orthogonal(units, np.random.default_rng([seed, units, index]))
-        made.flags.writeable = False
-        return made
+    def drawn() -> tuple[Array, ...]:
+        return (_orthogonal(units, seed, units),)
 
-    return _ROTATIONS.get((units, index, seed), drawn)
+    return np.asarray(activations @ _DRAWN.get((units, seed), drawn)[0].astype(activations.dtype, copy=False))
+
+
+def mixed(begun: Values, index: int, seed: int) -> Values:
+    """Return activations in random basis number `index`, from what `turned` gives: (direction, row), of their dtype.
+
+    The basis of a narrow layer is an orthogonal matrix of its own (`haar_orthogonal`). That of a wide one is the Haar-random matrix H of
+    `turned` times an orthogonal matrix M drawn independently of it: H M is Haar-distributed for any such M, because the Haar measure does
+    not change when it is multiplied. M mixes blocks of about `BLOCK` directions by Haar-random matrices, gives every new block directions of all of these, and
+    mixes again, so that two bases of a layer have no directions in common. This takes a tenth of the time of as many matrices H.
+
+    Parameters
+    ----------
+    begun : (direction, row)
+    """
+    units = len(begun)
+    if units <= WIDEST_DRAWN:
+        (matrix,) = _DRAWN.get((units, index, seed), lambda: (_orthogonal(units, seed, units, index),))
+        return np.asarray(matrix.T.astype(begun.dtype, copy=False) @ begun)
+
+    def drawn() -> tuple[Array, ...]:
+        rng = np.random.default_rng([seed, units, index, BLOCK])
+        sizes = [part.size for part in np.array_split(np.arange(units), -(-units // BLOCK))]
+        blocks = [arrays.haar_orthogonal(size, rng) for size in (*sizes, *sizes)]
+        return (*blocks, rng.permutation(units).astype(np.float64))
+
+    *blocks, order = _DRAWN.get((units, index, seed), drawn)
+    half = len(blocks) // 2
+    return _in_blocks(_in_blocks(begun, blocks[:half])[order.astype(np.int64)], blocks[half:])
+
+
+def _in_blocks(values: Values, blocks: Sequence[Array]) -> Values:
+    made, start = np.empty(values.shape, values.dtype), 0
+    for block in blocks:
+        some = slice(start, start + len(block))
+        np.matmul(block.T.astype(values.dtype, copy=False), values[some], out=made[some])
+        start = some.stop
+    return made
+
+
+def _orthogonal(units: int, *key: int) -> Array:
+    made = arrays.haar_orthogonal(units, np.random.default_rng(key))
+    made.flags.writeable = False
+    return made

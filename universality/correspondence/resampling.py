@@ -74,6 +74,11 @@ class Photographs:
         count = min(s.size for s in strata if sizes[s].sum() >= len(of_row) / 10)
         return cls(of_row, strata, count)
 
+    @property
+    def size(self) -> int:
+        """How many photographs there are."""
+        return sum(stratum.size for stratum in self.strata)
+
 
 def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
     """Return how often each photograph is drawn, and how many photographs the error rests on (`Photographs.count`).
@@ -110,8 +115,9 @@ def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Ar
     -------
     (bootstrap, pair), -1 to 1; NaN where a unit never varies over the photographs drawn.
     """
-    moments = weights @ _moments(x, y, photographs)
-    return _correlation(*moments)
+    sums = _Sums(photographs)
+    moments = [weights @ sums(values) for values in (x, y, x * x, y * y, x * y)]
+    return _correlation((weights @ sums.rows)[:, None], *moments)
 
 
 def paired(x: Array, y: Array) -> Array:
@@ -137,34 +143,56 @@ def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
     -------
     (photograph, pair)
     """
-    moments = _moments(x, y, photographs.of_row)
-    total = moments.sum(axis=1)
-    left_out = _correlation(*(total[:, None] - moments))
-    r = paired(x, y)
-    _, _, _, sxx, syy, sxy = moments
+    return mean_parts(x, y[None], photographs)
+
+
+def mean_parts(x: Array, ys: Array, photographs: Photographs) -> Array:
+    """Return what each photograph adds to the mean correlation of columns with several partners: (photograph, unit).
+
+    Parameters
+    ----------
+    x : (row, unit), standardised
+    ys : (partner, row, unit), standardised: the partners of each unit
+
+    Returns
+    -------
+    (photograph, unit), the mean over partners of `correlation_parts`
+    """
+    sums = _Sums(photographs.of_row)
+    n, sx, sxx = sums.rows[:, None, None], sums(x)[:, None], sums(x * x)[:, None]
+    across = ys.swapaxes(0, 1)  # (row, partner, unit)
+    sy, syy, sxy = sums(across), sums(across * across), sums(across * x[:, None])
+    moments = (n, sx, sy, sxx, syy, sxy)
+    left_out = _correlation(*(moment.sum(axis=0) - moment for moment in moments))
+    r = np.clip(np.einsum("nu,nku->ku", x, across), -1.0, 1.0)
     left_out = np.where(np.isnan(left_out), r - (sxy - 0.5 * r * (sxx + syy)), left_out)
-    parts = np.empty_like(left_out)
+    parts = np.empty((len(left_out), x.shape[1]))
     for stratum in photographs.strata:
-        k = stratum.size
-        parts[stratum] = np.sqrt((k - 1) / k) * (left_out[stratum].mean(axis=0) - left_out[stratum])
+        k, mean = stratum.size, left_out[stratum].mean(axis=1)
+        parts[stratum] = np.sqrt((k - 1) / k) * (mean.mean(axis=0) - mean)
     return parts
 
 
-def _moments(x: Array, y: Array, photographs: Indices) -> Array:
-    """Return the sums of 1, x, y, x x, y y and x y over the rows of each photograph: (moment, photograph, pair)."""
-    rows, count = len(photographs), int(photographs.max()) + 1
-    members = csr_array((np.ones(rows), (photographs, np.arange(rows))), shape=(count, rows))
-    return np.stack([members @ values for values in (np.ones_like(x), x, y, x * x, y * y, x * y)])
+class _Sums:
+    """Sums over the rows of each photograph; `rows` is how many each has."""
+
+    def __init__(self, of_row: Indices) -> None:
+        rows, count = len(of_row), int(of_row.max()) + 1
+        self.rows = np.bincount(of_row, minlength=count).astype(np.float64)
+        self._members = csr_array((np.ones(rows), (of_row, np.arange(rows))), shape=(count, rows))
+
+    def __call__(self, values: Array) -> Array:
+        """Return the sums (photograph, ...) of values (row, ...)."""
+        return np.asarray(self._members @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
 
 
 def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Array) -> Array:
-    """Return the correlation of sums of any shape; NaN where one side does not vary."""
+    """Return the correlation of sums of any shapes that fit; NaN where one side does not vary."""
     variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
     # A unit that is constant in the photographs chosen leaves a variance of rounding size, of either sign.
     varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
-    r = np.full(varies.shape, np.nan)
-    r[varies] = (n * sxy - sx * sy)[varies] / np.sqrt(variance_x[varies] * variance_y[varies])
-    return np.asarray(np.clip(r, -1.0, 1.0))
+    length = np.sqrt(np.where(varies, variance_x * variance_y, 1.0))
+    return np.asarray(np.where(varies, np.clip((n * sxy - sx * sy) / length, -1.0, 1.0), np.nan))
 
 
 def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[Array, Array]:

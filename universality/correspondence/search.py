@@ -14,6 +14,7 @@ from universality import similarity
 from universality.activations.bases import haar, haars
 from universality.activations.layer import Halves, Layer
 from universality.activations.nulls import NullPlan
+from universality.base.recent import Recent
 from universality.correspondence import resampling, verdict
 from universality.features import answers
 from universality.similarity import mixture, transport
@@ -178,16 +179,29 @@ class Resamples:
     @classmethod
     def of(cls, layer: Layer, plan: MatchingPlan) -> Resamples:
         """Return the resamples of the photographs that a layer was shown."""
-        photographs, seed = layer.scored_photographs, plan.nulls.seed
-        weights, _ = resampling.bootstrap_weights(photographs, layer.places, plan.bootstraps, seed)
+        photographs, places, seed = layer.scored_photographs, layer.places, plan.nulls.seed
         permutations = 0 if plan.verdicts_only else plan.permutations
-        orders = resampling.permuted_rows(photographs, layer.places, permutations, seed)
-        return cls(resampling.Photographs.of(photographs, layer.places), weights, orders)
+
+        def drawn() -> Resamples:
+            weights, _ = resampling.bootstrap_weights(photographs, places, plan.bootstraps, seed)
+            orders = resampling.permuted_rows(photographs, places, permutations, seed)
+            return cls(resampling.Photographs.of(photographs, places), weights, orders)
+
+        return _RESAMPLES.get((photographs.tobytes(), places, plan.bootstraps, permutations, seed), drawn)
+
+    @property
+    def nbytes(self) -> int:
+        """What they take, bytes."""
+        return self.weights.nbytes + self.orders.nbytes + self.photographs.of_row.nbytes
 
     def interval(self, r: Array, x: Array, y: Array) -> tuple[Array, Array]:
         """Return the ends of the 95 % interval of the correlations `r` of paired columns (pair,)."""
         resampled = resampling.bootstrap_correlations(x, y, self.photographs.of_row, self.weights)
         return resampling.correlation_interval(r, resampled, self.photographs.count)
+
+
+_RESAMPLES: Recent[Resamples] = Recent(64 << 20, lambda resamples: resamples.nbytes)
+"""All layers of a job are shown the same photographs."""
 
 
 def search(own: Contender, other: Contender, units: Indices) -> Found:

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from universality.activations.bases import rotation
+from universality.activations.bases import mixed, turned
 from universality.activations.layer import Halves, Layer
 from universality.base import arrays
 from universality.correspondence import resampling
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -27,17 +28,22 @@ TOP_K = 3
 """Partners have to be among each other's best so many."""
 NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
-LEAST_BASES = 20
-"""However few random bases a job asks for: their mean is then known to a fourth of the spread over bases. How many pairs still change
+LEAST_BASES = 60
+"""However few random bases a job asks for: their mean is then known to an eighth of the spread over bases. How many pairs still change
 their verdict with the draw is in docs/truth_tests.md. They cost no forward pass."""
+PARTS_BASES = 20
+"""So many of them say what photographs do to their mean, which varies little from basis to basis."""
+REFERENCE = 32
+"""Units of a layer, evenly from all of its live ones, that say how much the correlation usually varies over bases."""
+PRIOR = 20.0
+"""Degrees of freedom of what is usual, beside one less than there are bases of a unit's own. Over the layers of the quickstart job
+the logarithm of the variance varies between units by a variance of 0.09, so that what is usual says as much as 22 degrees of freedom."""
 SCALINGS = ("raw", "standardised")
 """Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
 POWER = 0.8
 """With this probability a job is to confirm a pair before it is said to be able to."""
 LEAST_Z = 2.3263478740408408
 """Least excess in standard deviations over single bases: 1 % of random bases offer more."""
-_COLUMNS = 1024
-"""Pairs of a unit and a direction that are correlated at a time."""
 NORMAL_95 = 1.959963984540054
 """Standard deviations between the middle and an end of a 95 % interval of a normal error."""
 
@@ -152,31 +158,18 @@ def same_unit(rank_ab: Indices, rank_ba: Indices, above: Flags) -> Flags:
 
 
 @dataclass(frozen=True)
-class Directions:
-    """One scaling of a layer's units, and how long the directions of its random bases are.
-
-    Attributes
-    ----------
-    decide, score : (row, unit) centred activations of either fold
-    lengths : (basis, direction) norm of the direction's centred activations in the deciding fold
-    """
-
-    decide: Array
-    score: Array
-    lengths: Array
-
-
-@dataclass(frozen=True)
 class RandomBases:
     """The random bases of a layer that units of other layers have to exceed: the same directions for every scaling.
 
     Attributes
     ----------
-    scaled : by scaling, in the order of `SCALINGS`; none for a layer in which no unit varies in both folds
+    begun : (direction, row) what all bases begin with (`bases.turned`), float32: enough to choose a partner. The rows are the centred activations
+        of the deciding fold in every scaling, in the order of `SCALINGS`, and then those of the scoring fold. None for a layer in which no
+        unit varies in both folds.
     count, seed : how many bases, and the seed of them all
     """
 
-    scaled: tuple[Directions, ...]
+    begun: Single | None
     count: int
     seed: int
 
@@ -188,20 +181,15 @@ class RandomBases:
         if name not in layer.derived:
             # They are asked about natural images only.
             bare = replace(layer, shown={})
-            scaled = (bare, bare.standardised()) if layer.live.any() else ()
-            layer.derived[name] = cls(tuple(_directions(of, count, seed) for of in scaled), count, seed)
+            begun = _begun((bare, bare.standardised()), seed) if layer.live.any() else None
+            layer.derived[name] = cls(begun, count, seed)
         kept: RandomBases = layer.derived[name]
         return kept
 
-    def rotation(self, basis: int) -> Array:
-        """Return the directions (unit, direction) of one basis."""
-        return rotation(self.scaled[0].decide.shape[1], basis, self.seed)
 
-
-def _directions(layer: Layer, count: int, seed: int) -> Directions:
-    decide, score = (arrays.centred(layer.natural[layer.fold == fold]) for fold in (0, 1))
-    rotations = (rotation(decide.shape[1], basis, seed) for basis in range(count))
-    return Directions(decide, score, np.array([np.linalg.norm(decide @ turned, axis=0) for turned in rotations]))
+def _begun(scaled: tuple[Layer, ...], seed: int) -> Single:
+    folds = [arrays.centred(of.natural[of.fold == fold]) for fold in (0, 1) for of in scaled]
+    return np.ascontiguousarray(turned(np.concatenate(folds), seed).astype(np.float32).T)
 
 
 @dataclass(frozen=True)
@@ -214,12 +202,14 @@ class InBases:
     partner : (scaling, basis, unit) the best partner by the deciding fold, among all directions of the basis
     r : (scaling, basis, unit) held-out correlation with it
     parts : (scaling, photograph, unit) what each photograph adds to the mean of `r` over bases, see `resampling.correlation_parts`
+    usual : (scaling,) variance of `r` over bases, mean over units of the layer that are the same whoever asks (`REFERENCE`)
     """
 
     units: Indices
     partner: Indices
     r: Array
     parts: Array
+    usual: Array
 
     @property
     def level(self) -> Array:
@@ -228,10 +218,16 @@ class InBases:
 
     @property
     def spread(self) -> Array:
-        """Standard deviation of the correlation over bases (scaling, unit)."""
-        return (
-            np.asarray(self.r.std(axis=1, ddof=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
-        )
+        """Standard deviation of the correlation over bases (scaling, unit), from the unit's own bases and what is usual in its layer.
+
+        Each by its degrees of freedom, the posterior mean of Smyth 2004 (Statistical Applications in Genetics and Molecular Biology 3,
+        equation for s tilde), with `PRIOR` fixed. A unit's own variance alone is known so badly that verdicts change with the draw.
+        """
+        if not self.r.size:
+            return np.full((len(self.r), self.units.size), np.nan)
+        own = self.r.shape[1] - 1
+        variance = (own * self.r.var(axis=1, ddof=1) + PRIOR * self.usual[:, None]) / (own + PRIOR)
+        return np.asarray(np.sqrt(variance))
 
 
 def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resampling.Photographs) -> InBases:
@@ -242,28 +238,30 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
     units : their places among the live units of `own`, increasing
     photographs : those of the scoring fold
     """
-    decide, score = own.decide[:, units], own.score[:, units]
-    shape = (len(SCALINGS), bases.count if bases.scaled else 0, units.size)
+    reference = np.unique(np.linspace(0, own.live.size - 1, min(REFERENCE, own.live.size)).round().astype(np.int64))
+    every = np.union1d(units, reference)
+    asked = np.searchsorted(every, units)
+    decide, score = own.decide[:, every].astype(np.float32), own.score[:, every]
+    known, scalings = bases.begun is not None, len(SCALINGS)
+    shape = (scalings, bases.count if known else 0, every.size)
     partner, r = np.empty(shape, dtype=np.int64), np.empty(shape)
-    parts: list[Array] = []
-    together = max(_COLUMNS // max(units.size, 1), 1)
-    for scaling, of in enumerate(bases.scaled):
-        across, total = decide.T @ of.decide, np.zeros((1, units.size))
-        for first in range(0, bases.count, together):
-            some = range(first, min(first + together, bases.count))
-            turned = [bases.rotation(basis) for basis in some]
-            best = np.stack(
-                [(across @ one / of.lengths[k]).argmax(axis=1) for k, one in zip(some, turned, strict=True)]
-            )
-            directions = np.concatenate([one[:, chosen] for one, chosen in zip(turned, best, strict=True)], axis=1)
-            found, own_score = arrays.standardised(of.score @ directions), np.tile(score, len(some))
-            partner[scaling, some] = best
-            r[scaling, some] = resampling.paired(own_score, found).reshape(best.shape)
-            added = resampling.correlation_parts(own_score, found, photographs)
-            total = total + added.reshape(len(added), *best.shape).sum(axis=1)
-        parts.append(total / bases.count)
-    unknown = np.full((len(SCALINGS), 1, units.size), np.nan)
-    return InBases(units, partner, r, np.stack(parts) if parts else unknown)
+    parts = np.full((scalings, photographs.size if known else 1, units.size), np.nan)
+    usual = np.full(scalings, np.nan)
+    rows, first = len(decide), np.empty((scalings, min(PARTS_BASES, bases.count), len(score), units.size))
+    for basis in range(shape[1]):
+        seen = mixed(bases.begun, basis, bases.seed)
+        for scaling in range(scalings):
+            deciding = seen[:, scaling * rows : (scaling + 1) * rows]
+            scoring = seen[:, scalings * rows + scaling * len(score) :][:, : len(score)]
+            best = (deciding @ decide / np.linalg.norm(deciding, axis=1)[:, None]).argmax(axis=0)
+            found = arrays.standardised(scoring[best].T.astype(np.float64))
+            partner[scaling, basis], r[scaling, basis] = best, resampling.paired(score, found)
+            if basis < PARTS_BASES:
+                first[scaling, basis] = found[:, asked]
+    for scaling in range(scalings if known else 0):
+        parts[scaling] = resampling.mean_parts(score[:, asked], first[scaling], photographs)
+        usual[scaling] = r[scaling][:, np.searchsorted(every, reference)].var(axis=0, ddof=1).mean()
+    return InBases(units, partner[:, :, asked], r[:, :, asked], parts, usual)
 
 
 @dataclass(frozen=True)

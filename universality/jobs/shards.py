@@ -28,6 +28,7 @@ from universality.base.errors import DeviceError, StoreError
 from universality.base.schema import ACTIVATION
 from universality.jobs.passes import Pass
 from universality.models.card import Tap
+from universality.models.folding import folded
 from universality.runs import provenance
 from universality.stimuli import sets
 
@@ -140,8 +141,9 @@ def check_task(network: Network) -> None:
 def load_task(network: Network) -> Loaded:
     """Load a network, checked, (for a twin) calibrated, and laid out, because its weights will be shared by threads."""
     started = thread_time()
-    module = extraction.laid_out(network.load())
-    void = network.void(module) if network.seed is not None else ""
+    loaded = extraction.laid_out(network.load())
+    void = network.void(loaded) if network.seed is not None else ""
+    module = extraction.laid_out(folded(loaded, network.taps, network.card.preprocessing.shape))
     return Loaded(module, thread_time() - started, void)
 
 

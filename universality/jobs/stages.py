@@ -467,26 +467,26 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 3, _family_work,
+            "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 4, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
         ),
         Stage(
-            "similarity", "measures between layers", (schema.SIMILARITY,), 1, _similarity_work,
+            "similarity", "measures between layers", (schema.SIMILARITY,), 2, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
             packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, of_layers=True,
         ),
         Stage(
-            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 2, _correspondence_work,
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 3, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.judged(a)) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *_NUMBERS),
         ),
         Stage(
-            "pairs", "what pairs of layers share", (schema.PAIRS,), 2, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 3, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
-            "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 1, _ceiling_work, _ceiling_tasks,
+            "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 2, _ceiling_work, _ceiling_tasks,
             lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), of_copies=True,
         ),
         Stage(
@@ -495,7 +495,7 @@ STAGES: dict[str, Stage] = {
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 2, _census_work,
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,
             _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
         ),
     )

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from universality.base import memory
 from universality.base.errors import CardError, WeightsError, did_you_mean
 from universality.base.spec import digest
 from universality.models import checkpoints
@@ -154,6 +155,7 @@ def calibrate_batchnorm(network: nn.Module, batches: Iterable[np.ndarray]) -> No
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not layers:
         return
+    memory.keep_freed_memory()
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

@@ -1,0 +1,127 @@
+"""Join each BatchNorm to the convolution before it, so that a forward pass takes one step where it took two.
+
+In eval mode BatchNorm is one factor and one summand per channel, which a convolution can carry in its own weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from universality.models import hooks
+from universality.models.card import Size, Tap, input_shape
+
+_IMAGES = 2
+_ROUNDING = 1e-3
+"""Of a tap's largest value: rounding of float32 in another order comes to less than a tenth of it, and what folds wrongly differs by far more."""
+
+
+def folded(network: nn.Module, taps: Sequence[Tap], size: Size) -> nn.Module:
+    """Return a network that gives the same values at `taps`, up to rounding, with BatchNorms joined to their convolutions.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; it is not changed. What the result leaves alone it shares with it.
+    taps : sequence of Tap
+        What will be read. A convolution whose own output is read, or a BatchNorm whose input is, stays.
+    size : int or tuple
+        Of an image, as `universality.models.card.input_shape`.
+
+    Returns
+    -------
+    nn.Module
+        `network` itself where there is nothing to join, or where the values at a tap would change: the output of a convolution may
+        have other readers than its BatchNorm, which only the values tell. Children of a BatchNorm, such as timm's nonlinearity,
+        keep their paths.
+    """
+    images = torch.randn(_IMAGES, *input_shape(size), generator=torch.Generator().manual_seed(0))
+    before, pairs = _watched(network, taps, images)
+    if not pairs:
+        return network
+    joined = _joined(network, pairs)
+    after, _ = _watched(joined, taps, images)
+    same = all((after[name] - values).abs().max() <= _ROUNDING * values.abs().max() for name, values in before.items())
+    return joined if same else network
+
+
+def _watched(network: nn.Module, taps: Sequence[Tap], images: Tensor) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+    """Return the values at taps, by name, and the paths of convolutions with their BatchNorms, by one forward pass."""
+    read = {tap.path for tap in taps if tap.side == "output"}
+    read_before = {tap.path for tap in taps if tap.side == "input"}
+    caught: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+    # The outputs are kept: a freed tensor's place could be that of another one.
+    made: list[tuple[str, Tensor]] = []
+    pairs: list[tuple[str, str]] = []
+
+    def catch(tap: Tap, maps: Tensor) -> None:
+        caught[tap.name] = maps.clone()
+        if len(caught) == len(taps):
+            raise hooks.StopForward
+
+    def convolved(path: str, output: Any) -> None:
+        calls[path] += 1
+        if isinstance(output, Tensor):
+            made.append((path, output))
+
+    def normalised(path: str, given: tuple[Any, ...]) -> None:
+        calls[path] += 1
+        pairs.extend((conv, path) for conv, output in made if given and output is given[0])
+
+    handles = []
+    for path, module in network.named_modules():
+        if _convolves(module) and path not in read:
+            handles.append(module.register_forward_hook(lambda _, __, out, path=path: convolved(path, out)))
+        elif _normalises(module) and path not in read_before:
+            handles.append(module.register_forward_pre_hook(lambda _, args, path=path: normalised(path, args)))
+    try:
+        with torch.inference_mode(), hooks.watching(network, taps, catch):
+            hooks.forward(network, images.to(hooks.device_of(network)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    of_conv, of_norm = (Counter(side) for side in zip(*pairs, strict=True)) if pairs else (Counter(), Counter())
+    return caught, [(c, n) for c, n in pairs if calls[c] == calls[n] == of_conv[c] == of_norm[n] == 1]
+
+
+def _convolves(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and isinstance(module._parameters.get("weight"), nn.Parameter)
+
+
+def _normalises(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None
+
+
+def _joined(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> nn.Module:
+    modules = dict(network.named_modules())
+    changed = {id(tensor) for conv, _ in pairs for tensor in modules[conv].parameters(recurse=False)}
+    kept = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in changed}
+    joined = copy.deepcopy(network, kept)
+    modules = dict(joined.named_modules())
+    for conv_path, norm_path in pairs:
+        conv, norm = modules[conv_path], modules[norm_path]
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        _take(conv, norm)
+        parent, _, name = norm_path.rpartition(".")
+        modules[parent]._modules[name] = nn.Sequential(OrderedDict(norm.named_children())).eval()
+    return joined
+
+
+def _take(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Give a convolution the factor and the summand of a BatchNorm."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    factor = (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight.detach().double()
+    bias = -mean if conv.bias is None else conv.bias.detach().double() - mean
+    bias = bias * factor if norm.bias is None else bias * factor + norm.bias.detach().double()
+    weight = conv.weight.detach().double() * factor[:, None, None, None]
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
