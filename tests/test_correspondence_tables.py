@@ -338,7 +338,7 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method):
         )
         assert (forward > backward).any()
         assert (forward < backward).any()
-        np.testing.assert_allclose(rows[f"r_natural_{name}"], np.maximum(forward, backward), atol=1e-12)
+        np.testing.assert_allclose(rows[f"r_natural_{name}"], np.maximum(forward, backward), atol=1e-6)
 
 
 @pytest.mark.parametrize("method", PLAN.methods)
@@ -563,12 +563,12 @@ def test_both_sides_have_to_exceed_their_random_bases():
         for own, other, unit in ((0, 1, row.unit_a), (1, 0, row.unit_b)):
             for layer_of in (sides[other].layer, sides[other].layer.standardised()):
                 best = []
-                for basis in haars(MANY_BASES.nulls.haar_rotations, MANY_BASES.nulls.seed):
+                for basis in haars(LEAST_BASES, MANY_BASES.nulls.seed):
                     null = layer_of.in_basis(basis).halves()
                     r = halves[own].decide[:, unit] @ null.decide
                     best.append(halves[own].score[:, unit] @ null.score[:, r.argmax()])
                 each.append(np.mean(best))
-        assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-12)
+        assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-6)
         assert row.excess_low < row.excess
 
 

@@ -8,7 +8,7 @@ import zoos
 from scipy import stats
 
 import universality
-from universality.activations.bases import haar, rotation
+from universality.activations.bases import haar
 from universality.activations.layer import load_layer
 from universality.atlas import index
 from universality.atlas.cells import atlas, cliques, same_feature_graph
@@ -97,6 +97,14 @@ def judged_pairs(a, b, pairs, bases=20):
     return verdict.scored(x, y, pairs, nulls, photographs)
 
 
+def best_r(own, basis):
+    """Held-out correlation of every unit of a layer with its best partner in a basis (row, direction)."""
+    decide, score = (
+        np.corrcoef(own.natural[own.fold == fold], basis[own.fold == fold], rowvar=False)[:16, 16:] for fold in (0, 1)
+    )
+    return score[np.arange(16), decide.argmax(axis=1)]
+
+
 def test_excess_and_its_interval_from_loops(layers):
     """Bases of the layers themselves, photographs left out one by one, every correlation computed anew."""
     a, b = layers
@@ -108,7 +116,7 @@ def test_excess_and_its_interval_from_loops(layers):
         sides = []
         for own, unit, other, partner in ((a, i, b, j), (b, j, a, i)):
             for scaled in (other, other.standardised()):
-                turned = [scaled.in_basis(haar(k, 0)).natural for k in range(20)]
+                turned = [scaled.in_basis(haar(k, 0)).natural for k in range(verdict.LEAST_BASES)]
                 decide, score = (own.natural[own.fold == fold][:, unit] for fold in (0, 1))
                 best = [
                     int(np.argmax([np.corrcoef(decide, basis[own.fold == 0][:, k])[0, 1] for k in range(16)]))
@@ -117,25 +125,31 @@ def test_excess_and_its_interval_from_loops(layers):
                 found = [basis[own.fold == 1][:, k] for basis, k in zip(turned, best, strict=True)]
                 true = other.natural[own.fold == 1][:, partner]
 
-                def excess(rows, score=score, found=found, true=true):
-                    in_bases = [np.corrcoef(score[rows], one[rows])[0, 1] for one in found]
+                def excess(rows, bases, score=score, found=found, true=true):
+                    in_bases = [np.corrcoef(score[rows], one[rows])[0, 1] for one in found[:bases]]
                     return np.corrcoef(score[rows], true[rows])[0, 1] - np.mean(in_bases)
 
                 images = 0.0
                 for stratum in strata:
-                    without = np.array([excess(shown != k) for k in stratum])
+                    without = np.array([excess(shown != k, verdict.PARTS_BASES) for k in stratum])
                     images += (len(stratum) - 1) / len(stratum) * ((without - without.mean()) ** 2).sum()
-                spread = np.std([np.corrcoef(score, one)[0, 1] for one in found], ddof=1)
-                middle = excess(np.ones(len(shown), dtype=bool))
-                half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / 20)
-                error = np.sqrt(images + spread**2 / 20)
+                variance = np.var([np.corrcoef(score, one)[0, 1] for one in found], ddof=1)
+                # All 16 units of the layer say what is usual.
+                usual = np.mean(
+                    [np.var(one, ddof=1) for one in zip(*(best_r(own, basis) for basis in turned), strict=True)]
+                )
+                bases = len(turned)
+                spread = np.sqrt(((bases - 1) * variance + 20 * usual) / (bases - 1 + 20))
+                middle = excess(np.ones(len(shown), dtype=bool), bases)
+                half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / bases)
+                error = np.sqrt(images + spread**2 / bases)
                 needed = max(half, stats.norm.ppf(0.99) * spread)
                 sides.append(
                     (middle, middle - half, middle + half, middle / spread, stats.norm.cdf((middle - needed) / error))
                 )
         expected = np.min(sides, axis=0)
         values = (got.excess, got.low, got.high, got.z, got.power)
-        assert [value[place] for value in values] == pytest.approx(expected, abs=1e-9)
+        assert [value[place] for value in values] == pytest.approx(expected, abs=1e-5)
 
 
 def test_pair_of_the_confirmable_correlation_has_the_stated_power(layers):
@@ -240,7 +254,7 @@ def test_interval_holds_the_excess_of_the_population():
         x, y = deciding[side][:, unit], deciding[1 - side] * scale
         found = []
         for basis in range(bases):
-            turned = rotation(units, basis, 0)
+            turned = zoos.rotation(units, basis, 0)
             best = turned[:, np.argmax(np.corrcoef(x, y @ turned, rowvar=False)[0, 1:])]
             found.append(shared @ best / np.sqrt(own[side][unit, unit] * (best @ covariance @ best)))
         return np.mean(found)
@@ -261,7 +275,7 @@ def test_interval_holds_the_excess_of_the_population():
 def test_job_never_has_fewer_bases_than_the_least():
     (layer,) = zoos.zoo(["a"], 4, 4)[0]
     assert verdict.RandomBases.of(layer, 3, 0).count == verdict.LEAST_BASES
-    assert verdict.RandomBases.of(layer, 30, 0).count == 30
+    assert verdict.RandomBases.of(layer, 70, 0).count == 70
 
 
 def test_nothing_is_above_the_bases_of_a_layer_without_live_units():
@@ -364,7 +378,7 @@ def test_census_and_correspondence_agree_pair_by_pair(table, edges):
     assert len(both) >= 10
     assert ((both["verdict"] == SAME) == both["census_linked"]).all()
     for name, other in (("r_natural", "r"), ("excess", "excess"), ("excess_low", "excess_low")):
-        np.testing.assert_allclose(both[name], both[f"census_{other}"].astype(float), atol=1e-12)
+        np.testing.assert_allclose(both[name], both[f"census_{other}"].astype(float), atol=1e-7)
     # The census only leaves out pairs that lack more than an excess.
     rest = table[~table.index.isin(edges.index)]
     near = rest["delta_theta_deg"].abs() <= verdict.NEAR_DEG
@@ -414,4 +428,4 @@ def test_tracing_says_what_correspondence_says(run, table):
             assert partner["verdict"] == row["verdict"]
             assert (partner["lacks"] == "") == (row["verdict"] == SAME)
             for name in ("r_natural", "r_natural_low", "r_natural_haar", "r_natural_untrained", "excess_low", "p"):
-                assert partner[name] == pytest.approx(row[name], abs=1e-12), name
+                assert partner[name] == pytest.approx(row[name], abs=1e-7), name

@@ -132,7 +132,8 @@ def test_own_definition_replaces_the_criterion_of_the_same_column_and_side():
     rule = FAMILIES["curve"].rule
     made = of_spec(spec, rule, columns_of("curve"))
     assert [c.threshold for c in made.criteria if c.column == "r1"] == [0.9]
-    assert len(made.criteria) == len(rule.criteria) + 1
+    assert [c.threshold for c in made.criteria if c.column == "fwhm_deg"] == [60.0]
+    assert len(made.criteria) == len(rule.criteria)
     alone = of_spec(spec.model_copy(update={"inherit": False}), rule, columns_of("curve"))
     assert [c.column for c in alone.criteria] == ["r1", "fwhm_deg"]
     table = units().assign(fwhm_deg=50.0)

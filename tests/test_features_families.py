@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import zoos
 from shown import by_set
 from shown import drawn as drawings_of
 from silent_controls import CONTROLS, with_controls
 
 import universality
 from universality.activations import bases
-from universality.activations.bases import haar, haars, orthonormal, rotation
+from universality.activations.bases import haar, haars, orthonormal
 from universality.activations.layer import Layer, LayerRef, load_layer
 from universality.activations.nulls import NullPlan
 from universality.base import schema
@@ -202,7 +203,7 @@ def test_pairs_of_both_families_fit_the_schema(pairs):
 
 def test_rotated_layer_mixes_the_answers_of_every_family():
     made = planted()
-    q = rotation(18, 0, 0)
+    q = zoos.rotation(18, 0, 0)
     turned, back = made.in_basis(haar(0, 0)), orthonormal("back", q.T)
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
     for name in PARAMETERS:

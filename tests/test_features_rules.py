@@ -231,6 +231,11 @@ def box_within(half_width):
     return curve_unit(tuning=box(70, half_width))
 
 
+def flanked(half_width):
+    """A narrow peak between flanks of less than half its height."""
+    return curve_unit(tuning=np.maximum(box(70, 30), 0.45 * box(70, half_width)))
+
+
 def with_echo(share, k=40):
     return curve_unit(tuning=lobe(70, 4) + share * lobe(250, k))
 
@@ -248,7 +253,8 @@ def answering(over, *kinds):
 # One planted cause for every criterion of the invariant rule, just beyond its threshold and just within; everything else
 # about the unit is ideal, but for its variation over natural images, which is planted there.
 CAUSES = {
-    "r1": (box_within(115), box_within(95)),
+    "r1": (flanked(135), flanked(115)),
+    "fwhm_deg": (box_within(82), box_within(65)),
     "invariance": (wide_and_narrow(3.5), wide_and_narrow(5.0)),
     "deviation_deg": (apart(15.1), apart(14.9)),
     "weakest_variant": (fainter(0.295), fainter(0.305)),
@@ -328,6 +334,7 @@ def test_thresholds_of_the_invariant_rule():
         "curve_over_scrambled": (">", 1.5),
         "curve_over_line": (">", 1.2),
         "echo": ("<", 0.3),
+        "fwhm_deg": ("<", 150.0),
     }
 
 

@@ -43,7 +43,10 @@ def norms(network):
 
 def values_at(network, taps, images):
     found = {}
-    with torch.inference_mode(), hooks.watching(network, taps, lambda tap, maps: found.update({tap.name: maps.clone()})):
+    with (
+        torch.inference_mode(),
+        hooks.watching(network, taps, lambda tap, maps: found.update({tap.name: maps.clone()})),
+    ):
         network(images)
     return found
 

@@ -80,8 +80,9 @@ def units():
 def test_detectors_are_summed_up_from_the_least_to_the_most(families):
     finding = sentences.detectors_summary(families)
     assert finding.text.startswith(
-        "Curve detectors are there in 2 of 2 networks: 25 % (95 % interval 7.0 % to 59 %) in b at b0 to 40 % (95 % interval "
-        "17 % to 69 %) in a at a1; in untrained twins none at any tap (0 of 36 units)."
+        "Curve detectors are there in 2 of 2 networks at the tap nearest to 50 % of their depth: 25 % (95 % interval 7.0 % to 59 %) in b at b0 to 40 % (95 % interval "
+        "17 % to 69 %) in a at a1, of these 0 of 6 of the strict level; in untrained twins none at any tap (0 of 36 units). At the tap with the most of them it is up to 40 % (95 % interval for the largest of 2 taps "
+        "15 % to 72 %) in a at a1."
     )
     assert finding.standing == "above"
 
@@ -134,7 +135,7 @@ def test_the_verdict_of_a_single_pair_is_in_the_singular(correspondence):
     )
     text = sentences._verdicts(one, "curve").text
     assert text.startswith(
-        "Of 1 pair of curve detectors (one a detector, the other at least a near miss), 0 earn the verdict"
+        "Of 1 pair of curve detectors (one a detector, the other at least a near miss) in networks, 0 earn the verdict"
     )
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import zoos
 from scipy.stats import ortho_group
 from shown import by_set, drawn
 from silent_controls import CONTROLS, with_controls
 
-from universality.activations.bases import haar, haars, rotation
+from universality.activations.bases import haar, haars
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.nulls import NullPlan
 from universality.base import schema
@@ -235,13 +236,13 @@ def test_same_plan_same_table_and_the_seed_moves_the_nulls_only():
 
 
 def test_rotations_are_orthogonal_different_and_repeatable():
-    first, second = (rotation(6, index, 0) for index in range(2))
+    first, second = (zoos.rotation(6, index, 0) for index in range(2))
     np.testing.assert_allclose(first @ first.T, np.eye(6), atol=1e-12)
     assert np.abs(first - second).max() > 0.1
     for index, (basis, matrix) in enumerate(zip(haars(2, 0), (first, second), strict=True)):
         np.testing.assert_array_equal(basis.seen(np.eye(6)), matrix)
         np.testing.assert_array_equal(haar(index, 0).seen(np.eye(6)), matrix)
-    assert not np.array_equal(first, rotation(6, 0, 1))
+    assert not np.array_equal(first, zoos.rotation(6, 0, 1))
 
 
 def test_live_needs_both_folds():
@@ -253,7 +254,7 @@ def test_live_needs_both_folds():
 
 def test_rotated_layer_mixes_photographs_and_curves_alike():
     made = layer(activations(5))
-    q = rotation(5, 0, 0)
+    q = zoos.rotation(5, 0, 0)
     turned = made.in_basis(haar(0, 0))
     np.testing.assert_allclose(turned.natural @ q.T, made.natural, atol=1e-12)
     np.testing.assert_allclose(drawn(turned, "curve") @ q.T, drawn(made, "curve"), atol=1e-12)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from universality.activations.bases import haar
 from universality.activations.layer import Layer, LayerRef
 from universality.models.card import Tap
 
@@ -20,6 +21,11 @@ def layer(model, natural, name="t", seed=None, photograph=None):
     fold = np.arange(images) % 2
     photograph = np.arange(images) if photograph is None else photograph
     return Layer(LayerRef(model, seed, tap(name), "", {}), natural, fold, photograph, {})
+
+
+def rotation(units, index, seed):
+    """The directions (unit, direction) of a Haar-random basis."""
+    return haar(index, seed).seen(np.eye(units))
 
 
 def latents(units, seed, images=IMAGES):

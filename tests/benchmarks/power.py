@@ -28,8 +28,9 @@ CARDS = {
     "pocket/inceptionv1-focus-s0": "inception3b",
 }
 CORRELATIONS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-DEMO = (480, 432)
+DEMO = (376, 344)
 """Crops and drawn images of the demo."""
+BASES = verdict.LEAST_BASES
 
 
 def layer(card, tap, crops, shapes):
@@ -47,7 +48,7 @@ def nulls(a, b, pairs, bases):
     return x, y, found, photographs
 
 
-def judged(a, b, pairs, bases=20):
+def judged(a, b, pairs, bases=BASES):
     """What the rule says of pairs of live units."""
     x, y, found, photographs = nulls(a, b, pairs, bases)
     return verdict.scored(x, y, pairs, found, photographs)
@@ -55,7 +56,7 @@ def judged(a, b, pairs, bases=20):
 
 def before(a, b, pairs):
     """What the rule before said: three bases, one interval."""
-    x, y, found, photographs = nulls(a, b, pairs, 20)
+    x, y, found, photographs = nulls(a, b, pairs, BASES)
     r = resampling.paired(x.score[:, pairs[:, 0]], y.score[:, pairs[:, 1]])
     parts = resampling.correlation_parts(x.score[:, pairs[:, 0]], y.score[:, pairs[:, 1]], photographs)
     above = np.ones(len(pairs), dtype=bool)
@@ -81,7 +82,7 @@ def best(a, b):
     return np.stack([np.arange(x.live.size), (x.decide.T @ y.decide).argmax(axis=1)], axis=1)
 
 
-def true_rows(name, made, crops, shapes, bases=20):
+def true_rows(name, made, crops, shapes, bases=BASES):
     for r in CORRELATIONS:
         copy = truths.noisy(made, np.sqrt(1 / r**2 - 1), seed=3)
         pairs = own(made, copy)
@@ -108,7 +109,9 @@ def false_rows(name, made):
 def draw(table):
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     demo = (
-        table[(table["crops"] == DEMO[0]) & (table["bases"] == 20)].groupby("r")[["power", "stated", "before"]].mean()
+        table[(table["crops"] == DEMO[0]) & (table["bases"] == BASES)]
+        .groupby("r")[["power", "stated", "before"]]
+        .mean()
     )
     for name, style, label in (
         ("power", "-o", "this rule"),
@@ -141,10 +144,17 @@ def main():
     started = time.time()
     rows, false = [], []
     for card, tap in CARDS.items():
-        for crops, shapes, bases in (((*DEMO, 20)), (*DEMO, 60), (94, 144, 20), (480, 0, 20), (0, 432, 20)):
+        for crops, shapes, bases in (
+            (*DEMO, BASES),
+            (*DEMO, 200),
+            (94, 144, BASES),
+            (188, 288, BASES),
+            (376, 0, BASES),
+            (0, 344, BASES),
+        ):
             made = layer(card, tap, crops, shapes)
             rows += true_rows(card, made, crops, shapes, bases)
-            if (crops, shapes, bases) == (*DEMO, 20):
+            if (crops, shapes, bases) == (*DEMO, BASES):
                 false += false_rows(card, made)
     table, wrong = pd.DataFrame(rows), pd.DataFrame(false)
     pd.set_option("display.width", 200, "display.max_rows", 200)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from universality.base import arrays
 from universality.base.recent import Recent
 
 Array = NDArray[np.float64]
-Values = NDArray[np.floating]
+Values = TypeVar("Values", NDArray[np.float32], NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,17 @@ def mixed(begun: Values, index: int, seed: int) -> Values:
         (matrix,) = _DRAWN.get((units, index, seed), lambda: (_orthogonal(units, seed, units, index),))
         return np.asarray(matrix.T.astype(begun.dtype, copy=False) @ begun)
 
-    def drawn() -> tuple[Array, ...]:
-        rng = np.random.default_rng([seed, units, index, BLOCK])
-        sizes = [part.size for part in np.array_split(np.arange(units), -(-units // BLOCK))]
-        blocks = [arrays.haar_orthogonal(size, rng) for size in (*sizes, *sizes)]
-        return (*blocks, rng.permutation(units).astype(np.float64))
-
-    *blocks, order = _DRAWN.get((units, index, seed), drawn)
+    *blocks, order = _DRAWN.get((units, index, seed), lambda: _mixing(units, index, seed))
     half = len(blocks) // 2
     return _in_blocks(_in_blocks(begun, blocks[:half])[order.astype(np.int64)], blocks[half:])
+
+
+def _mixing(units: int, index: int, seed: int) -> tuple[Array, ...]:
+    """Return the blocks of the two steps of M, and the order in which the second one takes the directions."""
+    rng = np.random.default_rng([seed, units, index, BLOCK])
+    sizes = [part.size for part in np.array_split(np.arange(units), -(-units // BLOCK))]
+    blocks = [arrays.haar_orthogonal(size, rng) for size in (*sizes, *sizes)]
+    return (*blocks, rng.permutation(units).astype(np.float64))
 
 
 def _in_blocks(values: Values, blocks: Sequence[Array]) -> Values:

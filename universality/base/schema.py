@@ -138,6 +138,16 @@ FAMILIES = Table(
             "n_tuned", "int", "units", ">= 0", "units tuned, invariant over all variants (before line and echo tests)"
         ),
         Column("n_detectors", "int", "units", ">= 0", "units that pass the whole rule"),
+        Column(
+            "n_strict", "int", "units", ">= 0", "detectors of the level strict: of the published, or clearest, form"
+        ),
+        Column(
+            "n_clipped",
+            "int",
+            "units",
+            ">= 0",
+            "detectors with twelve or more natural images at exactly their largest value: a nonlinearity clips them",
+        ),
         Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
         Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),
         Column("share_high", "float", "1", "0 to 1", "upper end of the 95 % Wilson interval of share"),

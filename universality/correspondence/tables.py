@@ -20,6 +20,7 @@ from universality.correspondence.resampling import p_of, wilson_interval
 from universality.correspondence.search import NULLS, Contender, Found, nanmean, search
 from universality.features import answers
 from universality.features.families import FAMILIES
+from universality.features.rules import CLIPPED_TIES
 from universality.features.tables import OWN, UNITS
 from universality.features.tuning import align_tuning, circular_difference, coverage, largest_gap
 from universality.similarity import transport
@@ -76,7 +77,8 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
         "scene_px": scene.side_px, "scene_shown": scene.shown, "misalignment_px": scene.misalignment_px,
         "family": family, "rule": FAMILIES[family].rule.name,
         "n_units": units, "n_dead": int((~table["live"]).sum()), "n_tuned": int(table["tuned"].sum()),
-        "n_detectors": len(found), "share": counts["share"], "share_low": low, "share_high": high,
+        "n_detectors": len(found), "n_strict": int((found["level"] == "strict").sum()),
+        "n_clipped": int((found["ties"] >= CLIPPED_TIES).sum()), "share": counts["share"], "share_low": low, "share_high": high,
         "share_strong": counts["share_strong"], "share_naive": counts["share_naive"],
         "coverage": counts["coverage"], "largest_gap_deg": counts["largest_gap_deg"],
         "mean_r1": found["r1"].mean(), "mean_fwhm_deg": found["fwhm_deg"].mean(), "mean_echo": found["echo"].mean(),

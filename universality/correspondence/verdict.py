@@ -148,6 +148,16 @@ def above_bases(excess_low: Array, excess_z: Array) -> Flags:
     return np.asarray((excess_low > 0) & (excess_z > LEAST_Z))
 
 
+def confirmable_with(images: int) -> float:
+    """Return about the least correlation of a true pair that is above random bases with probability `POWER`, 0 to 1, before anything is shown.
+
+    A fit to `tests/benchmarks/power.py`: layers of pocket networks beside themselves with noise, 238 to 720 natural images, half of which
+    decide; 0.68, 0.59, 0.61 and 0.51 at 238, 476, 360 and 720, from which the fit is 0.03 away at most. Layers whose units share much need more,
+    as the columns ``power`` and ``r_confirmable`` say afterwards.
+    """
+    return min(0.68 * (238 / images) ** 0.26, 1.0) if images else 1.0
+
+
 def same_unit(rank_ab: Indices, rank_ba: Indices, above: Flags) -> Flags:
     """Return which pairs of units of whatever family, or none, are one and the same.
 
@@ -242,13 +252,16 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
     every = np.union1d(units, reference)
     asked = np.searchsorted(every, units)
     decide, score = own.decide[:, every].astype(np.float32), own.score[:, every]
-    known, scalings = bases.begun is not None, len(SCALINGS)
-    shape = (scalings, bases.count if known else 0, every.size)
+    scalings = len(SCALINGS)
+    if bases.begun is None:
+        nothing = np.empty((scalings, 0, units.size))
+        unknown = np.full((scalings, 1, units.size), np.nan)
+        return InBases(units, nothing.astype(np.int64), nothing, unknown, np.full(scalings, np.nan))
+    shape = (scalings, bases.count, every.size)
     partner, r = np.empty(shape, dtype=np.int64), np.empty(shape)
-    parts = np.full((scalings, photographs.size if known else 1, units.size), np.nan)
-    usual = np.full(scalings, np.nan)
+    parts, usual = np.empty((scalings, photographs.size, units.size)), np.empty(scalings)
     rows, first = len(decide), np.empty((scalings, min(PARTS_BASES, bases.count), len(score), units.size))
-    for basis in range(shape[1]):
+    for basis in range(bases.count):
         seen = mixed(bases.begun, basis, bases.seed)
         for scaling in range(scalings):
             deciding = seen[:, scaling * rows : (scaling + 1) * rows]
@@ -258,7 +271,7 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
             partner[scaling, basis], r[scaling, basis] = best, resampling.paired(score, found)
             if basis < PARTS_BASES:
                 first[scaling, basis] = found[:, asked]
-    for scaling in range(scalings if known else 0):
+    for scaling in range(scalings):
         parts[scaling] = resampling.mean_parts(score[:, asked], first[scaling], photographs)
         usual[scaling] = r[scaling][:, np.searchsorted(every, reference)].var(axis=0, ddof=1).mean()
     return InBases(units, partner[:, :, asked], r[:, :, asked], parts, usual)

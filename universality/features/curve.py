@@ -61,6 +61,8 @@ INVARIANT = Rule(
         Criterion(
             "symmetry", ">", 0.7, "an arc is its own mirror image about its axis, so its tuning is too", near=0.3
         ),
+        # A half-rectified cosine is 120 degrees wide, the widest tuning of a linear unit behind a threshold at 0.
+        Criterion("fwhm_deg", "<", 150.0, "prefers some orientations: no plateau over half of them", near=30.0),
         Criterion(
             "curve_over_part",
             ">",

@@ -114,6 +114,17 @@ def rates(definition: Definition, units: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+STATED_DEPTH = 0.5
+"""Relative depth at which networks are spoken of first: the middle, the same for all networks and families."""
+
+
+def stated_taps(families: pd.DataFrame, depth: float = STATED_DEPTH) -> pd.DataFrame:
+    """Return for each model and family the row of the tap nearest to a stated depth (the shallower one of equals), whatever it holds."""
+    ordered = families.assign(distance=(families["depth"] - depth).abs())
+    ordered = ordered.sort_values(["distance", "depth"], kind="stable").drop(columns="distance")
+    return ordered.drop_duplicates(["family", "model"]).sort_values(["family", "model"])
+
+
 def best_taps(families: pd.DataFrame) -> pd.DataFrame:
     """Return for each model and family the row of the tap with the most detectors (the shallower one of equals)."""
     ordered = families.sort_values(["n_detectors", "depth"], ascending=[False, True], kind="stable")

@@ -19,6 +19,8 @@ from universality.features.tuning import (
 )
 
 STRONG_PEAK_SIGMA = 2.0
+CLIPPED_TIES = 12
+"""A unit with so many natural images at exactly its largest value is called clipped: which of them excite it most is arbitrary."""
 NEAR_SCORE = -1.0
 """Least score of a near miss."""
 
@@ -104,15 +106,18 @@ class Sigma:
     ----------
     live : (unit,) whether the unit varies over natural images at all
     deviation : (unit,) standard deviation over natural images, a.u.
+    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6
     """
 
     live: NDArray[np.bool_]
     deviation: Array
+    ties: NDArray[np.int64]
 
     @classmethod
     def of(cls, natural: np.ndarray) -> Sigma:
         """Measure it on activations for natural images (stimulus, unit)."""
-        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64))
+        ties = (natural == natural.max(axis=0)).sum(axis=0)
+        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64), ties)
 
     @property
     def relative(self) -> Array:
@@ -135,6 +140,7 @@ def tuning_columns(
         "unit": np.arange(len(tuning)),
         "live": sigma.live,
         "relative_sigma": sigma.relative,
+        "ties": sigma.ties,
         "preferred_deg": stats.circular_mean_deg,
         "argmax_deg": stats.preferred_deg,
         "r1": stats.r1,

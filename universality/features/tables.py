@@ -73,6 +73,13 @@ UNITS = Table(
             ">= 0",
             "standard deviation over natural images / median of the layer's live units",
         ),
+        Column(
+            "ties",
+            "int",
+            "images",
+            ">= 1",
+            "natural images at exactly the unit's largest value: more than one where a nonlinearity clips, such as ReLU6, and all of them for a dead unit",
+        ),
         Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
         Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),
         Column("naive_echo", "float", "1", "0 to 1", "echo of the best variant alone"),

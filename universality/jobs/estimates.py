@@ -14,12 +14,15 @@ import numpy as np
 
 from universality.activations.places import Folder
 from universality.base.errors import StoreError
+from universality.base.schema import STIMULUS
+from universality.correspondence.verdict import POWER, confirmable_with
 from universality.jobs import recent
 from universality.jobs.passes import loading, showing
 from universality.jobs.placement import gpus_here
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.seconds import DEFAULTS, MEASURED, Recorded, recorded
 from universality.jobs.table_sizes import table_sizes
+from universality.stimuli import sets
 
 COMPRESSED = 0.67
 """Size on disk of stored activations, of their size in memory: 0.64 to 0.69 on four stores of photographs and drawings."""
@@ -210,7 +213,18 @@ def sentences(plan: Plan, threads: int, workers: int | None = None, found: Time 
     `threads` are those of each of the local processes `workers`, or of this process without them; `found` is what `time`
     gives.
     """
-    return [*_of_workers(plan, threads, workers, found or time(plan)), _of_tables(plan)]
+    return [*_of_workers(plan, threads, workers, found or time(plan)), _of_tables(plan), *_of_power(plan)]
+
+
+def _of_power(plan: Plan) -> list[str]:
+    job = plan.job
+    if not (job.compared() and job.comparison.families):
+        return []
+    images = int(sets.parameters("natural", job.stimuli).sizes[STIMULUS])
+    return [
+        f"power: with {images} natural images, a pair of units whose true correlation is {confirmable_with(images):.2f} is told from "
+        f"random bases with probability {POWER:g} (layers of pocket networks; column r_confirmable says it for each pair afterwards)"
+    ]
 
 
 def _of_tables(plan: Plan) -> str:

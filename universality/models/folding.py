@@ -50,7 +50,9 @@ def folded(network: nn.Module, taps: Sequence[Tap], size: Size) -> nn.Module:
     return joined if same else network
 
 
-def _watched(network: nn.Module, taps: Sequence[Tap], images: Tensor) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
+def _watched(
+    network: nn.Module, taps: Sequence[Tap], images: Tensor
+) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
     """Return the values at taps, by name, and the paths of convolutions with their BatchNorms, by one forward pass."""
     read = {tap.path for tap in taps if tap.side == "output"}
     read_before = {tap.path for tap in taps if tap.side == "input"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from universality.atlas.groups import at_taps, nearest_taps
 from universality.base import html
@@ -15,9 +18,9 @@ from universality.base.names import HAAR_NAME, number, short
 from universality.correspondence.layer_pairs import of_family
 from universality.correspondence.resampling import upper_bound, wilson_interval
 from universality.correspondence.verdict import POWER, VERDICTS
-from universality.features.definition import best_taps
+from universality.features.definition import STATED_DEPTH, best_taps, stated_taps
 from universality.features.families import FAMILIES
-from universality.features.rules import within
+from universality.features.rules import CLIPPED_TIES, within
 from universality.runs.drawn import drawn_taps, judged
 from universality.runs.run import Run
 from universality.similarity.matching import COMPLETE, HOW
@@ -32,6 +35,7 @@ STANDINGS: dict[Standing, str] = {
 """What a reader is told of each standing."""
 NEAR_DEG = 30.0
 """Preferred angles that agree within so much are counted in a sentence, degrees."""
+NETWORKS = "networks"
 _STATES = {"untrained twins": "value_untrained", HAAR_NAME: "value_haar", "shuffled stimuli": "value_shuffled"}
 
 
@@ -79,11 +83,46 @@ def findings(run: Run) -> Findings:
 
 def _of_detectors(run: Run) -> Iterator[Finding]:
     """Yield what is said of each family of detectors."""
+    classes = _classes(run)
     for family in dict.fromkeys(run.families["family"]):
         of_family = run.families[run.families["family"] == family]
-        best = best_taps(of_family)
-        yield from (detectors_summary(of_family), basis_summary(best))
-        yield from (_detectors_detail(row) for _, row in best.iterrows())
+        for name in dict.fromkeys(classes.values()):
+            rows = of_family[of_family["model"].map(classes) == name]
+            if not rows.empty:
+                yield detectors_summary(rows, name)
+                yield basis_summary(stated_taps(rows), name)
+        spoken = pd.concat([stated_taps(of_family), best_taps(of_family)]).drop_duplicates(["model", "tap"])
+        yield from (_detectors_detail(row) for _, row in spoken.sort_values(["model", "depth"]).iterrows())
+
+
+def _classes(run: Run) -> dict[str, str]:
+    """Return what networks of each class are called, by model: by what they were trained on, where the job's networks differ in it.
+
+    Shares of networks that were trained on other things are not averaged.
+    """
+    from universality.models.catalogue import cards
+
+    known = cards()
+    trained_on = {
+        model: re.split(r",| \(", known[model].training_set)[0] if model in known else "something not stated"
+        for model in dict.fromkeys(
+            run.families["model"] if run.has("families") else [entry.id for entry in run.job.models]
+        )
+    }
+    if len(set(trained_on.values())) == 1:
+        return dict.fromkeys(trained_on, NETWORKS)
+    return {model: f"{NETWORKS} trained on {name}" for model, name in trained_on.items()}
+
+
+def _pairs_of_classes(rows: pd.DataFrame, classes: Mapping[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of a table of pairs by the classes of their networks, with what such pairs are called."""
+    of = [
+        (classes.get(a, NETWORKS), classes.get(b, NETWORKS))
+        for a, b in zip(rows["model_a"], rows["model_b"], strict=True)
+    ]
+    names = [a if a == b else f"{NETWORKS} of which one was trained on something else" for a, b in of]
+    for name in dict.fromkeys(names):
+        yield name, rows[[each == name for each in names]]
 
 
 def _of_matches(run: Run) -> Iterator[Finding]:
@@ -94,8 +133,9 @@ def _of_matches(run: Run) -> Iterator[Finding]:
     families, method = list(dict.fromkeys(run.families["family"])), run.job.matched_by()
     matched = run.correspondence[run.correspondence["method"] == method]
     near = nearest_taps(judged(run.similarity, run.families))
-    for family in families:
-        yield from matches_summary(matched[matched["family"] == family], near, family, method)
+    classes = _classes(run)
+    for family, (name, at) in itertools.product(families, list(_pairs_of_classes(near, classes))):
+        yield from matches_summary(matched[matched["family"] == family], at, family, method, name)
     for a, b in run.job.drawn():
         of_pair = matched[(matched["model_a"] == a) & (matched["model_b"] == b)]
         for family in families:
@@ -111,7 +151,7 @@ def _of_ceilings(run: Run) -> Iterator[Finding]:
 
 
 def _of_similarity(run: Run) -> Iterator[Finding]:
-    return _similarity(run.similarity)
+    return _similarity(run.similarity, _classes(run))
 
 
 def _of_nulls(run: Run) -> Iterator[Finding]:
@@ -129,31 +169,59 @@ def noun_of(family: str) -> str:
     return FAMILIES[family].noun if family in FAMILIES else f"{family.replace('_', ' ')} units"
 
 
-def detectors_summary(families: pd.DataFrame) -> Finding:
-    """Return in how many networks one family is there, from which share to which, beside what untrained twins show."""
-    best = best_taps(families).sort_values("share", kind="stable")
-    noun, held = noun_of(str(best["family"].iloc[0])), best[best["n_detectors"] > 0]
+def detectors_summary(families: pd.DataFrame, networks: str = NETWORKS) -> Finding:
+    """Return in how many networks one family is there at the stated depth, from which share to which, beside what untrained twins show.
+
+    The tap with the most of them stands beside, with an interval that corrects for the choice. `networks` is what those of the table are called.
+    """
+    stated = stated_taps(families).sort_values("share", kind="stable")
+    noun, held = noun_of(str(stated["family"].iloc[0])), stated[stated["n_detectors"] > 0]
     highest = families.iloc[int(families["share_untrained"].argmax())]
     twins = (
         f"in untrained twins {_share(highest['share_untrained'])} at most (mean over seeds, {_place(highest)})"
         if highest["share_untrained"] > 0
         else f"in untrained twins none at any tap (0 of {int((families['n_units'] * families['n_twins']).sum())} units)"
     )
+    where = f"at the tap nearest to {_share(STATED_DEPTH)} of their depth"
     if held.empty:
-        return Finding("detectors", f"{noun.capitalize()}: none in any of {len(best)} networks; {twins}.", "null")
+        return Finding(
+            "detectors",
+            f"{noun.capitalize()}: none in any of {len(stated)} {networks} {where}{_most(families)}; {twins}.",
+            "null",
+        )
     low, high = held.iloc[0], held.iloc[-1]
     span = f"{_share_interval(low)} in {_place(low)}" + (
         f" to {_share_interval(high)} in {_place(high)}" if len(held) > 1 else ""
     )
-    text = (
-        f"{noun.capitalize()} are there in {len(held)} of {len(best)} networks: {span}; {twins}. Each network is taken at its tap "
-        "with the most of them, a choice the intervals do not correct for."
-    )
+    text = f"{noun.capitalize()} are there in {len(held)} of {len(stated)} {networks} {where}: {span}{_strict(held)}; {twins}{_most(families)}."
     above = held["share_low"].min() > families["share_untrained"].max()
     return Finding("detectors", text, "above" if above else "mixed")
 
 
-def basis_summary(best: pd.DataFrame) -> Finding:
+def _strict(rows: pd.DataFrame) -> str:
+    strict, clipped, found = (int(rows[name].sum()) for name in ("n_strict", "n_clipped", "n_detectors"))
+    family = FAMILIES.get(str(rows["family"].iloc[0]))
+    said = f", of these {strict} of {found} of the strict level" if family and family.rule.strict else ""
+    return said + (
+        f", {clipped} clipped ({CLIPPED_TIES} images or more at exactly their largest value)" if clipped else ""
+    )
+
+
+def _most(families: pd.DataFrame) -> str:
+    """Return what the tap with the most detectors holds, of the network where that is most, with an interval for the largest of all its taps."""
+    taps = families.groupby("model")["tap"].nunique()
+    row = best_taps(families).sort_values("share", kind="stable").iloc[-1]
+    count = int(taps[row["model"]])
+    if (taps == 1).all() or not row["n_detectors"]:
+        return ""
+    low, high = wilson_interval(int(row["n_detectors"]), int(row["n_units"]), float(ndtri(1 - 0.025 / count)))
+    return (
+        f". At the tap with the most of them it is up to {_share(row['share'])} (95 % interval for the largest of {count} taps {_share(low)} to "
+        f"{_share(high)}) in {_place(row)}"
+    )
+
+
+def basis_summary(best: pd.DataFrame, networks: str = NETWORKS) -> Finding:
     """Return whether units pass more often than random mixtures of the same layers' units do."""
     columns = ["share", "share_haar", "share_haar_standardised", "share_strong", "share_strong_haar"]
     share, raw, standardised, strong, strong_haar = best[columns].mean()
@@ -163,7 +231,7 @@ def basis_summary(best: pd.DataFrame) -> Finding:
     privileged = haar < 0.5 * share and wilson_interval(found, units)[0] > haar
     text = (
         f"{noun_of(str(best['family'].iloc[0])).capitalize()}: in a {HAAR_NAME} of the same layers, whose units are mixtures, "
-        f"{_share(raw)} pass the rule, in one of their standardised units {_share(standardised)}, of the units themselves {_share(share)} (mean over networks at those taps); with a peak above "
+        f"{_share(raw)} pass the rule, in one of their standardised units {_share(standardised)}, of the units themselves {_share(share)} (mean over {networks} at those taps); with a peak above "
         f"2 sigma it is {_share(strong_haar)} against {_share(strong)}. "
     ) + (
         "So the units stand out from random directions of their layer, of which less than half as many pass."
@@ -185,13 +253,15 @@ def _detectors_detail(row: pd.Series) -> Finding:
     return Finding("detectors", text, "above" if row["share_low"] > row["share_untrained"] else "null", detail=True)
 
 
-def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: str, method: str) -> Iterator[Finding]:
+def matches_summary(
+    correspondence: pd.DataFrame, taps: pd.DataFrame, family: str, method: str, networks: str = NETWORKS
+) -> Iterator[Finding]:
     """Yield, over all pairs of models, how alike matched detectors are beside their nulls, and how many pass each verdict."""
     rows = at_taps(correspondence[correspondence["method"] == method], taps)
     both = rows[rows["detector_a"] & rows["detector_b"]]
     pairs = len(taps[["model_a", "model_b"]].drop_duplicates())
     where = (
-        f"over {pairs} pair{'' if pairs == 1 else 's'} of networks, each tap of the first with the tap of the "
+        f"over {pairs} pair{'' if pairs == 1 else 's'} of {networks}, each tap of the first with the tap of the "
         "second nearest in depth"
     )
     if both.empty:
@@ -213,10 +283,10 @@ def matches_summary(correspondence: pd.DataFrame, taps: pd.DataFrame, family: st
     )
     could = rows[of_family(rows)]
     if not could.empty:
-        yield _verdicts(could, family)
+        yield _verdicts(could, family, networks)
 
 
-def _verdicts(judged: pd.DataFrame, family: str) -> Finding:
+def _verdicts(judged: pd.DataFrame, family: str, networks: str = NETWORKS) -> Finding:
     """Return how many pairs that can be given the verdict get it, and how many would if every one were true."""
     counts, total = judged["verdict"].value_counts(), len(judged)
     named = [*VERDICTS, *(name for name in counts.index if name not in VERDICTS)]
@@ -224,7 +294,7 @@ def _verdicts(judged: pd.DataFrame, family: str) -> Finding:
     low, high = wilson_interval(same, total)
     others = ", ".join(f"{counts.get(name, 0)} {name}" for name in named if name != "same_feature" and name in counts)
     text = (
-        f"Of {total} pair{'' if total == 1 else 's'} of {noun_of(family)} (one a detector, the other at least a near miss), {same} earn{'s' if same == 1 else ''} "
+        f"Of {total} pair{'' if total == 1 else 's'} of {noun_of(family)} (one a detector, the other at least a near miss) in {networks}, {same} earn{'s' if same == 1 else ''} "
         f"the verdict same_feature ({_share(same / total)}, 95 % interval {_share(low)} to {_share(high)} if pairs were independent): among other things, more "
         f"alike than the best partner in a {HAAR_NAME}, with the whole interval. Were each of them a true pair of its correlation, {judged['power'].sum():.1f} "
         f"would be above random bases with these images{f'. The others: {others}' if others else ''}. Half of the pairs could be confirmed from r "
@@ -333,7 +403,7 @@ def ceiling(rows: pd.DataFrame, family: str, copy_r: float) -> Finding:
     text = (
         f"Ceilings: in noisy copies of the networks themselves (units at the recorded taps correlate with their originals by {copy_r:g}; here by a median of "
         f"{number(best['median_r'].median())}), of {n} {noun_of(family)} {again} are detectors again, {met} meet one ({_share(met / n)}), and {same} earn same_feature "
-        f"({_share(same / n)}). No two networks whose units are as unlike as that can share more."
+        f"({_share(same / n)}). So much is found of a network's detectors where another one is known to hold the same, at that likeness: what two networks share stands beside it."
     )
     return Finding("matches", text, "none")
 
@@ -359,13 +429,14 @@ def disagreements(pairs: pd.DataFrame, method: str) -> Iterator[Finding]:
     )
 
 
-def _similarity(similarity: pd.DataFrame) -> Iterator[Finding]:
+def _similarity(similarity: pd.DataFrame, classes: Mapping[str, str]) -> Iterator[Finding]:
     itself = similarity["model_a"] == similarity["model_b"]
     for model, rows in similarity[itself].groupby("model_a", sort=False):
         yield from _with_itself(rows, str(model))
     near = at_taps(similarity[~itself], nearest_taps(similarity[~itself]))
-    for measure, rows in near.groupby("measure", sort=False):
-        yield similarity_summary(rows, str(measure))
+    for measure, of_measure in near.groupby("measure", sort=False):
+        for name, rows in _pairs_of_classes(of_measure, classes):
+            yield similarity_summary(rows, str(measure), name)
     for (a, b), rows in near.groupby(["model_a", "model_b"], sort=False):
         yield _similarity_detail(rows, str(a), str(b))
 
@@ -383,7 +454,7 @@ def _with_itself(rows: pd.DataFrame, model: str) -> Iterator[Finding]:
         )
 
 
-def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:
+def similarity_summary(rows: pd.DataFrame, measure: str, networks: str = NETWORKS) -> Finding:
     """Return in how many pairs of models the trained layers are more alike than their untrained twins, by one measure."""
     means = rows.groupby(["model_a", "model_b"], sort=False)[["value", *_STATES.values()]].mean()
     sign = -1 if (rows["direction"] == "distance").all() else 1.0
@@ -394,7 +465,7 @@ def similarity_summary(rows: pd.DataFrame, measure: str) -> Finding:
     overall = defined.mean()
     trained_more = sign * (overall["value"] - overall["value_untrained"]) > 0
     text = (
-        f"{measure} finds layers of the networks more alike than those of their untrained twins in {more} of {len(defined)} pairs of networks: "
+        f"{measure} finds layers of the networks more alike than those of their untrained twins in {more} of {len(defined)} pairs of {networks}: "
         f"{number(overall['value'])} ({_states(defined)}); means over taps of nearest depth."
     )
     standing: Standing = "above" if more == len(defined) else "mixed" if trained_more else "null"
