@@ -111,7 +111,7 @@ def test_figures_of_an_ideal_unit():
     assert unit["deviation_deg"] == pytest.approx(0.0, abs=1e-9)
     assert unit["weakest_variant"] == unit["relative_sigma"] == pytest.approx(1.0)
     assert unit["naive_r1"] == pytest.approx(unit["r1"])
-    for control in ("same_frequency", "full_field", "contrast_edge", "luminance_edge"):
+    for control in ("same_frequency", "full_field", "contrast_edge", "orientation_edge", "luminance_edge"):
         assert unit[f"over_{control}"] == pytest.approx(10.0), control
 
 
@@ -142,6 +142,7 @@ def test_controls_by_loops():
             "over_same_frequency": max(largest(ones, values), largest(KIND == "same_low", values)),
             "over_full_field": max(values[KIND == "full_high"].mean(), values[KIND == "full_low"].mean()),
             "over_contrast_edge": largest(KIND == "contrast_edge", values),
+            "over_orientation_edge": largest(KIND == "orientation_edge", values),
             "over_luminance_edge": largest(KIND == "luminance_edge", values),
         }
         for column, value in control.items():
@@ -249,6 +250,7 @@ CAUSES = {
     "over_same_frequency": (control(SEAMS, 1.29), control(SEAMS, 1.31)),
     "over_full_field": (control(FULL, 1.29), control(FULL, 1.31)),
     "over_contrast_edge": tuple(control(KIND == "contrast_edge", over) for over in (1.29, 1.31)),
+    "over_orientation_edge": tuple(control(KIND == "orientation_edge", over) for over in (1.29, 1.31)),
     "over_luminance_edge": tuple(control(KIND == "luminance_edge", over) for over in (1.29, 1.31)),
 }
 
@@ -283,7 +285,10 @@ def test_just_within_every_threshold_is_a_detector(column):
         ("relative_sigma", (0.245, 0.255)),
         ("peak_sigma", (0.99, 1.01)),
         ("echo", (0.31, 0.29)),
-        *((f"over_{name}", (1.29, 1.31)) for name in ("same_frequency", "full_field", "contrast_edge")),
+        *(
+            (f"over_{name}", (1.29, 1.31))
+            for name in ("same_frequency", "full_field", "contrast_edge", "orientation_edge")
+        ),
         ("over_luminance_edge", (1.29, 1.31)),
     ],
 )
@@ -318,7 +323,9 @@ def test_every_naive_criterion_fails_alone(column, beyond):
 
 def test_thresholds_of_the_boundary_rule():
     """Fixed values: they were calibrated on untrained networks, and change together with that calibration only."""
-    controls = {f"over_{name}": (">", 1.3) for name in ("same_frequency", "full_field", "contrast_edge")}
+    controls = {
+        f"over_{name}": (">", 1.3) for name in ("same_frequency", "full_field", "contrast_edge", "orientation_edge")
+    }
     assert {c.column: (c.op, c.threshold) for c in (*BOUNDARY.tuned, *BOUNDARY.specific)} == {
         "r1": (">", 0.6),
         "invariance": (">", 0.9),
@@ -415,7 +422,7 @@ def test_grid_is_read_from_activations_with_their_units():
     np.testing.assert_array_equal(HighLowGrid.of(shown).edges, HighLowGrid.of(PARAMETERS).edges)
 
 
-@pytest.mark.parametrize("kind", ["high_low", "same_low", "contrast_edge", "full_high", "full_low"])
+@pytest.mark.parametrize("kind", ["high_low", "same_low", "contrast_edge", "orientation_edge", "full_high", "full_low"])
 def test_a_set_with_a_gap_is_refused(kind):
     keep = np.delete(np.arange(COUNT), np.flatnonzero(kind == KIND)[1])
     with pytest.raises(StimulusError, match=r"are no full grid of .* draw the whole set") as caught:
@@ -423,7 +430,9 @@ def test_a_set_with_a_gap_is_refused(kind):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["high_low", "same_low", "contrast_edge", "full_high", "full_low", "luminance_edge"])
+@pytest.mark.parametrize(
+    "kind", ["high_low", "same_low", "contrast_edge", "orientation_edge", "full_high", "full_low", "luminance_edge"]
+)
 def test_a_set_without_a_kind_is_refused(kind):
     with pytest.raises(StimulusError, match="are no full grid"):
         HighLowGrid.of(PARAMETERS.isel(stimulus=np.flatnonzero(kind != KIND)))

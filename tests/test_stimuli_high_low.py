@@ -72,11 +72,11 @@ def test_table_holds_every_combination_once():
     angles, bases, phases = [45.0 * k for k in range(8)], (10.0, 20.0), range(3)
     expected = [
         *itertools.product(["high_low"], (1.0, 2.0, 5.0), bases, phases, angles),
-        *itertools.product(["same_low", "contrast_edge"], [5.0], bases, phases, angles),
+        *itertools.product(["same_low", "contrast_edge", "orientation_edge"], [5.0], bases, phases, angles),
         *itertools.product(["full_high", "full_low"], [5.0], bases, phases, [np.nan]),
         *itertools.product(["luminance_edge"], [np.nan], [np.nan], [-1], angles),
     ]
-    assert len(rows) == len(expected) == 3 * 2 * 3 * 8 + 2 * 2 * 3 * 8 + 2 * 2 * 3 + 8
+    assert len(rows) == len(expected) == 3 * 2 * 3 * 8 + 3 * 2 * 3 * 8 + 2 * 2 * 3 + 8
     assert set(rows) == {tuple(map(str, row)) for row in expected}
 
 
@@ -90,7 +90,7 @@ def test_render_labels_what_it_draws():
     spec = StimuliSpec(high_low=HighLowStimuli(orientations=8, base_cpi=(5.0,), phases=1))
     images = sets.render("high_low", spec, 16)
     assert images.dims == ("stimulus", "channel", "y", "x")
-    assert images.shape == (42, 3, 16, 16)
+    assert images.shape == (50, 3, 16, 16)
     assert images.dtype == np.float32
     assert (images.values == images.values[:, :1]).all()
     assert images.values.min() >= 0.0
@@ -214,6 +214,19 @@ def test_contrast_edge_is_weaker_away_from_the_orientation(theta):
         assert correlation(image[side], seam[side]) > 0.999
 
 
+@pytest.mark.parametrize("theta", [0, 90, 180, 270])
+def test_orientation_edge_varies_across_the_boundary_near_and_along_it_far(theta):
+    """Both sides have the contrast and the frequency of the other boundaries; only the direction of their waves differs."""
+    image = drawn("orientation_edge", theta, base=14.0, size=128)
+    near, far = sides(theta, 128)
+    across, along = (1, 0) if theta % 180 == 0 else (0, 1)
+    for side, most, least in ((near, across, along), (far, along, across)):
+        assert image[side].std() == pytest.approx(0.14, rel=0.03)
+        assert image[side].mean() == pytest.approx(0.5, abs=0.003)
+        steps = [np.abs(np.diff(image, axis=axis, append=np.nan))[side] for axis in (most, least)]
+        assert np.nanmean(steps[0]) > 3 * np.nanmean(steps[1])
+
+
 @pytest.mark.parametrize("theta", [0, 35, 90, 250])
 @pytest.mark.parametrize("contrast", [0.14, 0.3])
 def test_luminance_edge_is_two_greys_the_brighter_towards_the_orientation(theta, contrast):
@@ -245,7 +258,9 @@ def test_textures_have_no_direction_of_their_own():
 # Size, rows, repetition
 
 
-@pytest.mark.parametrize("kind", ["high_low", "same_low", "contrast_edge", "luminance_edge", "full_high", "full_low"])
+@pytest.mark.parametrize(
+    "kind", ["high_low", "same_low", "contrast_edge", "orientation_edge", "luminance_edge", "full_high", "full_low"]
+)
 @pytest.mark.parametrize("theta", [0, 40, 215])
 def test_a_large_drawing_scaled_down_resembles_the_small_one(kind, theta):
     small, large = (drawn(kind, theta, size=size) for size in (64, 128))
@@ -302,5 +317,5 @@ def test_regression_pin_of_the_pixels():
     """A regression test: a change of pixels needs a new RENDERER_VERSION, so that stores are not reused."""
     images = [drawn("high_low", 30, size=32, base=6.0), drawn("contrast_edge", 200, size=32, base=6.0, phase=1)]
     came = np.stack([image[4::8, 4::8] for image in images])
-    pinned = {2: PIN_1}  # version 1 differed at scales below 1 only
+    pinned = {3: PIN_1}  # version 1 differed at scales below 1 only, version 3 adds a kind
     np.testing.assert_allclose(came, pinned[high_low.RENDERER_VERSION], atol=2e-4)

@@ -109,7 +109,7 @@ def false_rows(name, made):
 def draw(table):
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
     demo = (
-        table[(table["crops"] == DEMO[0]) & (table["bases"] == BASES)]
+        table[(table["crops"] == DEMO[0]) & (table["shapes"] == DEMO[1]) & (table["bases"] == BASES)]
         .groupby("r")[["power", "stated", "before"]]
         .mean()
     )

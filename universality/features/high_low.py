@@ -45,6 +45,7 @@ BOUNDARY = Rule(
         Criterion("over_same_frequency", ">", 1.3, "needs two frequencies, not a seam between textures", near=0.4),
         Criterion("over_full_field", ">", 1.3, "needs the boundary, not one of the textures", near=0.4),
         Criterion("over_contrast_edge", ">", 1.3, "not a detector of contrast edges", near=0.4),
+        Criterion("over_orientation_edge", ">", 1.3, "not a detector of boundaries between orientations", near=0.4),
         Criterion("over_luminance_edge", ">", 1.3, "not a detector of luminance edges", near=0.4),
     ),
     # Schubert et al. 2021: R1 .74 to .78, FWHM 107 to 133 degrees, opposite at most .005, near 0 at a ratio of 1.
@@ -64,7 +65,7 @@ NAIVE = Rule(
     ),
     specific=(Criterion("naive_echo", "<", 0.25, "little answer to the opposite"),),
 )
-EDGES = ("high_low", "same_low", "contrast_edge")
+EDGES = ("high_low", "same_low", "contrast_edge", "orientation_edge")
 FULL = ("full_high", "full_low")
 LUMINANCE = "luminance_edge"
 COLUMNS = ("kind", "high_cpi", "ratio", "phase", "orientation_deg")
@@ -74,6 +75,13 @@ UNIT_COLUMNS = (
     ),
     Column("over_full_field", "float", "1", ">= 0", "high-low: peak / response to one texture without a boundary"),
     Column("over_contrast_edge", "float", "1", ">= 0", "high-low: peak / response to a step in contrast"),
+    Column(
+        "over_orientation_edge",
+        "float",
+        "1",
+        ">= 0",
+        "high-low: peak / response to a boundary between textures of two orientations",
+    ),
     Column("over_luminance_edge", "float", "1", ">= 0", "high-low: peak / response to a step in luminance"),
 )
 """Of the family's own table of units."""
@@ -86,7 +94,7 @@ class HighLowGrid:
     Attributes
     ----------
     edges : (ratio, base frequency, phase, orientation) rows of high-low boundaries; the smallest ratio is 1
-    controls : of "same_low" and "contrast_edge": (base frequency, phase, orientation)
+    controls : of "same_low", "contrast_edge" and "orientation_edge": (base frequency, phase, orientation)
     full : of "full_high" and "full_low": (base frequency, phase)
     luminance : (orientation,)
     """
@@ -182,6 +190,7 @@ def high_low_table(layer: HighLowResponses) -> pd.DataFrame:
             "over_same_frequency": ratio(peak, same),
             "over_full_field": ratio(peak, full),
             "over_contrast_edge": ratio(peak, layer.control(grid.controls["contrast_edge"], True)),
+            "over_orientation_edge": ratio(peak, layer.control(grid.controls["orientation_edge"], True)),
             "over_luminance_edge": ratio(peak, layer.control(grid.luminance, True)),
             **naive_columns(by_base, grid.angles_deg)[0],
         }

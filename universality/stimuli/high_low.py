@@ -11,6 +11,8 @@ within the middle square of scale x image side if the scale is below 1, else wit
 - high_low: the base frequency on one side, base / ratio on the other; ratio 1 has independent textures of the base frequency
 - same_low: base / largest ratio on both sides
 - contrast_edge: the base frequency on both sides, the far side at a third of the contrast
+- orientation_edge: the base frequency on both sides, the waves of the near side across the boundary and those of the far side along it, within
+  15 degrees: a boundary between orientations
 - luminance_edge: two plain greys, the brighter one in the direction of the orientation
 - full_high, full_low: one texture without a boundary
 """
@@ -59,10 +61,12 @@ class HighLowStimuli(Spec):
 
 Array = NDArray[np.float64]
 BACKGROUND = 0.5
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 WAVES = 64
 BANDWIDTH_OCTAVES = 0.25
 WEAK_SIDE = 1 / 3
+ORIENTED_DEG = 15.0
+"""Waves of an oriented texture lie so far from its direction at most."""
 
 
 def parameters(spec: HighLowStimuli) -> xr.Dataset:
@@ -85,7 +89,7 @@ def _rows(spec: HighLowStimuli) -> Iterator[tuple[str, float, float, int, float]
     largest = max(spec.ratios)
     for ratio, high, phase, angle in itertools.product(spec.ratios, spec.base_cpi, range(spec.phases), angles):
         yield "high_low", high, ratio, phase, angle
-    for kind in ("same_low", "contrast_edge"):
+    for kind in ("same_low", "contrast_edge", "orientation_edge"):
         for high, phase, angle in itertools.product(spec.base_cpi, range(spec.phases), angles):
             yield kind, high, largest, phase, angle
     for angle in angles:
@@ -133,13 +137,13 @@ def _draw(
         return spec.contrast * (2.0 * _side(angle_deg, size_px) - 1.0)
 
     # Each of up to three textures of an image (high, low or second high) is an independent draw.
-    def texture(cpi: float, draw: int) -> Array:
-        return _texture(cpi, spec.seed, phase, draw, size_px, spec.scale)
+    def texture(cpi: float, draw: int, across_deg: float | None = None) -> Array:
+        return _texture(cpi, spec.seed, phase, draw, size_px, spec.scale, across_deg)
 
     if kind.startswith("full"):
         full = texture(high, 0) if kind == "full_high" else texture(high / ratio, 1)
         return spec.contrast * _normalised(full, _scene(size_px, spec.scale))
-    near, far, strength = _sides(kind, high, ratio, texture)
+    near, far, strength = _sides(kind, high, ratio, angle_deg, texture)
     inside, scene = _side(angle_deg, size_px), _scene(size_px, spec.scale)
     near, far = _normalised(near, inside * scene), _normalised(far, (1.0 - inside) * scene)
     return spec.contrast * (inside * near + strength * (1.0 - inside) * far)
@@ -152,12 +156,16 @@ def _scene(size_px: int, scale: float) -> Array:
     return np.asarray(within[:, None] * within[None, :])
 
 
-def _sides(kind: str, high: float, ratio: float, texture: Callable[[float, int], Array]) -> tuple[Array, Array, float]:
+def _sides(
+    kind: str, high: float, ratio: float, angle_deg: float, texture: Callable[..., Array]
+) -> tuple[Array, Array, float]:
     """Return the textures of the near and far side, and the far one's contrast."""
     if kind == "same_low":
         return texture(high / ratio, 1), texture(high / ratio, 2), 1.0
     if kind == "contrast_edge":
         return texture(high, 0), texture(high, 2), WEAK_SIDE
+    if kind == "orientation_edge":
+        return texture(high, 0, angle_deg), texture(high, 2, angle_deg + 90.0), 1.0
     return texture(high, 0), texture(high / ratio, 1 if ratio > 1 else 2), 1.0
 
 
@@ -175,11 +183,15 @@ def _normalised(texture: Array, weights: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _texture(cpi: float, seed: int, phase: int, draw: int, size_px: int, scale: float) -> Array:
-    """Return a texture (y, x) as a sum of plane waves, the same picture at every size."""
+def _texture(
+    cpi: float, seed: int, phase: int, draw: int, size_px: int, scale: float, across_deg: float | None = None
+) -> Array:
+    """Return a texture (y, x) as a sum of plane waves, the same picture at every size; with `across_deg` waves vary in that direction only."""
     # Not seeded by the frequency: the same draw at another frequency is the same texture, magnified.
     rng = np.random.default_rng([seed, phase, draw])
     direction, offset = rng.uniform(0.0, 2 * np.pi, (2, WAVES))
+    if across_deg is not None:
+        direction = np.deg2rad(across_deg) + np.deg2rad(ORIENTED_DEG) * (direction / np.pi - 1.0)
     frequency = cpi * 2.0 ** (BANDWIDTH_OCTAVES * rng.standard_normal(WAVES))
     place = ((np.arange(size_px) + 0.5) / size_px - 0.5) / scale
     along_x = np.exp(2j * np.pi * np.outer(place, frequency * np.cos(direction)))
