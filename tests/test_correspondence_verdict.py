@@ -143,7 +143,7 @@ def test_excess_and_its_interval_from_loops(layers):
                 middle = excess(np.ones(len(shown), dtype=bool), bases)
                 half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / bases)
                 error = np.sqrt(images + spread**2 / bases)
-                needed = max(half, stats.norm.ppf(0.99) * spread)
+                needed = max(half, stats.norm.ppf(0.995) * spread)
                 sides.append(
                     (middle, middle - half, middle + half, middle / spread, stats.norm.cdf((middle - needed) / error))
                 )

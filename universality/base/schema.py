@@ -273,7 +273,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "any",
-            "excess in standard deviations of the best partner's r over single bases: the least of all sides'; above 2.326 fewer than 1 % of "
+            "excess in standard deviations of the best partner's r over single bases: the least of all sides'; above 2.576 fewer than 0.5 % of "
             "random bases offer as much",
         ),
         Column(
@@ -281,7 +281,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "0 to 1",
-            "probability to be above random bases (excess_low above 0, excess_z above 2.326) for a true pair of this r, these nulls and this job's images; whether its units pass as "
+            "probability to be above random bases (excess_low above 0, excess_z above 2.576) for a true pair of this r, these nulls and this job's images; whether its units pass as "
             "detectors and match is not in it",
         ),
         Column(
@@ -322,7 +322,7 @@ CORRESPONDENCE = Table(
             "string",
             "1",
             "same_feature | correlated_only | family_only | unmatched",
-            "same_feature: one a detector, the other a detector or a near miss, each among the other's best 3, above random bases (excess_low above 0, excess_z above 2.326), orientations within 20 degrees; "
+            "same_feature: one a detector, the other a detector or a near miss, each among the other's best 3, above random bases (excess_low above 0, excess_z above 2.576), orientations within 20 degrees; "
             "correlated_only: above random bases; family_only: the first condition; unmatched: neither",
         ),
         Column("r_tuning", "float", "1", "-1 to 1", "correlation of the tuning curves, not shifted"),
