@@ -120,7 +120,7 @@ def _pairs_of_classes(rows: pd.DataFrame, classes: Mapping[str, str]) -> Iterato
         (classes.get(a, NETWORKS), classes.get(b, NETWORKS))
         for a, b in zip(rows["model_a"], rows["model_b"], strict=True)
     ]
-    names = [a if a == b else f"{NETWORKS} of which one was trained on something else" for a, b in of]
+    names = [a if a == b else f"{NETWORKS} trained on different things" for a, b in of]
     for name in dict.fromkeys(names):
         yield name, rows[[each == name for each in names]]
 
