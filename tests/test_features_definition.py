@@ -8,7 +8,7 @@ import pytest
 
 from universality import figures
 from universality.base.errors import JobError
-from universality.features.definition import apply, of_spec, rates, threshold_curve
+from universality.features.definition import apply, best_taps, of_spec, rates, stated_taps, threshold_curve
 from universality.features.families import FAMILIES, definition_of, family_of
 from universality.features.rules import LEVELS, Criterion, Rule, judged
 from universality.features.spec import DefinitionSpec, read_definition
@@ -212,3 +212,11 @@ def test_command_applies_rules_and_definitions_to_a_run(small, tmp_path, capsys,
         assert "peak_sigma >" in out
         assert "share_untrained" in out
         assert count is None or str(count) in out
+
+
+def test_stated_tap_is_the_nearest_in_depth_whatever_it_holds():
+    rows = [("a", "early", 0.25, 9), ("a", "late", 0.75, 1), ("a", "last", 0.9, 20), ("b", "only", 0.9, 3)]
+    table = pd.DataFrame(rows, columns=["model", "tap", "depth", "n_detectors"]).assign(family="curve")
+    assert stated_taps(table)["tap"].tolist() == ["early", "only"]  # of equals the shallower one
+    assert stated_taps(table, depth=0.75)["tap"].tolist() == ["late", "only"]
+    assert best_taps(table)["tap"].tolist() == ["last", "only"]

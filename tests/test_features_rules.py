@@ -641,3 +641,11 @@ def test_detectors_have_scores_of_at_least_0_and_are_near(family, data):
     found = judged(table, Rule("r", family.rule.tuned, family.rule.specific), naive)
     assert (found["detector"] == (found["score"] >= 0)).all()
     assert (~found["detector"] | found["near"]).all()
+
+
+def test_ties_are_the_images_at_the_largest_value():
+    rng = np.random.default_rng(0)
+    clipped = np.minimum(rng.uniform(0.0, 8.0, 100), 6.0)
+    seen = np.stack([clipped, rng.uniform(size=100), np.zeros(100)], axis=1)
+    assert Sigma.of(seen).ties.tolist() == [int((clipped == 6.0).sum()), 1, 100]
+    assert Sigma.of(seen).live.tolist() == [True, True, False]

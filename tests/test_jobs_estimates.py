@@ -15,6 +15,7 @@ from distributed import Client
 import universality
 from universality import similarity
 from universality.base.errors import StoreError
+from universality.correspondence import verdict
 from universality.correspondence.census import RESAMPLES
 from universality.jobs import comparing, estimates, passes, seconds
 from universality.jobs.seconds import Recorded
@@ -360,3 +361,16 @@ def test_only_work_of_this_machine_is_recorded_for_it(small, tmp_path, seconds_f
     assert known.runs == 1
     assert "report" in known.took
     assert "families" not in known.took  # its results were kept
+
+
+def test_plan_says_from_which_correlation_on_it_can_confirm(fresh):
+    (said,) = [line for line in estimates.sentences(fresh, 1) if line.startswith("power: ")]
+    least = float(re.search(r"true correlation is (\d\.\d\d)", said)[1])
+    assert least == pytest.approx(verdict.confirmable_with(int(re.search(r"with (\d+) natural", said)[1])), abs=0.005)
+
+
+def test_more_images_confirm_less_alike_pairs():
+    """Stated points of the benchmark, and what it cannot say."""
+    for images, measured in ((238, 0.76), (476, 0.65), (720, 0.59)):
+        assert verdict.confirmable_with(images) == pytest.approx(measured, abs=0.03)
+    assert verdict.confirmable_with(0) == verdict.confirmable_with(3) == 1.0

@@ -381,3 +381,14 @@ def test_cautions_about_places_are_those_of_the_job(policy, reduction, middle, s
     said = " ".join(cautions.of_places(job)).lower()
     assert ("at the middle of the image" in said) is middle
     assert ("the size of drawings follows the image and not each layer's receptive field" in said) is size
+
+
+def test_networks_trained_on_other_things_are_spoken_of_apart(families, similarity, correspondence, units, monkeypatch):
+    sets = {"m/a": "ImageNet-1k (ILSVRC 2012)", "m/b": "procedural shapes, diet focus"}
+    monkeypatch.setattr(
+        "universality.models.catalogue.cards", lambda: {m: SimpleNamespace(training_set=t) for m, t in sets.items()}
+    )
+    said = [f.text for f in said_of(similarity, correspondence, families, units, [("m/a", "m/b")], "hungarian")]
+    assert any("in 1 of 1 networks trained on ImageNet-1k at the tap" in text for text in said)
+    assert any("in 1 of 1 networks trained on procedural shapes at the tap" in text for text in said)
+    assert any("over 1 pair of networks trained on different things" in text for text in said)
