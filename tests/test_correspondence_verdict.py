@@ -139,7 +139,7 @@ def test_excess_and_its_interval_from_loops(layers):
                     [np.var(one, ddof=1) for one in zip(*(best_r(own, basis) for basis in turned), strict=True)]
                 )
                 bases = len(turned)
-                spread = np.sqrt(((bases - 1) * variance + 20 * usual) / (bases - 1 + 20))
+                spread = np.sqrt(((bases - 1) * variance + 180 * usual) / (bases - 1 + 180))
                 middle = excess(np.ones(len(shown), dtype=bool), bases)
                 half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / bases)
                 error = np.sqrt(images + spread**2 / bases)

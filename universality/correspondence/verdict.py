@@ -35,9 +35,10 @@ PARTS_BASES = 20
 """So many of them say what photographs do to their mean, which varies little from basis to basis."""
 REFERENCE = 32
 """Units of a layer, evenly from all of its live ones, that say how much the correlation usually varies over bases."""
-PRIOR = 20.0
-"""Degrees of freedom of what is usual, beside one less than there are bases of a unit's own. Over the layers of the quickstart job
-the logarithm of the variance varies between units by a variance of 0.09, so that what is usual says as much as 22 degrees of freedom."""
+PRIOR = 180.0
+"""Degrees of freedom of what is usual, beside one less than there are bases of a unit's own. The best guess of a unit's own variance would take 22 (over the
+layers of the quickstart job its logarithm varies between units by a variance of 0.09); more makes the verdict depend less on the draw of the bases
+(docs/truth_tests.md), and the share of single bases that `LEAST_Z` lets pass holds on average over a layer's units, not for each."""
 SCALINGS = ("raw", "standardised")
 """Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
 POWER = 0.8
