@@ -196,7 +196,10 @@ class ActivationStore:
             dataset = dataset.load()
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
         labels = {
-            name: c.load().astype(object) if c.dtype.kind == "T" else c.load() for name, c in dataset.coords.items()
+            name: c.load(scheduler="synchronous").astype(object)
+            if c.dtype.kind == "T"
+            else c.load(scheduler="synchronous")
+            for name, c in dataset.coords.items()
         }
         return dataset.assign_coords(labels)
 
