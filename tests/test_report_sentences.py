@@ -81,7 +81,7 @@ def test_detectors_are_summed_up_from_the_least_to_the_most(families):
     finding = sentences.detectors_summary(families)
     assert finding.text.startswith(
         "Curve detectors are there in 2 of 2 networks at the tap nearest to 50 % of their depth: 25 % (95 % interval 7.0 % to 59 %) in b at b0 to 40 % (95 % interval "
-        "17 % to 69 %) in a at a1, of these 0 of 6 of the strict level; in untrained twins none at any tap (0 of 36 units). At the tap with the most of them it is up to 40 % (95 % interval for the largest of 2 taps "
+        "17 % to 69 %) in a at a1, of these 0 of 6 of the strict level; in untrained twins none at any tap (0 of 36 units, so below 8.0 % with 95 % confidence). At the tap with the most of them it is up to 40 % (95 % interval for the largest of 2 taps "
         "15 % to 72 %) in a at a1."
     )
     assert finding.standing == "above"

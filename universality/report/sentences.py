@@ -177,10 +177,11 @@ def detectors_summary(families: pd.DataFrame, networks: str = NETWORKS) -> Findi
     stated = stated_taps(families).sort_values("share", kind="stable")
     noun, held = noun_of(str(stated["family"].iloc[0])), stated[stated["n_detectors"] > 0]
     highest = families.iloc[int(families["share_untrained"].argmax())]
+    units = int((families["n_units"] * families["n_twins"]).sum())
     twins = (
         f"in untrained twins {_share(highest['share_untrained'])} at most (mean over seeds, {_place(highest)})"
         if highest["share_untrained"] > 0
-        else f"in untrained twins none at any tap (0 of {int((families['n_units'] * families['n_twins']).sum())} units)"
+        else f"in untrained twins none at any tap (0 of {units} units, so below {_share(upper_bound(0, units))} with 95 % confidence)"
     )
     where = f"at the tap nearest to {_share(STATED_DEPTH)} of their depth"
     if held.empty:
