@@ -7,21 +7,13 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tapped import recorded, tap_at
 from torch import nn
 
 from universality.models import hooks
-from universality.models.card import Tap
 from universality.models.folding import folded
 
 SIZE_PX = 32
-
-
-def tap_at(path, **facts):
-    values = {
-        "path": path, "activation": "post", "channels": 1, "size": 1, "rf_px": 1, "stride_px": 1, "rf_start_px": 0.0,
-        "relative_depth": 1.0,
-    }  # fmt: skip
-    return Tap.model_validate({**values, **facts})
 
 
 def lively(network, seed=0):
@@ -41,16 +33,6 @@ def norms(network):
     return [path for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def values_at(network, taps, images):
-    found = {}
-    with (
-        torch.inference_mode(),
-        hooks.watching(network, taps, lambda tap, maps: found.update({tap.name: maps.clone()})),
-    ):
-        network(images)
-    return found
-
-
 def stop(*_):
     raise hooks.StopForward
 
@@ -60,7 +42,7 @@ def images(size=SIZE_PX, count=3):
 
 
 def same(network, joined, taps, size=SIZE_PX):
-    before, after = (values_at(each, taps, images(size)) for each in (network, joined))
+    before, after = (recorded(each, taps, images(size)) for each in (network, joined))
     # Rounding of float32 through up to 30 layers of drawn weights, five times below what `folded` itself lets pass.
     return all((after[name] - values).abs().max() <= 2e-4 * values.abs().max() for name, values in before.items())
 

@@ -2,27 +2,11 @@
 
 import pytest
 import torch
+from tapped import recorded, tap_at
 from torch import nn
 
 from universality.base.errors import TapError
 from universality.models import hooks
-from universality.models.card import Tap
-
-
-def tap_at(path, **facts):
-    return Tap.model_validate(
-        {
-            "path": path,
-            "activation": "post",
-            "channels": 1,
-            "size": 1,
-            "rf_px": 1,
-            "stride_px": 1,
-            "rf_start_px": 0.0,
-            "relative_depth": 1.0,
-            **facts,
-        }
-    )
 
 
 class Doubling(nn.Module):
@@ -51,16 +35,6 @@ def image():
 
 def hook_count(network):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
-
-
-def recorded(network, taps, image):
-    found = {}
-    with (
-        torch.inference_mode(),
-        hooks.watching(network, taps, lambda tap, maps: found.update({tap.name: maps.clone()})),
-    ):
-        hooks.forward(network, image)
-    return found
 
 
 @pytest.mark.parametrize("call", [0, 1, 2])

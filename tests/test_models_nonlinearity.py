@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tapped import recorded
 from torch import nn
 from torch.nn import functional
 
@@ -10,7 +11,7 @@ from universality.activations import extraction
 from universality.activations.network import tap_of
 from universality.activations.spec import ExtractionSpec
 from universality.base.errors import CardError, TapError
-from universality.models import catalogue, hooks, zoo
+from universality.models import catalogue, zoo
 from universality.models.nonlinearity import NONLINEARITIES, counterparts
 from universality.models.receptive_field import describe_tap
 
@@ -27,17 +28,6 @@ def seeded(make, *args):
         return make(*args).eval()
 
 
-def recorded(network, taps, size_px):
-    images = torch.randn(2, 3, size_px, size_px, generator=torch.Generator().manual_seed(1))
-    found = {}
-    with (
-        torch.inference_mode(),
-        hooks.watching(network, taps, lambda tap, maps: found.update({tap.name: maps.clone()})),
-    ):
-        network(images)
-    return found
-
-
 @pytest.mark.parametrize("model_id", IDS)
 def test_behind_is_the_function_of_before_for_every_card(model_id):
     card = catalogue.card(model_id)
@@ -50,7 +40,8 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
     }
     taps = [tap for tap in card.taps if tap.name not in without]
     others = {tap.name: found[tap.name] for tap in taps}
-    maps = recorded(network, [*taps, *(other.tap for other in others.values())], size)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    maps = recorded(network, [*taps, *(other.tap for other in others.values())], images)
     for tap in taps:
         other = others[tap.name]
         pair = {tap.activation: maps[tap.name], other.tap.activation: maps[other.tap.name]}

@@ -23,7 +23,7 @@ def layer(model, natural, name="t", seed=None, photograph=None):
     return Layer(LayerRef(model, seed, tap(name), "", {}), natural, fold, photograph, {})
 
 
-def rotation(units, index, seed):
+def rotation(units, index, seed=0):
     """The directions (unit, direction) of a Haar-random basis."""
     return haar(index, seed).seen(np.eye(units))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ WIDEST_DRAWN = 256
 """Units of the widest layer whose random bases are drawn each by itself: QR grows with the third power of the width."""
 BLOCK = 64
 """Directions that are mixed with one another at a time, in a basis of a wider layer."""
-_DRAWN: Recent[tuple[Array, ...]] = Recent(MOST_BYTES, lambda parts: sum(part.nbytes for part in parts))
+_DRAWN: Recent[tuple[NDArray[Any], ...]] = Recent(MOST_BYTES, lambda parts: sum(part.nbytes for part in parts))
 UNITS = Basis("units", lambda activations: activations)
 
 
@@ -67,10 +67,8 @@ def turned(activations: Values, seed: int) -> Values:
     if units <= WIDEST_DRAWN:
         return activations
 
-    def drawn() -> tuple[Array, ...]:
-        return (_orthogonal(units, seed, units),)
-
-    return np.asarray(activations @ _DRAWN.get((units, seed), drawn)[0].astype(activations.dtype, copy=False))
+    (matrix,) = _DRAWN.get((units, seed), lambda: (_orthogonal(units, seed, units),))
+    return np.asarray(activations @ matrix.astype(activations.dtype, copy=False))
 
 
 def mixed(begun: Values, index: int, seed: int) -> Values:
@@ -92,15 +90,15 @@ def mixed(begun: Values, index: int, seed: int) -> Values:
 
     *blocks, order = _DRAWN.get((units, index, seed), lambda: _mixing(units, index, seed))
     half = len(blocks) // 2
-    return _in_blocks(_in_blocks(begun, blocks[:half])[order.astype(np.int64)], blocks[half:])
+    return _in_blocks(_in_blocks(begun, blocks[:half])[order], blocks[half:])
 
 
-def _mixing(units: int, index: int, seed: int) -> tuple[Array, ...]:
+def _mixing(units: int, index: int, seed: int) -> tuple[NDArray[Any], ...]:
     """Return the blocks of the two steps of M, and the order in which the second one takes the directions."""
     rng = np.random.default_rng([seed, units, index, BLOCK])
     sizes = [part.size for part in np.array_split(np.arange(units), -(-units // BLOCK))]
     blocks = [arrays.haar_orthogonal(size, rng) for size in (*sizes, *sizes)]
-    return (*blocks, rng.permutation(units).astype(np.float64))
+    return (*blocks, rng.permutation(units))
 
 
 def _in_blocks(values: Values, blocks: Sequence[Array]) -> Values:

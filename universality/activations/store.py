@@ -195,13 +195,10 @@ class ActivationStore:
         if not lazy:
             dataset = dataset.load()
         # Labels are small and wanted at once; as Python strings they work with every NumPy function.
-        labels = {
-            name: c.load(scheduler="synchronous").astype(object)
-            if c.dtype.kind == "T"
-            else c.load(scheduler="synchronous")
-            for name, c in dataset.coords.items()
-        }
-        return dataset.assign_coords(labels)
+        labels = {name: c.load(scheduler="synchronous") for name, c in dataset.coords.items()}
+        return dataset.assign_coords(
+            {name: c.astype(object) if c.dtype.kind == "T" else c for name, c in labels.items()}
+        )
 
     def attributes(self, key_name: str) -> dict[str, Any]:
         """Return a store's own attributes: where its values come from."""

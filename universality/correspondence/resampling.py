@@ -13,6 +13,7 @@ small).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -74,10 +75,10 @@ class Photographs:
         count = min(s.size for s in strata if sizes[s].sum() >= len(of_row) / 10)
         return cls(of_row, strata, count)
 
-    @property
-    def size(self) -> int:
-        """How many photographs there are."""
-        return sum(stratum.size for stratum in self.strata)
+    @cached_property
+    def sums(self) -> _Sums:
+        """Sums over the rows of each photograph."""
+        return _Sums(self.of_row)
 
 
 def bootstrap_weights(photographs: Indices, places: int, bootstraps: int, seed: int) -> tuple[Array, int]:
@@ -143,33 +144,16 @@ def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
     -------
     (photograph, pair)
     """
-    return mean_parts(x, y[None], photographs)
-
-
-def mean_parts(x: Array, ys: Array, photographs: Photographs) -> Array:
-    """Return what each photograph adds to the mean correlation of columns with several partners: (photograph, unit).
-
-    Parameters
-    ----------
-    x : (row, unit), standardised
-    ys : (partner, row, unit), standardised: the partners of each unit
-
-    Returns
-    -------
-    (photograph, unit), the mean over partners of `correlation_parts`
-    """
-    sums = _Sums(photographs.of_row)
-    n, sx, sxx = sums.rows[:, None, None], sums(x)[:, None], sums(x * x)[:, None]
-    across = ys.swapaxes(0, 1)  # (row, partner, unit)
-    sy, syy, sxy = sums(across), sums(across * across), sums(across * x[:, None])
-    moments = (n, sx, sy, sxx, syy, sxy)
+    sums = photographs.sums
+    moments = (sums.rows[:, None], *(sums(values) for values in (x, y, x * x, y * y, x * y)))
     left_out = _correlation(*(moment.sum(axis=0) - moment for moment in moments))
-    r = np.clip(np.einsum("nu,nku->ku", x, across), -1.0, 1.0)
+    r = paired(x, y)
+    _, _, _, sxx, syy, sxy = moments
     left_out = np.where(np.isnan(left_out), r - (sxy - 0.5 * r * (sxx + syy)), left_out)
-    parts = np.empty((len(left_out), x.shape[1]))
+    parts = np.empty_like(left_out)
     for stratum in photographs.strata:
-        k, mean = stratum.size, left_out[stratum].mean(axis=1)
-        parts[stratum] = np.sqrt((k - 1) / k) * (mean.mean(axis=0) - mean)
+        k = stratum.size
+        parts[stratum] = np.sqrt((k - 1) / k) * (left_out[stratum].mean(axis=0) - left_out[stratum])
     return parts
 
 

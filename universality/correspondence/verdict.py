@@ -261,20 +261,18 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
         return InBases(units, nothing.astype(np.int64), nothing, unknown, np.full(scalings, np.nan))
     shape = (scalings, bases.count, every.size)
     partner, r = np.empty(shape, dtype=np.int64), np.empty(shape)
-    parts, usual = np.empty((scalings, photographs.size, units.size)), np.empty(scalings)
-    rows, first = len(decide), np.empty((scalings, min(PARTS_BASES, bases.count), len(score), units.size))
+    parts, usual = np.zeros((scalings, photographs.sums.rows.size, units.size)), np.empty(scalings)
+    ends = np.cumsum([*[len(decide)] * scalings, *[len(score)] * scalings])[:-1]
     for basis in range(bases.count):
-        seen = mixed(bases.begun, basis, bases.seed)
-        for scaling in range(scalings):
-            deciding = seen[:, scaling * rows : (scaling + 1) * rows]
-            scoring = seen[:, scalings * rows + scaling * len(score) :][:, : len(score)]
+        seen = np.split(mixed(bases.begun, basis, bases.seed), ends, axis=1)
+        for scaling, (deciding, scoring) in enumerate(zip(seen[:scalings], seen[scalings:], strict=True)):
             best = (deciding @ decide / np.linalg.norm(deciding, axis=1)[:, None]).argmax(axis=0)
             found = arrays.standardised(scoring[best].T.astype(np.float64))
             partner[scaling, basis], r[scaling, basis] = best, resampling.paired(score, found)
             if basis < PARTS_BASES:
-                first[scaling, basis] = found[:, asked]
+                of_basis = resampling.correlation_parts(score[:, asked], found[:, asked], photographs)
+                parts[scaling] += of_basis / PARTS_BASES
     for scaling in range(scalings):
-        parts[scaling] = resampling.mean_parts(score[:, asked], first[scaling], photographs)
         usual[scaling] = r[scaling][:, np.searchsorted(every, reference)].var(axis=0, ddof=1).mean()
     return InBases(units, partner[:, :, asked], r[:, :, asked], parts, usual)
 

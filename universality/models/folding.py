@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from universality.models import hooks
 from universality.models.card import Size, Tap, input_shape
@@ -88,7 +89,7 @@ def _watched(
     finally:
         for handle in handles:
             handle.remove()
-    of_conv, of_norm = (Counter(side) for side in zip(*pairs, strict=True)) if pairs else (Counter(), Counter())
+    of_conv, of_norm = Counter(conv for conv, _ in pairs), Counter(norm for _, norm in pairs)
     return caught, [(c, n) for c, n in pairs if calls[c] == calls[n] == of_conv[c] == of_norm[n] == 1]
 
 
@@ -108,22 +109,11 @@ def _joined(network: nn.Module, pairs: Sequence[tuple[str, str]]) -> nn.Module:
     modules = dict(joined.named_modules())
     for conv_path, norm_path in pairs:
         conv, norm = modules[conv_path], modules[norm_path]
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        _take(conv, norm)
-        parent, _, name = norm_path.rpartition(".")
-        modules[parent]._modules[name] = nn.Sequential(OrderedDict(norm.named_children())).eval()
+        dtype = next(conv.parameters()).dtype
+        # In float64, on a copy of what is shared with the network.
+        both = fuse_conv_bn_eval(conv.double(), copy.deepcopy(norm).double()).to(dtype)
+        children = nn.Sequential(OrderedDict(norm.named_children())).eval()
+        for path, module in ((conv_path, both), (norm_path, children)):
+            parent, _, name = path.rpartition(".")
+            modules[parent]._modules[name] = module
     return joined
-
-
-def _take(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give a convolution the factor and the summand of a BatchNorm."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
-    factor = (variance + norm.eps).rsqrt()
-    if norm.weight is not None:
-        factor = factor * norm.weight.detach().double()
-    bias = -mean if conv.bias is None else conv.bias.detach().double() - mean
-    bias = bias * factor if norm.bias is None else bias * factor + norm.bias.detach().double()
-    weight = conv.weight.detach().double() * factor[:, None, None, None]
-    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
