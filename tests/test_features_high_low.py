@@ -123,7 +123,7 @@ def test_tuning_is_the_mean_over_phases_and_base_frequencies_at_the_largest_rati
             here = BOUNDARIES & (angle == THETA)
             assert layer.tuning[u, place] == pytest.approx(x[here, u].mean(), abs=1e-12)
             for b, base in enumerate(SPEC.base_cpi):
-                assert layer.by_base[u, b, place] == pytest.approx(x[here & (base == BASE), u].mean(), abs=1e-12)
+                assert layer.variants[u, b, place] == pytest.approx(x[here & (base == BASE), u].mean(), abs=1e-12)
 
 
 def test_controls_by_loops():

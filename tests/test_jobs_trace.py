@@ -7,7 +7,8 @@ import pytest
 
 from universality import open_run
 from universality.base.errors import RunError
-from universality.jobs.trace import COLUMNS, parse_unit, trace
+from universality.jobs.trace import COLUMNS, trace
+from universality.runs.names import parse_unit
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from universality.report import findings
     from universality.runs.provenance import provenance
     from universality.runs.run import Run, open_run
+    from universality.runs.visualisations import visualise
     from universality.similarity import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
     from universality.similarity.all_pairs import compare_all
     from universality.similarity.in_hand import compare
@@ -50,6 +51,7 @@ __all__ = [
     "run",
     "score",
     "tuning_statistics",
+    "visualise",
 ]
 
 # Jobs import Torch, Dask and the plotting packages, measures SciPy; the help of a command needs none of them.
@@ -71,6 +73,7 @@ _LATE = {
     "run": "jobs.execute",
     "score": "similarity",
     "tuning_statistics": "features.tuning",
+    "visualise": "runs.visualisations",
 }
 
 

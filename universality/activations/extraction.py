@@ -160,11 +160,12 @@ def extract(
             calls.clear()
             caught.clear()
             with torch.inference_mode():
-                hooks.forward(network, _to_torch(batch, spec.batch_size, hooks.device_of(network)))
+                hooks.forward(network, to_torch(batch, spec.batch_size, hooks.device_of(network)))
             yield {tap.name: _checked(tap, caught[tap.name][: len(batch)]) for tap in taps}
 
 
-def _to_torch(batch: Batch, size: int, device: torch.device) -> Tensor:
+def to_torch(batch: Batch, size: int, device: torch.device) -> Tensor:
+    """Return normalised images (stimulus, channel, y, x) as a tensor of `size` images, the missing ones black, laid out as weights are."""
     if len(batch) < size:
         batch = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)])
     return torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)

@@ -178,7 +178,8 @@ def atlas_command(
 
 
 def _trace(run_path: Path, unit: str, as_json: bool) -> None:
-    from universality.jobs.trace import parse_unit, trace
+    from universality.jobs.trace import trace
+    from universality.runs.names import parse_unit
     from universality.runs.run import open_run
 
     found = trace(open_run(run_path), *parse_unit(unit))

@@ -147,16 +147,25 @@ class ColourResponses:
     grid: ColourGrid
 
     @property
-    def by_kind(self) -> Array:
+    def variants(self) -> Array:
         """Best response over directions (and ends): (unit, kind and saturation, axis), sigma; half-fields come first."""
         half = self.responses[self.grid.half].max(axis=(0, 3))
         opponent = self.responses[self.grid.opponent].max(axis=2)
         return np.asarray(np.concatenate([half, opponent], axis=1).transpose(2, 1, 0))
 
     @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What the variants are called: boundaries and saturations."""
+        half, opponent = self.grid.half.shape[2], self.grid.opponent.shape[1]
+        return (
+            *(f"against grey, saturation {k + 1}" for k in range(half)),
+            *(f"against the opponent, saturation {k + 1}" for k in range(opponent)),
+        )
+
+    @property
     def tuning(self) -> Array:
         """Mean over kinds and saturations: tuning curves (unit, axis of hues), sigma."""
-        return np.asarray(self.by_kind.mean(axis=1))
+        return np.asarray(self.variants.mean(axis=1))
 
     def largest(self, rows: NDArray[np.int64]) -> Array:
         """Return the largest response (unit,) to some stimuli."""
@@ -178,18 +187,18 @@ def colour_table(layer: ColourResponses) -> pd.DataFrame:
     boundary_over_field, colour_over_grey, colour_over_grating: peak at the largest saturation / largest response to a
     control; naive_* (best kind and saturation only).
     """
-    grid, by_kind = layer.grid, layer.by_kind
+    grid, variants = layer.grid, layer.variants
     saturations = grid.opponent.shape[1]
-    peak = by_kind[:, saturations - 1 :: saturations].mean(axis=1).max(axis=1)
+    peak = variants[:, saturations - 1 :: saturations].mean(axis=1).max(axis=1)
     fields = np.concatenate([grid.field, grid.grey_field])
     table = pd.DataFrame(
         {
             **tuning_columns(layer.tuning, grid.angles_deg, layer.sigma, PERIOD_DEG),
-            **stability_columns(by_kind, grid.angles_deg, PERIOD_DEG),
+            **stability_columns(variants, grid.angles_deg, PERIOD_DEG),
             "boundary_over_field": ratio(peak, layer.largest(fields)),
             "colour_over_grey": ratio(peak, layer.largest(grid.patches)),
             "colour_over_grating": ratio(peak, layer.largest(grid.gratings)),
-            **naive_columns(by_kind, grid.angles_deg, PERIOD_DEG)[0],
+            **naive_columns(variants, grid.angles_deg, PERIOD_DEG)[0],
         }
     )
     return judged(table, EQUAL_LUMINANCE, NAIVE)

@@ -211,7 +211,7 @@ class CurveResponses:
     controls: dict[str, Array]
 
     @property
-    def curved(self) -> Array:
+    def variants(self) -> Array:
         """Mean over the curved stimuli: (unit, variant, orientation), sigma."""
         return np.asarray(self.responses[:, :, self.grid.curvatures > 0].mean(axis=2))
 
@@ -221,9 +221,14 @@ class CurveResponses:
         return np.asarray(self.responses[:, :, self.grid.curvatures > 0].mean(axis=1))
 
     @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What the variants are called."""
+        return tuple(name.replace("_", " ") for name in self.grid.variants)
+
+    @property
     def tuning(self) -> Array:
         """Mean over variants and curvatures: tuning curves (unit, orientation), sigma."""
-        return np.asarray(self.curved.mean(axis=1))
+        return np.asarray(self.variants.mean(axis=1))
 
 
 def curve_responses(curves: np.ndarray, natural: np.ndarray, grid: CurveGrid) -> CurveResponses:
@@ -256,13 +261,13 @@ def curve_table(layer: CurveResponses) -> pd.DataFrame:
     tuning = layer.tuning
     argmax = tuning.argmax(axis=1)
     best_curve, line, preferred_curvature = _curvature_profile(layer, argmax)
-    naive, best = naive_columns(layer.curved, layer.grid.angles_deg)
+    naive, best = naive_columns(layer.variants, layer.grid.angles_deg)
     of_best = layer.responses[np.arange(len(tuning)), best]
     naive_line = of_best[:, layer.grid.curvatures == 0].max(axis=(1, 2))
     table = pd.DataFrame(
         {
             **tuning_columns(tuning, layer.grid.angles_deg, layer.sigma),
-            **stability_columns(layer.curved, layer.grid.angles_deg),
+            **stability_columns(layer.variants, layer.grid.angles_deg),
             "symmetry": mirror_symmetry(layer.by_curvature, layer.grid.angles_deg),
             "curve_over_line": ratio(best_curve, line),
             **_control_columns(layer, argmax),

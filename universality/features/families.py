@@ -50,6 +50,14 @@ class Responses(Protocol):
     def tuning(self) -> Array:
         """Tuning curves (unit, orientation), sigma."""
 
+    @property
+    def variants(self) -> Array:
+        """Tuning curves of each variant by itself, of which `tuning` is the mean: (unit, variant, orientation), sigma."""
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What the variants are called."""
+
 
 @dataclass(frozen=True)
 class Family:

@@ -149,14 +149,19 @@ class HighLowResponses:
     grid: HighLowGrid
 
     @property
-    def by_base(self) -> Array:
+    def variants(self) -> Array:
         """Response to boundaries of the largest ratio, mean over phases: (unit, base frequency, orientation), sigma."""
         return np.asarray(np.moveaxis(self.responses[self.grid.edges[-1]].mean(axis=1), -1, 0))
 
     @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What the variants are called: base frequencies, the lowest first."""
+        return tuple(f"base frequency {k + 1}" for k in range(self.grid.edges.shape[1]))
+
+    @property
     def tuning(self) -> Array:
         """Mean over base frequencies and phases: tuning curves (unit, orientation), sigma."""
-        return np.asarray(self.by_base.mean(axis=1))
+        return np.asarray(self.variants.mean(axis=1))
 
     def control(self, rows: NDArray[np.int64], oriented: bool) -> Array:
         """Return the largest mean response (unit,) to a control; over orientations if it has any."""
@@ -179,20 +184,20 @@ def high_low_table(layer: HighLowResponses) -> pd.DataFrame:
     Those of `tuning_columns`, `judged` and `stability_columns` (over base frequencies); over_* (peak / largest response to a
     control), naive_* (best base frequency only).
     """
-    grid, tuning, by_base = layer.grid, layer.tuning, layer.by_base
+    grid, tuning, variants = layer.grid, layer.tuning, layer.variants
     peak = tuning.max(axis=1)
     same = np.maximum(layer.control(grid.edges[0], True), layer.control(grid.controls["same_low"], True))
     full = np.maximum(*(layer.control(grid.full[kind].ravel(), False) for kind in FULL))
     table = pd.DataFrame(
         {
             **tuning_columns(tuning, grid.angles_deg, layer.sigma),
-            **stability_columns(by_base, grid.angles_deg),
+            **stability_columns(variants, grid.angles_deg),
             "over_same_frequency": ratio(peak, same),
             "over_full_field": ratio(peak, full),
             "over_contrast_edge": ratio(peak, layer.control(grid.controls["contrast_edge"], True)),
             "over_orientation_edge": ratio(peak, layer.control(grid.controls["orientation_edge"], True)),
             "over_luminance_edge": ratio(peak, layer.control(grid.luminance, True)),
-            **naive_columns(by_base, grid.angles_deg)[0],
+            **naive_columns(variants, grid.angles_deg)[0],
         }
     )
     return judged(table, BOUNDARY, NAIVE)

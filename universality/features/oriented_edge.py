@@ -132,15 +132,20 @@ class EdgeResponses:
         return np.asarray(np.moveaxis(self.responses[self.grid.gratings], -1, 0))
 
     @property
-    def by_kind(self) -> Array:
+    def variants(self) -> Array:
         """Responses to gratings (mean over frequencies and phases), lines and edges: (unit, kind, orientation), sigma."""
         gratings = self.of_gratings.mean(axis=(1, 2))[:, None]
         return np.concatenate([gratings, np.moveaxis(self.responses[self.grid.lone], -1, 0)], axis=1)
 
     @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What the variants are called."""
+        return ("gratings", *(name.replace("_", " ") for name in LONE))
+
+    @property
     def tuning(self) -> Array:
         """Mean over the kinds of contours: tuning curves (unit, orientation), sigma."""
-        return np.asarray(self.by_kind.mean(axis=1))
+        return np.asarray(self.variants.mean(axis=1))
 
 
 def edge_responses(drawn: np.ndarray, natural: np.ndarray, grid: EdgeGrid) -> EdgeResponses:
@@ -157,13 +162,13 @@ def edge_table(layer: EdgeResponses) -> pd.DataFrame:
     Those of `tuning_columns`, `judged` and `stability_columns` (over the kinds of contours); preferred_cpi (cycles / image
     side), phase_modulation (F1 / F0 of the best grating), naive_* (best kind only).
     """
-    angles, by_kind = layer.grid.angles_deg, layer.by_kind
+    angles, variants = layer.grid.angles_deg, layer.variants
     table = pd.DataFrame(
         {
             **tuning_columns(layer.tuning, angles, layer.sigma, PERIOD_DEG),
-            **stability_columns(by_kind, angles, PERIOD_DEG),
+            **stability_columns(variants, angles, PERIOD_DEG),
             **_grating_columns(layer),
-            **naive_columns(by_kind, angles, PERIOD_DEG)[0],
+            **naive_columns(variants, angles, PERIOD_DEG)[0],
         }
     )
     return judged(table, ANY_CONTOUR, NAIVE)

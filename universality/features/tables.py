@@ -143,3 +143,56 @@ def joined(family: str, units: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """
     of_family = units[units["family"] == family]
     return of_family.merge(own, how="left", on=_KEYS, validate="one_to_one")
+
+
+EXAMPLES = Table(
+    "examples",
+    "one natural example of one unit of a trained network: the part of a whole picture that the unit answers to most",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        _UNIT,
+        Column(
+            "kind", "string", "1", "top | spread", "top: of the largest answers; spread: at a quantile of all answers"
+        ),
+        Column("rank", "int", "1", ">= 1", "place among the unit's examples of its kind, the largest answer first"),
+        Column("quantile", "float", "1", "0 to 1", "share of the pictures to which the unit answers less"),
+        Column("value", "float", "a.u.", "any", "the unit's largest answer over all counted positions of the picture"),
+        Column(
+            "sigma",
+            "float",
+            "sigma",
+            "any",
+            "the same, divided by the unit's standard deviation over the job's natural images",
+        ),
+        Column("picture", "string", "1", "name", "photograph, drawn image, or file of one's own"),
+        Column("source", "string", "1", "photograph | drawn | own", "where the picture is from"),
+        Column(
+            "number", "int", "1", ">= 0", "of the drawn image, or of the folder of one's own images; 0 for photographs"
+        ),
+        Column(
+            "fold",
+            "int",
+            "1",
+            "0 | 1",
+            "half of the natural images that the picture is in: 0 decides matches, 1 scores them",
+        ),
+        Column("licence", "string", "1", "text", "author and licence of the photograph, where they are known"),
+        Column(
+            "x_px",
+            "float",
+            "px",
+            "any",
+            "left border of the receptive field in the picture, in the picture's own px; may lie beyond it",
+        ),
+        Column("y_px", "float", "px", "any", "top border of it"),
+        Column("side_px", "float", "px", "> 0", "side of it"),
+        Column(
+            "field",
+            "bool",
+            "1",
+            "true | false",
+            "whether it is a receptive field; else the unit sees the whole image, and this is all of it",
+        ),
+    ),
+)

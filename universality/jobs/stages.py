@@ -30,13 +30,14 @@ from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
 from universality.features.families import FAMILIES
-from universality.features.tables import OWN, UNITS, own_name
+from universality.features.tables import EXAMPLES, OWN, UNITS, own_name
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
 from universality.runs.drawn import Per
 from universality.runs.job import Job
 from universality.runs.provenance import package_versions
 from universality.similarity.tables import similarity_rows
+from universality.stimuli import whole
 
 _NUMBERS = ("numpy", "pandas", "scipy")
 
@@ -415,6 +416,62 @@ def natural_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
     return {"joint": natural_tuning.natural_rows(network, units, seed, lambda tap: read_layer(of[tap.name]))}
 
 
+# examples -----------------------------------------------------------------------------------------------------------
+
+
+def _example_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("examples")
+    # Which units are detectors or matched depends on all networks; what a network answers is kept under its own key.
+    matched = [inputs.of_model(model) for model in inputs.models], inputs.job.compared(), repr(inputs.matching)
+    for model in inputs.models:
+        network, layers = inputs.networks[model, None], list(inputs.layers[model, None])
+        causes = [model, matched, whole.content(network.stimuli.natural), inputs.job.seed]
+        yield Task(
+            "examples", {"": key_of(causes)}, f"whole pictures shown to {model}", example_task,
+            (network, layers, inputs.job.seed), _shown_units(model),
+        )  # fmt: skip
+
+
+def _shown_units(model: str) -> Callable[[Tables], tuple[dict[str, list[int]]]]:
+    """Return what finds the units of a model that are shown, by tap: its detectors and its matched units."""
+
+    def late(tables: Tables) -> tuple[dict[str, list[int]]]:
+        units, matched = tables["units"], tables["correspondence"]
+        parts = [units.loc[units["detector"] & (units["model"] == model) & (units["seed"] == -1), ["tap", "unit"]]]
+        parts += [
+            matched.loc[matched[f"model_{side}"] == model, [f"tap_{side}", f"unit_{side}"]].set_axis(
+                ["tap", "unit"], axis=1
+            )
+            for side in "ab"
+        ]
+        found = pd.concat(parts).drop_duplicates()
+        return ({str(tap): sorted(int(unit) for unit in rows["unit"]) for tap, rows in found.groupby("tap")},)
+
+    return late
+
+
+def _example_work(inputs: Inputs) -> float:
+    """Count megapixels: every network is shown the same pictures."""
+    shown = len(whole.pictures(inputs.job.stimuli.natural))
+    networks = [inputs.networks[model, None] for model in inputs.models]
+    return sum(shown * max(t.relative_depth for t in n.taps) * n.card.preprocessing.pixels / 1e6 for n in networks)
+
+
+def example_task(network: Network, layers: Sequence[LayerRef], seed: int, units: Mapping[str, Sequence[int]]) -> Tables:
+    """Return the rows of ``examples`` for one network; what its units answer to whole pictures is kept for all of them."""
+    from universality.features import examples  # with Torch: only this stage and `natural` show images again
+
+    of = [ref for ref in layers if ref.tap.name in units]
+    looked = examples.maxima(network, of, seed) if of else {}
+    rows = [schema.empty_table(EXAMPLES)]
+    for ref in of:
+        scale = read_layer(ref).natural.std(axis=0)
+        rows.append(examples.example_rows(network, ref.tap, looked[ref.tap.name].units, units[ref.tap.name], scale))
+        key = examples.key_of(network, ref, seed)
+        examples.Thumbnails(ref.store_root, key, network.stimuli.natural).of(rows[-1])
+    return {"examples": pd.concat(rows, ignore_index=True)}
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +549,11 @@ STAGES: dict[str, Stage] = {
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
             _natural_tasks, lambda inputs: len(inputs.uncopied), needs=("families",), waits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+        ),
+        Stage(
+            "examples", "parts of whole pictures that detectors and matched units answer to", (EXAMPLES,), 1, _example_work,
+            _example_tasks, lambda inputs: len(inputs.models), needs=("families", "correspondence"), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(

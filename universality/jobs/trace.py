@@ -25,26 +25,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def parse_unit(text: str) -> tuple[str, str, int]:
-    """Return (model, tap, unit) of ``MODEL:TAP:INDEX``.
-
-    Raises
-    ------
-    RunError
-        The text has another form.
-
-    Examples
-    --------
-    >>> parse_unit("pocket/vgg-focus-s0:features.13:7")
-    ('pocket/vgg-focus-s0', 'features.13', 7)
-    """
-    model, _, rest = text.partition(":")
-    tap, _, unit = rest.rpartition(":")  # the name of a tap may hold a colon: layer2.0.relu:1, features.13:pre
-    if not (model and tap and unit.isdigit()):
-        raise RunError(f"'{text}' names no unit, expected MODEL:TAP:INDEX such as pocket/vgg-focus-s0:features.13:7")
-    return model, tap, int(unit)
-
-
 def trace(run: Run, model: str, tap: str, unit: int) -> pd.DataFrame:
     """Return the unit's best partner at every tap of every other model of the run, with its evidence, the best first.
 

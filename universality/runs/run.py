@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from universality.runs.job import Job
 from universality.runs.provenance import RECORD, Facts, in_parquet
 from universality.runs.tables import TABLES
 from universality.similarity.matrix import layer_matrix
+
+if TYPE_CHECKING:
+    from universality.runs.examples import Gallery
 
 
 class Run:
@@ -179,6 +182,43 @@ class Run:
                 for name, value in dataset.attrs.items()
             }
         )
+
+    def examples(self, model: str, tap: str, unit: int, *, size_px: int | None = None) -> xr.Dataset:
+        """Return the natural examples of one unit of a trained network: parts of whole pictures, found over all positions.
+
+        The ten pictures that the unit answers most to, and those at some quantiles of its answers to all pictures; of each picture the
+        middle half of the receptive field where the unit answers most. Works for every unit, whether or not the run has the
+        stage ``examples``: what a network answers to whole pictures is computed once and kept in the store.
+
+        Parameters
+        ----------
+        model, tap : str
+            Card id and tap name, as in the tables.
+        size_px : int, optional
+            Side of the pictures; as they are kept (112 px) when left out.
+
+        Returns
+        -------
+        Dataset
+            ``image`` (example, y, x, channel) uint8 RGB, ``value`` (example,) a.u., ``sigma`` (example,) the same in standard deviations over the
+            job's natural images; coordinates as the columns of the table ``examples``: kind, rank, quantile, picture, source, licence,
+            and the receptive field ``x_px``, ``y_px``, ``side_px`` in the picture.
+
+        Raises
+        ------
+        RunError
+            The run has no such model, tap or unit, or the unit answers the same to all pictures.
+        StoreError
+            The store is missing or damaged.
+        """
+        return self.gallery.of_unit(model, tap, unit, size_px)
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The examples of its units."""
+        from universality.runs.examples import Gallery  # with Torch
+
+        return Gallery(self)
 
     def matrix(self, measure: str, a: str, b: str, of: str = "value") -> xr.DataArray:
         """Return one measure between all layers of two networks, or of one with itself: (tap_a, tap_b), in forward order.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from universality.base import schema
 from universality.base.schema import Table
-from universality.features.tables import OWN, UNITS
+from universality.features.tables import EXAMPLES, OWN, UNITS
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -18,6 +18,7 @@ TABLES: dict[str, Table] = {
         *OWN.values(),
         schema.CEILINGS,
         schema.JOINT,
+        EXAMPLES,
         *schema.ATLAS_TABLES.values(),
     )
 }

@@ -128,7 +128,12 @@ def problems(path: Path, store: str | Path | None = None) -> Iterator[str]:
                 yield from stores.problems(key)
 
 
-PIECES = {"results": "kept results of comparisons", "shards": "kept shards of stimuli"}
+PIECES = {
+    "results": "kept results of comparisons",
+    "shards": "kept shards of stimuli",
+    "examples": "kept answers to whole pictures, and thumbnails of them",
+    "visualisations": "kept feature visualisations",
+}
 """Folders of a store in which jobs keep pieces of work, and what lies there."""
 _INTERRUPTED = "left behind by an interrupted writer"
 

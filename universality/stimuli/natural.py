@@ -75,7 +75,7 @@ OWN_PACKAGE = "universality"
 
 @dataclass(frozen=True)
 class Photograph:
-    """A row of the manifest: name, package and path of the file, kind of subject, SHA-256, size in px, and fold."""
+    """A row of the manifest: name, package and path of the file, kind of subject, SHA-256, size in px, fold, licence, and author where known."""
 
     name: str
     package: str
@@ -85,6 +85,13 @@ class Photograph:
     width_px: int
     height_px: int
     fold: int
+    licence: str
+    author: str = ""
+
+    @property
+    def credit(self) -> str:
+        """Author, where known, and licence."""
+        return f"{self.author}, {self.licence}" if self.author else self.licence
 
     @property
     def file(self) -> Path:
@@ -97,7 +104,7 @@ def photographs() -> tuple[Photograph, ...]:
     """Return the manifest's photographs, in its order."""
     rows: list[dict[str, Any]] = parse_toml(resource(MANIFEST), "manifest", StimulusError)["photograph"]
     fields = Photograph.__dataclass_fields__
-    return tuple(Photograph(**{key: row[key] for key in fields}) for row in rows)
+    return tuple(Photograph(**{key: row[key] for key in fields if key in row}) for row in rows)
 
 
 def manifest_digest() -> str:
