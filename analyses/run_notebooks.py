@@ -1,6 +1,6 @@
 """Run every notebook of analyses/ in a temporary folder, or write the .ipynb files from the .py files.
 
-    python analyses/run_notebooks.py                       # all, one after another; exit status 1 if a cell fails
+    python analyses/run_notebooks.py                       # all, several at a time; exit status 1 if a cell fails
     python analyses/run_notebooks.py quickstart diet       # some, by name
     python analyses/run_notebooks.py --keep FOLDER         # keep the executed notebooks and their data there
     python analyses/run_notebooks.py --write               # nothing is run: .ipynb from .py, without outputs
@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -77,18 +78,26 @@ def _spoken_to(sockets: str) -> Config:
 
 
 def run_all(paths: list[Path]) -> int:
-    """Run notebooks one after another, say how long each took and how much of it processors worked, and return how many failed."""
-    begun, failed = time.monotonic(), 0
-    for path in paths:
-        started, worked = time.monotonic(), _processor_s()
-        wrong = execute(path)
-        failed += bool(wrong)
-        took = f"{time.monotonic() - started:6.1f} s  {_processor_s() - worked:6.1f} processor s"
-        print(f"{'FAILED' if wrong else 'ok    '} {took}  {path.stem}", flush=True)
-        if wrong:
-            print(wrong, file=sys.stderr)
-    print(f"{len(paths)} notebooks, {failed} failed, {time.monotonic() - begun:.0f} s")
+    """Run notebooks, say how long each took and how much processors worked for all, and return how many failed.
+
+    The first goes alone: others open its run. Then as many go at a time as there are cores, four at most: a kernel mostly uses one.
+    """
+    begun, worked = time.monotonic(), _processor_s()
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        failed = sum(map(_told, paths[:1])) + sum(pool.map(_told, paths[1:]))
+    took = f"{time.monotonic() - begun:.0f} s, {_processor_s() - worked:.0f} processor s"
+    print(f"{len(paths)} notebooks, {failed} failed, {took}")
     return failed
+
+
+def _told(path: Path) -> bool:
+    """Run a notebook, print how it went, and return whether it failed."""
+    started = time.monotonic()
+    wrong = execute(path)
+    print(f"{'FAILED' if wrong else 'ok    '} {time.monotonic() - started:6.1f} s  {path.stem}", flush=True)
+    if wrong:
+        print(wrong, file=sys.stderr)
+    return bool(wrong)
 
 
 def _processor_s() -> float:

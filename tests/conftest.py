@@ -58,7 +58,7 @@ haar_rotations = 2
 shuffles = 2
 
 [stages]
-without = ["natural", "atlas"]
+without = ["natural", "examples", "atlas"]
 """
 
 

@@ -340,7 +340,6 @@ def test_of_many_families_some_are_drawn_that_lie_evenly(units, families):
     ("count", "none_above", "drawn", "said"),
     [
         (60, 0, 35, "curve detectors: none of 60 networks holds any; 35 of these"),
-        (36, 10, 10, "curve detectors; none of 2600 units at the best taps of the 26 other networks"),
         (12, 10, 10, "curve detectors; none of 200 units at the best taps of 010, 011"),
         (
             36,

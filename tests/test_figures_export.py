@@ -448,8 +448,11 @@ def of_many(tables, networks=16, name="m/network-{}-of-many".format):
     return tables | many | {"cliques": cliques}
 
 
-@pytest.mark.parametrize("width", WIDTHS_MM)
-@pytest.mark.parametrize("name", ["detectors_against_depth", "tuning_family", "atlas", "cliques"])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [(name, "single") for name in ("detectors_against_depth", "tuning_family", "atlas", "cliques")]
+    + [("cliques", "double")],
+)
 def test_many_networks_fit_on_a_page_and_their_names_do_not_meet(tables, name, width):
     figure, data = drawn(of_many(tables, name=long_name), name, WIDTHS_MM[width])
     assert figure.get_figheight() * 25.4 <= 240

@@ -110,7 +110,7 @@ class TestShippedNetworks:
     @pytest.mark.parametrize("model", POCKET)
     def test_recorded_accuracy_is_met_on_held_out_images(self, model):
         card = catalogue.card(model)
-        count = 720
+        count = 360
         parameters = shapes.sample_parameters(count, training.TEST_STREAM, card.training.diet)
         held_out = training.Dataset(
             shapes.render(parameters), torch.from_numpy(shapes.labels(parameters, card.training.task))

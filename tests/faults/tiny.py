@@ -54,7 +54,7 @@ haar_rotations = 1
 shuffles = 1
 
 [stages]
-without = ["natural", "atlas"]
+without = ["natural", "examples", "atlas"]
 """
 THIRD = """
 [[models]]

@@ -17,6 +17,10 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
     ] = None,
+    pages: Annotated[
+        Path | None,
+        typer.Option("--pages", help="Folder for a page of every detector and matched unit instead.", metavar="DIR"),
+    ] = None,
     store: Annotated[
         str | None, typer.Option("--store", help="Where the activations lie now, if moved.", metavar="URL")
     ] = None,
@@ -24,8 +28,13 @@ def report_command(
 ) -> None:
     """Write the report of a finished run again: one HTML page with findings, figures, tables and unit cards, and no network.
 
+    With --pages, write a folder with a page for every detector and every matched unit, an index to search, and the report.
+
     Example: universality report data/runs/quickstart --out report.html
     """
+    if pages is not None:
+        _pages(run_path, pages, out, store, as_json)
+        return
     from universality.activations.store import ActivationStore
     from universality.report import write
     from universality.runs.record import finish
@@ -46,6 +55,22 @@ def report_command(
         print_json({"report": page})
     else:
         line(str(page))
+
+
+def _pages(run_path: Path, folder: Path, out: Path | None, store: str | None, as_json: bool) -> None:
+    from universality.cli.progress import reporting
+
+    if out is not None:
+        raise RunError("--out names one file and --pages a folder; give one of both")
+    with reporting() as reporter:
+        from universality.report import pages
+        from universality.runs.run import open_run
+
+        index = pages.write(open_run(run_path, store), folder, reporter)
+    if as_json:
+        print_json({"index": index})
+    else:
+        line(str(index))
 
 
 def figures_command(

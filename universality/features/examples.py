@@ -37,12 +37,12 @@ from universality.activations.layer import LayerRef, load_layer
 from universality.activations.network import Network
 from universality.activations.places import Place, place_of
 from universality.base.spec import digest
+from universality.features.tables import EXAMPLES
 from universality.models import hooks
 from universality.models.card import Tap
 from universality.models.folding import folded
-from universality.stimuli import natural, sets, whole
+from universality.stimuli import sets, whole
 from universality.stimuli.natural import NaturalStimuli
-from universality.features.tables import EXAMPLES
 
 VERSION = 1
 FOLDER = "examples"
@@ -164,7 +164,7 @@ class _Watched:
     def __init__(self, tap: Tap, inside: NDArray[np.bool_], scale: NDArray[np.float32], seed: int) -> None:
         self._tap, self._inside, self._scale, self._basis = tap, inside, scale, bases.haar(0, seed)
         self._now: list[tuple[int, int]] = []
-        self._rows: dict[str, list[dict[str, NDArray[np.generic]]]] = {"units": [], "haar": []}
+        self._rows: dict[str, list[dict[str, NDArray[Any]]]] = {"units": [], "haar": []}
 
     @classmethod
     def of(cls, ref: LayerRef, shape: tuple[int, int, int], seed: int) -> _Watched:
@@ -193,9 +193,7 @@ class _Watched:
                 self._joined(self._rows[name], found, picture)
 
     @staticmethod
-    def _joined(
-        kept: list[dict[str, NDArray[np.generic]]], found: dict[str, NDArray[np.generic]], picture: int
-    ) -> None:
+    def _joined(kept: list[dict[str, NDArray[Any]]], found: dict[str, NDArray[Any]], picture: int) -> None:
         if picture == len(kept):
             kept.append(found)
             return
@@ -305,15 +303,13 @@ class Thumbnails:
     """The small pictures of a layer's examples, kept in one piece beside its maxima: each is cut once."""
 
     def __init__(self, store_root: str, key: str, spec: NaturalStimuli) -> None:
-        self._place, self._name, self._spec = (
-            place_of(store_root),
-            pieces.name_of(FOLDER, digest([key, "thumbnails", THUMBNAIL_PX, SHOWN])[:32]),
-            spec,
-        )
+        self._place, self._spec = place_of(store_root), spec
+        self._name = pieces.name_of(FOLDER, digest([key, "thumbnails", THUMBNAIL_PX, SHOWN])[:32])
+        self._kept: dict[str, bytes] | None = None
 
     def of(self, rows: pd.DataFrame) -> list[bytes]:
         """Return the examples' pictures, WebP of `THUMBNAIL_PX`, one for each row of the table ``examples``; new ones are kept."""
-        kept = self._read()
+        kept = self._kept = self._read() if self._kept is None else self._kept
         names = [_name(row) for row in rows.to_dict("records")]
         new = {name: row for name, row in zip(names, rows.to_dict("records"), strict=True) if name not in kept}
         for name, row in new.items():
@@ -337,7 +333,7 @@ class Thumbnails:
         pieces.write(self._place, self._name, sink.getvalue())
 
 
-def cut_of(spec: NaturalStimuli, row: Mapping[str, Any], size_px: int) -> Image.Image:
+def cut_of(spec: NaturalStimuli, row: Mapping[Any, Any], size_px: int) -> Image.Image:
     """Return the middle of the receptive field that a row of the table ``examples`` is about, in the picture's own pixels scaled to `size_px`."""
     picture = whole.Picture(str(row["picture"]), row["source"], int(row["number"]), int(row["fold"]))
     x, y, side = (float(row[name]) for name in ("x_px", "y_px", "side_px"))
@@ -360,5 +356,5 @@ def decoded(content: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: Mapping[Any, Any]) -> str:
     return digest([row[name] for name in ("source", "number", "picture", "x_px", "y_px", "side_px", "field")])[:24]

@@ -50,7 +50,7 @@ _SPECTRUM_PX = 128
 _START = 0.04
 _LOUDER = 3.0
 _TRIES = 5
-"""How often noise in which a unit has no gradient is made stronger, by so much."""
+"""How often noise in which a unit has no gradient is drawn again, so much stronger each time."""
 _LEAST_GREY = 0.01
 """Standard deviation over an image, of its range, below which it is called grey."""
 
@@ -194,15 +194,19 @@ def made(
                 f"tap '{lenses[0].driven.name}' has no gradient with respect to the image; choose another tap"
             )
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return spectrum.values.grad if spectrum.values.grad is not None else torch.zeros(())
 
-    for _ in range(_TRIES if options.method == "fourier" else 0):
+    louder = 1.0
+    for _ in range(_TRIES if options.method == "fourier" and start is None else 0):
         silent = gradients().flatten(1).abs().amax(1) == 0
         if not silent.any():
             break
+        louder *= _LOUDER
         with torch.no_grad():
-            spectrum.values[silent] *= _LOUDER
+            for place in torch.nonzero(silent).ravel().tolist():
+                fresh = chances[place].normal(0, louder * _START, spectrum.values.shape[1:])
+                spectrum.values[place] = torch.tensor(fresh, dtype=torch.float32)
     for _ in range(options.steps):
         gradients()
         optimiser.step()
@@ -212,11 +216,18 @@ def made(
     return np.ascontiguousarray(shown.permute(0, 2, 3, 1).numpy())
 
 
-def answers(lens: Lens, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return what a layer answers at its middle to images (image, y, x, channel), as they are: (image, unit), a.u."""
+def answers(
+    lens: Lens, images: NDArray[np.uint8], reduced: Callable[[Tensor], Tensor] | None = None
+) -> NDArray[np.float64]:
+    """Return what a layer answers to images (image, y, x, channel), as they are: (image, unit), a.u.
+
+    `reduced` makes of maps (image, unit, y, x) what is recorded of them; left out, the position nearest to the middle is.
+    """
     with torch.inference_mode():
         shown = torch.tensor(np.ascontiguousarray(np.moveaxis(images, 3, 1))).float() / 255
-        return np.asarray(lens.middle(lens.maps(shown, lens.read), lens.read).double().numpy())
+        maps = lens.maps(shown, lens.read)
+        found = lens.middle(maps, lens.read) if reduced is None else reduced(maps)
+        return np.asarray(found.double().numpy())
 
 
 def is_grey(image: NDArray[np.uint8]) -> bool:

@@ -73,7 +73,8 @@ def examples(
     with style():
         sheet = canvas(figure, width_mm, 3 * (side + 3.4) + 9)
         tight(sheet)
-        left, right = (None, sheet) if unit is None else sheet.subfigures(1, 2, width_ratios=(2, columns))
+        parts: Any = (None, sheet) if unit is None else sheet.subfigures(1, 2, width_ratios=(2, columns))
+        left, right = parts
         axes = right.subplots(3, columns, squeeze=False)
         angle = None if unit is None else _angle(unit)
         for row, part in (
@@ -117,19 +118,13 @@ def picture(ax: Axes, image: NDArray[np.uint8], said: str, angle: tuple[float, b
     ax.set_title(said, fontsize=4.5, pad=1)
     if angle is None:
         return
-    degrees, head = angle
-    side = image.shape[0]
-    step = _ARROW * side * np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
-    middle = np.full(2, (side - 1) / 2)
-    arrow: dict[str, Any] = {
-        "arrowstyle": "->" if head else "-",
-        "color": _COLOUR,
-        "linewidth": 0.7,
-        "shrinkA": 0,
-        "shrinkB": 0,
-        "mutation_scale": 4,
-    }
-    ax.annotate("", middle + step, middle if head else middle - step, arrowprops=arrow, annotation_clip=False)
+    degrees, head = np.deg2rad(angle[0]), angle[1]
+    middle, reach = (image.shape[0] - 1) / 2, _ARROW * image.shape[0]
+    x, y = reach * np.cos(degrees), reach * np.sin(degrees)
+    style_of: dict[str, Any] = {"shrinkA": 0, "shrinkB": 0, "mutation_scale": 4, "color": _COLOUR, "linewidth": 0.7}
+    begin = (middle, middle) if head else (middle - x, middle - y)
+    arrow = style_of | {"arrowstyle": "->" if head else "-"}
+    ax.annotate("", (middle + x, middle + y), begin, arrowprops=arrow, annotation_clip=False)
 
 
 def _tuning(ax: Axes, unit: pd.Series) -> None:
@@ -199,7 +194,8 @@ def matched_examples(
         sheet = canvas(figure, width_mm, len(pairs) * (side + 5.2) + 12)
         tight(sheet)
         axes = np.empty((len(pairs), 4 * _EACH), dtype=object)
-        for block, part in enumerate(sheet.subfigures(1, 4, wspace=0.02)):
+        blocks: Any = sheet.subfigures(1, 4, wspace=0.02)
+        for block, part in enumerate(blocks):
             axes[:, _EACH * block : _EACH * (block + 1)] = part.subplots(len(pairs), _EACH, squeeze=False)
             part.suptitle(heads[block], fontsize=5.5)
         for line, pair in zip(axes, pairs, strict=True):

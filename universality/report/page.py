@@ -68,17 +68,10 @@ def render(run: Run, captions: Mapping[str, str], each: pictures.Each = map) -> 
     each : callable
         Does the pieces of work, see `write`.
     """
-    environment = Environment(
-        loader=PackageLoader("universality.report", "static"),
-        autoescape=select_autoescape(("html",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = (_static(name) for name in ("report.css", "report.js"))
+    style, script = (static_text(name) for name in ("report.css", "report.js"))
     data = page_data(run, each)
     shown, left_out = figures_within(run.path / "figures", captions, each)
-    return environment.get_template("report.html").render(
+    return environment().get_template("report.html").render(
         run=run, record=run.record, key=KEY, provenance=as_text(run.record["provenance"]), job=run.job.plain(), findings=findings(run), cautions=cautions(run), figures=shown,
         left_out=left_out, strips=list(pictures.strips(run)), policy=POLICIES[run.job.stimuli.policy], haar=HAAR_NAME,
         taps=_taps(run), words=STANDINGS, titles=_TITLES, data=embedded(data), sections=data["tables"], style=style, script=script,
@@ -134,7 +127,19 @@ def figures_within(
     return shown, left_out
 
 
-def _static(name: str) -> str:
+def environment() -> Environment:
+    """Return what renders pages: every value is escaped, and one that is missing is an error."""
+    return Environment(
+        loader=PackageLoader("universality.report", "static"),
+        autoescape=select_autoescape(("html",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def static_text(name: str) -> str:
+    """Return one of the files that pages are made from."""
     return files("universality.report").joinpath("static", name).read_text(encoding="utf-8")
 
 

@@ -36,6 +36,8 @@ class Gallery:
         self._run = run
         self._layers: dict[tuple[str, str], Layer] = {}
         self._seen: dict[tuple[str, str], Looked] = {}
+        self._small: dict[tuple[str, str], examples.Thumbnails] = {}
+        self._turned: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def of_unit(self, model: str, tap: str, unit: int, size_px: int | None = None) -> xr.Dataset:
         """Return the examples of one unit: see `Run.examples`."""
@@ -63,13 +65,16 @@ class Gallery:
                 f"unit {unit[2]} of '{unit[0]}' at '{unit[1]}' does not vary over both halves of the natural images, so no direction resembles "
                 "it; choose another"
             )
-        turned = self.layer(model, tap).standardised().in_basis(bases.haar(0, self._run.job.seed)).natural
+        if (model, tap) not in self._turned:
+            seen = self.layer(model, tap).standardised().in_basis(bases.haar(0, self._run.job.seed))
+            self._turned[model, tap] = seen.natural
+        turned = self._turned[model, tap]
         own, decides = one.natural[:, [unit[2]]], one.fold == 0
         r_match = correlations(standardised(own[decides]), standardised(turned[decides]))[0]
         best = int(r_match.argmax())
         r_natural = correlations(standardised(own[~decides]), standardised(turned[~decides][:, [best]]))[0, 0]
         rows = examples.example_rows(network, ref.tap, self._looked(network, ref).haar, [best])
-        found = self._dataset(network, ref, rows, size_px)
+        found = self._dataset(network, ref, rows, size_px or examples.THUMBNAIL_PX, kept=False)
         return found.assign_attrs(
             model=model, tap=tap, unit=best, basis="haar 0", r_match=float(r_match[best]), r_natural=float(r_natural)
         )
@@ -119,12 +124,20 @@ class Gallery:
             self._seen |= {(ref.model, name): looked for name, looked in seen.items()}
         return self._seen[key]
 
-    def _dataset(self, network: Network, ref: LayerRef, rows: pd.DataFrame, size_px: int | None) -> xr.Dataset:
+    def _thumbnails(self, network: Network, ref: LayerRef) -> examples.Thumbnails:
+        key = ref.model, ref.tap.name
+        if key not in self._small:
+            of = examples.key_of(network, ref, self._run.job.seed)
+            self._small[key] = examples.Thumbnails(ref.store_root, of, network.stimuli.natural)
+        return self._small[key]
+
+    def _dataset(
+        self, network: Network, ref: LayerRef, rows: pd.DataFrame, size_px: int | None, *, kept: bool = True
+    ) -> xr.Dataset:
         spec = network.stimuli.natural
         pictures: list[NDArray[np.uint8]]
-        if size_px in (None, examples.THUMBNAIL_PX):
-            kept = examples.Thumbnails(ref.store_root, examples.key_of(network, ref, self._run.job.seed), spec)
-            pictures = [examples.decoded(content) for content in kept.of(rows)]
+        if kept and size_px in (None, examples.THUMBNAIL_PX):
+            pictures = [examples.decoded(content) for content in self._thumbnails(network, ref).of(rows)]
         else:
             pictures = [np.asarray(examples.cut_of(spec, row, size_px or 1)) for row in rows.to_dict("records")]
         labels = {name: (EXAMPLE, rows[name].to_numpy()) for name in rows if name not in _OF_A_UNIT}

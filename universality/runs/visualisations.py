@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from universality.activations import extraction, pieces
 from universality.activations.network import Network, tap_of
@@ -38,7 +38,7 @@ from universality.stimuli.spec import StimuliSpec
 FOLDER = "visualisations"
 PICTURE, DRIVE = "picture", "drive"
 _NATURAL_CROPS = 240
-_HAND = "module in hand"
+_HAND = "in-hand"
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,12 @@ class Studio:
                 )
         return found
 
+    def has(self, drive: Drive, options: Options | None = None) -> bool:
+        """Return whether the image of one unit, and that of the random direction beside it, are kept."""
+        both = (drive,), (Drive(drive.model, drive.tap, -1),)
+        keys = (self._key((some, 0), options or Options(), None) for some in both)
+        return all(self._place.has(pieces.name_of(FOLDER, key)) for key in keys)
+
     def lens(self, model: str, tap: str) -> Lens:
         """Return a network as it is seen at one tap."""
         if (model, tap) not in self._lenses:
@@ -247,19 +253,28 @@ class Studio:
                 "face": (PICTURE, [face for _, face in rows]),
                 "note": (PICTURE, np.array(notes, dtype=object)),
             },
-            attrs={name: value for name, value in asdict(options).items()},
+            attrs=asdict(options),
         )
 
     def _reached(self, drive: Drive, image: NDArray[np.uint8]) -> tuple[float, float, float]:
         """Return what a unit answers to an image, sigma; the percentile among held-out natural images; their largest, sigma."""
         held_out = self.natural(drive.model, drive.tap)[1]
-        answers = visualisation.answers(self.lens(drive.model, drive.tap), image[None])
+        lens = self.lens(drive.model, drive.tap)
+        answers = visualisation.answers(lens, image[None], self._reduced(drive.model, drive.tap))
         weights = self._weights(drive)
         # A direction has its own standard deviation.
         natural = held_out @ weights
         scale = 1.0 if drive.unit >= 0 else float(natural.std())
         reached = float((answers @ weights)[0])
         return reached / scale, float((natural < reached).mean() * 100), float(natural.max()) / scale
+
+    def _reduced(self, model: str, tap: str) -> Callable[[Tensor], Tensor]:
+        """Return what reads a map as the natural images' were read; of several places the middle one is."""
+        network, known = self.network(model, tap)
+        spec = network.extraction
+        if spec.reduction == "positions":
+            spec = spec.model_copy(update={"reduction": "center", "center_radius": 0})
+        return extraction.reducer(known, spec, network.card.preprocessing.shape, network.frame(known))
 
     def _weights(self, drive: Drive) -> NDArray[np.float64]:
         deviation = self.natural(drive.model, drive.tap)[0]

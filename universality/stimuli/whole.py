@@ -23,8 +23,8 @@ from universality.stimuli.natural import NaturalStimuli
 from universality.stimuli.shapes import ShapeStimuli
 
 VERSION = 1
-MOST_SHAPES = 144
-"""Drawn images that are shown: every pair of shape and texture once."""
+MOST_SHAPES = 72
+"""Drawn images that are shown, the first of the job's: every shape and every texture six times."""
 SHAPE_PX = 256
 """Side to which drawn images, of 64 px, are enlarged where people look at them."""
 BEYOND = (128, 128, 128)

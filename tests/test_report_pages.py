@@ -1,0 +1,180 @@
+"""Pages of units: what they say is what the tables say, every link leads somewhere, nothing is fetched, nothing runs."""
+
+import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from universality.base.errors import RunError
+from universality.features.families import definition_of
+from universality.report import pages
+from universality.runs.run import Run
+
+MOST = 8
+
+
+class Links(HTMLParser):
+    """Addresses that a page names, and its elements."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.names = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.found += [value for name, value in attrs if name in ("href", "src") and value]
+
+
+@pytest.fixture(scope="module")
+def made(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    every = pages.units_of(whole)
+    matched = whole.correspondence[whole.correspondence["method"] == whole.job.matched_by()]
+    best = matched.sort_values("r_natural").iloc[-1]
+    pair = [(best[f"model_{s}"], best[f"tap_{s}"], int(best[f"unit_{s}"])) for s in "ab"]
+    chosen = sorted({*pair, *every[: MOST - 3], every[-1]}, key=every.index)
+    assert pages.write(whole, folder, units=chosen) == folder / "index.html"
+    return folder, chosen, pair
+
+
+def page_of(folder, unit):
+    return json.loads((folder / pages.address(unit, ".json")).read_text())
+
+
+def test_units_with_a_page_are_detectors_and_matched_units(whole):
+    found = pages.units_of(whole)
+    trained = whole.units[whole.units["seed"] == -1]
+    detectors = set(trained.loc[trained["detector"], ["model", "tap", "unit"]].itertuples(index=False, name=None))
+    matched = {
+        (row[f"model_{s}"], row[f"tap_{s}"], row[f"unit_{s}"])
+        for row in whole.correspondence.to_dict("records")
+        for s in "ab"
+    }
+    assert set(found) == detectors | matched
+    assert len(found) == len(set(found))
+
+
+def test_a_page_says_what_the_tables_say(whole, made):
+    folder, chosen, _ = made
+    for unit in chosen:
+        page = page_of(folder, unit)
+        assert (page["model"], page["tap"], page["unit"]) == unit
+        for family in page["families"]:
+            units = whole.units_of(family["family"]).query("seed == -1")
+            row = units[(units["model"] == unit[0]) & (units["tap"] == unit[1]) & (units["unit"] == unit[2])].iloc[0]
+            assert family["detector"] == row["detector"]
+            np.testing.assert_allclose(family["tuning_sigma"], row["tuning_sigma"])
+            # The curve is the mean of its variants.
+            np.testing.assert_allclose(
+                np.mean([v["tuning_sigma"] for v in family["variants"]], axis=0), row["tuning_sigma"], atol=1e-9
+            )
+            failed = {c["column"] for c in family["criteria"] if not c["passes"]}
+            assert failed == set(filter(None, row["failed"].split(", ")))
+            assert [c["column"] for c in family["criteria"]] == [
+                c.column for c in definition_of(family["family"]).criteria
+            ]
+        examples = whole.examples(*unit)
+        assert [e["picture"] for e in page["examples"]] == examples["picture"].values.tolist()
+
+
+def test_matches_are_those_of_the_table_with_their_nulls(whole, made):
+    folder, _, (a, b) = made
+    table = whole.correspondence[whole.correspondence["method"] == whole.job.matched_by()]
+    for own, other, unit, partner in (("a", "b", a, b), ("b", "a", b, a)):
+        rows = table[
+            (table[f"model_{own}"] == unit[0]) & (table[f"tap_{own}"] == unit[1]) & (table[f"unit_{own}"] == unit[2])
+        ]
+        rows = rows.sort_values("r_natural", ascending=False, kind="stable")
+        matches = page_of(folder, unit)["matches"]
+        assert [m["partner"][2] for m in matches] == rows[f"unit_{other}"].tolist()
+        first = matches[0]
+        assert tuple(first["partner"]) == partner and first["has_page"]
+        for name in ("r_natural", "r_natural_haar", "r_natural_untrained", "power"):
+            assert first[name] == pytest.approx(rows[name].iloc[0])
+
+
+def test_pictures_are_the_examples(whole, made):
+    folder, chosen, _ = made
+    for unit in chosen[:3]:
+        with Image.open(folder / pages.address(unit, ".webp")) as image:
+            pixels = np.asarray(image.convert("RGB")).astype(float)
+        examples = whole.examples(*unit)["image"].values
+        expected = np.concatenate(list(examples), axis=1).astype(float)
+        assert pixels.shape == expected.shape
+        assert np.abs(pixels - expected).mean() < 12  # kept with loss
+
+
+def test_every_link_leads_to_a_file_and_nothing_is_fetched(made):
+    folder, chosen, _ = made
+    files = [folder / "index.html", *(folder / pages.address(unit) for unit in chosen)]
+    for file in files:
+        text = file.read_text()
+        for address in Links(text).found:
+            assert not re.match(r"[a-z]+:|//", address), address
+            assert (file.parent / unquote(address.split("#")[0])).resolve().is_file(), address
+        assert "default-src 'none'" in text
+
+
+def test_neighbours_are_those_of_the_list(made):
+    folder, chosen, _ = made
+    for before, unit, after in zip([None, *chosen], chosen, [*chosen[1:], None], strict=False):
+        page = page_of(folder, unit)
+        assert page["previous"] == (before and pages.address(before))
+        assert page["next"] == (after and pages.address(after))
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        (("pocket/vgg", "features.13", 7), "pocket/vgg/features.13/7.html"),
+        (("mine", "a:pre", 0), "mine/a%3Apre/0.html"),
+        (("mine", "..", 0), "mine/%2E%2E/0.html"),
+        (("mine", "a/../../b", 0), "mine/a%2F..%2F..%2Fb/0.html"),
+        (("x/..", "t", 1), "x/%2E%2E/t/1.html"),
+    ],
+)
+def test_no_name_leaves_the_folder(unit, expected):
+    assert pages.address(unit) == expected
+
+
+def test_markup_in_names_stays_text(whole, tmp_path):
+    """What a job calls itself, and what a criterion fails by, comes from files."""
+    evil = "<script>alert(1)</script>"
+    record = {**whole.record, "job": {**whole.record["job"], "name": evil, "question": evil}}
+    unit = pages.units_of(whole)[0]
+    named = Run(whole.path, record, whole.store)
+    pages.write(named, tmp_path, units=[unit])
+    for file in (tmp_path / "index.html", tmp_path / pages.address(unit)):
+        assert evil not in file.read_text()
+        assert Links(file.read_text()).names.count("script") == 1
+
+
+def test_a_run_without_units_is_one_sentence(tmp_path, whole):
+    alone = Run(whole.path, {**whole.record, "tables": {"similarity.parquet": ""}})
+    with pytest.raises(
+        RunError, match="has no detectors and no matched units, expected the stages families and correspondence"
+    ):
+        pages.write(alone, tmp_path / "pages")
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_sentence(tmp_path, whole):
+    (tmp_path / "pages").write_text("mine")
+    with pytest.raises(RunError, match=r"is a file, expected a folder for the pages; give another with --pages"):
+        pages.write(whole, tmp_path / "pages")
+    assert (tmp_path / "pages").read_text() == "mine"
+
+
+def test_a_unit_without_examples_has_a_page(whole, tmp_path, monkeypatch):
+    unit = pages.units_of(whole)[0]
+
+    def none(self, *_, **__):
+        raise RunError("answers the same")
+
+    monkeypatch.setattr(Run, "examples", none)
+    pages.write(whole, tmp_path, units=[unit])
+    assert "so it has no examples" in (tmp_path / pages.address(unit)).read_text()
