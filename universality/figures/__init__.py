@@ -16,6 +16,7 @@ from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
 from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
+from universality.figures.examples import Matched, examples, matched_examples, matched_of, sheet_of
 from universality.figures.export import Tables, export
 from universality.figures.heatmaps import similarity_heatmaps
 from universality.figures.index import index_by_feature, index_by_group
@@ -50,6 +51,7 @@ __all__ = [
     "UNTRAINED",
     "WIDTHS_MM",
     "Drawing",
+    "Matched",
     "Tables",
     "atlas_cells",
     "best_taps",
@@ -62,15 +64,19 @@ __all__ = [
     "detectors_against_depth",
     "drawings",
     "encoded",
+    "examples",
     "export",
     "figure_of",
     "group_comparison",
     "index_by_feature",
     "index_by_group",
+    "matched_examples",
+    "matched_of",
     "matched_pairs",
     "matches_and_nulls",
     "number",
     "save",
+    "sheet_of",
     "short",
     "similarity_against_depth",
     "similarity_heatmaps",
