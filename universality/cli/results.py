@@ -17,12 +17,12 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file [default: RUN/report.html].", metavar="FILE")
     ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Where the activations lie now, if moved.", metavar="URL")
+    ] = None,
     pages: Annotated[
         Path | None,
         typer.Option("--pages", help="Folder for a page of every detector and matched unit instead.", metavar="DIR"),
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", help="Where the activations lie now, if moved.", metavar="URL")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

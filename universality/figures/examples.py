@@ -129,9 +129,9 @@ def picture(ax: Axes, image: NDArray[np.uint8], said: str, angle: tuple[float, b
 
 def _tuning(ax: Axes, unit: pd.Series) -> None:
     family = FAMILIES[str(unit["family"])]
-    curve = np.asarray(unit["tuning_sigma"], dtype=np.float64)
-    angles = np.arange(len(curve) + 1) * (family.period_deg / len(curve))
-    ax.plot(angles, np.append(curve, curve[0]), color=TRAINED)
+    line = np.asarray(unit["tuning_sigma"], dtype=np.float64)
+    angles = np.arange(len(line) + 1) * (family.period_deg / len(line))
+    ax.plot(angles, np.append(line, line[0]), color=TRAINED)
     ax.axvline(unit["preferred_deg"], color=_COLOUR, linewidth=0.7)
     ax.set(
         xlim=(0, family.period_deg), xticks=np.linspace(0, family.period_deg, 5), xlabel=f"{family.angle} (degrees)", ylabel="response (sigma)",

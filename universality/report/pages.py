@@ -138,7 +138,7 @@ def _write_page(folder: Path, unit: Unit, page: Plain, found: Environment) -> No
     up = "../" * (address(unit).count("/"))
     style, script = _style(), static_text("pages.js")
     text = found.get_template("unit.html").render(
-        page=page, up=up, style=style, script=script, style_hash=csp_hash(style), script_hash=csp_hash(script), quote=quote, curve=curve,
+        page=page, up=up, style=style, script=script, style_hash=csp_hash(style), script_hash=csp_hash(script), quote=quote, tuning_line=tuning_line,
         number=number, short=short, haar=HAAR_NAME, arrow=arrow,
     )  # fmt: skip
     file.write_text(text, encoding="utf-8")
@@ -251,7 +251,7 @@ class _Book:
             "near": bool(row["near"]), "level": row["level"], "score": float(row["score"]), "live": bool(row["live"]), "ties": int(row["ties"]),
             "preferred_deg": float(row["preferred_deg"]), "points": points_to(family.name), "criteria": criteria,
             "tuning_sigma": [float(x) for x in row["tuning_sigma"]],
-            "variants": [{"name": name, "tuning_sigma": [float(x) for x in curve]} for name, curve in zip(names, variants[row["unit"]], strict=True)],
+            "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants[row["unit"]], strict=True)],
         }  # fmt: skip
 
     def _counted(self, unit: Sequence[Any]) -> int:
@@ -298,7 +298,7 @@ def _written(image: NDArray[np.uint8], file: Path) -> None:
         Image.fromarray(image).save(file)
 
 
-def curve(values: Sequence[float], top: float, width: float, height: float) -> str:
+def tuning_line(values: Sequence[float], top: float, width: float, height: float) -> str:
     """Return a closed tuning curve as the points of an SVG line; responses below 0 lie on the axis."""
     closed = [*values, values[0]]
     scale = height / top if top > 0 else 0.0
