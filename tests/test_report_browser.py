@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from universality import report
+from universality.report import pages
 from universality.runs.run import Run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives a browser")
@@ -431,3 +432,53 @@ def test_a_hostile_name_runs_nothing(opened, hostile, tmp_path):
     tab.locator("#units").get_by_label("Filter model", exact=True).select_option(f"={hostile.text}")
     tab.locator("#units button.unit").first.click()
     assert "<img src=x" in tab.locator("#card-title").inner_text()
+
+
+@pytest.fixture(scope="module")
+def book(whole, tmp_path_factory):
+    """Pages of some units of a run, and their addresses."""
+    folder = tmp_path_factory.mktemp("pages")
+    chosen = pages.units_of(whole)[:5]
+    return pages.write(whole, folder, units=chosen), [folder / pages.address(unit) for unit in chosen]
+
+
+def test_pages_of_units_show_their_pictures(opened, book):
+    tab = opened(book[1][0])
+    shown = tab.locator("svg image").evaluate_all(
+        "nodes => Promise.all(nodes.map(n => new Promise(done => { const i = new Image(); i.onload = () => done(i.naturalWidth); "
+        "i.onerror = () => done(0); i.src = n.href.baseVal; })))"
+    )
+    assert len(shown) >= 15 and min(shown) > 0
+
+
+def test_pages_are_turned_by_the_keyboard(opened, book):
+    _, files = book
+    tab = opened(files[1])
+    for key, place in (("ArrowRight", 2), ("ArrowLeft", 1), ("ArrowLeft", 0)):
+        tab.keyboard.press(key)
+        tab.wait_for_url(files[place].as_uri())
+    tab.keyboard.press("ArrowLeft")  # the first stays
+    tab.keyboard.press("/")
+    tab.wait_for_url("**/index.html#search")
+    assert tab.evaluate("document.activeElement.id") == "search"
+
+
+def test_units_are_searched(opened, book):
+    index, files = book
+    tab = opened(index)
+    assert tab.locator("#found").inner_text() == "5 of 5 units"
+    number = files[3].stem
+    tab.locator("#search").fill(f"lite0 {number}")
+    visible = tab.locator(".list li:visible")
+    assert all(number in text for text in visible.all_inner_texts()) and visible.count() >= 1
+    tab.locator("#search").fill("no such unit")
+    assert tab.locator("#found").inner_text() == "0 of 5 units"
+    tab.locator("#search").fill(number)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(next(file.as_uri() for file in files if number in file.stem))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_telephone(opened, book, scheme):
+    tab = opened(book[1][0], width=400, scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
