@@ -19,7 +19,7 @@ ORDER = (
     ("stimuli",),
     ("activations",),
     ("similarity", "features"),
-    ("correspondence",),
+    ("correspondence", "circuits"),
     ("atlas",),
     ("runs",),
     ("figures",),
@@ -28,7 +28,7 @@ ORDER = (
     ("cli",),
 )
 # Science takes arrays and tables, never a run or a job: those come later in the order.
-SCIENCE = ("similarity", "features", "correspondence", "atlas")
+SCIENCE = ("similarity", "features", "correspondence", "circuits", "atlas")
 ONLY_IN = {
     "timm": ("models/pocket/", "models/zoo.py"),
     "torchvision": ("models/pocket/", "models/zoo.py"),

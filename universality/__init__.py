@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from universality.activations.in_hand import activations
     from universality.base.errors import UniversalityError
+    from universality.circuits.expanded import expanded_weights
     from universality.features.tuning import align_tuning, tuning_statistics
     from universality.jobs.execute import run
     from universality.jobs.planning import plan
@@ -42,6 +43,7 @@ __all__ = [
     "align_tuning",
     "compare",
     "compare_all",
+    "expanded_weights",
     "findings",
     "match_units",
     "measures",
@@ -64,6 +66,7 @@ _LATE = {
     "align_tuning": "features.tuning",
     "compare": "similarity.in_hand",
     "compare_all": "similarity.all_pairs",
+    "expanded_weights": "circuits.expanded",
     "findings": "report",
     "match_units": "similarity",
     "measures": "similarity",

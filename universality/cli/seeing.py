@@ -65,6 +65,10 @@ def examples_command(
         table: list[dict[str, Any]] = []
         folder.mkdir(parents=True, exist_ok=True)
         if matched:
+            if family is not None and family not in run.job.comparison.families:
+                raise RunError(
+                    f"run '{run.path}' has no family '{family}', expected one of {', '.join(run.job.comparison.families) or 'none: it compared layers alone'}"
+                )
             for stem, figure, caption in matched_sheets(run, family):
                 files += save(
                     figure,
@@ -94,6 +98,10 @@ def examples_command(
                 "side_px",
             ]
             table += rows(found.drop_dims("channel").to_dataframe()[columns].assign(unit=":".join(map(str, name))))
+    if not files:
+        raise RunError(
+            f"run '{run.path}' has no matched pair of detectors among the pairs it draws (figure_pairs); look at units with --unit"
+        )
     if as_json:
         print_json({"files": files, "examples": table})
         return
