@@ -56,7 +56,7 @@ ENTRIES = {
     "align_tuning": (CURVE, lambda x, y: align_tuning(x, y, ANGLES).table().to_numpy()),
 }  # fmt: skip
 # Public names that take no arrays of measurements.
-OF_NETWORKS = {"activations", "compare"}  # they take networks and images
+OF_NETWORKS = {"activations", "compare", "visualise", "expanded_weights"}  # they take networks and images
 OTHERS = {"COMPARATORS", "Run", "UniversalityError", "findings", "measures", "open_run", "plan", "provenance", "run"}
 
 

@@ -15,6 +15,7 @@ from universality.activations import bases
 from universality.activations.network import Network
 from universality.base.errors import RunError
 from universality.features import examples
+from universality.models import catalogue
 from universality.runs.job import Job
 from universality.stimuli import manifest
 from universality.stimuli.whole import Square
@@ -66,7 +67,8 @@ def run(tmp_path_factory):
         }
     )  # fmt: skip
     made = {"red": (network, {"size_px": SIZE, "mean": (0.0,) * 3, "std": (1.0,) * 3})}
-    return universality.run(job, root / "run", store=root / "store", models=made), network
+    yield universality.run(job, root / "run", store=root / "store", models=made), network
+    catalogue.IN_HAND.pop("red", None)
 
 
 def test_examples_lie_where_the_spot_is_in_the_pictures_own_pixels(run):

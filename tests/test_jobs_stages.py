@@ -231,7 +231,12 @@ class TestKeys:
             STAGES, "families", dataclasses.replace(STAGES["families"], version=STAGES["families"].version + 1)
         )
         after = self.keys(job)
-        assert {name for name in before if before[name].isdisjoint(after[name])} == {"families", "natural", "atlas"}
+        assert {name for name in before if before[name].isdisjoint(after[name])} == {
+            "families",
+            "natural",
+            "examples",
+            "atlas",
+        }
         assert all(before[name] == after[name] for name in ("similarity", "correspondence"))
 
     def test_one_more_measure_computes_that_measure_only(self, job):

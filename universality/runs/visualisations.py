@@ -39,6 +39,8 @@ FOLDER = "visualisations"
 PICTURE, DRIVE = "picture", "drive"
 _NATURAL_CROPS = 240
 _HAND = "in-hand"
+_UNLIKE = 0.3
+"""Weight of what makes several faces of one unit unlike one another, beside an answer in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,14 @@ def visualise(
         raise RunError(f"unknown method '{method}', expected one of {', '.join(visualisation.LEARNING_RATE)}")
     begun = None if start is None else _photograph(Path(start))
     studio = _studio(of, store, preprocessing)
-    wanted = [studio.drives(asked) for asked in units]
-    if not wanted:
-        raise RunError("no unit is asked for, expected at least one; name some")
-    options = Options(method, steps, seed, 0.3 if faces > 1 else 0.0)
-    return studio.shown(wanted, options, faces, begun, reporter or reporter_for(progress))
+    try:
+        wanted = [studio.drives(asked) for asked in units]
+        if not wanted:
+            raise RunError("no unit is asked for, expected at least one; name some")
+        options = Options(method, steps, seed, _UNLIKE if faces > 1 else 0.0)
+        return studio.shown(wanted, options, faces, begun, reporter or reporter_for(progress))
+    finally:
+        catalogue.IN_HAND.pop(_HAND, None)
 
 
 def _studio(of: Run | str | nn.Module, store: str | Path | None, preprocessing: Any) -> Studio:
