@@ -167,6 +167,12 @@ def test_colours_have_the_covariance_of_photographs():
     assert np.linalg.norm(mixing, axis=0).max() == pytest.approx(1.0)
 
 
+def found_units(model, tap="features.4"):
+    from universality.models import catalogue
+
+    return catalogue.card(model).tap(tap).channels
+
+
 class TestOfAModel:
     """The public function, on a pocket network without a run."""
 
@@ -215,6 +221,17 @@ class TestOfAModel:
         monkeypatch.setattr(visualisation, "made", lambda *_: pytest.fail("made again"))
         again = universality.visualise(self.MODEL, self.UNITS, steps=24, store=store)
         assert again.identical(images)
+
+    def test_a_direction_of_one_unit_is_that_unit(self, found):
+        direction = tuple(float(k == 3) for k in range(64))
+        asked = visualisations.Drive(self.MODEL, "features.4", -1, direction=direction[: found_units(self.MODEL)])
+        images = universality.visualise(self.MODEL, [asked], steps=24, store=found[1])
+        assert images["natural_sigma"].values[0, 0] == pytest.approx(found[0]["natural_sigma"].values[0, 0])
+        assert images["percentile"].values[0, 0] > 90
+        with pytest.raises(RunError, match=r"a direction of '.*' at 'features.4' has 2 numbers, expected"):
+            universality.visualise(
+                self.MODEL, [visualisations.Drive(self.MODEL, "features.4", -1, direction=(1.0, 0.0))], store=found[1]
+            )
 
     def test_facts_have_a_row_for_each_unit(self, found):
         rows = pd.DataFrame(visualisations.facts(found[0]))

@@ -8,7 +8,7 @@ square of all weights into the target (`rms`).
 
 References
 ----------
-N. Cammarata et al., Curve circuits, Distill 2021 (profiles of curve to curve weights by the difference of orientations).
+N. Cammarata et al., Curve circuits, Distill 2021 (weights between detectors by the difference of their orientations).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _mean_by(values: Array, bin_of: NDArray[np.int64], bins: int) -> Array:
 def circulant_share(matrix: ArrayLike) -> float:
     """Return how much of the variance of a family-to-family matrix (bin, bin), 0 to 1, its circulant part holds: 1 where only differences of angles count.
 
-    1 / number of bins is what a matrix without any order has on average.
+    1 / (number of bins + 1) is what a matrix without any order has on average.
     """
     values = np.asarray(matrix, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:

@@ -49,14 +49,16 @@ class Drive:
 
     Attributes
     ----------
-    model, tap, unit : as in the tables; `unit` -1 for a random direction of the layer
+    model, tap, unit : as in the tables; `unit` -1 for a direction of the layer
     sign : 1 drives it, -1 keeps it silent
+    direction : share of each unit, in its standard deviations; a random direction when left out. Of a unit it has no part
     """
 
     model: str
     tap: str
     unit: int
     sign: int = 1
+    direction: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Drive:
@@ -65,9 +67,15 @@ class Drive:
         return cls(*parse_unit(text[1:] if silent else text), -1 if silent else 1)
 
     @property
+    def mixed(self) -> bool:
+        """Whether it is a direction with negative shares."""
+        return self.unit < 0 and (not self.direction or min(self.direction) < 0)
+
+    @property
     def label(self) -> str:
         """Its text."""
-        return f"{'-' if self.sign < 0 else ''}{self.model}:{self.tap}:{'random' if self.unit < 0 else self.unit}"
+        of_layer = f"direction-{digest(self.direction)[:8]}" if self.direction else "random"
+        return f"{'-' if self.sign < 0 else ''}{self.model}:{self.tap}:{of_layer if self.unit < 0 else self.unit}"
 
 
 Asked = str | Drive | Sequence[str | Drive]
@@ -96,7 +104,7 @@ def visualise(
         A run; the id of a card, or a module, of which units are then named.
     units : iterable
         For each image a unit ``MODEL:TAP:INDEX`` (of a card or a module ``TAP:INDEX`` will do), or a list of units that one image
-        drives together, of one network or several; with ``-`` in front a unit is kept silent.
+        drives together, of one network or several; with ``-`` in front a unit is kept silent. A `Drive` names a direction of a layer.
     method : str
         ``fourier``: amplitudes and phases; ``phase``: phases alone, under the mean amplitudes of our photographs.
     steps : int
@@ -191,6 +199,10 @@ class Studio:
                 raise RunError(
                     f"'{drive.model}' has no unit {drive.unit} at '{drive.tap}', expected 0 to {tap.channels - 1}; choose another"
                 )
+            if drive.direction and len(drive.direction) != tap.channels:
+                raise RunError(
+                    f"a direction of '{drive.model}' at '{drive.tap}' has {len(drive.direction)} numbers, expected {tap.channels}, one for each unit"
+                )
             if drive.unit >= 0 and self.natural(drive.model, drive.tap)[0][drive.unit] == 0:
                 raise RunError(
                     f"unit {drive.unit} of '{drive.model}' at '{drive.tap}' answers the same to every natural image, so there is no scale for "
@@ -283,6 +295,9 @@ class Studio:
 
     def _weights(self, drive: Drive) -> NDArray[np.float64]:
         deviation = self.natural(drive.model, drive.tap)[0]
+        if drive.unit < 0 and drive.direction:
+            shares = np.asarray(drive.direction) / np.linalg.norm(drive.direction)
+            return np.asarray(np.divide(shares, deviation, out=np.zeros_like(shares), where=deviation > 0))
         if drive.unit < 0:
             return visualisation.random_weights(deviation, *_seed(drive.label))
         return visualisation.unit_weights(drive.unit, deviation.size, float(deviation[drive.unit]))
@@ -298,7 +313,7 @@ class Studio:
         by_layers: dict[tuple[tuple[tuple[str, str], ...], bool], list[tuple[tuple[Drive, ...], int]]] = {}
         for some, face in every:
             layers = tuple(dict.fromkeys((drive.model, drive.tap) for drive in some))
-            by_layers.setdefault((layers, some[0].unit < 0), []).append((some, face))
+            by_layers.setdefault((layers, any(drive.mixed for drive in some)), []).append((some, face))
         # Batches are made before it is known what is kept: so an image is always made in the same company.
         batches = [
             (layers, rows[begin : begin + BATCH])
@@ -317,7 +332,7 @@ class Studio:
         )
         for layers, rows in missing:
             lenses = [self.lens(*layer) for layer in layers]
-            if any(drive.unit < 0 for some, _ in rows for drive in some):
+            if any(drive.mixed for some, _ in rows for drive in some):
                 # Before the nonlinearity a direction is driven by silencing the units that it has a negative share of, which says nothing.
                 lenses = [replace(lens, driven=lens.read) for lens in lenses]
             objectives = [self._objective(some, face, layers) for some, face in rows]
