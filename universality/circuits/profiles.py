@@ -107,7 +107,7 @@ def offset_profiles(
         for row, column in {(int(r), int(c)) for r, c in zip(rows[inside], columns[inside], strict=True)}:
             here = inside & (rows == row) & (columns == column)
             found[place, :, row, column] = picked[place][:, here].sum(axis=1)
-    flat = _mean_by(found.reshape(*picked.shape[:2], -1), differences(targets, sources, bins), bins)
+    flat = _mean_by(found.reshape(*picked.shape[:2], places * places), differences(targets, sources, bins), bins)
     return flat.reshape(len(flat), bins, places, places)
 
 
