@@ -8,7 +8,6 @@ network's input.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -159,8 +158,3 @@ def cut(image: Image.Image, x: float, y: float, side: float, size_px: int) -> Im
     size = max(round((right - left) * scale), 1), max(round((bottom - top) * scale), 1)
     whole.paste(image.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom)), place)
     return whole
-
-
-def credits(found: Sequence[Picture]) -> dict[str, str]:
-    """Return author and licence by name of picture, of those that state them."""
-    return {picture.name: picture.licence for picture in found if picture.licence}
