@@ -42,7 +42,7 @@ JSON = {
     "atlas --unit": f"{UNIT} {{out}}",
     "report": "{out} --out {tmp}/page.html",
     "report --pages": "{tmp}/pages {whole}",
-    "examples": "{whole} --matched --family curve --out {tmp}/examples",
+    "examples": f"{{whole}} --unit {UNIT} --out {{tmp}}/examples",
     "visualise": "pocket/alexnet-focus-s0 --unit features.4:3 --steps 2 --out {tmp}/seen --store {tmp}/seen_store",
     "stages": "",
     "figures": "{out} --kind similarity --format svg --out {tmp}/figures",

@@ -52,7 +52,7 @@ def examples_command(
     if bool(unit) == matched:
         raise RunError("nothing to draw, or too much: give either --unit or --matched")
     with reporting() as reporter:
-        from universality.figures.examples import matched_sheets, sheet_of
+        from universality.figures.example_sheets import matched_sheets, sheet_of
         from universality.figures.style import save
         from universality.runs.names import parse_unit
         from universality.runs.run import open_run

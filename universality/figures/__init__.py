@@ -16,7 +16,7 @@ from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
 from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
-from universality.figures.examples import Matched, examples, matched_examples, matched_of, sheet_of
+from universality.figures.example_sheets import Matched, examples, matched_examples, matched_of, sheet_of
 from universality.figures.export import Tables, export
 from universality.figures.heatmaps import similarity_heatmaps
 from universality.figures.index import index_by_feature, index_by_group

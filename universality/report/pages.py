@@ -30,7 +30,7 @@ from universality.base.progress import Quiet, Reporter
 from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
-from universality.figures.examples import points_to
+from universality.figures.example_sheets import points_to
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
 from universality.runs.run import Run
