@@ -18,9 +18,10 @@ endef
 demo: $(VENV)/.demo
 	$(BIN)/universality run analyses/quickstart/job.toml
 
-# Each worker of the test run uses one thread: two workers on two cores, no waiting for one another.
+# Each worker of the test run uses one thread: as many as there are cores and room for (3 GB each), two at least and four at most.
+WORKERS ?= $(shell $(PYTHON) -c "import os; gb = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30; print(max(2, min(4, os.cpu_count() or 2, int(gb / 5))))")
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Every notebook of analyses/, in a temporary folder: nothing is written into the checkout.
 notebooks: $(VENV)/.dev
