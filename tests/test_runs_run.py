@@ -48,8 +48,10 @@ def written_and_read(table, folder):
     table.to_parquet(folder / "t.parquet")
     table.to_csv(folder / "t.csv", index=index)
     yield pd.read_parquet(folder / "t.parquet")
-    lists = [name for name, kind in table.dtypes.items() if pd.api.types.is_object_dtype(kind)]
-    text = [name for name, kind in table.dtypes.items() if pd.api.types.is_string_dtype(kind) and name not in lists]
+    # Texts of old versions of pandas are objects, as lists are.
+    lists = [name for name in table if len(table) and isinstance(table[name].iloc[0], np.ndarray)]
+    text = [name for name, kind in table.dtypes.items() if kind == "O" or pd.api.types.is_string_dtype(kind)]
+    text = [name for name in text if name not in lists]
     read = pd.read_csv(folder / "t.csv", index_col=0 if index else None, dtype=dict.fromkeys(text, str))
     read = read.fillna(dict.fromkeys(text, ""))
     read = read.assign(**{name: [np.array(json.loads(cell)) for cell in read[name]] for name in lists})

@@ -90,6 +90,8 @@ def describe_taps(
 ) -> list[Tap | TapError]:
     """Measure taps in a few passes for all of them; return each as a card states it, or why it cannot be.
 
+    A network that never looks at some rows of its image (single pixels, with a stride) may show no field; then none is stated.
+
     Parameters
     ----------
     survey : what the network gives at this size, where that is known already
