@@ -471,3 +471,14 @@ class TestKeys:
         }
         assert differ == expected
         assert len(set(after.values())) == len(after)
+
+
+def test_a_client_that_never_reached_a_scheduler_is_no_active_one(monkeypatch):
+    """Dask keeps it as the active client after it has raised; one that has lost its scheduler is said to, later."""
+    from types import SimpleNamespace
+
+    from universality.jobs.workers import Workers, active
+
+    for status, there in (("connecting", False), ("running", True), ("closed", True)):
+        monkeypatch.setattr("distributed.get_client", lambda status=status: SimpleNamespace(status=status))
+        assert (active(Workers()) is not None) == there

@@ -77,7 +77,9 @@ def active(workers: Workers) -> Client | None:
     from distributed import get_client
 
     try:
-        return get_client()
+        found = get_client()
+        # One that never reached its scheduler stays the active one; one that has lost it is an error, which is said later.
+        return None if found.status == "connecting" else found
     except ValueError:
         return None
 
