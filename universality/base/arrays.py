@@ -56,6 +56,12 @@ def standardised(x: np.ndarray) -> Array:
         return np.asarray(features / np.linalg.norm(features, axis=0))
 
 
+def reciprocal(values: np.ndarray) -> Array:
+    """Return 1 / values; 0 where they are not above 0: what does not vary has no scale, and no share of anything."""
+    given = np.asarray(values, dtype=np.float64)
+    return np.asarray(np.divide(1.0, given, out=np.zeros_like(given), where=given > 0))
+
+
 def haar_orthogonal(p: int, rng: np.random.Generator) -> Array:
     """Return a (p, p) orthogonal matrix drawn from the Haar measure (Mezzadri 2007, Notices AMS 54)."""
     q, r = np.linalg.qr(rng.standard_normal((p, p)))

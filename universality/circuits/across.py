@@ -96,8 +96,7 @@ def alike(a: ArrayLike, b: ArrayLike) -> Array:
 
 def family_alike(a: Wiring, b: Wiring, by: str = "offset") -> float:
     """Return the correlation of the mean wirings of two families, by ``angle`` or by ``offset``; NaN as in `alike`."""
-    with np.errstate(invalid="ignore"):
-        means = [_nanmean(getattr(of, by).reshape(len(of.targets), -1)) for of in (a, b)]
+    means = [_nanmean(getattr(of, by).reshape(len(of.targets), -1)) for of in (a, b)]
     both = np.isfinite(means[0]) & np.isfinite(means[1])
     if both.sum() < min(LEAST_ENTRIES, BINS) or any(np.ptp(mean[both]) == 0 for mean in means):
         return float("nan")

@@ -145,7 +145,6 @@ def _gradients(
 
     def sink(tap: Tap, maps: Tensor) -> None:
         if tap.name == second.name and "a" in held:
-            row, column = ((count - 1) // 2 for count in (maps.shape[2], maps.shape[3]))
             row, column = _middle(second, image.shape[2], maps.shape[2]), _middle(second, image.shape[3], maps.shape[3])
             held["b"] = maps[0, :, row, column]
             raise hooks.StopForward

@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from universality.base.arrays import reciprocal
 from universality.base.errors import MeasureError
 
 Array = NDArray[np.float64]
@@ -52,16 +53,14 @@ def sigma_per_sigma(weights: xr.DataArray, deviation_a: ArrayLike, deviation_b: 
     deviation_a, deviation_b : (unit,) of all units of tap A, of tap B, a.u.
     """
     source, target = np.asarray(deviation_a, float), np.asarray(deviation_b, float)[weights["unit_b"].values]
-    scale = np.divide(1.0, target, out=np.zeros_like(target), where=target > 0)
-    factors = scale[:, None] * source[weights["unit_a"].values]
+    factors = reciprocal(target)[:, None] * source[weights["unit_a"].values]
     return weights.copy(data=weights.values * factors[:, :, None, None]).assign_attrs(units="sigma per sigma")
 
 
 def rms(weights: xr.DataArray) -> xr.DataArray:
     """Return weights divided by the root mean square of all weights into each target; 0 for a target without any."""
     size = np.sqrt((weights.values.astype(float) ** 2).mean(axis=(1, 2, 3)))
-    scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-    return weights.copy(data=weights.values * scale[:, None, None, None]).assign_attrs(
+    return weights.copy(data=weights.values * reciprocal(size)[:, None, None, None]).assign_attrs(
         units="rms of the target's weights"
     )
 

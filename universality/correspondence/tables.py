@@ -299,3 +299,11 @@ def _log_ratio(b: pd.DataFrame, a: pd.DataFrame, column: str) -> Array:
     if column not in a:
         return np.full(len(a), np.nan)
     return np.asarray(np.log2(b[column].to_numpy() / a[column].to_numpy()))
+
+
+def looked_at(units: pd.DataFrame, correspondence: pd.DataFrame) -> pd.DataFrame:
+    """Return the units that people are shown, each once: detectors of trained networks and units of matched pairs; columns model, tap, unit."""
+    keys = ["model", "tap", "unit"]
+    parts = [units.loc[units["detector"] & (units["seed"] == -1), keys]]
+    parts += [correspondence[[f"{key}_{side}" for key in keys]].set_axis(keys, axis=1) for side in "ab"]
+    return pd.concat(parts).drop_duplicates()

@@ -21,8 +21,8 @@ from __future__ import annotations
 import io
 import itertools
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,10 @@ from PIL import Image
 from torch import Tensor
 
 from universality.activations import bases, extraction, pieces
-from universality.activations.layer import LayerRef, load_layer
+from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
 from universality.activations.places import Place, place_of
+from universality.base.arrays import reciprocal
 from universality.base.spec import digest
 from universality.features.tables import EXAMPLES
 from universality.models import hooks
@@ -90,19 +91,22 @@ def key_of(network: Network, ref: LayerRef, seed: int) -> str:
     return digest([VERSION, of.weights, of.preprocessing, of.tap, pictures, ref.stores["natural"], seed])[:32]
 
 
-def maxima(network: Network, refs: Sequence[LayerRef], seed: int) -> dict[str, Looked]:
+def maxima(
+    network: Network, refs: Sequence[LayerRef], seed: int, read: Callable[[LayerRef], Layer]
+) -> dict[str, Looked]:
     """Return by tap what a network's layers answer to whole pictures; what is not kept in their store is computed and kept.
 
     Parameters
     ----------
     refs : layers of the network whose natural activations are stored
     seed : of the random basis
+    read : gives a layer, whose units are standardised over its natural images
     """
     place = place_of(refs[0].store_root)
     found = {ref.tap.name: _read(place, key_of(network, ref, seed)) for ref in refs}
     missing = [ref for ref in refs if found[ref.tap.name] is None]
     if missing:
-        for ref, looked in zip(missing, _computed(network, missing, seed), strict=True):
+        for ref, looked in zip(missing, _computed(network, missing, seed, read), strict=True):
             _write(place, key_of(network, ref, seed), looked)
             found[ref.tap.name] = looked
     return {name: looked for name, looked in found.items() if looked is not None}
@@ -123,9 +127,12 @@ def _write(place: Place, key: str, looked: Looked) -> None:
     pieces.write(place, pieces.name_of(FOLDER, key), sink.getvalue())
 
 
-def _computed(network: Network, refs: Sequence[LayerRef], seed: int) -> list[Looked]:
+def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Callable[[LayerRef], Layer]) -> list[Looked]:
     taps, preprocessing = [ref.tap for ref in refs], network.card.preprocessing
-    watched = {ref.tap.name: _Watched.of(ref, preprocessing.shape, seed) for ref in refs}
+    watched = {}
+    for ref in refs:
+        scale = reciprocal(read(ref).natural.std(axis=0)).astype(np.float32)
+        watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, seed)
     module = extraction.laid_out(folded(network.load(), taps, preprocessing.shape))
     last = extraction.probe(module, taps, preprocessing.shape)
 
@@ -161,18 +168,10 @@ def _squares(spec: NaturalStimuli) -> Iterator[tuple[int, int, whole.Square, Ima
 class _Watched:
     """One layer while pictures are shown: the largest answers so far, picture by picture."""
 
-    def __init__(self, tap: Tap, inside: NDArray[np.bool_], scale: NDArray[np.float32], seed: int) -> None:
-        self._tap, self._inside, self._scale, self._basis = tap, inside, scale, bases.haar(0, seed)
+    def __init__(self, inside: NDArray[np.bool_], scale: NDArray[np.float32], seed: int) -> None:
+        self._inside, self._scale, self._basis = inside, scale, bases.haar(0, seed)
         self._now: list[tuple[int, int]] = []
         self._rows: dict[str, list[dict[str, NDArray[Any]]]] = {"units": [], "haar": []}
-
-    @classmethod
-    def of(cls, ref: LayerRef, shape: tuple[int, int, int], seed: int) -> _Watched:
-        """Return one for a layer, whose units are standardised over its stored natural images."""
-        brief = replace(ref, stores={"natural": ref.stores["natural"]})
-        spread = load_layer(brief).natural.std(axis=0)
-        scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-        return cls(ref.tap, counted_positions(ref.tap, shape), scale.astype(np.float32), seed)
 
     def shown(self, places: list[tuple[int, int]]) -> None:
         """Say which picture, and which square of it, each image of the next batch is."""

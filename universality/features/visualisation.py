@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from universality.base.arrays import reciprocal
 from universality.base.errors import TapError
 from universality.models import hooks
 from universality.models.card import Preprocessing, Tap
@@ -375,8 +376,12 @@ def unit_weights(unit: int, units: int, deviation: float = 1.0) -> NDArray[np.fl
     return weights
 
 
+def direction_weights(shares: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of a direction of standardised units, of unit length; units that do not vary have none."""
+    return shares / np.linalg.norm(shares) * reciprocal(deviation)
+
+
 def random_weights(deviation: NDArray[np.float64], *seed: int) -> NDArray[np.float64]:
-    """Return the weights of a random direction of standardised units; units that do not vary have none."""
+    """Return the weights of a random direction of standardised units."""
     drawn = np.random.default_rng(seed).standard_normal(deviation.size)
-    drawn /= np.linalg.norm(drawn)
-    return np.divide(drawn, deviation, out=np.zeros_like(drawn), where=deviation > 0)
+    return direction_weights(drawn, deviation)

@@ -111,6 +111,14 @@ def _angle(unit: pd.Series) -> tuple[float, bool] | None:
     return float(unit["preferred_deg"]), FAMILIES[family].period_deg == 360.0
 
 
+def arrow_ends(degrees: float, side: float, headless: bool) -> dict[str, float]:
+    """Return both ends of the line that shows an orientation, clockwise from +x, in a square picture; without a head it is an axis."""
+    middle, turn = side / 2, np.deg2rad(degrees)
+    x, y = (float(_ARROW * side * part) for part in (np.cos(turn), np.sin(turn)))
+    begin = (middle - x, middle - y) if headless else (middle, middle)
+    return {"x1": round(begin[0], 1), "y1": round(begin[1], 1), "x2": round(middle + x, 1), "y2": round(middle + y, 1)}
+
+
 def picture(ax: Axes, image: NDArray[np.uint8], said: str, angle: tuple[float, bool] | None = None) -> None:
     """Draw one picture with what is said of it above, and an orientation into it: clockwise from +x, degrees, with a head or without."""
     ax.imshow(image, interpolation="lanczos", aspect="equal")
@@ -118,13 +126,13 @@ def picture(ax: Axes, image: NDArray[np.uint8], said: str, angle: tuple[float, b
     ax.set_title(said, fontsize=4.5, pad=1)
     if angle is None:
         return
-    degrees, head = np.deg2rad(angle[0]), angle[1]
-    middle, reach = (image.shape[0] - 1) / 2, _ARROW * image.shape[0]
-    x, y = reach * np.cos(degrees), reach * np.sin(degrees)
-    style_of: dict[str, Any] = {"shrinkA": 0, "shrinkB": 0, "mutation_scale": 4, "color": _COLOUR, "linewidth": 0.7}
-    begin = (middle, middle) if head else (middle - x, middle - y)
-    arrow = style_of | {"arrowstyle": "->" if head else "-"}
-    ax.annotate("", (middle + x, middle + y), begin, arrowprops=arrow, annotation_clip=False)
+    degrees, head = angle
+    # Pixels are counted between their centres.
+    ends = {name: at - 0.5 for name, at in arrow_ends(degrees, image.shape[0], headless=not head).items()}
+    arrow: dict[str, Any] = {
+        "shrinkA": 0, "shrinkB": 0, "mutation_scale": 4, "color": _COLOUR, "linewidth": 0.7, "arrowstyle": "->" if head else "-",
+    }  # fmt: skip
+    ax.annotate("", (ends["x2"], ends["y2"]), (ends["x1"], ends["y1"]), arrowprops=arrow, annotation_clip=False)
 
 
 def _tuning(ax: Axes, unit: pd.Series) -> None:

@@ -194,9 +194,8 @@ class _Submitter:
     def submit(self, group: _Group) -> Iterator[tuple[Future[Any], _Step]]:
         """Submit what some networks of a model miss: loading, shards, joining."""
         kept = Shards(self._store)
-        loads: dict[
-            str, Future[Any]
-        ] = {}  # written so that it is not evaluated: old versions of Dask have no Future[...]
+        # An annotation is not evaluated: old versions of Dask have no Future[...].
+        loads: dict[str, Future[Any]] = {}
         self._networks += 1
         longest = max(len(rows) for shown in chain.from_iterable(group) for rows in shown.shards)
         for number, shown in enumerate(_drawn_once(group)):

@@ -28,7 +28,7 @@ from universality.base.spec import digest
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
-from universality.correspondence.tables import correspondence_rows, family_rows, null_rows, unit_rows
+from universality.correspondence.tables import correspondence_rows, family_rows, looked_at, null_rows, unit_rows
 from universality.features.families import FAMILIES
 from universality.features.tables import EXAMPLES, OWN, UNITS, own_name
 from universality.jobs.recent import read_layer
@@ -436,15 +436,8 @@ def _shown_units(model: str) -> Callable[[Tables], tuple[dict[str, list[int]]]]:
     """Return what finds the units of a model that are shown, by tap: its detectors and its matched units."""
 
     def late(tables: Tables) -> tuple[dict[str, list[int]]]:
-        units, matched = tables["units"], tables["correspondence"]
-        parts = [units.loc[units["detector"] & (units["model"] == model) & (units["seed"] == -1), ["tap", "unit"]]]
-        parts += [
-            matched.loc[matched[f"model_{side}"] == model, [f"tap_{side}", f"unit_{side}"]].set_axis(
-                ["tap", "unit"], axis=1
-            )
-            for side in "ab"
-        ]
-        found = pd.concat(parts).drop_duplicates()
+        found = looked_at(tables["units"], tables["correspondence"])
+        found = found[found["model"] == model]
         return ({str(tap): sorted(int(unit) for unit in rows["unit"]) for tap, rows in found.groupby("tap")},)
 
     return late
@@ -462,7 +455,7 @@ def example_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
     from universality.features import examples  # with Torch: only this stage and `natural` show images again
 
     of = [ref for ref in layers if ref.tap.name in units]
-    looked = examples.maxima(network, of, seed) if of else {}
+    looked = examples.maxima(network, of, seed, read_layer) if of else {}
     rows = [schema.empty_table(EXAMPLES)]
     for ref in of:
         scale = read_layer(ref).natural.std(axis=0)

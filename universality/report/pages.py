@@ -12,25 +12,25 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pandas as pd
-from jinja2 import Environment
 from numpy.typing import NDArray
 from PIL import Image
 
 from universality.activations.layer import load_layer
 from universality.activations.places import place_of
 from universality.base.errors import RunError
-from universality.base.names import HAAR_NAME, number, short
+from universality.base.names import HAAR_NAME, number
 from universality.base.progress import Quiet, Reporter
+from universality.correspondence.tables import looked_at
 from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
-from universality.figures.example_sheets import points_to
+from universality.figures.example_sheets import arrow_ends, points_to
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
 from universality.runs.run import Run
@@ -40,7 +40,6 @@ PARTNER_EXAMPLES = 4
 """Examples of each partner, and of each null, on a page."""
 _OF_EXAMPLES = ("kind", "rank", "quantile", "value", "sigma", "picture", "source", "licence", "x_px", "y_px", "side_px")
 _QUALITY = 80
-_KEYS = ["model", "tap", "unit"]
 Unit = tuple[str, str, int]
 Plain = dict[str, Any]
 
@@ -69,10 +68,7 @@ def units_of(run: Run) -> list[Unit]:
         raise RunError(
             f"run '{run.path}' has no detectors and no matched units, expected the stages families and correspondence; run its job again with --only correspondence"
         )
-    units, matched = run.units, run.correspondence
-    parts = [units.loc[units["detector"] & (units["seed"] == -1), _KEYS]]
-    parts += [matched[[f"{key}_{side}" for key in _KEYS]].set_axis(_KEYS, axis=1) for side in "ab"]
-    found = pd.concat(parts).drop_duplicates()
+    units, found = run.units, looked_at(run.units, run.correspondence)
     layers = {layer: place for place, layer in enumerate(dict.fromkeys(zip(units["model"], units["tap"], strict=True)))}
     every = ((str(m), str(t), int(u)) for m, t, u in found.itertuples(index=False))
     return sorted(every, key=lambda unit: (layers[unit[0], unit[1]], unit[2]))
@@ -97,50 +93,42 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     every, book = list(units_of(run) if units is None else units), _Book(run)
     made = set(every)
     advance = (reporter or Quiet()).track("pages of units", len(every))
-    found = environment()
-    rows: list[Plain] = []
+    script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
+    shared = {
+        "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends,
+    }  # fmt: skip
+    template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
         around = every[place - 1] if place else None, every[place + 1] if place + 1 < len(every) else None
         page, pictures = book.page(unit)
         for match in page["matches"]:  # a partner without a page is named, not linked
             match["has_page"] = tuple(match["partner"]) in made
         page["previous"], page["next"] = (None if other is None else address(other) for other in around)
-        _write_page(folder, unit, page, found)
+        _write_page(folder, unit, page, template.render(page=page, up="../" * address(unit).count("/"), **shared))
         for ending, picture in pictures.items():
             _written(picture, folder / address(unit, ending))
-        layer = (
-            f"{len(rows) - 1:06d}" if rows and rows[-1]["unit"][:2] != unit[:2] else (rows[-1]["layer"] if rows else "")
-        )
-        rows.append(
-            {"address": address(unit), "unit": unit, "layer": layer, "said": page["said"], "words": page["words"]}
-        )
+        rows.append({"address": address(unit), "unit": unit, "said": page["said"], "words": page["words"]})
         advance(1)
     index = folder / "index.html"
-    style, script = _style(), static_text("pages.js")
-    index.write_text(
-        found.get_template("units.html").render(
-            run=run, rows=rows, style=style, script=script, style_hash=csp_hash(style), script_hash=csp_hash(script), quote=quote,
-            has_report=(run.path / "report.html").is_file(),
-        ), encoding="utf-8",
-    )  # fmt: skip
-    if (run.path / "report.html").is_file():
-        shutil.copyfile(run.path / "report.html", folder / "report.html")
+    report, layers = (
+        run.path / "report.html",
+        [list(some) for _, some in groupby(rows, key=lambda row: row["unit"][:2])],
+    )
+    text = (
+        environment()
+        .get_template("units.html")
+        .render(run=run, layers=layers, count=len(rows), has_report=report.is_file(), **shared)
+    )
+    index.write_text(text, encoding="utf-8")
+    if report.is_file():
+        shutil.copyfile(report, folder / "report.html")
     return index
 
 
-def _style() -> str:
-    return static_text("report.css") + static_text("pages.css")
-
-
-def _write_page(folder: Path, unit: Unit, page: Plain, found: Environment) -> None:
+def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
     file = folder / address(unit)
     file.parent.mkdir(parents=True, exist_ok=True)
-    up = "../" * (address(unit).count("/"))
-    style, script = _style(), static_text("pages.js")
-    text = found.get_template("unit.html").render(
-        page=page, up=up, style=style, script=script, style_hash=csp_hash(style), script_hash=csp_hash(script), quote=quote, tuning_line=tuning_line,
-        number=number, short=short, haar=HAAR_NAME, arrow=arrow,
-    )  # fmt: skip
     file.write_text(text, encoding="utf-8")
     plain = json.dumps(_finite(page), indent=1, sort_keys=True)
     (folder / address(unit, ".json")).write_text(plain, encoding="utf-8")
@@ -259,7 +247,7 @@ class _Book:
         key = str(unit[0]), str(unit[1]), int(unit[2])
         if key not in self._counts:
             try:
-                self._counts[key] = int(self.run.examples(*key).sizes["example"])
+                self._counts[key] = len(self.run.gallery.rows_of(*key))
             except RunError:  # it answers the same to every picture
                 self._counts[key] = 0
         return self._counts[key]
@@ -304,10 +292,3 @@ def tuning_line(values: Sequence[float], top: float, width: float, height: float
     scale = height / top if top > 0 else 0.0
     step = width / (len(closed) - 1)
     return " ".join(f"{step * k:.1f},{height - scale * max(value, 0.0):.1f}" for k, value in enumerate(closed))
-
-
-def arrow(degrees: float, side: float, headless: bool) -> dict[str, float]:
-    """Return both ends of the line that shows an orientation, clockwise from +x, in a square picture; without a head it is an axis."""
-    middle, x, y = side / 2, *(0.36 * side * f(math.radians(degrees)) for f in (math.cos, math.sin))
-    begin = (middle - x, middle - y) if headless else (middle, middle)
-    return {"x1": round(begin[0], 1), "y1": round(begin[1], 1), "x2": round(middle + x, 1), "y2": round(middle + y, 1)}

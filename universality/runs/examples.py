@@ -42,13 +42,19 @@ class Gallery:
     def of_unit(self, model: str, tap: str, unit: int, size_px: int | None = None) -> xr.Dataset:
         """Return the examples of one unit: see `Run.examples`."""
         network, ref = self.layer_of(model, tap, unit)
+        rows = self.rows_of(model, tap, unit)
+        return self._dataset(network, ref, rows, size_px).assign_attrs(model=model, tap=tap, unit=unit)
+
+    def rows_of(self, model: str, tap: str, unit: int) -> pd.DataFrame:
+        """Return the rows of the table ``examples`` of one unit, whether or not the run has that table."""
+        network, ref = self.layer_of(model, tap, unit)
         deviation = self.layer(model, tap).natural.std(axis=0)
         rows = examples.example_rows(network, ref.tap, self._looked(network, ref).units, [unit], deviation)
         if rows.empty:
             raise RunError(
                 f"unit {unit} of '{model}' at '{tap}' answers the same to every whole picture, so it has no examples; choose another"
             )
-        return self._dataset(network, ref, rows, size_px).assign_attrs(model=model, tap=tap, unit=unit)
+        return rows
 
     def of_null(self, unit: tuple[str, str, int], model: str, tap: str, size_px: int | None = None) -> xr.Dataset:
         """Return the examples of the random direction of a layer that resembles a unit of another network most.
@@ -120,7 +126,7 @@ class Gallery:
         if key not in self._seen:
             # All taps at once: a second look costs as much as the first.
             refs = list(self._refs[ref.model].values())
-            seen = examples.maxima(network, refs, self._run.job.seed)
+            seen = examples.maxima(network, refs, self._run.job.seed, lambda ref: self.layer(ref.model, ref.tap.name))
             self._seen |= {(ref.model, name): looked for name, looked in seen.items()}
         return self._seen[key]
 

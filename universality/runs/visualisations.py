@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -116,7 +117,7 @@ def visualise(
     start : path, optional
         A photograph to begin with.
     store : path or URL, optional
-        Where images are kept; the run's store, else ``data/activations``. What is kept is not made again.
+        Where images are kept; the run's store, else ``data/store``. What is kept is not made again.
     progress : bool or callable
         As of `universality.activations`; `reporter` takes its place for commands.
 
@@ -169,7 +170,7 @@ def _photograph(path: Path) -> Image.Image:
     return image_files.decoded(content, path)[0]
 
 
-class Studio:
+class Studio(ABC):
     """Networks whose units are visualised: where each is driven and read, and what it answers to natural images."""
 
     def __init__(self, place: Place) -> None:
@@ -177,13 +178,13 @@ class Studio:
         self._lenses: dict[tuple[str, str], Lens] = {}
         self._modules: dict[str, nn.Module] = {}
 
+    @abstractmethod
     def network(self, model: str, tap: str) -> tuple[Network, Tap]:
         """Return a network and one of its taps."""
-        raise NotImplementedError
 
+    @abstractmethod
     def natural(self, model: str, tap: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return a layer's standard deviations (unit,) and its answers to held-out natural images (image, unit), a.u."""
-        raise NotImplementedError
 
     def named(self, text: str) -> str:
         """Return the whole name of a unit."""
@@ -296,8 +297,7 @@ class Studio:
     def _weights(self, drive: Drive) -> NDArray[np.float64]:
         deviation = self.natural(drive.model, drive.tap)[0]
         if drive.unit < 0 and drive.direction:
-            shares = np.asarray(drive.direction) / np.linalg.norm(drive.direction)
-            return np.asarray(np.divide(shares, deviation, out=np.zeros_like(shares), where=deviation > 0))
+            return visualisation.direction_weights(np.asarray(drive.direction), deviation)
         if drive.unit < 0:
             return visualisation.random_weights(deviation, *_seed(drive.label))
         return visualisation.unit_weights(drive.unit, deviation.size, float(deviation[drive.unit]))
@@ -325,7 +325,7 @@ class Studio:
         for layers, rows in batches:
             kept = {row: self._read(self._key(row, options, start)) for row in rows}
             found |= {row: image for row, image in kept.items() if image is not None}
-            if len([image for image in kept.values() if image is not None]) < len(rows):
+            if any(image is None for image in kept.values()):
                 missing.append((layers, rows))
         advance = reporter.track(
             "visualisation (steps of an image)", sum(len(rows) for _, rows in missing) * options.steps
