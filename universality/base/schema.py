@@ -63,7 +63,7 @@ class Table:
         return [column.name for column in self.columns]
 
 
-def _pair_identity() -> tuple[Column, ...]:
+def pair_columns() -> tuple[Column, ...]:
     return (
         Column("model_a", "string", "1", "card id", "first network"),
         Column("model_b", "string", "1", "card id", "second network"),
@@ -78,7 +78,7 @@ SIMILARITY = Table(
     "similarity",
     "one measure on one pair of layers, trained, with its nulls in the same row",
     (
-        *_pair_identity(),
+        *pair_columns(),
         Column("measure", "string", "1", "name in COMPARATORS", "comparator, named with its variant"),
         Column("direction", "string", "1", "similarity | distance", "whether larger means more alike"),
         Column("value", "float", "1", "see measure", "score of the trained layers"),
@@ -204,7 +204,7 @@ CORRESPONDENCE = Table(
     "correspondence",
     "one unit of layer A matched to one unit of layer B, at least one of them a detector of the family",
     (
-        *_pair_identity(),
+        *pair_columns(),
         Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
         Column("method", "string", "1", "hungarian | mutual_nearest", "how the pair was matched, among all live units"),
         Column("unit_a", "int", "1", ">= 0", "unit (channel index) in layer A"),
@@ -414,7 +414,7 @@ PAIRS = Table(
     "pairs",
     "one pair of layers, one family and one method of matching: what they share, beside the same for its nulls",
     (
-        *_pair_identity(),
+        *pair_columns(),
         Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
         Column("method", "string", "1", "hungarian | mutual_nearest", "how units were matched, among all live units"),
         *_of_both("n_detectors_*", "int", "units", ">= 0", "detectors of layer {}"),

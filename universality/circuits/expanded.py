@@ -101,10 +101,36 @@ def expanded_weights(
                     f"tap '{tap_b}' of '{of.name}' has no unit {unit}, expected 0 to {second.channels - 1}; choose another"
                 )
         shown = _shown(kind, size, images, of.preprocessing)
-        found = np.stack([_gradients(of.network, first, second, chosen, image, kind, of.name) for image in shown])
+        picks = torch.zeros(len(chosen), second.channels)
+        picks[torch.arange(len(chosen)), torch.tensor(chosen, dtype=torch.long)] = 1.0
+        found = np.stack([_gradients(of.network, first, second, picks, image, kind, of.name) for image in shown])
     if kind != "case_gradients":
         found = found.mean(axis=0, keepdims=True)
     return _labelled(found, first, second, chosen, size, kind, of.name)
+
+
+def weights_into(
+    network: nn.Module, first: Tap, second: Tap, directions: NDArray[np.float64], size: tuple[int, int, int], name: str
+) -> xr.DataArray:
+    """Return the linear weights into directions of a later tap: as `expanded_weights`, whose ``unit_b`` here is the number of the direction.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    directions : (direction, unit) of tap B, a.u. of the direction for a.u. of the unit
+    size : (channel, y, x) of the input
+    name : of the network, for sentences
+
+    Raises
+    ------
+    NotConnected
+        Tap B does not depend on tap A.
+    """
+    picks = torch.from_numpy(np.ascontiguousarray(directions, dtype=np.float32))
+    with zoo.evaluating(network):
+        found = _gradients(network, first, second, picks, torch.zeros(1, *size), "linear", name)[None]
+    return _labelled(found, first, second, range(len(picks)), size, "linear", name)
 
 
 def _tap(name: str, model: str | nn.Module, network: nn.Module, tap: str, size: tuple[int, int, int]) -> Tap:
@@ -138,9 +164,9 @@ def _shown(
 
 
 def _gradients(
-    network: nn.Module, first: Tap, second: Tap, units: Sequence[int], image: Tensor, kind: Kind, name: str
+    network: nn.Module, first: Tap, second: Tap, picks: Tensor, image: Tensor, kind: Kind, name: str
 ) -> NDArray[np.float32]:
-    """Return the derivatives (unit_b, unit_a, y, x) at one image."""
+    """Return the derivatives (unit_b, unit_a, y, x) at one image of what `picks` (unit_b, unit) takes from tap B."""
     held: dict[str, Tensor] = {}
 
     def sink(tap: Tap, maps: Tensor) -> None:
@@ -166,12 +192,9 @@ def _gradients(
         leaf, answers = held["a"], held["b"]
         each = max(int(MOST_BYTES // (8 * leaf.nbytes)), 1)
         parts = []
-        for start in range(0, len(units), each):
-            some = torch.tensor(list(units[start : start + each]))
-            picks = torch.zeros(len(some), len(answers))
-            picks[torch.arange(len(some)), some] = 1.0
+        for some in picks.split(each):
             try:
-                (grads,) = torch.autograd.grad(answers, leaf, picks, is_grads_batched=True, retain_graph=True)
+                (grads,) = torch.autograd.grad(answers, leaf, some, is_grads_batched=True, retain_graph=True)
             except RuntimeError as cause:
                 if "appears to not have been used in the graph" not in str(cause):
                     raise
@@ -180,8 +203,12 @@ def _gradients(
     return np.concatenate(parts)
 
 
-def _apart(first: Tap, second: Tap, name: str) -> TapError:
-    return TapError(
+class NotConnected(TapError):
+    """One tap does not depend on the other."""
+
+
+def _apart(first: Tap, second: Tap, name: str) -> NotConnected:
+    return NotConnected(
         f"tap '{second.name}' of '{name}' does not depend on tap '{first.name}': it comes before it, or lies on another branch; exchange them, or "
         "choose others"
     )

@@ -95,19 +95,34 @@ def offset_profiles(
     Weights are summed into `places` x `places` squares of `side_px` around the middle of the target's field, in the target's frame: u along its preferred
     direction, v at right angles to it (clockwise). What lies beyond them is left out; a square that no offset falls into has 0.
     """
-    picked = weights.sel(unit_b=targets.unit, unit_a=sources.unit).values.astype(float)
+    picked = weights.sel(unit_b=targets.unit, unit_a=sources.unit)
+    found = placed(picked, targets.angle_deg, side_px, places)
+    flat = _mean_by(found, differences(targets, sources, bins), bins)
+    return flat.reshape(len(flat), bins, places, places)
+
+
+def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: int = 3) -> Array:
+    """Return weights summed into squares around the middle of each target's field, (target, source, place): row by row, v before u.
+
+    Parameters
+    ----------
+    weights : DataArray, (unit_b, unit_a, dy, dx)
+    angle_deg : (target,) by which each target's frame is turned, degrees; 0 for the frame of the image
+    side_px : of a square, px of the image
+    places : squares along a side; what lies beyond them is left out
+    """
+    values = weights.values.astype(float)
     x, y = np.meshgrid(weights["dx"].values, weights["dy"].values)
-    found = np.zeros((*picked.shape[:2], places, places))
-    for place, degrees in enumerate(targets.angle_deg):
+    found = np.zeros((*values.shape[:2], places, places))
+    for target, degrees in enumerate(np.broadcast_to(np.asarray(angle_deg, dtype=float), len(values))):
         cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
         u, v = x * cos + y * sin, -x * sin + y * cos
         columns, rows = (np.rint(along / side_px + (places - 1) / 2).astype(int) for along in (u, v))
         inside = (columns >= 0) & (columns < places) & (rows >= 0) & (rows < places)
         for row, column in {(int(r), int(c)) for r, c in zip(rows[inside], columns[inside], strict=True)}:
             here = inside & (rows == row) & (columns == column)
-            found[place, :, row, column] = picked[place][:, here].sum(axis=1)
-    flat = _mean_by(found.reshape(*picked.shape[:2], places * places), differences(targets, sources, bins), bins)
-    return flat.reshape(len(flat), bins, places, places)
+            found[target, :, row, column] = values[target][:, here].sum(axis=1)
+    return found.reshape(*values.shape[:2], places * places)
 
 
 def _mean_by(values: Array, bin_of: NDArray[np.int64], bins: int) -> Array:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from universality.activations.layer import Layer, LayerRef, load_layer
 from universality.base.recent import Recent
+from universality.circuits.reading import LOADED
 
 MOST_BYTES = 128 << 20
 """What the layers kept take together, at most; a larger one is not kept."""
@@ -49,8 +50,9 @@ read_layer = RecentLayers()
 
 @contextmanager
 def forgetting() -> Iterator[None]:
-    """Let this process, whose threads may compute, keep no layer afterwards."""
+    """Let this process, whose threads may compute, keep no layer and no network afterwards."""
     try:
         yield
     finally:
         read_layer.forget()
+        LOADED.forget()

@@ -25,6 +25,8 @@ from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
 from universality.base.spec import digest
+from universality.circuits.plan import TAPS_BACK, CircuitPlan
+from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
@@ -465,6 +467,109 @@ def example_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
     return {"examples": pd.concat(rows, ignore_index=True)}
 
 
+# circuits -----------------------------------------------------------------------------------------------------------
+
+
+def _circuit_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("circuits")
+    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.nulls.haar_rotations, inputs.job.seed)
+    for model in inputs.models:
+        causes = ["profiles", inputs.of_model(model), repr(plan)]
+        yield Task(
+            "circuits", {"": key_of(causes)}, f"wiring of families in {model}", profile_task, (*_of_network(inputs, model), plan),
+            lambda tables, model=model: (_trained_units(tables, model),),
+        )  # fmt: skip
+    for a, b in inputs.job.compared():
+        causes = ["circuits", inputs.of_model(a), inputs.of_model(b), repr(inputs.matching), inputs.job.matched_by(), repr(plan)]
+        yield Task(
+            "circuits", {"": key_of(causes)}, f"circuits of {a} with {b}", circuit_task,
+            (_of_network(inputs, a), _of_network(inputs, b), plan), _matched_units(a, b, inputs.job.matched_by()),
+        )  # fmt: skip
+
+
+def _of_network(inputs: Inputs, model: str) -> tuple[dict[int | None, Network], dict[int | None, list[LayerRef]]]:
+    """Return a network and its untrained twins, by seed, and their layers."""
+    return (
+        {seed: inputs.networks[model, seed] for seed in inputs.seeds},
+        {seed: inputs.layers_judged(model, seed) for seed in inputs.seeds},
+    )
+
+
+def _trained_units(tables: Tables, *models: str) -> pd.DataFrame:
+    units = tables["units"]
+    return units[units["model"].isin(models) & (units["seed"] == -1)]
+
+
+def _matched_units(a: str, b: str, method: str) -> Callable[[Tables], tuple[pd.DataFrame, pd.DataFrame]]:
+    def late(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
+        found = tables["correspondence"]
+        found = found[(found["model_a"] == a) & (found["model_b"] == b) & (found["method"] == method)]
+        return found[found["verdict"] != "unmatched"], _trained_units(tables, a, b)
+
+    return late
+
+
+def _circuit_work(inputs: Inputs) -> float:
+    """Count networks that are asked for weights, and pairs of layers whose units are compared."""
+    return len(inputs.models) * len(inputs.seeds) + sum(1 for _ in _pairs_of_layers(inputs))
+
+
+def profile_task(
+    networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], plan: CircuitPlan, units: pd.DataFrame
+) -> Tables:
+    """Return the rows of ``profiles`` of one network: every tap with the one before that it depends on."""
+    from universality.circuits import families, reading  # SciPy's and Torch's part of them is not needed to plan
+
+    rows = [schema.empty_table(PROFILES)]
+    for target in layers[None]:
+        if reading.labels(units, target):
+            for source in reading.sources_of(networks[None], layers[None], target)[:1]:
+                rows.append(families.profile_rows(*reading.with_twins(networks, layers, source, target, units, read_layer), plan))
+    return {"profiles": pd.concat(rows, ignore_index=True), "circuits": _measured([])}
+
+
+def circuit_task(
+    a: tuple[Mapping[int | None, Network], Mapping[int | None, Sequence[LayerRef]]],
+    b: tuple[Mapping[int | None, Network], Mapping[int | None, Sequence[LayerRef]]],
+    plan: CircuitPlan,
+    matched: pd.DataFrame,
+    units: pd.DataFrame,
+) -> Tables:
+    """Return the rows of ``circuits``, less q and verdict, of two networks: one and two taps before the units' own."""
+    from universality.circuits import pairs, reading
+
+    def earlier(networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str) -> tuple[LayerRef, list[LayerRef]]:
+        (target,) = (ref for ref in layers[None] if ref.tap.name == tap)
+        return target, reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
+
+    known = {(side, tap): earlier(*of, tap) for side, of in (("a", a), ("b", b)) for tap in dict.fromkeys(matched[f"tap_{side}"])}
+    found: list[dict[str, object]] = []
+    for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False):
+        (target_a, sources_a), (target_b, sources_b) = known["a", tap_a], known["b", tap_b]
+        for back, (source_a, source_b) in enumerate(zip(sources_a, sources_b, strict=False), start=1):
+            one, twins_a = reading.with_twins(*a, source_a, target_a, units, read_layer)
+            other, twins_b = reading.with_twins(*b, source_b, target_b, units, read_layer)
+            found += pairs.circuit_rows(one, other, twins_a, twins_b, rows, back, plan)
+    return {"profiles": schema.empty_table(PROFILES), "circuits": _measured(found)}
+
+
+def _measured(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    return pd.concat([schema.empty_table(CIRCUITS)[MEASURED], pd.DataFrame(rows, columns=MEASURED)] if rows else [schema.empty_table(CIRCUITS)[MEASURED]], ignore_index=True)
+
+
+def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    from universality.circuits import families, pairs
+
+    circuits = resampling.with_q(rows["circuits"])
+    circuits = circuits.assign(verdict=pairs.judged(circuits))
+    layers = [column.name for column in schema.pair_columns()]
+    compared = before["correspondence"][layers].drop_duplicates()
+    return {
+        "circuits": circuits[CIRCUITS.names], "profiles": rows["profiles"],
+        "profile_pairs": families.profile_pair_rows(rows["profiles"], compared, inputs.job.seed),
+    }  # fmt: skip
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -548,6 +653,11 @@ STAGES: dict[str, Stage] = {
             "examples", "parts of whole pictures that detectors and matched units answer to", (EXAMPLES,), 1, _example_work,
             _example_tasks, lambda inputs: len(inputs.models), needs=("families", "correspondence"), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+        ),
+        Stage(
+            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 2, _circuit_work,
+            _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
+            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from universality.base import schema
 from universality.base.schema import Table
+from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
 
 TABLES: dict[str, Table] = {
@@ -19,6 +20,7 @@ TABLES: dict[str, Table] = {
         schema.CEILINGS,
         schema.JOINT,
         EXAMPLES,
+        *CIRCUIT_TABLES.values(),
         *schema.ATLAS_TABLES.values(),
     )
 }

@@ -1,0 +1,504 @@
+"""Whether two matched units have the same circuit: their incoming weights from earlier layers of their networks, set side by side.
+
+The sources of two networks are set side by side in two ways.
+
+- ``match``: the earlier layers' units are matched one to one (largest sum of r on the deciding fold); a unit's *wiring* is its weight from every matched
+  source (`LEAST_R` on held-out images) in nine squares of its field, less the mean over sources at each square: what is left says *which* sources.
+- ``angle``: a detector's weights from families of detectors, by the difference of preferred angles and by square in the detector's own frame.
+
+``s_w`` is the correlation of two wirings. What a row says beside it:
+
+- *permuted*: sources exchanged (within their family): no circuit at all.
+- *Haar*: the direction of a random basis of the other layer that answers most alike, with its weights.
+- *untrained*: the unit of an untrained twin that answers most alike, with its weights.
+- *unmatched*: other units. For ``match`` pairs of units that answer as alike (r_natural within `EQUAL_R`) without being matched; for ``angle`` other detectors of the family.
+- *read-out*: the ridge weights that read the response from the same sources, over the unit's own squares: what any unit with these responses might have.
+- *ceiling*: for ``match`` what a unit shares with its own circuit carried over to the other network's sources (ridge of what each square hands on); for ``angle``
+  what detectors of the family share with one another within a network, turned onto one another (the geometric mean of both networks).
+
+References
+----------
+The question: C. Olah et al., Zoom In, Distill 2020, claims 2 and 3. Leave-one-out ridge: T. Hastie et al., The elements of statistical learning, 2nd ed., eq. 7.64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from universality.activations.bases import haars
+from universality.activations.layer import Layer, pair_identity
+from universality.base.arrays import centred, live_units, reciprocal, standardised
+from universality.circuits.plan import CircuitPlan
+from universality.circuits.profiles import BINS, Units, differences, placed
+from universality.models.card import Tap
+from universality.similarity.matching import correlations, hungarian
+from universality.similarity.predictivity import Fold, decomposed, penalties, press
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Weights = Callable[[Tap, Tap, Array], xr.DataArray]
+"""Of a network: the linear weights into directions (direction, unit) of a later tap, (unit_b, unit_a, dy, dx)."""
+
+PLACES = 3
+STRIDES = 2
+"""A square's side, in strides of the coarser of the two earlier layers."""
+LEAST_R = 0.3
+"""Held-out correlation of two sources that are taken for the same."""
+LEAST_SOURCES = 12
+"""Matched sources that two wirings need, or detectors among the sources of a family's."""
+LEAST_DETECTORS = 4
+"""Detectors of a family that it needs in both earlier layers to be a source."""
+EQUAL_R = 0.05
+UNMATCHED = 4
+"""Pairs of units that are not matched and answer as alike, asked for each matched pair."""
+BOOTSTRAPS = 400
+PERMUTATIONS = 999
+CEILING_SHARE = 0.5
+"""An interval wholly below this share of the ceiling is another circuit."""
+VERDICTS = ("same_circuit", "same_response_other_circuit", "undecided")
+NULLS = ("permuted", "haar", "untrained", "unmatched", "readout")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """One network's part of a comparison: an earlier layer, a later one, and the weights between them.
+
+    Attributes
+    ----------
+    sources, targets : the two layers
+    weights : asks the network
+    labels : by family, the detectors among the sources with their preferred angles
+    detectors : the same of the targets
+    """
+
+    sources: Layer
+    targets: Layer
+    weights: Weights
+    labels: Mapping[str, Units]
+    detectors: Mapping[str, Units]
+
+    @cached_property
+    def deviation(self) -> Array:
+        """The standard deviation of every source over natural images, (unit,)."""
+        return self.sources.natural.std(axis=0)
+
+    def into(self, directions: Array) -> xr.DataArray:
+        """Return the weights into directions (direction, unit of the later layer), from standard deviations of the sources."""
+        found = self.weights(self.sources.ref.tap, self.targets.ref.tap, directions)
+        return found.copy(data=found.values.astype(float) * self.deviation[None, :, None, None])
+
+    def of_units(self, units: Sequence[int]) -> xr.DataArray:
+        """Return the same of units."""
+        return self.into(np.eye(self.targets.natural.shape[1])[np.asarray(units, dtype=int)])
+
+    @cached_property
+    def values(self) -> Array:
+        """The sources' natural activations, standardised; 0 where a unit does not vary, (row, unit)."""
+        return _standardised(self.sources.natural)
+
+    @cached_property
+    def _reading(self) -> Fold:
+        return decomposed(self.values, np.ones(len(self.values), dtype=np.bool_))
+
+    def readout(self, targets: Array) -> Array:
+        """Return the ridge weights (target, source) that read targets (row, target) from the sources, each with its own penalty by leave-one-out."""
+        fold, y = self._reading, centred(targets)
+        best = penalties(fold)[press(fold, y).argmin(axis=0)]
+        shrink = reciprocal(np.square(fold.s)[:, None] + best[None])
+        return np.asarray((self.values.T @ (fold.u @ (shrink * (fold.u.T @ y)))).T)
+
+    def read_from_sources(self, units: Ints, weights: xr.DataArray) -> xr.DataArray:
+        """Return, for weights into units, what ridge weights reading these units' answers would be, spread over each unit's own squares."""
+        read = self.readout(_standardised(self.targets.natural[:, units]))
+        spread = np.abs(weights.values).sum(axis=1)
+        spread = spread * reciprocal(spread.sum(axis=(1, 2)))[:, None, None]
+        return weights.copy(data=read[:, :, None, None] * spread[:, None])
+
+
+def _standardised(x: Array) -> Array:
+    return np.where(live_units(x), standardised(x), 0.0)
+
+
+# sources set side by side ---------------------------------------------------------------------------------------------
+
+
+def matched_sources(a: Layer, b: Layer) -> tuple[Ints, Ints]:
+    """Return the units of two earlier layers that are taken for the same, (source,) each: one to one, of `LEAST_R` or more on held-out images."""
+    first, second = a.halves(), b.halves()
+    if not first.live.size or not second.live.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    i, j = hungarian(correlations(first.decide, second.decide)).T
+    kept = (first.score[:, i] * second.score[:, j]).sum(axis=0) >= LEAST_R
+    return first.live[i[kept]], second.live[j[kept]]
+
+
+@dataclass(frozen=True)
+class ByMatch:
+    """Wirings by matched sources: see the module's docstring.
+
+    Attributes
+    ----------
+    a, b : (source,) matched units of the two earlier layers
+    side_px : of a square
+    """
+
+    a: Ints
+    b: Ints
+    side_px: float
+
+    def wirings(self, weights: xr.DataArray, sources: Ints) -> Array:
+        """Return wirings (target, source, place) of length one over all; 0 for a target without weights."""
+        return _own(placed(weights.isel(unit_a=sources), 0.0, self.side_px, PLACES))
+
+    def permuted(self, x: Array, y: Array, rng: np.random.Generator) -> Array:
+        """Return s_w of one wiring with another whose sources are exchanged, (permutation,)."""
+        products = x @ y.T
+        orders = rng.permuted(np.tile(np.arange(len(y)), (PERMUTATIONS, 1)), axis=1)
+        return np.asarray(products[np.arange(len(x))[None], orders].sum(axis=1))
+
+    def resampled(self, x: Array, y: Array, rng: np.random.Generator) -> Array:
+        """Return s_w with sources drawn anew with replacement, (resample,)."""
+        counts = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=BOOTSTRAPS)
+        xy, xx, yy = (counts @ (one * other).sum(axis=1) for one, other in ((x, y), (x, x), (y, y)))
+        return np.asarray(xy * reciprocal(np.sqrt(xx * yy)))
+
+
+def _own(values: Array) -> Array:
+    less = values - values.mean(axis=1, keepdims=True)
+    size = np.sqrt(np.square(less).sum(axis=(1, 2)))
+    # Rounding of equal weights is no wiring.
+    size = np.where(size > 1e-9 * np.sqrt(np.square(values).sum(axis=(1, 2))), size, 0.0)
+    return np.asarray(less * reciprocal(size)[:, None, None])
+
+
+@dataclass(frozen=True)
+class ByAngle:
+    """Wirings by families of sources and differences of preferred angles.
+
+    Attributes
+    ----------
+    families : those with detectors enough in both earlier layers, of the targets' period
+    side_px : of a square
+    """
+
+    families: tuple[str, ...]
+    side_px: float
+
+    def parts(self, weights: xr.DataArray, angles: Array, labels: Mapping[str, Units]) -> list[Parts]:
+        """Return of every target, from each family, the weights in squares of its own frame, and the sources' bins."""
+        each = []
+        for family in self.families:
+            of = labels[family]
+            values = placed(weights.sel(unit_a=of.unit), angles, self.side_px, PLACES)
+            targets = Units(np.arange(len(angles)), np.asarray(angles, dtype=float), of.period_deg)
+            each.append((values, differences(targets, of)))
+        return [Parts([(values[t], bins[t]) for values, bins in each]) for t in range(len(angles))]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One target's weights from each family of sources: squares (source, place) and the bin of each source."""
+
+    families: list[tuple[Array, Ints]]
+
+    def wiring(self, counts: Sequence[Array] | None = None, bins: Sequence[Ints] | None = None) -> Array:
+        """Return the mean weight by family, bin and square, (draw, entry), NaN where there is no source.
+
+        Parameters
+        ----------
+        counts : by family, (draw, source), optional
+            How often each source counts.
+        bins : by family, (draw, source), optional
+            Other bins of the sources.
+        """
+        found = []
+        for f, (values, own) in enumerate(self.families):
+            at = own[None] if bins is None else bins[f]
+            often = np.ones((1, len(own))) if counts is None else counts[f]
+            for k in range(BINS):
+                of = (at == k) * often
+                total = of.sum(axis=1, keepdims=True)
+                with np.errstate(invalid="ignore"):
+                    found.append(np.where(total > 0, of @ values / np.where(total > 0, total, 1), np.nan))
+        return np.concatenate(found, axis=1)
+
+    def permuted(self, rng: np.random.Generator) -> Array:
+        """Return wirings with the bins exchanged among the sources of each family, (permutation, entry)."""
+        return self.wiring(bins=[rng.permuted(np.tile(own, (PERMUTATIONS, 1)), axis=1) for _, own in self.families])
+
+    def resampled(self, rng: np.random.Generator) -> Array:
+        """Return wirings with the sources of each family drawn anew, (resample, entry)."""
+        return self.wiring([
+            rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=BOOTSTRAPS).astype(float) for _, own in self.families
+        ])  # fmt: skip
+
+
+def alike(x: Array, y: Array) -> Array:
+    """Return the correlation of wirings row by row, over the entries that both have, (draw,); one row stands for all.
+
+    NaN where they share fewer than `BINS` entries, or one of them is constant there.
+    """
+    x, y = np.broadcast_arrays(x, y)
+    both = np.isfinite(x) & np.isfinite(y)
+    n = both.sum(axis=1, keepdims=True)
+
+    def less(values: Array) -> Array:
+        known = np.where(both, values, 0.0)
+        return np.where(both, known - known.sum(axis=1, keepdims=True) * reciprocal(n), 0.0)
+
+    p, q = less(x), less(y)
+    length = np.sqrt(np.square(p).sum(axis=1) * np.square(q).sum(axis=1))
+    found = (p * q).sum(axis=1) * reciprocal(length)
+    return np.where((n[:, 0] >= BINS) & (length > 0), found, np.nan)
+
+
+# rows -----------------------------------------------------------------------------------------------------------------
+
+
+def circuit_rows(
+    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, back: int, plan: CircuitPlan
+) -> list[dict[str, object]]:
+    """Return what is measured of matched units of two layers, with one earlier layer of each: see the module's docstring.
+
+    Parameters
+    ----------
+    twins_a, twins_b : the same layers of the untrained twins
+    matched : rows of ``correspondence`` about these two layers, one per pair and family
+    back : how many taps before the units' own the sources lie
+
+    Returns
+    -------
+    list
+        Of every pair one row for each way of setting sources side by side that it has: see `universality.circuits.tables.CIRCUITS`, less ``q`` and ``verdict``.
+    """
+    side_px = STRIDES * max(float(of.sources.ref.tap.stride_px or 1) for of in (a, b))
+    common = {
+        **pair_identity(a.targets.ref, b.targets.ref), "source_a": a.sources.ref.tap.name, "source_b": b.sources.ref.tap.name, "back": back,
+    }  # fmt: skip
+    by_match = _by_match(a, b, twins_a, twins_b, matched, side_px, plan)
+    by_angle = [
+        _by_angle(a, b, twins_a, twins_b, matched[matched["family"] == family], family, side_px, plan) for family in plan.families
+    ]  # fmt: skip
+    told = matched[["family", "method", "unit_a", "unit_b", "r_natural", "verdict"]].rename(columns={"verdict": "verdict_response"})
+    parts = [found[found["s_w"].notna()] for found in (by_match, *by_angle) if len(found)]
+    measured = pd.concat(parts) if parts else pd.DataFrame()
+    return [common | told.loc[place].to_dict() | row for place, row in zip(measured.index, measured.to_dict("records"), strict=True)]
+
+
+def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
+    """Return random bases of standardised units of the later layer: what their directions take (direction, unit), and their answers in the deciding fold."""
+    halves, units = of.targets.halves(), of.targets.natural.shape[1]
+    scale = reciprocal(of.targets.natural.std(axis=0))
+    made = []
+    for basis in haars(count, seed):
+        mixed = basis.seen(np.eye(halves.live.size)).T
+        whole = np.zeros((len(mixed), units))
+        whole[:, halves.live] = mixed * scale[halves.live]
+        made.append((whole, _standardised(halves.decide @ mixed.T)))
+    return made
+
+
+def _haar_partners(of: Ends, other: Ends, partners: Ints, plan: CircuitPlan) -> list[Array]:
+    """Return, basis by basis, the direction of a layer (pair, unit) that answers most like each unit of the other layer."""
+    asked = _decided(other, partners)
+    return [whole[correlations(asked, answers).argmax(axis=1)] for whole, answers in _directions(of, plan.haar_rotations, plan.seed)]
+
+
+def _decided(of: Ends, units: Ints) -> Array:
+    layer = of.targets
+    return _standardised(layer.natural[layer.fold == 0][:, units])
+
+
+def _twin_partners(twin: Ends, other: Ends, partners: Ints) -> Ints | None:
+    """Return the units of an untrained twin that answer most like each unit of the other layer; None where none varies."""
+    halves = twin.targets.halves()
+    return halves.live[correlations(_decided(other, partners), halves.decide).argmax(axis=1)] if halves.live.size else None
+
+
+def _equal_r(a: Ends, b: Ends, r: Array) -> list[Ints]:
+    """Return for each r of a matched pair up to `UNMATCHED` pairs (pair, 2) of units that answer as alike and are not each other's best in either direction."""
+    first, second = a.targets.halves(), b.targets.halves()
+    if not first.live.size or not second.live.size:
+        return [np.zeros((0, 2), np.int64) for _ in r]
+    decided, scored = correlations(first.decide, second.decide), correlations(first.score, second.score)
+    scored[np.arange(len(decided)), decided.argmax(axis=1)] = np.nan
+    scored[decided.argmax(axis=0), np.arange(decided.shape[1])] = np.nan
+    i, j = hungarian(decided).T
+    scored[i, j] = np.nan
+    found = []
+    for one in r:
+        apart = np.abs(scored - one).ravel()
+        near = np.argsort(apart, kind="stable")[:UNMATCHED]
+        near = near[apart[near] <= EQUAL_R]
+        rows, columns = np.unravel_index(near, scored.shape)
+        found.append(np.stack([first.live[rows], second.live[columns]], axis=1))
+    return found
+
+
+def _nanmean(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _summary(s_w: float, resampled: Array, chance: Array) -> dict[str, float]:
+    """Return s_w with its interval, and the share of exchanged sources that reach it."""
+    low, high = np.nanquantile(resampled, [0.025, 0.975]) if np.isfinite(resampled).any() else (np.nan, np.nan)
+    known = chance[np.isfinite(chance)]
+    p = (1 + (known >= s_w - 1e-12).sum()) / (1 + known.size) if np.isfinite(s_w) and known.size else np.nan
+    spread = (float(np.quantile(known, 0.95)), float(known.std())) if known.size else (np.nan, np.nan)
+    return {
+        "s_w": s_w, "s_w_low": float(low), "s_w_high": float(high), "s_w_permuted": float(known.mean()) if known.size else np.nan,
+        "s_w_permuted_95": spread[0], "s_w_detectable": spread[0] + 0.8416 * spread[1], "p": float(p),
+    }  # fmt: skip
+
+
+def _by_match(
+    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, side_px: float, plan: CircuitPlan
+) -> pd.DataFrame:
+    """Return s_w by matched sources of every pair, beside its nulls and its ceiling; nothing where too few sources are matched."""
+    index = ByMatch(*matched_sources(a.sources, b.sources), side_px)
+    if len(index.a) < LEAST_SOURCES:
+        return pd.DataFrame()
+    units = [matched[name].to_numpy(np.int64) for name in ("unit_a", "unit_b")]
+    others = _equal_r(a, b, matched["r_natural"].to_numpy(float))
+    ends, sources = (a, b), (index.a, index.b)
+
+    def seen(of: int, weights: xr.DataArray) -> Array:
+        return index.wirings(weights, sources[of])
+
+    weights = [of.of_units(units[k]) for k, of in enumerate(ends)]
+    x, y = (seen(k, weights[k]) for k in (0, 1))
+    read = [seen(k, ends[k].read_from_sources(units[k], weights[k])) for k in (0, 1)]
+    haar = [[seen(k, ends[k].into(d)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)] for k in (0, 1)]
+    distinct = np.concatenate(others)
+    apart = [seen(k, ends[k].of_units(distinct[:, k])) for k in (0, 1)] if len(distinct) else [np.zeros((0, 1, 1))] * 2
+    unmatched = np.split((apart[0] * apart[1]).sum(axis=(1, 2)), np.cumsum([len(some) for some in others])[:-1])
+    twins = _by_match_untrained(a, b, twins_b, units, side_px), _by_match_untrained(b, a, twins_a, units[::-1], side_px)
+    carried = _carried(index, a, b, weights)
+    rows = []
+    for p in range(len(matched)):
+        rng = np.random.default_rng([plan.seed, *(int(of[p]) for of in units)])
+        s_w = float((x[p] * y[p]).sum())
+        ends_of = [(x[p], [of[p] for of in haar[1]], read[1][p]), (y[p], [of[p] for of in haar[0]], read[0][p])]
+        rows.append({
+            "sources": "match", "n_sources": len(index.a), **_summary(s_w, index.resampled(x[p], y[p], rng), index.permuted(x[p], y[p], rng)),
+            "s_w_haar": _larger(_nanmean([(own * d).sum() for d in many]) for own, many, _ in ends_of),
+            "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
+            "s_w_unmatched": _nanmean(list(unmatched[p])), "n_unmatched": len(others[p]),
+            "s_w_readout": _larger((own * other).sum() for own, _, other in ends_of), "s_w_ceiling": carried[p],
+        })  # fmt: skip
+    return pd.DataFrame(rows, index=matched.index)
+
+
+def _larger(values: Iterable[float]) -> float:
+    known = [float(value) for value in values if np.isfinite(value)]
+    return max(known) if known else float("nan")
+
+
+def _by_match_untrained(
+    own: Ends, other: Ends, twins: Sequence[Ends], units: Sequence[Ints], side_px: float
+) -> list[Array]:
+    """Return s_w of a network's units with the units of each twin of the other network that answer most alike, (pair,) each."""
+    found = []
+    for twin in twins:
+        partners, index = _twin_partners(twin, own, units[0]), ByMatch(*matched_sources(own.sources, twin.sources), side_px)
+        if partners is None or len(index.a) < LEAST_SOURCES:
+            continue
+        x, y = index.wirings(own.of_units(units[0]), index.a), index.wirings(twin.of_units(partners), index.b)
+        found.append((x * y).sum(axis=(1, 2)))
+    return found
+
+
+def _carried(index: ByMatch, a: Ends, b: Ends, weights: Sequence[xr.DataArray]) -> Array:
+    """Return what a unit would share with its own circuit carried over to the other network's sources, the mean of both directions, (pair,)."""
+    found = []
+    for own, other, of, here, there in ((a, b, weights[0], index.a, index.b), (b, a, weights[1], index.b, index.a)):
+        whole = placed(of, 0.0, index.side_px, PLACES)
+        handed = np.einsum("ns,tsp->ntp", own.values, whole).reshape(len(own.values), -1)
+        copied = other.readout(handed).reshape(len(whole), PLACES**2, -1).transpose(0, 2, 1)
+        found.append((_own(whole[:, here]) * _own(copied[:, there])).sum(axis=(1, 2)))
+    return np.asarray((found[0] + found[1]) / 2)
+
+
+def _by_angle(
+    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, family: str, side_px: float, plan: CircuitPlan
+) -> pd.DataFrame:  # fmt: skip
+    """Return s_w by families and relative angles of every pair of detectors, beside its nulls and its ceiling; nothing where sources are too few."""
+    targets = [of.detectors.get(family) for of in (a, b)]
+    both = matched[matched["detector_a"] & matched["detector_b"]] if len(matched) else matched
+    if both.empty or targets[0] is None or targets[1] is None:
+        return pd.DataFrame()
+    index = ByAngle(_shared_families(a, b, targets[0].period_deg, plan.families), side_px)
+    if not index.families:
+        return pd.DataFrame()
+    ends = (a, b)
+    at = [{int(unit): k for k, unit in enumerate(of.unit)} for of in targets]
+    places = [np.array([at[k][int(unit)] for unit in both[name]]) for k, name in enumerate(("unit_a", "unit_b"))]
+    units = [targets[k].unit[places[k]] for k in (0, 1)]
+    angles = [targets[k].angle_deg[places[k]] for k in (0, 1)]
+    weights = [ends[k].of_units(targets[k].unit) for k in (0, 1)]
+    parts = [index.parts(weights[k], targets[k].angle_deg, ends[k].labels) for k in (0, 1)]
+    wirings = [np.concatenate([part.wiring() for part in of]) for of in parts]
+    between, within = _all_alike(*wirings), [_all_alike(of, of) for of in wirings]
+    of_family = [_nanmean(list(of[~np.eye(len(of), dtype=bool)])) for of in within]
+    ceiling = float(np.sqrt(max(of_family[0], 0.0) * max(of_family[1], 0.0)))
+
+    def of_pairs(k: int, found: xr.DataArray, labels: Mapping[str, Units]) -> Array:
+        return np.concatenate([part.wiring() for part in index.parts(found, angles[k], labels)])
+
+    def beside(k: int, found: xr.DataArray, labels: Mapping[str, Units]) -> Array:
+        """Return s_w of the other network's matched units with what stands for this one's."""
+        return alike(of_pairs(k, found, labels), wirings[1 - k][places[1 - k]])
+
+    haar = [[beside(k, ends[k].into(d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)] for k in (0, 1)]
+    read = [
+        beside(k, ends[k].read_from_sources(units[k], weights[k].isel(unit_b=places[k])), ends[k].labels) for k in (0, 1)
+    ]  # fmt: skip
+    twins: list[list[Array]] = []
+    for k, those in ((0, twins_a), (1, twins_b)):
+        best = [(twin, _twin_partners(twin, ends[1 - k], units[1 - k])) for twin in those]
+        twins.append([beside(k, twin.of_units(some), ends[k].labels) for twin, some in best if some is not None])
+    rows = []
+    for p, (i, j) in enumerate(zip(*places, strict=True)):
+        rng = np.random.default_rng([plan.seed, int(units[0][p]), int(units[1][p]), 1])
+        first, second = parts[0][i], parts[1][j]
+        rest = [*np.delete(between[i], j), *np.delete(between[:, j], i)]
+        rows.append({
+            "sources": "angle", "n_sources": sum(min(len(of.labels[f].unit) for of in ends) for f in index.families),
+            **_summary(between[i, j], alike(first.resampled(rng), second.resampled(rng)), alike(first.wiring(), second.permuted(rng))),
+            "s_w_haar": _larger(_nanmean([one[p] for one in of]) for of in haar), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
+            "s_w_unmatched": _nanmean(rest), "n_unmatched": len(rest), "s_w_readout": _larger(one[p] for one in read), "s_w_ceiling": ceiling,
+        })  # fmt: skip
+    return pd.DataFrame(rows, index=both.index)
+
+
+def _shared_families(a: Ends, b: Ends, period_deg: float, families: Sequence[str]) -> tuple[str, ...]:
+    def has(of: Ends, family: str) -> bool:
+        found = of.labels.get(family)
+        return found is not None and len(found.unit) >= LEAST_DETECTORS and found.period_deg == period_deg
+
+    return tuple(family for family in families if has(a, family) and has(b, family))
+
+
+def _all_alike(x: Array, y: Array) -> Array:
+    return np.stack([alike(one[None], y) for one in x])
+
+
+def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
+    """Return the verdict on every row, one of `VERDICTS`; needs ``q``.
+
+    - same_circuit: q is 0.05 or less, and the whole interval of s_w lies above every null that there is
+    - same_response_other_circuit: the responses are the same feature, and the whole interval lies below half of the ceiling (`CEILING_SHARE`)
+    - undecided: neither
+    """
+    floor = rows[[f"s_w_{name}" for name in NULLS]].max(axis=1)
+    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > floor)
+    other = (rows["verdict_response"] == "same_feature") & (rows["s_w_high"] < CEILING_SHARE * rows["s_w_ceiling"])
+    return np.select([same, other], VERDICTS[:2], default=VERDICTS[2]).astype(object)

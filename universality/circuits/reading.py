@@ -1,0 +1,103 @@
+"""Networks of a job asked for weights: each process keeps those that it loaded last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from universality.activations.layer import Layer, LayerRef
+from universality.activations.network import Network
+from universality.base.recent import Recent
+from universality.circuits.pairs import Array, Ends
+from universality.circuits.profiles import Units
+from universality.features.families import FAMILIES
+from universality.models.card import Tap
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import nn
+
+MOST_BYTES = 256 << 20
+"""What the networks kept take together, at most."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network, and what a thread holds while it asks: hooks of two would meet."""
+
+    module: nn.Module
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def nbytes(self) -> int:
+        """What its weights take, bytes."""
+        return sum(value.nbytes for value in self.module.state_dict().values())
+
+
+LOADED: Recent[Loaded] = Recent(MOST_BYTES, lambda loaded: loaded.nbytes)
+
+
+def weights_of(network: Network) -> Callable[[Tap, Tap, Array], xr.DataArray]:
+    """Return what gives the linear weights of a network into directions of a later tap."""
+
+    def weights(first: Tap, second: Tap, directions: Array) -> xr.DataArray:
+        from universality.circuits.expanded import weights_into  # with Torch
+
+        loaded = LOADED.get((network.label, network.weights), lambda: Loaded(network.load()))
+        with loaded.lock:
+            return weights_into(loaded.module, first, second, directions, network.card.preprocessing.shape, network.label)
+
+    return weights
+
+
+def sources_of(network: Network, refs: Sequence[LayerRef], target: LayerRef) -> list[LayerRef]:
+    """Return the layers that a tap depends on, the nearest first: of the taps that come before it in depth."""
+    from universality.circuits.expanded import NotConnected
+
+    found = []
+    for ref in sorted((of for of in refs if of.tap.relative_depth < target.tap.relative_depth), key=lambda of: -of.tap.relative_depth):
+        try:
+            weights_of(network)(ref.tap, target.tap, np.eye(1, target.tap.channels))
+        except NotConnected:
+            continue
+        found.append(ref)
+    return found
+
+
+def labels(units: pd.DataFrame, ref: LayerRef) -> dict[str, Units]:
+    """Return the detectors of a trained layer, by family, with their preferred angles.
+
+    Parameters
+    ----------
+    units : the table of this name
+    """
+    here = units[(units["model"] == ref.model) & (units["tap"] == ref.tap.name) & (units["seed"] == -1) & units["detector"]]
+    return {
+        str(family): Units(rows["unit"].to_numpy(np.int64), rows["preferred_deg"].to_numpy(float), FAMILIES[str(family)].period_deg)
+        for family, rows in here.groupby("family", sort=False)
+    }
+
+
+def ends(
+    network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer]
+) -> Ends:
+    """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
+    return Ends(read(source), read(target), weights_of(network), labels(units, source), labels(units, target))
+
+
+def with_twins(
+    networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], source: LayerRef, target: LayerRef,
+    units: pd.DataFrame, read: Callable[[LayerRef], Layer],
+) -> tuple[Ends, list[Ends]]:  # fmt: skip
+    """Return the trained network's part, and that of each of its untrained twins: by seed, None for the trained one."""
+
+    def of(seed: int | None) -> Ends:
+        at = {ref.tap.name: ref for ref in layers[seed]}
+        return ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read)
+
+    return of(None), [of(seed) for seed in networks if seed is not None]
