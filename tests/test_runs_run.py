@@ -60,7 +60,7 @@ def written_and_read(table, folder):
 
 def same(read, table):
     """To the last digit but some units: old versions of pandas drop the seventeenth that they read from CSV."""
-    pd.testing.assert_frame_equal(read, table, rtol=1e-15, atol=0)
+    pd.testing.assert_frame_equal(read, table, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("name", made())

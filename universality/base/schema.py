@@ -64,6 +64,7 @@ class Table:
 
 
 def pair_columns() -> tuple[Column, ...]:
+    """Return the columns that say which two layers a row is about."""
     return (
         Column("model_a", "string", "1", "card id", "first network"),
         Column("model_b", "string", "1", "card id", "second network"),

@@ -47,20 +47,26 @@ def profile_rows(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> pd.Data
                 for _ in range(DRAWS)
             ])  # fmt: skip
             random = angle_profiles(mixed, angles, found)
-            of_twins = np.concatenate([angle_profiles(one, of, found) for one in untrained]) if untrained else np.full((0, BINS), np.nan)
+            of_twins = (
+                np.concatenate([angle_profiles(one, of, found) for one in untrained])
+                if untrained
+                else np.full((0, BINS), np.nan)
+            )
             for k in range(BINS):
                 here = each[np.isfinite(each[:, k]), k]
                 if not here.size:
                     continue
                 low, high = _interval(here)
                 twin = of_twins[np.isfinite(of_twins[:, k]), k]
+                drawn = random[np.isfinite(random[:, k]), k]
+                chance_half = 1.96 * drawn.std(ddof=1) / np.sqrt(here.size) if drawn.size > 1 else np.nan
                 twin_low, twin_high = _interval(twin)
                 rows.append({
                     "model": own.targets.ref.model, "source_tap": own.sources.ref.tap.name, "target_tap": own.targets.ref.tap.name,
                     "source_family": source, "target_family": target, "difference_deg": of.period_deg * k / BINS, "n_sources": len(found.unit),
                     "n_targets": here.size, "weight": here.mean(), "weight_low": low, "weight_high": high,
                     "permuted_low": np.nanquantile(chance[:, k], 0.025), "permuted_high": np.nanquantile(chance[:, k], 0.975),
-                    "haar_low": np.nanquantile(random[:, k], 0.025), "haar_high": np.nanquantile(random[:, k], 0.975),
+                    "haar_low": drawn.mean() - chance_half, "haar_high": drawn.mean() + chance_half,
                     "untrained": twin.mean() if twin.size else np.nan, "untrained_low": twin_low, "untrained_high": twin_high,
                 })  # fmt: skip
     return pd.DataFrame(rows, columns=PROFILES.names)
@@ -73,7 +79,9 @@ def _labelled(of: Ends, targets: Units) -> xr.DataArray:
 def _mixed(own: Ends, targets: Units, rng: np.random.Generator) -> tuple[xr.DataArray, Units]:
     """Return the weights into random mixtures of standardised units, of which each target's angle has some."""
     angles = np.tile(targets.angle_deg, -(-DRAWS // len(targets.unit)))
-    shares = rng.standard_normal((len(angles), own.targets.natural.shape[1])) * reciprocal(own.targets.natural.std(axis=0))
+    shares = rng.standard_normal((len(angles), own.targets.natural.shape[1])) * reciprocal(
+        own.targets.natural.std(axis=0)
+    )
     return rms(own.into(shares)), Units(np.arange(len(angles)), angles, targets.period_deg)
 
 
@@ -92,7 +100,7 @@ def profile_pair_rows(profiles: pd.DataFrame, pairs: pd.DataFrame, seed: int) ->
     profiles : the table of this name
     pairs : the pairs of layers that are compared, with the columns that say which two
     """
-    at = {key: rows for key, rows in profiles.groupby(["model", "target_tap", "target_family"], sort=False)}
+    at = dict(iter(profiles.groupby(["model", "target_tap", "target_family"], sort=False)))
     families = list(dict.fromkeys(profiles["target_family"]))
     rows = []
     for pair in pairs.to_dict("records"):

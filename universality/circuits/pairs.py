@@ -9,7 +9,7 @@ The sources of two networks are set side by side in two ways.
 ``s_w`` is the correlation of two wirings. What a row says beside it:
 
 - *permuted*: sources exchanged (within their family): no circuit at all.
-- *Haar*: the direction of a random basis of the other layer that answers most alike, with its weights.
+- *Haar*: the direction of a random basis of the other layer that answers most alike, with its weights (`BASES` bases).
 - *untrained*: the unit of an untrained twin that answers most alike, with its weights.
 - *unmatched*: other units. For ``match`` pairs of units that answer as alike (r_natural within `EQUAL_R`) without being matched; for ``angle`` other detectors of the family.
 - *read-out*: the ridge weights that read the response from the same sources, over the unit's own squares: what any unit with these responses might have.
@@ -58,10 +58,14 @@ LEAST_DETECTORS = 4
 EQUAL_R = 0.05
 UNMATCHED = 4
 """Pairs of units that are not matched and answer as alike, asked for each matched pair."""
+BASES = 20
+"""Random bases whose best partners s_w has to exceed in 95 %."""
 BOOTSTRAPS = 400
 PERMUTATIONS = 999
 CEILING_SHARE = 0.5
 """An interval wholly below this share of the ceiling is another circuit."""
+ROUNDING = 1e-6
+"""By which s_w of equal weights may differ: they are sums of 32 bit numbers."""
 VERDICTS = ("same_circuit", "same_response_other_circuit", "undecided")
 NULLS = ("permuted", "haar", "untrained", "unmatched", "readout")
 
@@ -87,16 +91,21 @@ class Ends:
     @cached_property
     def deviation(self) -> Array:
         """The standard deviation of every source over natural images, (unit,)."""
-        return self.sources.natural.std(axis=0)
+        return np.asarray(self.sources.natural.std(axis=0))
 
     def into(self, directions: Array) -> xr.DataArray:
         """Return the weights into directions (direction, unit of the later layer), from standard deviations of the sources."""
         found = self.weights(self.sources.ref.tap, self.targets.ref.tap, directions)
-        return found.copy(data=found.values.astype(float) * self.deviation[None, :, None, None])
+        return found.copy(data=found.values * self.deviation.astype(found.dtype)[None, :, None, None])
 
-    def of_units(self, units: Sequence[int]) -> xr.DataArray:
+    def of_units(self, units: Sequence[int] | Ints) -> xr.DataArray:
         """Return the same of units."""
         return self.into(np.eye(self.targets.natural.shape[1])[np.asarray(units, dtype=int)])
+
+    @cached_property
+    def whole(self) -> xr.DataArray:
+        """The same of every unit: mixtures of many are sums of these."""
+        return self.of_units(range(self.targets.natural.shape[1]))
 
     @cached_property
     def values(self) -> Array:
@@ -196,7 +205,7 @@ class ByAngle:
         each = []
         for family in self.families:
             of = labels[family]
-            values = placed(weights.sel(unit_a=of.unit), angles, self.side_px, PLACES)
+            values = placed(weights.sel(unit_a=of.unit), angles, self.side_px, PLACES, disc=True)
             targets = Units(np.arange(len(angles)), np.asarray(angles, dtype=float), of.period_deg)
             each.append((values, differences(targets, of)))
         return [Parts([(values[t], bins[t]) for values, bins in each]) for t in range(len(angles))]
@@ -263,7 +272,13 @@ def alike(x: Array, y: Array) -> Array:
 
 
 def circuit_rows(
-    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, back: int, plan: CircuitPlan
+    a: Ends,
+    b: Ends,
+    twins_a: Sequence[Ends],
+    twins_b: Sequence[Ends],
+    matched: pd.DataFrame,
+    back: int,
+    plan: CircuitPlan,
 ) -> list[dict[str, object]]:
     """Return what is measured of matched units of two layers, with one earlier layer of each: see the module's docstring.
 
@@ -286,10 +301,15 @@ def circuit_rows(
     by_angle = [
         _by_angle(a, b, twins_a, twins_b, matched[matched["family"] == family], family, side_px, plan) for family in plan.families
     ]  # fmt: skip
-    told = matched[["family", "method", "unit_a", "unit_b", "r_natural", "verdict"]].rename(columns={"verdict": "verdict_response"})
+    told = matched[["family", "method", "unit_a", "unit_b", "r_natural", "verdict"]].rename(
+        columns={"verdict": "verdict_response"}
+    )
     parts = [found[found["s_w"].notna()] for found in (by_match, *by_angle) if len(found)]
     measured = pd.concat(parts) if parts else pd.DataFrame()
-    return [common | told.loc[place].to_dict() | row for place, row in zip(measured.index, measured.to_dict("records"), strict=True)]
+    return [
+        common | told.loc[place].to_dict() | row
+        for place, row in zip(measured.index, measured.to_dict("records"), strict=True)
+    ]
 
 
 def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
@@ -305,10 +325,25 @@ def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
     return made
 
 
-def _haar_partners(of: Ends, other: Ends, partners: Ints, plan: CircuitPlan) -> list[Array]:
-    """Return, basis by basis, the direction of a layer (pair, unit) that answers most like each unit of the other layer."""
+def _haar_partners(of: Ends, other: Ends, partners: Ints, plan: CircuitPlan) -> Array:
+    """Return, basis by basis, the direction of a layer that answers most like each unit of the other layer, (basis, pair, unit)."""
     asked = _decided(other, partners)
-    return [whole[correlations(asked, answers).argmax(axis=1)] for whole, answers in _directions(of, plan.haar_rotations, plan.seed)]
+    return np.stack(
+        [whole[correlations(asked, answers).argmax(axis=1)] for whole, answers in _directions(of, BASES, plan.seed)]
+    )
+
+
+def _mixed(whole: Array, directions: Array) -> Array:
+    """Return the mixtures (basis, pair, ...) of what units have (unit, ...)."""
+    return np.asarray(np.tensordot(directions, whole, axes=1))
+
+
+def _of_bases(sides: Sequence[Array]) -> dict[str, float]:
+    """Return the mean of s_w with random bases and its 95 % quantile: of the side (base,) where each is larger."""
+    known = [of[np.isfinite(of)] for of in sides]
+    return {
+        "s_w_haar": _larger(float(of.mean()) for of in known if of.size), "s_w_haar_95": _larger(float(np.quantile(of, 0.95)) for of in known if of.size),
+    }  # fmt: skip
 
 
 def _decided(of: Ends, units: Ints) -> Array:
@@ -319,7 +354,9 @@ def _decided(of: Ends, units: Ints) -> Array:
 def _twin_partners(twin: Ends, other: Ends, partners: Ints) -> Ints | None:
     """Return the units of an untrained twin that answer most like each unit of the other layer; None where none varies."""
     halves = twin.targets.halves()
-    return halves.live[correlations(_decided(other, partners), halves.decide).argmax(axis=1)] if halves.live.size else None
+    return (
+        halves.live[correlations(_decided(other, partners), halves.decide).argmax(axis=1)] if halves.live.size else None
+    )
 
 
 def _equal_r(a: Ends, b: Ends, r: Array) -> list[Ints]:
@@ -360,7 +397,13 @@ def _summary(s_w: float, resampled: Array, chance: Array) -> dict[str, float]:
 
 
 def _by_match(
-    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, side_px: float, plan: CircuitPlan
+    a: Ends,
+    b: Ends,
+    twins_a: Sequence[Ends],
+    twins_b: Sequence[Ends],
+    matched: pd.DataFrame,
+    side_px: float,
+    plan: CircuitPlan,
 ) -> pd.DataFrame:
     """Return s_w by matched sources of every pair, beside its nulls and its ceiling; nothing where too few sources are matched."""
     index = ByMatch(*matched_sources(a.sources, b.sources), side_px)
@@ -373,12 +416,16 @@ def _by_match(
     def seen(of: int, weights: xr.DataArray) -> Array:
         return index.wirings(weights, sources[of])
 
-    weights = [of.of_units(units[k]) for k, of in enumerate(ends)]
+    weights = [of.whole.isel(unit_b=units[k]) for k, of in enumerate(ends)]
     x, y = (seen(k, weights[k]) for k in (0, 1))
     read = [seen(k, ends[k].read_from_sources(units[k], weights[k])) for k in (0, 1)]
-    haar = [[seen(k, ends[k].into(d)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)] for k in (0, 1)]
+    squares = [placed(of.whole.isel(unit_a=sources[k]), 0.0, side_px, PLACES) for k, of in enumerate(ends)]
+    haar = [
+        np.stack([_own(basis) for basis in _mixed(squares[k], _haar_partners(ends[k], ends[1 - k], units[1 - k], plan))])
+        for k in (0, 1)
+    ]  # fmt: skip
     distinct = np.concatenate(others)
-    apart = [seen(k, ends[k].of_units(distinct[:, k])) for k in (0, 1)] if len(distinct) else [np.zeros((0, 1, 1))] * 2
+    apart = [_own(squares[k][distinct[:, k]]) for k in (0, 1)]
     unmatched = np.split((apart[0] * apart[1]).sum(axis=(1, 2)), np.cumsum([len(some) for some in others])[:-1])
     twins = _by_match_untrained(a, b, twins_b, units, side_px), _by_match_untrained(b, a, twins_a, units[::-1], side_px)
     carried = _carried(index, a, b, weights)
@@ -386,13 +433,12 @@ def _by_match(
     for p in range(len(matched)):
         rng = np.random.default_rng([plan.seed, *(int(of[p]) for of in units)])
         s_w = float((x[p] * y[p]).sum())
-        ends_of = [(x[p], [of[p] for of in haar[1]], read[1][p]), (y[p], [of[p] for of in haar[0]], read[0][p])]
+        of_bases = [np.einsum("bsp,sp->b", haar[1][:, p], x[p]), np.einsum("bsp,sp->b", haar[0][:, p], y[p])]
         rows.append({
             "sources": "match", "n_sources": len(index.a), **_summary(s_w, index.resampled(x[p], y[p], rng), index.permuted(x[p], y[p], rng)),
-            "s_w_haar": _larger(_nanmean([(own * d).sum() for d in many]) for own, many, _ in ends_of),
-            "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
+            **_of_bases(of_bases), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
             "s_w_unmatched": _nanmean(list(unmatched[p])), "n_unmatched": len(others[p]),
-            "s_w_readout": _larger((own * other).sum() for own, _, other in ends_of), "s_w_ceiling": carried[p],
+            "s_w_readout": _larger([(x[p] * read[1][p]).sum(), (y[p] * read[0][p]).sum()]), "s_w_ceiling": carried[p],
         })  # fmt: skip
     return pd.DataFrame(rows, index=matched.index)
 
@@ -408,7 +454,10 @@ def _by_match_untrained(
     """Return s_w of a network's units with the units of each twin of the other network that answer most alike, (pair,) each."""
     found = []
     for twin in twins:
-        partners, index = _twin_partners(twin, own, units[0]), ByMatch(*matched_sources(own.sources, twin.sources), side_px)
+        partners, index = (
+            _twin_partners(twin, own, units[0]),
+            ByMatch(*matched_sources(own.sources, twin.sources), side_px),
+        )
         if partners is None or len(index.a) < LEAST_SOURCES:
             continue
         x, y = index.wirings(own.of_units(units[0]), index.a), index.wirings(twin.of_units(partners), index.b)
@@ -431,19 +480,19 @@ def _by_angle(
     a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, family: str, side_px: float, plan: CircuitPlan
 ) -> pd.DataFrame:  # fmt: skip
     """Return s_w by families and relative angles of every pair of detectors, beside its nulls and its ceiling; nothing where sources are too few."""
-    targets = [of.detectors.get(family) for of in (a, b)]
-    both = matched[matched["detector_a"] & matched["detector_b"]] if len(matched) else matched
-    if both.empty or targets[0] is None or targets[1] is None:
+    if family not in a.detectors or family not in b.detectors or matched.empty:
         return pd.DataFrame()
+    targets = [of.detectors[family] for of in (a, b)]
+    both = matched[matched["detector_a"] & matched["detector_b"]]
     index = ByAngle(_shared_families(a, b, targets[0].period_deg, plan.families), side_px)
-    if not index.families:
+    if not index.families or both.empty:
         return pd.DataFrame()
     ends = (a, b)
     at = [{int(unit): k for k, unit in enumerate(of.unit)} for of in targets]
     places = [np.array([at[k][int(unit)] for unit in both[name]]) for k, name in enumerate(("unit_a", "unit_b"))]
     units = [targets[k].unit[places[k]] for k in (0, 1)]
     angles = [targets[k].angle_deg[places[k]] for k in (0, 1)]
-    weights = [ends[k].of_units(targets[k].unit) for k in (0, 1)]
+    weights = [ends[k].whole.isel(unit_b=targets[k].unit) for k in (0, 1)]
     parts = [index.parts(weights[k], targets[k].angle_deg, ends[k].labels) for k in (0, 1)]
     wirings = [np.concatenate([part.wiring() for part in of]) for of in parts]
     between, within = _all_alike(*wirings), [_all_alike(of, of) for of in wirings]
@@ -457,7 +506,10 @@ def _by_angle(
         """Return s_w of the other network's matched units with what stands for this one's."""
         return alike(of_pairs(k, found, labels), wirings[1 - k][places[1 - k]])
 
-    haar = [[beside(k, ends[k].into(d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)] for k in (0, 1)]
+    haar = [
+        np.stack([beside(k, _mixture(ends[k].whole, d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
+        for k in (0, 1)
+    ]  # fmt: skip
     read = [
         beside(k, ends[k].read_from_sources(units[k], weights[k].isel(unit_b=places[k])), ends[k].labels) for k in (0, 1)
     ]  # fmt: skip
@@ -473,10 +525,18 @@ def _by_angle(
         rows.append({
             "sources": "angle", "n_sources": sum(min(len(of.labels[f].unit) for of in ends) for f in index.families),
             **_summary(between[i, j], alike(first.resampled(rng), second.resampled(rng)), alike(first.wiring(), second.permuted(rng))),
-            "s_w_haar": _larger(_nanmean([one[p] for one in of]) for of in haar), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
+            **_of_bases([of[:, p] for of in haar]), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
             "s_w_unmatched": _nanmean(rest), "n_unmatched": len(rest), "s_w_readout": _larger(one[p] for one in read), "s_w_ceiling": ceiling,
         })  # fmt: skip
     return pd.DataFrame(rows, index=both.index)
+
+
+def _mixture(whole: xr.DataArray, directions: Array) -> xr.DataArray:
+    """Return the weights into mixtures (direction, unit) of units."""
+    return xr.DataArray(
+        np.tensordot(directions, whole.values, axes=1), dims=whole.dims,
+        coords={name: whole[name] for name in ("unit_a", "dy", "dx")} | {"unit_b": np.arange(len(directions))},
+    )  # fmt: skip
 
 
 def _shared_families(a: Ends, b: Ends, period_deg: float, families: Sequence[str]) -> tuple[str, ...]:
@@ -494,11 +554,11 @@ def _all_alike(x: Array, y: Array) -> Array:
 def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     """Return the verdict on every row, one of `VERDICTS`; needs ``q``.
 
-    - same_circuit: q is 0.05 or less, and the whole interval of s_w lies above every null that there is
+    - same_circuit: q is 0.05 or less, the whole interval of s_w lies above every null that there is, and s_w above 95 % of random bases
     - same_response_other_circuit: the responses are the same feature, and the whole interval lies below half of the ceiling (`CEILING_SHARE`)
     - undecided: neither
     """
     floor = rows[[f"s_w_{name}" for name in NULLS]].max(axis=1)
-    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > floor)
+    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > floor + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
     other = (rows["verdict_response"] == "same_feature") & (rows["s_w_high"] < CEILING_SHARE * rows["s_w_ceiling"])
     return np.select([same, other], VERDICTS[:2], default=VERDICTS[2]).astype(object)

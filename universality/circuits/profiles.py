@@ -93,15 +93,15 @@ def offset_profiles(
     """Return P(delta, u, v) of every target, (target, bin, v, u): NaN where it has no source of that difference.
 
     Weights are summed into `places` x `places` squares of `side_px` around the middle of the target's field, in the target's frame: u along its preferred
-    direction, v at right angles to it (clockwise). What lies beyond them is left out; a square that no offset falls into has 0.
+    direction, v at right angles to it (clockwise). What lies beyond the circle within them is left out; a square that no offset falls into has 0.
     """
     picked = weights.sel(unit_b=targets.unit, unit_a=sources.unit)
-    found = placed(picked, targets.angle_deg, side_px, places)
+    found = placed(picked, targets.angle_deg, side_px, places, disc=True)
     flat = _mean_by(found, differences(targets, sources, bins), bins)
     return flat.reshape(len(flat), bins, places, places)
 
 
-def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: int = 3) -> Array:
+def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: int = 3, disc: bool = False) -> Array:
     """Return weights summed into squares around the middle of each target's field, (target, source, place): row by row, v before u.
 
     Parameters
@@ -110,6 +110,7 @@ def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: 
     angle_deg : (target,) by which each target's frame is turned, degrees; 0 for the frame of the image
     side_px : of a square, px of the image
     places : squares along a side; what lies beyond them is left out
+    disc : whether what lies beyond the circle within them is left out too: a frame that is turned then holds the same weights
     """
     values = weights.values.astype(float)
     x, y = np.meshgrid(weights["dx"].values, weights["dy"].values)
@@ -119,6 +120,8 @@ def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: 
         u, v = x * cos + y * sin, -x * sin + y * cos
         columns, rows = (np.rint(along / side_px + (places - 1) / 2).astype(int) for along in (u, v))
         inside = (columns >= 0) & (columns < places) & (rows >= 0) & (rows < places)
+        if disc:
+            inside &= np.hypot(x, y) <= places * side_px / 2
         for row, column in {(int(r), int(c)) for r, c in zip(rows[inside], columns[inside], strict=True)}:
             here = inside & (rows == row) & (columns == column)
             found[target, :, row, column] = values[target][:, here].sum(axis=1)

@@ -50,7 +50,9 @@ def weights_of(network: Network) -> Callable[[Tap, Tap, Array], xr.DataArray]:
 
         loaded = LOADED.get((network.label, network.weights), lambda: Loaded(network.load()))
         with loaded.lock:
-            return weights_into(loaded.module, first, second, directions, network.card.preprocessing.shape, network.label)
+            return weights_into(
+                loaded.module, first, second, directions, network.card.preprocessing.shape, network.label
+            )
 
     return weights
 
@@ -60,7 +62,9 @@ def sources_of(network: Network, refs: Sequence[LayerRef], target: LayerRef) -> 
     from universality.circuits.expanded import NotConnected
 
     found = []
-    for ref in sorted((of for of in refs if of.tap.relative_depth < target.tap.relative_depth), key=lambda of: -of.tap.relative_depth):
+    for ref in sorted(
+        (of for of in refs if of.tap.relative_depth < target.tap.relative_depth), key=lambda of: -of.tap.relative_depth
+    ):
         try:
             weights_of(network)(ref.tap, target.tap, np.eye(1, target.tap.channels))
         except NotConnected:
@@ -76,9 +80,13 @@ def labels(units: pd.DataFrame, ref: LayerRef) -> dict[str, Units]:
     ----------
     units : the table of this name
     """
-    here = units[(units["model"] == ref.model) & (units["tap"] == ref.tap.name) & (units["seed"] == -1) & units["detector"]]
+    here = units[
+        (units["model"] == ref.model) & (units["tap"] == ref.tap.name) & (units["seed"] == -1) & units["detector"]
+    ]
     return {
-        str(family): Units(rows["unit"].to_numpy(np.int64), rows["preferred_deg"].to_numpy(float), FAMILIES[str(family)].period_deg)
+        str(family): Units(
+            rows["unit"].to_numpy(np.int64), rows["preferred_deg"].to_numpy(float), FAMILIES[str(family)].period_deg
+        )
         for family, rows in here.groupby("family", sort=False)
     }
 

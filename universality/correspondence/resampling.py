@@ -297,7 +297,9 @@ def with_q(table: pd.DataFrame) -> pd.DataFrame:
     )
 
     q = np.full(len(table), np.nan)
-    by = [name for name in ("null", "seed", "model_a", "model_b", "family", "method", "back", "sources") if name in table]
+    by = [
+        name for name in ("null", "seed", "model_a", "model_b", "family", "method", "back", "sources") if name in table
+    ]
     groups = table.reset_index(drop=True).groupby(by, sort=False).indices
     p = table["p"].to_numpy()
     for rows in groups.values():

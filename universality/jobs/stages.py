@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -477,10 +478,17 @@ def _circuit_tasks(inputs: Inputs) -> Iterator[Task]:
         causes = ["profiles", inputs.of_model(model), repr(plan)]
         yield Task(
             "circuits", {"": key_of(causes)}, f"wiring of families in {model}", profile_task, (*_of_network(inputs, model), plan),
-            lambda tables, model=model: (_trained_units(tables, model),),
+            partial(_units_alone, model=model),
         )  # fmt: skip
     for a, b in inputs.job.compared():
-        causes = ["circuits", inputs.of_model(a), inputs.of_model(b), repr(inputs.matching), inputs.job.matched_by(), repr(plan)]
+        causes = [
+            "circuits",
+            inputs.of_model(a),
+            inputs.of_model(b),
+            repr(inputs.matching),
+            inputs.job.matched_by(),
+            repr(plan),
+        ]
         yield Task(
             "circuits", {"": key_of(causes)}, f"circuits of {a} with {b}", circuit_task,
             (_of_network(inputs, a), _of_network(inputs, b), plan), _matched_units(a, b, inputs.job.matched_by()),
@@ -500,6 +508,10 @@ def _trained_units(tables: Tables, *models: str) -> pd.DataFrame:
     return units[units["model"].isin(models) & (units["seed"] == -1)]
 
 
+def _units_alone(tables: Tables, model: str) -> tuple[pd.DataFrame]:
+    return (_trained_units(tables, model),)
+
+
 def _matched_units(a: str, b: str, method: str) -> Callable[[Tables], tuple[pd.DataFrame, pd.DataFrame]]:
     def late(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
         found = tables["correspondence"]
@@ -515,7 +527,10 @@ def _circuit_work(inputs: Inputs) -> float:
 
 
 def profile_task(
-    networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], plan: CircuitPlan, units: pd.DataFrame
+    networks: Mapping[int | None, Network],
+    layers: Mapping[int | None, Sequence[LayerRef]],
+    plan: CircuitPlan,
+    units: pd.DataFrame,
 ) -> Tables:
     """Return the rows of ``profiles`` of one network: every tap with the one before that it depends on."""
     from universality.circuits import families, reading  # SciPy's and Torch's part of them is not needed to plan
@@ -524,7 +539,11 @@ def profile_task(
     for target in layers[None]:
         if reading.labels(units, target):
             for source in reading.sources_of(networks[None], layers[None], target)[:1]:
-                rows.append(families.profile_rows(*reading.with_twins(networks, layers, source, target, units, read_layer), plan))
+                rows.append(
+                    families.profile_rows(
+                        *reading.with_twins(networks, layers, source, target, units, read_layer), plan
+                    )
+                )
     return {"profiles": pd.concat(rows, ignore_index=True), "circuits": _measured([])}
 
 
@@ -538,11 +557,17 @@ def circuit_task(
     """Return the rows of ``circuits``, less q and verdict, of two networks: one and two taps before the units' own."""
     from universality.circuits import pairs, reading
 
-    def earlier(networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str) -> tuple[LayerRef, list[LayerRef]]:
+    def earlier(
+        networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str
+    ) -> tuple[LayerRef, list[LayerRef]]:
         (target,) = (ref for ref in layers[None] if ref.tap.name == tap)
         return target, reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
 
-    known = {(side, tap): earlier(*of, tap) for side, of in (("a", a), ("b", b)) for tap in dict.fromkeys(matched[f"tap_{side}"])}
+    known = {
+        (side, tap): earlier(*of, tap)
+        for side, of in (("a", a), ("b", b))
+        for tap in dict.fromkeys(matched[f"tap_{side}"])
+    }
     found: list[dict[str, object]] = []
     for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False):
         (target_a, sources_a), (target_b, sources_b) = known["a", tap_a], known["b", tap_b]
@@ -554,7 +579,12 @@ def circuit_task(
 
 
 def _measured(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    return pd.concat([schema.empty_table(CIRCUITS)[MEASURED], pd.DataFrame(rows, columns=MEASURED)] if rows else [schema.empty_table(CIRCUITS)[MEASURED]], ignore_index=True)
+    return pd.concat(
+        [schema.empty_table(CIRCUITS)[MEASURED], pd.DataFrame(rows, columns=MEASURED)]
+        if rows
+        else [schema.empty_table(CIRCUITS)[MEASURED]],
+        ignore_index=True,
+    )
 
 
 def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
@@ -655,7 +685,7 @@ STAGES: dict[str, Stage] = {
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 2, _circuit_work,
+            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 3, _circuit_work,
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
