@@ -66,14 +66,17 @@ def ends(name, net, angles=None):
         values = of[:, :, middle, middle].double().numpy()
         layers.append(Layer(LayerRef(name, None, tap, "", {}), values, fold, np.arange(len(values)), {}))
 
-    def weights(a, b, directions):
-        return weights_into(net, a, b, directions, (3, SIZE, SIZE), name)
+    def weights(a, b, directions, images=None):
+        return weights_into(net, a, b, directions, (3, SIZE, SIZE), name, images)
+
+    def gradients(a, b, directions):
+        return weights(a, b, directions, IMAGES[:16].numpy())
 
     labels = [
         {} if angles is None else {"family": Units(np.arange(len(of)), np.asarray(of, float))}
         for of in (angles or (0, 0))
     ]
-    return Ends(*layers, weights, *labels)
+    return Ends(*layers, weights, gradients, *labels)
 
 
 def matched(a, b, order):
@@ -129,6 +132,7 @@ def test_the_same_responses_through_other_sources_are_another_circuit():
     np.testing.assert_allclose(a.targets.natural, b.targets.natural, atol=1e-2)
     rows = found(a, b, np.arange(16))
     assert rows["r_natural"].min() > 0.999
+    np.testing.assert_allclose(rows["fidelity"], 1.0, atol=1e-4)
     assert (rows["verdict"] == "same_response_other_circuit").all()
     # One of three sources that carry the same is what the other network reads; a mixture of least length has 0.58 of that.
     assert rows["s_w"].abs().max() < 0.15 and rows["s_w_ceiling"].between(0.5, 0.8).all()

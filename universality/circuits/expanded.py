@@ -110,9 +110,10 @@ def expanded_weights(
 
 
 def weights_into(
-    network: nn.Module, first: Tap, second: Tap, directions: NDArray[np.float64], size: tuple[int, int, int], name: str
-) -> xr.DataArray:
-    """Return the linear weights into directions of a later tap: as `expanded_weights`, whose ``unit_b`` here is the number of the direction.
+    network: nn.Module, first: Tap, second: Tap, directions: NDArray[np.float64], size: tuple[int, int, int], name: str,
+    images: NDArray[np.float32] | None = None,
+) -> xr.DataArray:  # fmt: skip
+    """Return the weights into directions of a later tap: as `expanded_weights`, whose ``unit_b`` here is the number of the direction.
 
     Parameters
     ----------
@@ -121,6 +122,8 @@ def weights_into(
     directions : (direction, unit) of tap B, a.u. of the direction for a.u. of the unit
     size : (channel, y, x) of the input
     name : of the network, for sentences
+    images : (image, channel, y, x), optional
+        As the network takes them: the mean of the gradients at these instead of the linear weights.
 
     Raises
     ------
@@ -128,9 +131,16 @@ def weights_into(
         Tap B does not depend on tap A.
     """
     picks = torch.from_numpy(np.ascontiguousarray(directions, dtype=np.float32))
+    kind: Kind = "linear" if images is None else "mean_gradient"
+    total: NDArray[np.float32] | None = None
+    count = 0
     with zoo.evaluating(network):
-        found = _gradients(network, first, second, picks, torch.zeros(1, *size), "linear", name)[None]
-    return _labelled(found, first, second, range(len(picks)), size, "linear", name)
+        for image in _shown(kind, size, images, None):
+            found = _gradients(network, first, second, picks, image, kind, name)
+            total, count = found if total is None else total + found, count + 1
+    if total is None:
+        raise TapError(f"no image is given at which the gradients of '{name}' are taken; give one or more")
+    return _labelled(total[None] / np.float32(count), first, second, range(len(picks)), size, kind, name)
 
 
 def _tap(name: str, model: str | nn.Module, network: nn.Module, tap: str, size: tuple[int, int, int]) -> Tap:

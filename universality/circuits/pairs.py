@@ -44,7 +44,7 @@ from universality.similarity.predictivity import Fold, decomposed, penalties, pr
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Weights = Callable[[Tap, Tap, Array], xr.DataArray]
-"""Of a network: the linear weights into directions (direction, unit) of a later tap, (unit_b, unit_a, dy, dx)."""
+"""Of a network: the weights into directions (direction, unit) of a later tap, (unit_b, unit_a, dy, dx)."""
 
 PLACES = 3
 STRIDES = 2
@@ -62,6 +62,8 @@ BASES = 20
 """Random bases whose best partners s_w has to exceed in 95 %."""
 BOOTSTRAPS = 400
 PERMUTATIONS = 999
+LEAST_FIDELITY = 0.5
+"""Correlation of a unit's linear weights with its mean gradients, below which they are no description of its circuit."""
 CEILING_SHARE = 0.5
 """An interval wholly below this share of the ceiling is another circuit."""
 ROUNDING = 1e-6
@@ -77,7 +79,8 @@ class Ends:
     Attributes
     ----------
     sources, targets : the two layers
-    weights : asks the network
+    weights : asks the network for linear weights
+    gradients : asks it for the mean of the gradients at natural images
     labels : by family, the detectors among the sources with their preferred angles
     detectors : the same of the targets
     """
@@ -85,6 +88,7 @@ class Ends:
     sources: Layer
     targets: Layer
     weights: Weights
+    gradients: Weights
     labels: Mapping[str, Units]
     detectors: Mapping[str, Units]
 
@@ -95,7 +99,14 @@ class Ends:
 
     def into(self, directions: Array) -> xr.DataArray:
         """Return the weights into directions (direction, unit of the later layer), from standard deviations of the sources."""
-        found = self.weights(self.sources.ref.tap, self.targets.ref.tap, directions)
+        return self._in_deviations(self.weights(self.sources.ref.tap, self.targets.ref.tap, directions))
+
+    def gradients_into(self, units: Ints) -> xr.DataArray:
+        """Return the mean gradients into units, from standard deviations of the sources."""
+        directions = np.eye(self.targets.natural.shape[1])[units]
+        return self._in_deviations(self.gradients(self.sources.ref.tap, self.targets.ref.tap, directions))
+
+    def _in_deviations(self, found: xr.DataArray) -> xr.DataArray:
         return found.copy(data=found.values * self.deviation.astype(found.dtype)[None, :, None, None])
 
     def of_units(self, units: Sequence[int] | Ints) -> xr.DataArray:
@@ -305,11 +316,26 @@ def circuit_rows(
         columns={"verdict": "verdict_response"}
     )
     parts = [found[found["s_w"].notna()] for found in (by_match, *by_angle) if len(found)]
-    measured = pd.concat(parts) if parts else pd.DataFrame()
+    if not parts:
+        return []
+    told, measured = told.assign(fidelity=_fidelity(a, b, matched, side_px)), pd.concat(parts)
     return [
         common | told.loc[place].to_dict() | row
         for place, row in zip(measured.index, measured.to_dict("records"), strict=True)
     ]
+
+
+def _fidelity(a: Ends, b: Ends, matched: pd.DataFrame, side_px: float) -> Array:
+    """Return how far linear weights agree with mean gradients, over sources and squares: of the unit (pair,) where they do less."""
+    found = []
+    for of, column in ((a, "unit_a"), (b, "unit_b")):
+        units, place = np.unique(matched[column].to_numpy(np.int64), return_inverse=True)
+        linear, true = (
+            placed(one, 0.0, side_px, PLACES).reshape(len(units), -1)
+            for one in (of.of_units(units), of.gradients_into(units))
+        )
+        found.append(alike(linear, true)[place])
+    return np.minimum(*found)
 
 
 def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
@@ -555,10 +581,15 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     """Return the verdict on every row, one of `VERDICTS`; needs ``q``.
 
     - same_circuit: q is 0.05 or less, the whole interval of s_w lies above every null that there is, and s_w above 95 % of random bases
-    - same_response_other_circuit: the responses are the same feature, and the whole interval lies below half of the ceiling (`CEILING_SHARE`)
+    - same_response_other_circuit: the responses are the same feature, the whole interval lies below half of the ceiling (`CEILING_SHARE`), and linear weights
+      describe both units (`LEAST_FIDELITY`): weights that are not the circuit's say nothing against it
     - undecided: neither
     """
     floor = rows[[f"s_w_{name}" for name in NULLS]].max(axis=1)
     same = (rows["q"] <= 0.05) & (rows["s_w_low"] > floor + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
-    other = (rows["verdict_response"] == "same_feature") & (rows["s_w_high"] < CEILING_SHARE * rows["s_w_ceiling"])
+    other = (
+        (rows["verdict_response"] == "same_feature")
+        & (rows["fidelity"] >= LEAST_FIDELITY)
+        & (rows["s_w_high"] < CEILING_SHARE * rows["s_w_ceiling"])
+    )
     return np.select([same, other], VERDICTS[:2], default=VERDICTS[2]).astype(object)

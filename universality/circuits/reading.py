@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
@@ -42,19 +43,33 @@ class Loaded:
 LOADED: Recent[Loaded] = Recent(MOST_BYTES, lambda loaded: loaded.nbytes)
 
 
-def weights_of(network: Network) -> Callable[[Tap, Tap, Array], xr.DataArray]:
-    """Return what gives the linear weights of a network into directions of a later tap."""
+IMAGES = 32
+"""Natural images at which gradients are taken."""
+
+
+def weights_of(network: Network, gradients: bool = False) -> Callable[[Tap, Tap, Array], xr.DataArray]:
+    """Return what gives the weights of a network into directions of a later tap: linear ones, or the mean of its gradients at natural images."""
 
     def weights(first: Tap, second: Tap, directions: Array) -> xr.DataArray:
         from universality.circuits.expanded import weights_into  # with Torch
 
         loaded = LOADED.get((network.label, network.weights), lambda: Loaded(network.load()))
+        images, shape = _images(network) if gradients else None, network.card.preprocessing.shape
         with loaded.lock:
-            return weights_into(
-                loaded.module, first, second, directions, network.card.preprocessing.shape, network.label
-            )
+            return weights_into(loaded.module, first, second, directions, shape, network.label, images)
 
     return weights
+
+
+def _images(network: Network) -> NDArray[np.float32]:
+    """Return natural images of the job, some from everywhere: photographs come before drawn ones."""
+    from universality.stimuli import sets
+
+    preprocessing = network.card.preprocessing
+    count = sets.parameters("natural", network.stimuli).sizes["stimulus"]
+    places = np.unique(np.linspace(0, count - 1, min(IMAGES, count)).round().astype(int))
+    images = sets.render("natural", network.stimuli, preprocessing.canvas_px, places, preprocessing.interpolation)
+    return sets.normalise(images.values, preprocessing)
 
 
 def sources_of(network: Network, refs: Sequence[LayerRef], target: LayerRef) -> list[LayerRef]:
@@ -95,7 +110,14 @@ def ends(
     network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer]
 ) -> Ends:
     """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
-    return Ends(read(source), read(target), weights_of(network), labels(units, source), labels(units, target))
+    return Ends(
+        read(source),
+        read(target),
+        weights_of(network),
+        weights_of(network, True),
+        labels(units, source),
+        labels(units, target),
+    )
 
 
 def with_twins(

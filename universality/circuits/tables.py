@@ -24,6 +24,11 @@ CIRCUITS = Table(
             "match: by sources matched one to one between the networks, less the mean over sources; angle: by family and relative angle of the sources, in the "
             "detector's own frame",
         ),
+        Column(
+            "fidelity", "float", "1", _R,
+            "correlation of a unit's linear weights with the mean of its gradients at natural images, over sources and squares: of the unit where it is lower; "
+            "below 0.5 linear weights do not describe the circuit",
+        ),
         Column("n_sources", "int", "1", ">= 0", "sources that count: matched ones, or detectors in the network that has fewer"),
         Column("s_w", "float", "1", _R, "correlation of the two units' incoming weights"),
         Column("s_w_low", "float", "1", _R, "lower end of its 95 % interval, over sources (bootstrap)"),

@@ -45,7 +45,7 @@ class Finding:
 
     Attributes
     ----------
-    topic : what it is about: detectors, matches or similarity
+    topic : what it is about: detectors, matches, similarity or circuits
     text : the sentence, each number beside its null
     standing : whether the number is above its null, at it, above some and not others, or has none
     detail : whether it belongs to a list that a reader opens rather than to the summary
@@ -518,6 +518,96 @@ def _share(value: float) -> str:
     return f"{number(100 * value, 1 if abs(value) < 0.0995 else 0)} %"
 
 
+def _of_circuits(run: Run) -> Iterator[Finding]:
+    """Yield whether matched units have the same incoming weights, and whether families are wired alike."""
+    classes = _classes(run)
+    table = run.table("circuits")
+    matched = run.correspondence
+    matched = matched[(matched["method"] == run.job.matched_by()) & (matched["verdict"] == "same_feature")]
+    for family in dict.fromkeys(run.families["family"]):
+        of, could = table[table["family"] == family], matched[matched["family"] == family]
+        for name, rows in _pairs_of_classes(of, classes):
+            pairs = could.merge(rows[["model_a", "model_b"]].drop_duplicates())
+            yield from circuit_sentences(rows, len(pairs), str(family), name)
+    wired = run.table("profile_pairs")
+    for family, rows in wired.groupby("target_family", sort=False):
+        for name, some in _pairs_of_classes(rows, classes):
+            yield profiles_sentence(some, str(family), name)
+
+
+def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: str = NETWORKS) -> Iterator[Finding]:
+    """Yield, for each earlier tap and each way of setting sources side by side, how alike the incoming weights of one feature are in two networks.
+
+    Parameters
+    ----------
+    rows : of the table ``circuits``, of one family
+    matched : pairs of units of these networks that are the same feature by their responses
+    """
+    same = rows[rows["verdict_response"] == "same_feature"]
+    if same.empty:
+        yield Finding(
+            "circuits", f"{noun_of(family).capitalize()}: no pair of {networks} that is the same feature by its responses has sources to compare ({matched} such pairs).", "none"
+        )  # fmt: skip
+        return
+    for (sources, back), of in same.groupby(["sources", "back"], sort=False):
+        low, high = _mean_interval(of)
+        means = {name: of[f"s_w_{name}"].mean() for name in ("permuted", "haar", "untrained", "unmatched", "readout")}
+        of_verdict = of["verdict"].value_counts()
+        found, other = (int(of_verdict.get(name, 0)) for name in ("same_circuit", "same_response_other_circuit"))
+        share = wilson_interval(found, len(of))
+        how = "sources matched one to one" if sources == "match" else "sources by family and relative angle"
+        known = [value for value in means.values() if np.isfinite(value)]
+        yield Finding(
+            "circuits",
+            f"{noun_of(family).capitalize()} that are the same feature by their responses have incoming weights alike by s_w {number(of['s_w'].mean())} on average (95 % interval over pairs of networks "
+            f"{number(low)} to {number(high)}) from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} pairs of {networks} have such sources); exchanged sources "
+            f"{number(means['permuted'])}, best direction of a {HAAR_NAME} {number(means['haar'])}, best unit of an untrained twin {number(means['untrained'])}, units that are no match "
+            f"{number(means['unmatched'])}, a ridge that reads the response {number(means['readout'])}; ceiling {number(of['s_w_ceiling'].mean())}. Verdicts: {found} same_circuit "
+            f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; one pair shows an s_w of "
+            f"{number(of['s_w_detectable'].median())} with a power of 80 %.",
+            _standing([low > value for value in known]),
+            detail=back != 1,
+        )  # fmt: skip
+
+
+def _mean_interval(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return the 95 % interval of a mean s_w: pairs of networks are drawn anew, for pairs of units share them."""
+    of_networks = rows.groupby(["model_a", "model_b"])["s_w"].agg(["sum", "count"]).to_numpy()
+    if len(of_networks) < 2:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(0).multinomial(
+        len(of_networks), np.full(len(of_networks), 1 / len(of_networks)), size=2000
+    )
+    sums, counts = (drawn @ of_networks).T
+    low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def profiles_sentence(rows: pd.DataFrame, family: str, networks: str = NETWORKS) -> Finding:
+    """Return how alike a family's wiring by relative angle is in pairs of networks.
+
+    Parameters
+    ----------
+    rows : of the table ``profile_pairs``, of one family of targets
+    """
+    above = int((rows["p"] <= 0.05).sum())
+    low, high = wilson_interval(above, len(rows))
+    standing = _standing(
+        [low > 0.05, rows["r"].median() > np.nanmax([rows["r_permuted"].median(), rows["r_untrained"].median()])]
+    )
+    return Finding(
+        "circuits",
+        f"Detectors of the tap before are wired to {noun_of(family)} in the same order of relative angles: the profiles of {len(rows)} pairs of layers of {networks} correlate by "
+        f"{number(rows['r'].median())} (median; angles exchanged {number(rows['r_permuted'].median())}, untrained twins {number(rows['r_untrained'].median())}), {above} of them above 95 % of "
+        f"exchanges ({_share(above / len(rows))}, 95 % interval {_share(low)} to {_share(high)}; chance 5 %)."
+        if standing == "above"
+        else f"Wiring of {noun_of(family)} by relative angle: the profiles of {len(rows)} pairs of layers of {networks} correlate by {number(rows['r'].median())} (median; angles exchanged "
+        f"{number(rows['r_permuted'].median())}, untrained twins {number(rows['r_untrained'].median())}), {above} of them above 95 % of exchanges (95 % interval {_share(low)} to "
+        f"{_share(high)}; chance 5 %).",
+        standing,
+    )  # fmt: skip
+
+
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
     (("families",), _of_detectors),
     (("families", "units", "similarity", "correspondence"), _of_matches),
@@ -525,5 +615,6 @@ _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = 
     (("similarity",), _of_similarity),
     (("correspondence", "correspondence_nulls"), _of_nulls),
     (("pairs",), _of_pairs),
+    (("families", "correspondence", "circuits", "profile_pairs"), _of_circuits),
 )
 """Who speaks of which tables, in the order of the report."""
