@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
+from universality.circuits.tables import CIRCUITS, PROFILES
 from universality.cli import app
 from universality.features.tables import OWN, UNITS, own_name
 from universality.figures import FIGURES, export, figure_of
@@ -36,6 +37,7 @@ from universality.runs.drawn import count
 from universality.runs.provenance import SIDECAR, provenance
 from universality.runs.record import finish
 from universality.runs.run import Run, file_sha256, open_run, write_table
+from universality.runs.tables import TABLES
 
 A, B = "m/a", "m/b"
 WIDTHS_MM = {"single": 89.0, "double": 183.0}
@@ -104,6 +106,17 @@ def tables():
         {"family": f, "networks": n, "replicates": 2, "least_models": 3, "n_disjoint": held, "n_stable": held / 2}
         for f in ("curve", "any_unit", "data-driven") for n, held in (("haar", 0.5), ("trained", 6.0), ("untrained", 1.5))
     ]  # fmt: skip
+    bounds = ("weight_low", "weight_high", "permuted_low", "permuted_high", "haar_low", "haar_high", "untrained")
+    profiles = [
+        {"model": m, "source_tap": f"{t}0", "target_tap": f"{t}1", "source_family": "curve", "target_family": "curve", "difference_deg": 45.0 * k,
+         "n_sources": 5, "n_targets": 4, "weight": 2 + rng.random(), **dict(zip(bounds, (1, 4, *rng.random(5)), strict=True))}
+        for m, t in ((A, "a"), (B, "b")) for k in range(8)
+    ]  # fmt: skip
+    circuits = [
+        between[0] | {"family": "curve", "unit_a": k, "unit_b": k, "back": 1, "sources": way, "verdict_response": "same_feature", "verdict": "undecided",
+                      **{f"s_w{end}": rng.random() for end in ("", "_unmatched", "_haar", "_untrained", "_permuted", "_readout", "_ceiling")}}
+        for way in ("match", "angle") for k in range(3)
+    ]  # fmt: skip
     group_pairs = pd.DataFrame(
         {"model_a": [A] * 3, "model_b": [B] * 3, "measure": "cka_linear_debiased", **{state: rng.random(3) for state in states},
          "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True)}
@@ -116,6 +129,7 @@ def tables():
         "similarity": table(schema.SIMILARITY, similarity), "units": table(UNITS, [row | {"family": "curve"} for row in units]),
         own_name("curve"): table(OWN["curve"], [{name: row[name] for name in ("model", "seed", "tap", "unit")} for row in units]),
         "families": table(schema.FAMILIES, families), "correspondence": table(schema.CORRESPONDENCE, correspondence),
+        "profiles": table(PROFILES, profiles), "circuits": table(CIRCUITS, circuits),
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),
         "index_by_feature": table(schema.INDEX_BY_FEATURE, by_feature), "similarity_pairs": group_pairs,
@@ -182,6 +196,24 @@ def test_csv_of_depth_is_what_is_drawn(tables):
             same(y, rows[column])
         corners = ax.collections[0].get_paths()[0].vertices
         assert {*rows["share_low"], *rows["share_high"]} <= set(corners[:, 1])
+
+
+def test_csv_of_wiring_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "wiring_profiles")
+    for ax, model in zip(figure.axes, (A, B), strict=False):
+        rows = data[data["model"] == model]
+        (x, untrained), (_, weight) = (line for line in lines(ax) if len(line[0]) == 8)
+        same(x, rows["difference_deg"])
+        same(untrained, rows["untrained"])
+        same(weight, rows["weight"])
+
+
+def test_csv_of_circuits_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "circuits_and_nulls")
+    for ax, way in zip(figure.axes, ("match", "angle"), strict=True):
+        rows = data[data["sources"] == way]
+        points = np.concatenate([found.get_offsets() for found in ax.collections])
+        same(sorted(points[:, 1]), sorted(rows["value"]))
 
 
 def test_csv_of_similarity_is_what_is_drawn(tables):
@@ -406,7 +438,14 @@ def test_taps_lie_clockwise_by_depth(tables):
     assert (np.diff(np.unwrap(turns)) > 0).all()
 
 
-NAMELESS = {"threshold_curves", "similarity_against_depth", "group_comparison", "index_by_group", "index_by_feature"}
+NAMELESS = {
+    "circuits_and_nulls",
+    "threshold_curves",
+    "similarity_against_depth",
+    "group_comparison",
+    "index_by_group",
+    "index_by_feature",
+}
 """Kinds that draw points of all networks and name none."""
 OF_TAPS = {"similarity", "tuning_family", "matched_pairs", "matches_and_nulls", "atlas"}
 
@@ -561,7 +600,7 @@ def test_a_run_draws_what_it_drew(tables):
     assert kinds == {name: FIGURES[name].per for name in kinds}
     stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", ["curve"], list(kinds))]
     assert stems == [
-        "detectors_against_depth__curve", "tuning_family__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
+        "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",
     ]  # fmt: skip
     assert count([(A, B)], ["curve"], list(kinds.values())) == len(stems)
@@ -597,14 +636,17 @@ KINDS = {"single": tuple(FIGURES), "double": ("similarity", "group_comparison", 
 
 @pytest.fixture(scope="module")
 def finished(small, tables, tmp_path_factory):
-    """A copy of the small run, with an atlas beside it."""
+    """A copy of the small run, with an atlas and circuits beside it."""
     path = tmp_path_factory.mktemp("figures") / "run"
     shutil.copytree(small.out, path)
     run = open_run(path, small.store)
     record = dict(run.record, tables=dict(run.record["tables"]))
-    made = {name: tables[name] for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts")}
+    made = {
+        name: tables[name]
+        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits")
+    }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
-        file = write_table(path, schema.ATLAS_TABLES[name], rows, record["provenance"])
+        file = write_table(path, TABLES[name], rows, record["provenance"])
         record["tables"][file.name] = file_sha256(file)
     finish(path, {name: value for name, value in record.items() if name != "digest"})
     return open_run(path, small.store)
@@ -732,7 +774,8 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    assert set(lacking(run)) == {"index_by_group", "index_by_feature", "cliques"}
+    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls"}
+    assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])
     answer = CliRunner().invoke(app, ["figures", str(run.path), "--list"])

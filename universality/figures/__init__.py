@@ -14,6 +14,7 @@ from universality.base.names import HAAR_NAME, number, short
 from universality.features.definition import best_taps
 from universality.figures.atlas import atlas_cells, clique_images
 from universality.figures.chords import correspondence_chords
+from universality.figures.circuits import circuits_and_nulls, wiring_profiles
 from universality.figures.cliques import clique_matrix
 from universality.figures.depth import detectors_against_depth
 from universality.figures.example_sheets import Matched, examples, matched_examples, matched_of, sheet_of
@@ -55,6 +56,7 @@ __all__ = [
     "Tables",
     "atlas_cells",
     "best_taps",
+    "circuits_and_nulls",
     "clique_images",
     "clique_matrix",
     "clique_nouns",
@@ -85,4 +87,5 @@ __all__ = [
     "tap_label",
     "threshold_curves",
     "tuning_family",
+    "wiring_profiles",
 ]  # fmt: skip

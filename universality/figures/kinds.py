@@ -14,6 +14,7 @@ from universality.features.families import FAMILIES, definition_of
 from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
+from universality.figures.circuits import circuit_data, circuit_words, circuits_and_nulls, wiring_data, wiring_profiles
 from universality.figures.cliques import clique_data, clique_matrix, clique_words
 from universality.figures.depth import depth_data, depth_words, detectors_against_depth
 from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
@@ -95,6 +96,12 @@ FIGURES: dict[str, Kind] = {
              ("noun",),
              "Held-out correlation of {count} of {noun} of {a} and {b} matched {how} among all units, beside that of the same units with their best partners in a "
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger).", nulls_words),
+        Kind("wiring_profiles", "family", wiring_profiles, wiring_data, ("wired",), ("noun",),
+             "Weights into {noun} from detectors of the tap before, summed over space, by the difference of preferred angles, in every network; beside them sources with "
+             "their angles exchanged, random directions of the layer, and untrained twins with the trained labels."),
+        Kind("circuits_and_nulls", "family", circuits_and_nulls, circuit_data, ("circuits",), ("noun",),
+             "Correlation s_w of the incoming weights of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
+             circuit_words),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
              "are means over bins of 0.1: {states}.", depth_difference_words),
@@ -207,13 +214,14 @@ class Subject:
 
 _TABLES_OF: dict[str, tuple[str, ...]] = {
     "noun": ("families",), "angle": ("families",), "period_deg": ("families",), "taps": ("similarity", "families"), "method": (),
-    "curves": ("units",), "chosen": ("units",), "title": ("families",), "nouns": ("families",), "clique_nouns": ("families",),
+    "curves": ("units",), "chosen": ("units",), "title": ("families",), "wired": ("profiles",), "nouns": ("families",), "clique_nouns": ("families",),
 }  # fmt: skip
 """From which tables the facts of a subject are read."""
 _FACTS: dict[str, Callable[[Subject], Any]] = {
     "noun": lambda subject: FAMILIES[subject.family or ""].noun,
     "angle": lambda subject: FAMILIES[subject.family or ""].angle,
     "method": lambda subject: subject.method,
+    "wired": lambda subject: subject["profiles"][subject["profiles"]["target_family"] == subject.family],
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
     "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[0],

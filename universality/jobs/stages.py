@@ -688,6 +688,7 @@ STAGES: dict[str, Stage] = {
             "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 5, _circuit_work,
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+            figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

@@ -106,8 +106,9 @@ def _with_own(run: Run, units: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(name: str) -> int:
-    """Return where a table stands on the page: those that its sections are about come first."""
-    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+    """Return where a table stands on the page: those that its sections are about come first, then the order of all tables."""
+    order = [*_FIRST, *TABLES]
+    return order.index(name) if name in order else len(order)
 
 
 def _whole(run: Run, name: str) -> pd.DataFrame:

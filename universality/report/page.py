@@ -33,6 +33,9 @@ _SECTIONS = {
 }
 _TITLES = {
     "correspondence_nulls": "Matched pairs of units where nothing should correspond",
+    "circuits": "Incoming weights of matched units",
+    "profiles": "How families are wired to families, by the difference of preferred angles",
+    "profile_pairs": "How alike the wiring of a family is in two networks",
     "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
 }
 """Titles of the tables that belong to no section."""

@@ -178,7 +178,19 @@ class _Book:
                     "r_natural_high": row["r_natural_high"], "r_natural_haar": row["r_natural_haar"],
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
                     "preferred_deg": row[f"preferred_{other}_deg"],
+                    "circuits": self._circuits.get((*_pair_of(row), row["family"]), []),
                 })  # fmt: skip
+        return found
+
+    @cached_property
+    def _circuits(self) -> dict[tuple[Any, ...], list[Plain]]:
+        """By both units and the family, how alike the incoming weights of a matched pair are."""
+        found: dict[tuple[Any, ...], list[Plain]] = {}
+        if self.run.has("circuits"):
+            for row in self.run.table("circuits").to_dict("records"):
+                found.setdefault((*_pair_of(row), row["family"]), []).append(
+                    {str(name): value for name, value in row.items()}
+                )
         return found
 
     @cached_property
@@ -269,6 +281,10 @@ class _Book:
                 nulls.append(found["image"].values[:PARTNER_EXAMPLES])
             matches.append(match | {"null": null, "examples": self._counted(match["partner"])})
         return matches, nulls
+
+
+def _pair_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return tuple(row[f"{name}_{side}"] for side in "ab" for name in ("model", "tap", "unit"))
 
 
 def _names(failed: str) -> list[str]:

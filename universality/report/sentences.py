@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from universality.atlas.groups import at_taps, nearest_taps
 from universality.base import html
 from universality.base.names import HAAR_NAME, number, short
+from universality.circuits.pairs import LEAST_SOURCES
 from universality.correspondence.layer_pairs import of_family
 from universality.correspondence.resampling import upper_bound, wilson_interval
 from universality.correspondence.verdict import POWER, VERDICTS
@@ -526,6 +527,12 @@ def _of_circuits(run: Run) -> Iterator[Finding]:
     matched = matched[(matched["method"] == run.job.matched_by()) & (matched["verdict"] == "same_feature")]
     for family in dict.fromkeys(run.families["family"]):
         of, could = table[table["family"] == family], matched[matched["family"] == family]
+        if of.empty:
+            yield Finding(
+                "circuits",
+                f"{noun_of(str(family)).capitalize()}: no matched pair of units has sources to compare: a network needs a tap of the job before the units' own, "
+                f"with {LEAST_SOURCES} units or more that are found in the other network.",
+            )
         for name, rows in _pairs_of_classes(of, classes):
             pairs = could.merge(rows[["model_a", "model_b"]].drop_duplicates())
             yield from circuit_sentences(rows, len(pairs), str(family), name)
@@ -560,7 +567,7 @@ def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: s
         yield Finding(
             "circuits",
             f"{noun_of(family).capitalize()} that are the same feature by their responses have incoming weights alike by s_w {number(of['s_w'].mean())} on average (95 % interval over pairs of networks "
-            f"{number(low)} to {number(high)}) from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} pairs of {networks} have such sources); exchanged sources "
+            f"{number(low)} to {number(high)}) from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} such pairs of units of {networks} have sources there); exchanged sources "
             f"{number(means['permuted'])}, best direction of a {HAAR_NAME} {number(means['haar'])}, best unit of an untrained twin {number(means['untrained'])}, units that are no match "
             f"{number(means['unmatched'])}, a ridge that reads the response {number(means['readout'])}; ceiling {number(of['s_w_ceiling'].mean())}. Verdicts: {found} same_circuit "
             f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; one pair shows an s_w of "
@@ -592,20 +599,14 @@ def profiles_sentence(rows: pd.DataFrame, family: str, networks: str = NETWORKS)
     """
     above = int((rows["p"] <= 0.05).sum())
     low, high = wilson_interval(above, len(rows))
-    standing = _standing(
-        [low > 0.05, rows["r"].median() > np.nanmax([rows["r_permuted"].median(), rows["r_untrained"].median()])]
-    )
+    beside = np.nanmax([rows["r_permuted"].median(), rows["r_untrained"].median()])
     return Finding(
         "circuits",
-        f"Detectors of the tap before are wired to {noun_of(family)} in the same order of relative angles: the profiles of {len(rows)} pairs of layers of {networks} correlate by "
-        f"{number(rows['r'].median())} (median; angles exchanged {number(rows['r_permuted'].median())}, untrained twins {number(rows['r_untrained'].median())}), {above} of them above 95 % of "
-        f"exchanges ({_share(above / len(rows))}, 95 % interval {_share(low)} to {_share(high)}; chance 5 %)."
-        if standing == "above"
-        else f"Wiring of {noun_of(family)} by relative angle: the profiles of {len(rows)} pairs of layers of {networks} correlate by {number(rows['r'].median())} (median; angles exchanged "
-        f"{number(rows['r_permuted'].median())}, untrained twins {number(rows['r_untrained'].median())}), {above} of them above 95 % of exchanges (95 % interval {_share(low)} to "
-        f"{_share(high)}; chance 5 %).",
-        standing,
-    )  # fmt: skip
+        f"Wiring of {noun_of(family)} by relative angle: the profiles of {len(rows)} pairs of layers of {networks} correlate by {number(rows['r'].median())} (median; angles exchanged "
+        f"{number(rows['r_permuted'].median())}, untrained twins {number(rows['r_untrained'].median())}), {above} of them above 95 % of exchanges ({_share(above / len(rows))}, 95 % interval "
+        f"{_share(low)} to {_share(high)}; chance 5 %).",
+        _standing([low > 0.05, rows["r"].median() > beside]),
+    )
 
 
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (

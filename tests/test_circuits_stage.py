@@ -1,0 +1,169 @@
+"""The stage `circuits` in a whole run: its tables hold together, and with what correspondence says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import universality
+from universality.circuits.pairs import LEAST_SOURCES, NULLS, VERDICTS, judged
+from universality.correspondence.resampling import with_q
+from universality.report.sentences import circuit_sentences, findings, profiles_sentence
+
+KEYS = ["model_a", "model_b", "tap_a", "tap_b", "family", "unit_a", "unit_b"]
+
+
+JOB = """
+name = "wired"
+question = "Are detectors wired alike?"
+
+[[models]]
+id = "pocket/vgg-focus-s0"
+taps = ["features.11", "features.13", "features.18"]
+
+[[models]]
+id = "pocket/vgg-focus-s1"
+taps = ["features.13", "features.18"]
+
+[stimuli.natural]
+crops = 60
+shapes = 120
+diet = "focus"
+
+[stimuli.high_low]
+orientations = 16
+phases = 1
+
+[extraction]
+reduction = "center"
+
+[comparison]
+families = ["high_low_frequency"]
+measures = ["cka_linear_debiased"]
+bootstraps = 100
+
+[nulls]
+calibration_crops = 32
+untrained_seeds = [0]
+haar_rotations = 2
+shuffles = 2
+
+[stages]
+only = ["circuits"]
+"""
+
+
+@pytest.fixture(scope="module")
+def wired(once):
+    """A run of two pocket networks: the first has a tap more than the second."""
+
+    def make(folder):
+        (folder / "job.toml").write_text(JOB, encoding="utf-8")
+        universality.run(folder / "job.toml", folder / "run", store=folder / "store")
+
+    folder = once("wired", make)
+    return universality.open_run(folder / "run", folder / "store")
+
+
+@pytest.fixture(scope="module")
+def tables(wired):
+    return {name: wired.table(name) for name in ("circuits", "profiles", "profile_pairs")}
+
+
+def test_rows_are_matched_pairs_whose_networks_have_earlier_taps(wired, tables):
+    rows = tables["circuits"]
+    assert len(rows) > 5
+    matched = wired.correspondence
+    matched = matched[(matched["method"] == wired.job.matched_by()) & (matched["verdict"] != "unmatched")]
+    both = rows.merge(matched[[*KEYS, "verdict", "r_natural"]], on=KEYS, suffixes=("", "_of_match"))
+    assert len(both) == len(rows)
+    np.testing.assert_array_equal(both["verdict_response"], both["verdict_of_match"])
+    np.testing.assert_array_equal(both["r_natural"], both["r_natural_of_match"])
+    # The second network has one tap before its last, and none before that.
+    assert set(rows["tap_b"]) == {"features.18"} and set(rows["back"]) == {1}
+    before = {"features.13": "features.11", "features.18": "features.13"}
+    assert rows["tap_a"].map(before).tolist() == rows["source_a"].tolist()
+    assert set(rows["source_b"]) == {"features.13"}
+
+
+def test_numbers_lie_where_they_can(tables):
+    rows = tables["circuits"]
+    within = rows[["s_w", "s_w_ceiling", "fidelity", *(f"s_w_{name}" for name in NULLS)]]
+    assert ((within >= -1 - 1e-9) & (within <= 1 + 1e-9) | within.isna()).all(axis=None)
+    assert (rows["s_w_low"] <= rows["s_w_high"]).all()
+    assert (rows.loc[rows["sources"] == "match", "n_sources"] >= LEAST_SOURCES).all()
+    assert set(rows["verdict"]) <= set(VERDICTS)
+
+
+def test_profiles_are_of_every_tap_with_the_one_before(tables):
+    rows = tables["profiles"]
+    at = set(rows[["model", "source_tap", "target_tap"]].itertuples(index=False, name=None))
+    assert ("pocket/vgg-focus-s1", "features.13", "features.18") in at
+    # High-low frequency detectors excite those of their own orientation most: published of this zoo, and in no untrained twin.
+    own = rows[(rows["target_tap"] == "features.18") & (rows["difference_deg"] == 0)]
+    assert (own["weight"] > own["permuted_high"]).all() and (own["weight_low"] > own["untrained_high"]).all()
+    pair = tables["profile_pairs"].query("tap_a == 'features.18' and tap_b == 'features.18'").iloc[0]
+    assert pair["r"] > pair["r_permuted_95"] and pair["p"] < 0.05
+
+
+def test_q_and_verdict_follow_from_the_other_columns(tables):
+    rows = tables["circuits"]
+    pd.testing.assert_series_equal(with_q(rows)["q"], rows["q"])
+    np.testing.assert_array_equal(judged(rows), rows["verdict"])
+
+
+def row(**given):
+    return {
+        "model_a": "a", "model_b": "b", "q": 0.01, "s_w": 0.7, "s_w_low": 0.6, "s_w_high": 0.8, "s_w_haar_95": 0.5, "s_w_ceiling": 0.9, "fidelity": 0.9,
+        "s_w_detectable": 0.2, "sources": "match", "back": 1, "verdict_response": "same_feature", **{f"s_w_{name}": 0.1 for name in NULLS}, **given,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({}, "same_circuit"),
+        ({"q": 0.2}, "undecided"),
+        ({"s_w_readout": 0.65}, "undecided"),
+        ({"s_w_untrained": np.nan}, "same_circuit"),
+        ({"s_w_haar_95": 0.75}, "undecided"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.4}, "same_response_other_circuit"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.46}, "undecided"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.4, "fidelity": 0.2}, "undecided"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.4, "fidelity": np.nan}, "undecided"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.4, "verdict_response": "correlated_only"}, "undecided"),
+        ({"s_w": 0.2, "s_w_low": 0.0, "s_w_high": 0.4, "s_w_ceiling": np.nan}, "undecided"),
+    ],
+)
+def test_each_condition_of_a_verdict_counts(given, verdict):
+    assert judged(pd.DataFrame([row(**given)])).tolist() == [verdict]
+
+
+def test_sentences_say_the_mean_with_its_interval_and_every_null():
+    rows = pd.DataFrame([row(model_b=f"b{k}", s_w=0.3 + 0.1 * k) for k in range(5)])
+    rows = rows.assign(verdict=judged(rows))
+    (said,) = circuit_sentences(rows, 9, "curve")
+    assert "s_w 0.50 on average" in said.text and "5 of 9 such pairs" in said.text
+    counts = rows["verdict"].value_counts()
+    assert (
+        f"Verdicts: {counts['same_circuit']} same_circuit" in said.text
+        and f"{counts['undecided']} undecided" in said.text
+    )
+    assert said.text.count("0.10") >= 5 and said.standing == "above"
+    (none,) = circuit_sentences(rows[rows["verdict_response"] == "nothing"], 9, "curve")
+    assert "(9 such pairs)" in none.text
+
+
+def test_profiles_at_chance_are_said_to_be_there():
+    rows = pd.DataFrame(
+        {"r": np.linspace(-0.2, 0.2, 20), "r_permuted": 0.0, "r_untrained": 0.0, "p": np.linspace(0.03, 0.99, 20)}
+    )
+    said = profiles_sentence(rows, "curve")
+    assert said.standing != "above" and "1 of them above 95 %" in said.text
+
+
+def test_runs_with_circuits_speak_of_them(wired, whole):
+    said = [finding.text for finding in findings(wired) if finding.topic == "circuits"]
+    assert any("the profiles of" in text for text in said) and len(said) >= 2
+    # One of the small run's networks has a single tap.
+    (said,) = [finding.text for finding in findings(whole) if finding.topic == "circuits"]
+    assert "no matched pair of units has sources to compare" in said

@@ -1,0 +1,206 @@
+"""Circuits: how families are wired to families, and how alike the incoming weights of matched units are."""
+
+from __future__ import annotations
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from universality.base.names import HAAR_NAME
+from universality.features.families import FAMILIES
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    PAGE_MM,
+    TRAINED,
+    UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    fitted,
+    key_of,
+    legend_below,
+    lines_mm,
+    style,
+    wrapped,
+)
+
+MOST_PANELS = 32
+"""Of more networks and families of sources than these a page has no room; the first are drawn."""
+PERMUTED = "0.75"
+PARTNERS = {
+    "s_w": "matched", "s_w_unmatched": "no match", "s_w_haar": HAAR_NAME.split(" (")[0], "s_w_untrained": "untrained", "s_w_permuted": "exchanged",
+    "s_w_readout": "read-out", "s_w_ceiling": "ceiling",
+}  # fmt: skip
+WAYS = {"match": "sources matched one to one", "angle": "sources by family and relative angle"}
+_PROFILE = ["model", "source_tap", "target_tap", "source_family", "target_family", "difference_deg", "n_targets"]
+
+
+def wiring_data(wired: pd.DataFrame) -> pd.DataFrame:
+    """Return what `wiring_profiles` draws: rows of ``profiles`` of one family of targets, of the first `MOST_PANELS` panels."""
+    panels = wired[["model", "source_tap", "source_family"]].drop_duplicates().iloc[:MOST_PANELS]
+    rows = wired.merge(panels)
+    return rows[
+        [
+            *_PROFILE,
+            "weight",
+            "weight_low",
+            "weight_high",
+            "permuted_low",
+            "permuted_high",
+            "haar_low",
+            "haar_high",
+            "untrained",
+        ]
+    ]
+
+
+def wiring_profiles(
+    wired: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
+    """Draw the mean weight from each family of sources by the difference of preferred angles, one panel per network and family of sources.
+
+    Parameters
+    ----------
+    wired : DataFrame
+        Rows of the table ``profiles`` that have one family of targets.
+    noun : str
+        What the targets are called.
+    figure : Figure or SubFigure, optional
+        Where to draw.
+    width_mm : float
+        Width of the figure that is made where none is given, mm.
+
+    Returns
+    -------
+    array of Axes
+        (row, column); panels beyond the last are switched off.
+    """
+    drawn = wiring_data(wired)
+    panels = list(drawn.groupby(["model", "source_tap", "source_family"], sort=False))
+    width = drawn_width(figure, width_mm)
+    columns = columns_for(width, max(len(panels), 1), double=4)
+    rows = max(-(-len(panels) // columns), 1)
+    names = fitted(list(dict.fromkeys(drawn["model"])), (width - 10) / columns - 3, points=6.5, lines=1)
+    title = wrapped(f"weights into {noun}, by the preferred angle of the source less that of the target", width, 7)
+    key = key_of(names.key, width)
+    with style():
+        sheet = canvas(figure, width_mm, 18 + min(32 * rows + lines_mm(key, 5.5), PAGE_MM - 18))
+        axes = sheet.subplots(rows, columns, sharex=True, squeeze=False)
+        for ax, ((model, _, family), of) in zip(axes.ravel(), panels, strict=False):
+            _profile(ax, of)
+            ax.set_title(
+                f"{names.of[str(model)]}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}", fontsize=6
+            )
+        for ax in axes.ravel()[len(panels) :]:
+            ax.set_axis_off()
+        for column in range(min(columns, len(panels))):
+            lowest = max(row for row in range(rows) if row * columns + column < len(panels))
+            axes[lowest, column].tick_params(labelbottom=True)
+            axes[lowest, column].set_xlabel("difference, degrees")
+        sheet.supylabel("weight, rms", fontsize=6)
+        if panels:
+            legend_below(sheet, axes[0, 0], width, title=key)
+        sheet.suptitle(title, fontsize=7)
+    return axes
+
+
+def _profile(ax: Axes, rows: pd.DataFrame) -> None:
+    x = rows["difference_deg"]
+    ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
+    ax.fill_between(
+        x, rows["haar_low"], rows["haar_high"], color=HAAR, alpha=0.15, linewidth=0, label="random directions, 95 %"
+    )
+    ax.fill_between(
+        x,
+        rows["permuted_low"],
+        rows["permuted_high"],
+        color=PERMUTED,
+        alpha=0.5,
+        linewidth=0,
+        label="angles exchanged, 95 %",
+    )
+    ax.plot(x, rows["untrained"], color=UNTRAINED, marker="^", markersize=2, label="untrained twins")
+    low, high = rows["weight"] - rows["weight_low"], rows["weight_high"] - rows["weight"]
+    ax.errorbar(
+        x,
+        rows["weight"],
+        [low, high],
+        color=TRAINED,
+        marker="o",
+        markersize=2.5,
+        linewidth=1,
+        elinewidth=0.6,
+        label="trained, with 95 % interval",
+    )
+    ax.set_xticks([0, 90, 180, 270] if x.max() > 180 else [0, 45, 90, 135])
+
+
+def circuit_data(circuits: pd.DataFrame) -> pd.DataFrame:
+    """Return what `circuits_and_nulls` draws: a row for each pair that is the same feature by its responses, one tap back, and each partner."""
+    rows = circuits[(circuits["verdict_response"] == "same_feature") & (circuits["back"] == 1)]
+    keys = ["model_a", "model_b", "tap_a", "tap_b", "unit_a", "unit_b", "sources", "verdict"]
+    long = rows.melt(id_vars=keys, value_vars=list(PARTNERS), var_name="partner", value_name="value")
+    return long.assign(partner=long["partner"].map(PARTNERS)).dropna(subset="value").reset_index(drop=True)
+
+
+def circuits_and_nulls(
+    circuits: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
+    """Draw s_w of units that are the same feature by their responses beside its nulls and its ceiling, one panel for each way of setting sources side by side.
+
+    Parameters
+    ----------
+    circuits : DataFrame
+        Rows of the table ``circuits`` that belong to one family.
+    noun : str
+        What its units are called.
+    figure : Figure or SubFigure, optional
+        Where to draw.
+    width_mm : float
+        Width of the figure that is made where none is given, mm.
+
+    Returns
+    -------
+    array of Axes
+        (1, 2); a panel without rows is switched off.
+    """
+    drawn = circuit_data(circuits)
+    width = drawn_width(figure, width_mm)
+    with style():
+        sheet = canvas(figure, width_mm, 62)
+        axes = sheet.subplots(1, 2, sharey=True, squeeze=False)
+        for ax, (way, said) in zip(axes.ravel(), WAYS.items(), strict=True):
+            rows = drawn[drawn["sources"] == way]
+            pairs = len(rows[rows["partner"] == PARTNERS["s_w"]])
+            ax.set_title(wrapped(f"{said}: {pairs} pairs", width / 2 - 8, 6.5), fontsize=6.5)
+            if rows.empty:
+                ax.set_axis_off()
+                continue
+            palette = [TRAINED, "0.55", HAAR, UNTRAINED, PERMUTED, "0.35", "0.15"]
+            sns.stripplot(rows, x="partner", y="value", hue="partner", order=list(PARTNERS.values()), hue_order=list(PARTNERS.values()), palette=palette,
+                          jitter=False, size=2, alpha=0.4, legend=False, ax=ax)  # fmt: skip
+            means = rows.groupby("partner")["value"].mean()
+            for place, partner in enumerate(PARTNERS.values()):
+                if partner in means:
+                    ax.plot([place - 0.35, place + 0.35], [means[partner]] * 2, color="black", linewidth=1, zorder=4)
+            ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
+            ax.tick_params(axis="x", rotation=35)
+            ax.set(xlabel="", ylabel="s_w, correlation of incoming weights")
+        sheet.suptitle(
+            wrapped(
+                f"incoming weights of {noun} that are the same feature by their responses; lines are means", width, 7
+            ),
+            fontsize=7,
+        )
+    return axes
+
+
+def circuit_words(circuits: pd.DataFrame, noun: str) -> dict[str, str]:
+    """Return what a caption says of `circuits_and_nulls`: the verdicts."""
+    rows = circuits[(circuits["verdict_response"] == "same_feature") & (circuits["back"] == 1)]
+    counts = rows["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in counts.index)
+    return {"verdicts": f": {said}" if said else ": none has sources to compare"}
