@@ -18,7 +18,7 @@ from universality.models.receptive_field import describe_tap
 from universality.similarity.matching import correlations, hungarian
 
 SIZE = 24
-PLAN = CircuitPlan(("family",), 3, 0)
+PLAN = CircuitPlan(("family",), 0)
 
 
 def images(count=400):

@@ -66,7 +66,7 @@ def of_twins(run: Run) -> pd.DataFrame:
     """Return the rows of all pairs of units of untrained twins that are matched by their responses: those of the same seed of every two networks."""
     refs = {(ref.model, ref.seed, ref.tap.name): ref for ref in references(run)}
     twins = [network for network in networks_of(run.job) if network.seed is not None and network.copy_r is None]
-    plan = CircuitPlan((), run.job.nulls.haar_rotations, run.job.seed)
+    plan = CircuitPlan((), run.job.seed)
     units = run.units.head(0)
     rows: list[dict[str, object]] = []
     for a, b in itertools.combinations(twins, 2):

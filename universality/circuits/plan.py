@@ -10,8 +10,7 @@ TAPS_BACK = 2
 
 @dataclass(frozen=True)
 class CircuitPlan:
-    """Which families, how many random bases, and the seed of all draws."""
+    """Which families, and the seed of all draws."""
 
     families: tuple[str, ...]
-    haar_rotations: int
     seed: int

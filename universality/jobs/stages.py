@@ -473,7 +473,7 @@ def example_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
 
 def _circuit_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("circuits")
-    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.nulls.haar_rotations, inputs.job.seed)
+    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed)
     for model in inputs.models:
         causes = ["profiles", inputs.of_model(model), repr(plan)]
         yield Task(
@@ -685,7 +685,7 @@ STAGES: dict[str, Stage] = {
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 5, _circuit_work,
+            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 1, _circuit_work,
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
