@@ -241,3 +241,20 @@ def test_a_card_gives_correlations_of_its_kernels():
 def test_what_cannot_be_is_one_sentence(asked, said):
     with pytest.raises(TapError, match=said):
         universality.expanded_weights(seeded(Inception), *asked, **({} if len(asked) > 4 else {"image_size": 15}))
+
+
+def test_weights_that_take_too_much_are_refused_before_they_are_computed(monkeypatch):
+    monkeypatch.setattr("universality.circuits.expanded._gradients", lambda *_: pytest.fail("computed"))
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
+    with pytest.raises(
+        TapError, match=r"into 4 units .* of '1' take up to 0.0 GB, more than max_bytes .*; ask for fewer units"
+    ):
+        universality.expanded_weights(net, "0", "1", image_size=16, max_bytes=1000)
+
+
+def test_no_image_is_one_sentence():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
+    with pytest.raises(TapError, match="no image is given"):
+        universality.expanded_weights(
+            net, "0", "1", kind="mean_gradient", image_size=16, images=np.zeros((0, 3, 16, 16), np.float32)
+        )

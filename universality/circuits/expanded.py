@@ -16,7 +16,7 @@ depthwise and grouped convolutions, concatenations, residual sums, pooling and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,7 @@ Kind = Literal["linear", "mean_gradient", "case_gradients"]
 KINDS: tuple[Kind, ...] = ("linear", "mean_gradient", "case_gradients")
 IMAGES = 32
 """Natural images whose gradients are taken."""
+MOST_RESULT_BYTES = 4 << 30
 MOST_BYTES = 1 << 30
 """What gradients of a chunk of units take together, at most."""
 
@@ -53,6 +54,7 @@ def expanded_weights(
     image_size: int | None = None,
     *,
     images: NDArray[np.float32] | None = None,
+    max_bytes: int = MOST_RESULT_BYTES,
 ) -> xr.DataArray:
     """Return how units of a later tap answer to those of an earlier one, place by place.
 
@@ -70,6 +72,8 @@ def expanded_weights(
         Side of the input, px; that of the card. A module needs one.
     images : array, optional
         (image, channel, y, x) as the network takes them, for the gradients; crops of standard photographs when left out, of a card.
+    max_bytes : int
+        What the weights may take, bytes; more is refused before anything is computed.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def expanded_weights(
     Raises
     ------
     TapError
-        A tap does not exist, tap B does not depend on tap A (wrong order, or another branch), or a unit is out of range.
+        A tap does not exist, tap B does not depend on tap A (wrong order, or another branch), a unit is out of range, or the weights take more than `max_bytes`.
     """
     if kind not in KINDS:
         raise TapError(f"unknown kind of weights '{kind}', expected one of {', '.join(KINDS)}")
@@ -100,12 +104,11 @@ def expanded_weights(
                 raise TapError(
                     f"tap '{tap_b}' of '{of.name}' has no unit {unit}, expected 0 to {second.channels - 1}; choose another"
                 )
-        shown = _shown(kind, size, images, of.preprocessing)
+        shown, cases = _shown(kind, size, images, of.preprocessing), IMAGES if images is None else len(images)
         picks = torch.zeros(len(chosen), second.channels)
         picks[torch.arange(len(chosen)), torch.tensor(chosen, dtype=torch.long)] = 1.0
-        found = np.stack([_gradients(of.network, first, second, picks, image, kind, of.name) for image in shown])
-    if kind != "case_gradients":
-        found = found.mean(axis=0, keepdims=True)
+        _refuse_size(len(chosen) * (cases if kind == "case_gradients" else 1), first, second, max_bytes, of.name)
+        found = _over(of.network, first, second, picks, shown, kind, of.name)
     return _labelled(found, first, second, chosen, size, kind, of.name)
 
 
@@ -132,15 +135,36 @@ def weights_into(
     """
     picks = torch.from_numpy(np.ascontiguousarray(directions, dtype=np.float32))
     kind: Kind = "linear" if images is None else "mean_gradient"
-    total: NDArray[np.float32] | None = None
-    count = 0
     with zoo.evaluating(network):
-        for image in _shown(kind, size, images, None):
-            found = _gradients(network, first, second, picks, image, kind, name)
-            total, count = found if total is None else total + found, count + 1
+        found = _over(network, first, second, picks, _shown(kind, size, images, None), kind, name)
+    return _labelled(found, first, second, range(len(picks)), size, kind, name)
+
+
+def _refuse_size(rows: int, first: Tap, second: Tap, max_bytes: int, name: str) -> None:
+    needed = 4 * rows * first.channels * first.size * first.columns
+    if needed > max_bytes:
+        raise TapError(
+            f"weights of '{name}' from '{first.name}' into {rows} units (or units times images) of '{second.name}' take up to {needed / 1e9:.1f} GB, more than max_bytes "
+            f"({max_bytes / 1e9:.1f} GB); ask for fewer units at a time, or allow more"
+        )
+
+
+def _over(
+    network: nn.Module, first: Tap, second: Tap, picks: Tensor, shown: Iterable[Tensor], kind: Kind, name: str
+) -> NDArray[np.float32]:
+    """Return the derivatives (image, unit_b, unit_a, y, x), of one image (the mean over all) unless each is asked for."""
+    each = (_gradients(network, first, second, picks, image, kind, name) for image in shown)
+    if kind == "case_gradients":
+        found = list(each)
+        total = np.stack(found) if found else None
+    else:
+        total, count = None, 0
+        for one in each:
+            total, count = one if total is None else total + one, count + 1
+        total = None if total is None else total[None] / np.float32(count)
     if total is None:
         raise TapError(f"no image is given at which the gradients of '{name}' are taken; give one or more")
-    return _labelled(total[None] / np.float32(count), first, second, range(len(picks)), size, kind, name)
+    return total
 
 
 def _tap(name: str, model: str | nn.Module, network: nn.Module, tap: str, size: tuple[int, int, int]) -> Tap:
