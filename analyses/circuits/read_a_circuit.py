@@ -14,7 +14,9 @@ import universality
 from universality import figures
 
 WORK = Path("../../data")
-run = universality.run("small.toml", WORK / "runs/circuits-small", store=WORK / "store")  # opens it if it exists
+run = universality.run(
+    "../quickstart/pocket.toml", WORK / "runs/pocket-circuits", store=WORK / "store", only=["circuits"]
+)
 profiles, circuits = run.table("profiles"), run.table("circuits")
 
 # %% [markdown]
