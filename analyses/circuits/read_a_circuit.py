@@ -49,13 +49,14 @@ figures.figure_of(figures.contact_sheet(np.repeat(shown[:, None], 3, axis=1), la
 # Of all detectors of the later layer: the mean weight from detectors of the earlier one, by the difference of their preferred angles.
 
 # %%
-figures.figure_of(figures.wiring_profiles(profiles, "high-low frequency detectors"))
+wired = profiles.query("target_family == 'high_low_frequency'")
+figures.figure_of(figures.wiring_profiles(wired, "high-low frequency detectors"))
 
 # %% [markdown]
 # A detector is excited by those of its own orientation, and by those of the opposite one (light and blur exchanged), not by those at right angles. With the angles of the
 # sources exchanged (grey) there is no such order, nor in the untrained twin with the trained labels.
 #
-# Both networks, which share no weight, have it:
+# Networks that share no weight have it, of another architecture, too:
 
 # %%
 run.table("profile_pairs")[
