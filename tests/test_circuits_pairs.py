@@ -222,3 +222,13 @@ def test_rows_do_not_depend_on_which_others_are_asked_for():
     )
     numbers = every.select_dtypes("number").columns
     np.testing.assert_allclose(some[numbers], every.loc[[3, 5], numbers], rtol=1e-6, atol=1e-8)
+
+
+def test_layers_whose_weights_are_not_kept_give_the_same(monkeypatch):
+    net, (other, angles) = random_network(0), angled(1)
+    kept = found(ends("a", net, angles), ends("b", other, angles), np.arange(16))
+    monkeypatch.setattr("universality.circuits.pairs.MOST_WHOLE_BYTES", 0)
+    monkeypatch.setattr("universality.circuits.pairs.BLOCK", 5)
+    asked = found(ends("a", net, angles), ends("b", other, angles), np.arange(16))
+    numbers = kept.select_dtypes("number").columns
+    np.testing.assert_allclose(asked[numbers], kept[numbers], atol=1e-5)

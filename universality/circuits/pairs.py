@@ -62,6 +62,9 @@ BASES = 20
 """Random bases whose best partners s_w has to exceed in 95 %."""
 BOOTSTRAPS = 400
 PERMUTATIONS = 999
+MOST_WHOLE_BYTES = 512 << 20
+"""What the weights of all units of a layer may take to be kept; of larger layers they are asked for again and again, in blocks."""
+BLOCK = 64
 LEAST_FIDELITY = 0.5
 """Correlation of a unit's linear weights with its mean gradients, below which they are no description of its circuit."""
 CEILING_SHARE = 0.5
@@ -99,6 +102,9 @@ class Ends:
 
     def into(self, directions: Array) -> xr.DataArray:
         """Return the weights into directions (direction, unit of the later layer), from standard deviations of the sources."""
+        return self._asked(directions) if self._whole is None else _mixture(self._whole, directions)
+
+    def _asked(self, directions: Array) -> xr.DataArray:
         return self._in_deviations(self.weights(self.sources.ref.tap, self.targets.ref.tap, directions))
 
     def gradients_into(self, units: Ints) -> xr.DataArray:
@@ -111,12 +117,32 @@ class Ends:
 
     def of_units(self, units: Sequence[int] | Ints) -> xr.DataArray:
         """Return the same of units."""
-        return self.into(np.eye(self.targets.natural.shape[1])[np.asarray(units, dtype=int)])
+        places = np.asarray(units, dtype=int)
+        # Of a few units of a twin the weights of all are not worth asking for.
+        kept = self.__dict__.get("_whole")
+        return self._asked(np.eye(self.n_targets)[places]) if kept is None else kept.isel(unit_b=places)
+
+    @property
+    def n_targets(self) -> int:
+        """How many units the later layer has."""
+        return int(self.targets.natural.shape[1])
+
+    def squares(self, sources: Ints, side_px: float) -> Array:
+        """Return the weights of every unit from some sources, in squares of its field: (unit, source, place)."""
+        if self._whole is not None:
+            return placed(self._whole.isel(unit_a=sources), 0.0, side_px, PLACES)
+        blocks = np.split(np.arange(self.n_targets), range(BLOCK, self.n_targets, BLOCK))
+        return np.concatenate(
+            [placed(self.of_units(some).isel(unit_a=sources), 0.0, side_px, PLACES) for some in blocks]
+        )
 
     @cached_property
-    def whole(self) -> xr.DataArray:
-        """The same of every unit: mixtures of many are sums of these."""
-        return self.of_units(range(self.targets.natural.shape[1]))
+    def _whole(self) -> xr.DataArray | None:
+        """The weights of every unit, of which mixtures are sums; None where they take too much to be kept."""
+        tap = self.sources.ref.tap
+        if 4 * self.n_targets * tap.channels * tap.size * tap.columns > MOST_WHOLE_BYTES:
+            return None
+        return self._asked(np.eye(self.n_targets))
 
     @cached_property
     def values(self) -> Array:
@@ -442,10 +468,10 @@ def _by_match(
     def seen(of: int, weights: xr.DataArray) -> Array:
         return index.wirings(weights, sources[of])
 
-    weights = [of.whole.isel(unit_b=units[k]) for k, of in enumerate(ends)]
+    weights = [of.of_units(units[k]) for k, of in enumerate(ends)]
     x, y = (seen(k, weights[k]) for k in (0, 1))
     read = [seen(k, ends[k].read_from_sources(units[k], weights[k])) for k in (0, 1)]
-    squares = [placed(of.whole.isel(unit_a=sources[k]), 0.0, side_px, PLACES) for k, of in enumerate(ends)]
+    squares = [of.squares(sources[k], side_px) for k, of in enumerate(ends)]
     haar = [
         np.stack([_own(basis) for basis in _mixed(squares[k], _haar_partners(ends[k], ends[1 - k], units[1 - k], plan))])
         for k in (0, 1)
@@ -518,7 +544,7 @@ def _by_angle(
     places = [np.array([at[k][int(unit)] for unit in both[name]]) for k, name in enumerate(("unit_a", "unit_b"))]
     units = [targets[k].unit[places[k]] for k in (0, 1)]
     angles = [targets[k].angle_deg[places[k]] for k in (0, 1)]
-    weights = [ends[k].whole.isel(unit_b=targets[k].unit) for k in (0, 1)]
+    weights = [ends[k].of_units(targets[k].unit) for k in (0, 1)]
     parts = [index.parts(weights[k], targets[k].angle_deg, ends[k].labels) for k in (0, 1)]
     wirings = [np.concatenate([part.wiring() for part in of]) for of in parts]
     between, within = _all_alike(*wirings), [_all_alike(of, of) for of in wirings]
@@ -533,7 +559,7 @@ def _by_angle(
         return alike(of_pairs(k, found, labels), wirings[1 - k][places[1 - k]])
 
     haar = [
-        np.stack([beside(k, _mixture(ends[k].whole, d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
+        np.stack([beside(k, ends[k].into(d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
         for k in (0, 1)
     ]  # fmt: skip
     read = [
