@@ -27,7 +27,7 @@ CIRCUITS = Table(
         Column(
             "fidelity", "float", "1", _R,
             "correlation of a unit's linear weights with the mean of its gradients at natural images, over sources and squares: of the unit where it is lower; "
-            "below 0.5 linear weights do not describe the circuit",
+            "below 0.5 linear weights do not describe the circuit; NaN where one is silent at all of them",
         ),
         Column("n_sources", "int", "1", ">= 0", "sources that count: matched ones, or detectors in the network that has fewer"),
         Column("s_w", "float", "1", _R, "correlation of the two units' incoming weights"),
@@ -38,7 +38,7 @@ CIRCUITS = Table(
         Column("s_w_detectable", "float", "1", "0 to 2", "smallest true s_w that exceeds that quantile in 80 % of cases, if it varies as with exchanged sources"),
         Column("s_w_haar", "float", "1", _R, "with the direction of a random basis of standardised units that answers most alike (mean over 20 bases; the larger side)"),
         Column("s_w_haar_95", "float", "1", _R, "95 % quantile over the bases (the larger side)"),
-        Column("s_w_untrained", "float", "1", _R, "with the unit of an untrained twin that answers most alike (mean over seeds; the larger side)"),
+        Column("s_w_untrained", "float", "1", _R, "with the unit of an untrained twin that answers most alike (mean over seeds; the larger side); NaN where no twin has sources enough that are matched"),
         Column(
             "s_w_unmatched", "float", "1", _R,
             "match: mean of pairs of units that are no match and answer as alike (r within 0.05); angle: of both units with the family's other detectors",
