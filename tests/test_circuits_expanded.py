@@ -258,3 +258,17 @@ def test_no_image_is_one_sentence():
         universality.expanded_weights(
             net, "0", "1", kind="mean_gradient", image_size=16, images=np.zeros((0, 3, 16, 16), np.float32)
         )
+
+
+def test_taps_of_other_branches_of_a_frozen_network_are_one_sentence():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return torch.cat([self.one(x), self.two(x)], dim=1)
+
+    for net in (Branches(), Branches().requires_grad_(False)):
+        with pytest.raises(TapError, match="does not depend on tap 'one'"):
+            universality.expanded_weights(net, "one", "two", image_size=16)

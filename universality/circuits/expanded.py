@@ -224,6 +224,8 @@ def _gradients(
         if "b" not in held:
             raise _apart(first, second, name)
         leaf, answers = held["a"], held["b"]
+        if not answers.requires_grad:
+            raise _apart(first, second, name)
         each = max(int(MOST_BYTES // (8 * leaf.nbytes)), 1)
         parts = []
         for some in picks.split(each):
@@ -288,6 +290,10 @@ def _labelled(
     for length, positions, of_b in ((size[1], first.size, second.size), (size[2], first.columns, second.columns)):
         middle = second.centre_px((length - 1) / 2, of_b)
         start, stride = (first.rf_start_px or 0.0), (first.stride_px or 1)
+        if (
+            positions == 1 and first.stride_px is None
+        ):  # a vector sees the whole image: it lies in the middle of any field
+            start = middle
         offsets.append(start + stride * np.arange(positions) - middle)
     support = np.abs(found).max(axis=(0, 1, 2)) > 0
     rows, columns = (np.flatnonzero(support.any(axis=axis)) for axis in (1, 0))

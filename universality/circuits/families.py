@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import stdtrit
 
 from universality.base.arrays import reciprocal
 from universality.circuits.pairs import LEAST_DETECTORS, PERMUTATIONS, Array, Ends
@@ -88,7 +89,7 @@ def _mixed(own: Ends, targets: Units, rng: np.random.Generator) -> tuple[xr.Data
 def _interval(values: Array) -> tuple[float, float]:
     if values.size < 2:
         return float("nan"), float("nan")
-    half = 1.96 * values.std(ddof=1) / np.sqrt(values.size)
+    half = stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - half), float(values.mean() + half)
 
 

@@ -243,6 +243,8 @@ class ByAngle:
         for family in self.families:
             of = labels[family]
             values = placed(weights.sel(unit_a=of.unit), angles, self.side_px, PLACES, disc=True)
+            if of.period_deg == 180:  # an axis says which way a frame lies only up to half a turn
+                values = (values + values[..., ::-1]) / 2
             targets = Units(np.arange(len(angles)), np.asarray(angles, dtype=float), of.period_deg)
             each.append((values, differences(targets, of)))
         return [Parts([(values[t], bins[t]) for values, bins in each]) for t in range(len(angles))]
@@ -484,7 +486,7 @@ def _by_match(
     rows = []
     for p in range(len(matched)):
         rng = np.random.default_rng([plan.seed, *(int(of[p]) for of in units)])
-        s_w = float((x[p] * y[p]).sum())
+        s_w = float((x[p] * y[p]).sum()) if x[p].any() and y[p].any() else float("nan")
         of_bases = [np.einsum("bsp,sp->b", haar[1][:, p], x[p]), np.einsum("bsp,sp->b", haar[0][:, p], y[p])]
         rows.append({
             "sources": "match", "n_sources": len(index.a), **_summary(s_w, index.resampled(x[p], y[p], rng), index.permuted(x[p], y[p], rng)),
@@ -578,7 +580,7 @@ def _by_angle(
             "sources": "angle", "n_sources": sum(min(len(of.labels[f].unit) for of in ends) for f in index.families),
             **_summary(between[i, j], alike(first.resampled(rng), second.resampled(rng)), alike(first.wiring(), second.permuted(rng))),
             **_of_bases([of[:, p] for of in haar]), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
-            "s_w_unmatched": _nanmean(rest), "n_unmatched": len(rest), "s_w_readout": _larger(one[p] for one in read), "s_w_ceiling": ceiling,
+            "s_w_unmatched": _nanmean(rest), "n_unmatched": int(np.isfinite(rest).sum()), "s_w_readout": _larger(one[p] for one in read), "s_w_ceiling": ceiling,
         })  # fmt: skip
     return pd.DataFrame(rows, index=both.index)
 

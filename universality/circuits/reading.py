@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
+from universality.base.errors import TapError
 from universality.base.recent import Recent
 from universality.circuits.pairs import Array, Ends
 from universality.circuits.profiles import Units
@@ -74,15 +75,13 @@ def _images(network: Network) -> NDArray[np.float32]:
 
 def sources_of(network: Network, refs: Sequence[LayerRef], target: LayerRef) -> list[LayerRef]:
     """Return the layers that a tap depends on, the nearest first: of the taps that come before it in depth."""
-    from universality.circuits.expanded import NotConnected
-
     found = []
     for ref in sorted(
         (of for of in refs if of.tap.relative_depth < target.tap.relative_depth), key=lambda of: -of.tap.relative_depth
     ):
         try:
             weights_of(network)(ref.tap, target.tap, np.eye(1, target.tap.channels))
-        except NotConnected:
+        except TapError:  # not connected, or it gives no tensor to take derivatives by
             continue
         found.append(ref)
     return found

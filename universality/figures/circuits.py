@@ -40,7 +40,7 @@ _PROFILE = ["model", "source_tap", "target_tap", "source_family", "target_family
 
 def wiring_data(wired: pd.DataFrame) -> pd.DataFrame:
     """Return what `wiring_profiles` draws: rows of ``profiles`` of one family of targets, of the first `MOST_PANELS` panels."""
-    panels = wired[["model", "source_tap", "source_family"]].drop_duplicates().iloc[:MOST_PANELS]
+    panels = wired[["model", "source_tap", "target_tap", "source_family"]].drop_duplicates().iloc[:MOST_PANELS]
     rows = wired.merge(panels)
     return rows[
         [
@@ -79,7 +79,7 @@ def wiring_profiles(
         (row, column); panels beyond the last are switched off.
     """
     drawn = wiring_data(wired)
-    panels = list(drawn.groupby(["model", "source_tap", "source_family"], sort=False))
+    panels = list(drawn.groupby(["model", "source_tap", "target_tap", "source_family"], sort=False))
     width = drawn_width(figure, width_mm)
     columns = columns_for(width, max(len(panels), 1), double=4)
     rows = max(-(-len(panels) // columns), 1)
@@ -89,7 +89,7 @@ def wiring_profiles(
     with style():
         sheet = canvas(figure, width_mm, 18 + min(32 * rows + lines_mm(key, 5.5), PAGE_MM - 18))
         axes = sheet.subplots(rows, columns, sharex=True, squeeze=False)
-        for ax, ((model, _, family), of) in zip(axes.ravel(), panels, strict=False):
+        for ax, ((model, _, _, family), of) in zip(axes.ravel(), panels, strict=False):
             _profile(ax, of)
             ax.set_title(
                 f"{names.of[str(model)]}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}", fontsize=6

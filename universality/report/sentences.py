@@ -572,7 +572,7 @@ def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: s
             f"{number(means['unmatched'])}, a ridge that reads the response {number(means['readout'])}; ceiling {number(of['s_w_ceiling'].mean())}. Verdicts: {found} same_circuit "
             f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; one pair shows an s_w of "
             f"{number(of['s_w_detectable'].median())} with a power of 80 %.",
-            _standing([low > value for value in known]),
+            _standing([low > value for value in known]) if np.isfinite(low) else "none",
             detail=back != 1,
         )  # fmt: skip
 
