@@ -130,7 +130,7 @@ def weights_into(
 
     Raises
     ------
-    NotConnected
+    TapError
         Tap B does not depend on tap A.
     """
     picks = torch.from_numpy(np.ascontiguousarray(directions, dtype=np.float32))
@@ -221,11 +221,9 @@ def _gradients(
         finally:
             for handle in handles:
                 handle.remove()
-        if "b" not in held:
+        if "b" not in held or not held["b"].requires_grad:
             raise _apart(first, second, name)
         leaf, answers = held["a"], held["b"]
-        if not answers.requires_grad:
-            raise _apart(first, second, name)
         each = max(int(MOST_BYTES // (8 * leaf.nbytes)), 1)
         parts = []
         for some in picks.split(each):
@@ -239,12 +237,8 @@ def _gradients(
     return np.concatenate(parts)
 
 
-class NotConnected(TapError):
-    """One tap does not depend on the other."""
-
-
-def _apart(first: Tap, second: Tap, name: str) -> NotConnected:
-    return NotConnected(
+def _apart(first: Tap, second: Tap, name: str) -> TapError:
+    return TapError(
         f"tap '{second.name}' of '{name}' does not depend on tap '{first.name}': it comes before it, or lies on another branch; exchange them, or "
         "choose others"
     )

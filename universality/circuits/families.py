@@ -80,9 +80,7 @@ def _labelled(of: Ends, targets: Units) -> xr.DataArray:
 def _mixed(own: Ends, targets: Units, rng: np.random.Generator) -> tuple[xr.DataArray, Units]:
     """Return the weights into random mixtures of standardised units, of which each target's angle has some."""
     angles = np.tile(targets.angle_deg, -(-DRAWS // len(targets.unit)))
-    shares = rng.standard_normal((len(angles), own.targets.natural.shape[1])) * reciprocal(
-        own.targets.natural.std(axis=0)
-    )
+    shares = rng.standard_normal((len(angles), own.n_targets)) * reciprocal(own.targets.natural.std(axis=0))
     return rms(own.into(shares)), Units(np.arange(len(angles)), angles, targets.period_deg)
 
 

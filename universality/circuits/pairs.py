@@ -109,7 +109,7 @@ class Ends:
 
     def gradients_into(self, units: Ints) -> xr.DataArray:
         """Return the mean gradients into units, from standard deviations of the sources."""
-        directions = np.eye(self.targets.natural.shape[1])[units]
+        directions = np.eye(self.n_targets)[units]
         return self._in_deviations(self.gradients(self.sources.ref.tap, self.targets.ref.tap, directions))
 
     def _in_deviations(self, found: xr.DataArray) -> xr.DataArray:
@@ -368,12 +368,12 @@ def _fidelity(a: Ends, b: Ends, matched: pd.DataFrame, side_px: float) -> Array:
 
 def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
     """Return random bases of standardised units of the later layer: what their directions take (direction, unit), and their answers in the deciding fold."""
-    halves, units = of.targets.halves(), of.targets.natural.shape[1]
+    halves = of.targets.halves()
     scale = reciprocal(of.targets.natural.std(axis=0))
     made = []
     for basis in haars(count, seed):
         mixed = basis.seen(np.eye(halves.live.size)).T
-        whole = np.zeros((len(mixed), units))
+        whole = np.zeros((len(mixed), of.n_targets))
         whole[:, halves.live] = mixed * scale[halves.live]
         made.append((whole, _standardised(halves.decide @ mixed.T)))
     return made
@@ -385,11 +385,6 @@ def _haar_partners(of: Ends, other: Ends, partners: Ints, plan: CircuitPlan) -> 
     return np.stack(
         [whole[correlations(asked, answers).argmax(axis=1)] for whole, answers in _directions(of, BASES, plan.seed)]
     )
-
-
-def _mixed(whole: Array, directions: Array) -> Array:
-    """Return the mixtures (basis, pair, ...) of what units have (unit, ...)."""
-    return np.asarray(np.tensordot(directions, whole, axes=1))
 
 
 def _of_bases(sides: Sequence[Array]) -> dict[str, float]:
@@ -475,13 +470,13 @@ def _by_match(
     read = [seen(k, ends[k].read_from_sources(units[k], weights[k])) for k in (0, 1)]
     squares = [of.squares(sources[k], side_px) for k, of in enumerate(ends)]
     haar = [
-        np.stack([_own(basis) for basis in _mixed(squares[k], _haar_partners(ends[k], ends[1 - k], units[1 - k], plan))])
+        np.stack([_own(np.tensordot(d, squares[k], axes=1)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
         for k in (0, 1)
     ]  # fmt: skip
     distinct = np.concatenate(others)
     apart = [_own(squares[k][distinct[:, k]]) for k in (0, 1)]
     unmatched = np.split((apart[0] * apart[1]).sum(axis=(1, 2)), np.cumsum([len(some) for some in others])[:-1])
-    twins = _by_match_untrained(a, b, twins_b, units, side_px), _by_match_untrained(b, a, twins_a, units[::-1], side_px)
+    twins = _by_match_untrained(a, twins_b, units[0], side_px), _by_match_untrained(b, twins_a, units[1], side_px)
     carried = _carried(index, a, b, weights)
     rows = []
     for p in range(len(matched)):
@@ -502,19 +497,17 @@ def _larger(values: Iterable[float]) -> float:
     return max(known) if known else float("nan")
 
 
-def _by_match_untrained(
-    own: Ends, other: Ends, twins: Sequence[Ends], units: Sequence[Ints], side_px: float
-) -> list[Array]:
-    """Return s_w of a network's units with the units of each twin of the other network that answer most alike, (pair,) each."""
+def _by_match_untrained(own: Ends, twins: Sequence[Ends], units: Ints, side_px: float) -> list[Array]:
+    """Return s_w of a network's units with the units of each twin (of the other network) that answer most alike, (pair,) each."""
     found = []
     for twin in twins:
         partners, index = (
-            _twin_partners(twin, own, units[0]),
+            _twin_partners(twin, own, units),
             ByMatch(*matched_sources(own.sources, twin.sources), side_px),
         )
         if partners is None or len(index.a) < LEAST_SOURCES:
             continue
-        x, y = index.wirings(own.of_units(units[0]), index.a), index.wirings(twin.of_units(partners), index.b)
+        x, y = index.wirings(own.of_units(units), index.a), index.wirings(twin.of_units(partners), index.b)
         found.append((x * y).sum(axis=(1, 2)))
     return found
 
@@ -553,24 +546,22 @@ def _by_angle(
     of_family = [_nanmean(list(of[~np.eye(len(of), dtype=bool)])) for of in within]
     ceiling = float(np.sqrt(max(of_family[0], 0.0) * max(of_family[1], 0.0)))
 
-    def of_pairs(k: int, found: xr.DataArray, labels: Mapping[str, Units]) -> Array:
-        return np.concatenate([part.wiring() for part in index.parts(found, angles[k], labels)])
-
-    def beside(k: int, found: xr.DataArray, labels: Mapping[str, Units]) -> Array:
+    def beside(k: int, found: xr.DataArray) -> Array:
         """Return s_w of the other network's matched units with what stands for this one's."""
-        return alike(of_pairs(k, found, labels), wirings[1 - k][places[1 - k]])
+        standing = np.concatenate([part.wiring() for part in index.parts(found, angles[k], ends[k].labels)])
+        return alike(standing, wirings[1 - k][places[1 - k]])
 
     haar = [
-        np.stack([beside(k, ends[k].into(d), ends[k].labels) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
+        np.stack([beside(k, ends[k].into(d)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
         for k in (0, 1)
     ]  # fmt: skip
     read = [
-        beside(k, ends[k].read_from_sources(units[k], weights[k].isel(unit_b=places[k])), ends[k].labels) for k in (0, 1)
+        beside(k, ends[k].read_from_sources(units[k], weights[k].isel(unit_b=places[k]))) for k in (0, 1)
     ]  # fmt: skip
     twins: list[list[Array]] = []
     for k, those in ((0, twins_a), (1, twins_b)):
         best = [(twin, _twin_partners(twin, ends[1 - k], units[1 - k])) for twin in those]
-        twins.append([beside(k, twin.of_units(some), ends[k].labels) for twin, some in best if some is not None])
+        twins.append([beside(k, twin.of_units(some)) for twin, some in best if some is not None])
     rows = []
     for p, (i, j) in enumerate(zip(*places, strict=True)):
         rng = np.random.default_rng([plan.seed, int(units[0][p]), int(units[1][p]), 1])
