@@ -26,6 +26,7 @@ from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
 from universality.base.spec import digest
+from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.plan import TAPS_BACK, CircuitPlan
 from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
@@ -600,6 +601,60 @@ def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     }  # fmt: skip
 
 
+# motifs -------------------------------------------------------------------------------------------------------------
+
+
+def _motif_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("motifs")
+    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed)
+    for model in inputs.models:
+        yield Task(
+            "motifs", {"": key_of([inputs.of_model(model), repr(plan)])}, f"motifs of {model}", motif_task, (*_of_network(inputs, model), plan),
+            partial(_units_alone, model=model),
+        )  # fmt: skip
+
+
+def _motif_work(inputs: Inputs) -> float:
+    """Count taps of trained networks: most of the time goes into gradients at natural images."""
+    return sum(len(inputs.judged(model)) for model in inputs.models)
+
+
+def motif_task(
+    networks: Mapping[int | None, Network],
+    layers: Mapping[int | None, Sequence[LayerRef]],
+    plan: CircuitPlan,
+    units: pd.DataFrame,
+) -> Tables:
+    """Return the rows of the tables of motifs of one network, less what follows from all of them: every tap with the one before, cases by the one before that."""
+    from universality.circuits import motifs, reading
+    from universality.circuits.case_gradients import Gradients
+
+    found: dict[str, list[pd.DataFrame]] = {
+        name: [schema.empty_table(table)[[column for column in table.names if column not in LATER[name]]]] for name, table in MOTIF_TABLES.items()
+    }
+    ask = Gradients(networks[None])
+    for target in layers[None]:
+        detectors = reading.labels(units, target)
+        if not detectors:
+            continue
+        found["branches"].append(motifs.branch_table(read_layer(target), detectors, ask.branches(target.tap)))
+        nearest = reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
+        if not nearest:
+            continue
+        own, twins = reading.with_twins(networks, layers, nearest[0], target, units, read_layer)
+        for name, rows in motifs.weight_tables(own, twins, plan).items():
+            found[name].append(rows)
+        far = read_layer(nearest[-1])
+        found["cases"].append(motifs.case_table(far, own if len(nearest) > 1 else None, own, ask.at, plan))
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in found.items()}
+
+
+def _motifs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    from universality.circuits import motifs
+
+    return {name: motifs.finished(name, rows[name]) for name in MOTIF_TABLES}
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -689,6 +744,11 @@ STAGES: dict[str, Stage] = {
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
+        ),
+        Stage(
+            "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, _motif_work,
+            _motif_tasks, lambda inputs: len(inputs.models), _motifs, needs=("families",),
+            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

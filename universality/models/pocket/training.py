@@ -20,7 +20,7 @@ import pickle
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,12 @@ def normalised(images: NDArray[np.uint8]) -> Tensor:
 
 
 def train(
-    recipe: Recipe, training: Dataset, validation: Dataset, out: Path, say: Callable[[str], None] = print
+    recipe: Recipe,
+    training: Dataset,
+    validation: Dataset,
+    out: Path,
+    say: Callable[[str], None] = print,
+    kept: Sequence[int] = EARLY_EPOCHS,
 ) -> nn.Module:
     """Train from scratch or from where ``out/resume.pt`` stopped.
 
@@ -137,6 +142,8 @@ def train(
         Images to learn from, and to report accuracy on after every epoch.
     out : Path
         Folder for checkpoints and history; made if missing.
+    kept : sequence of int
+        Epochs whose weights are written, as ``epoch-001.safetensors``; those before training always are.
 
     Returns
     -------
@@ -168,7 +175,7 @@ def train(
         }
         epochs.append(row)
         say(_progress_line(recipe, row))
-        if epoch in EARLY_EPOCHS:
+        if epoch in kept:
             _save_weights(model, out / f"epoch-{epoch:03d}.safetensors")
         _checkpoint(out, recipe, model, optimiser, schedule, epochs)
     return model.eval()

@@ -1,0 +1,58 @@
+"""On how many units of the next tap a family's outgoing weights fall: one each, or all of them.
+
+The participation ratio of one unit's outgoing weights, ``(sum_j w_j^2)^2 / (n sum_j w_j^4)``, is 1 / n where one unit of the next tap reads it and 1 where all n read it alike; ``w_j`` is the
+root of the sum over space of its squared weights into unit j.
+
+References
+----------
+D. J. Thouless, Physics Reports 13, 1974 (participation ratio). N. Elhage et al., Toy models of superposition, 2022 (the question).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from universality.base.arrays import reciprocal
+from universality.circuits.chance import Array, p_apart
+
+DRAWS = 399
+
+
+def outgoing(weights: xr.DataArray) -> Array:
+    """Return how strongly each unit of the later tap reads each source, (target, source): the root of the sum over space of squared weights."""
+    return np.asarray(np.sqrt(np.square(weights.values.astype(np.float64)).sum(axis=(2, 3))))
+
+
+def participation_ratio(weights: ArrayLike) -> Array:
+    """Return the participation ratio of each column of weights (target, source), (source,), 1 / n to 1; NaN of a source that nothing reads."""
+    squares = np.square(np.asarray(weights, dtype=np.float64))
+    # Squares of squares of very small weights would underflow.
+    squares = squares * reciprocal(squares.max(axis=0, initial=0.0))
+    fourth = np.square(squares).sum(axis=0)
+    return np.asarray(np.where(fourth > 0, np.square(squares.sum(axis=0)) * reciprocal(len(squares) * fourth), np.nan))
+
+
+def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws: int = DRAWS) -> dict[str, float]:
+    """Return the mean participation ratio of a family's units beside that of as many other units of their layer.
+
+    The ratio does not depend on a unit's norm, so that random units need none.
+
+    Parameters
+    ----------
+    strengths : (target, source) as `outgoing` gives them, in units that make targets comparable
+    family : (unit,) their numbers among the sources
+    """
+    of = participation_ratio(strengths)
+    own = np.asarray(family, dtype=np.int64)
+    rest = np.setdiff1d(np.flatnonzero(np.isfinite(of)), own)
+    ratio = float(np.nanmean(of[own])) if np.isfinite(of[own]).any() else float("nan")
+    if not rest.size:
+        return {"ratio": ratio, "ratio_random": np.nan, "ratio_random_low": np.nan, "ratio_random_high": np.nan, "p": np.nan}
+    size = int(np.isfinite(of[own]).sum())
+    drawn = np.array([of[rng.choice(rest, size, replace=rest.size < size)].mean() for _ in range(draws)]) if size else np.full(1, np.nan)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {
+        "ratio": ratio, "ratio_random": float(drawn.mean()), "ratio_random_low": float(low), "ratio_random_high": float(high), "p": p_apart(ratio, drawn),
+    }  # fmt: skip
