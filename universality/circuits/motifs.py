@@ -23,7 +23,7 @@ STRONGEST = 6
 """Sources that excite a detector most, and that inhibit it most, which `edges` has of each."""
 CASE_UNITS = 8
 """Detectors of a family and tap whose gradients are looked at, evenly over their preferred angles."""
-CASE_IMAGES = 48
+CASE_IMAGES = 72
 """Images that a unit answers most to, at which its gradients are taken."""
 Gradients = Callable[[Tap, Tap, Array, Ints], Iterator[xr.DataArray]]
 """Of a network: the gradients of directions of a later tap by an earlier one at natural images, one after another."""

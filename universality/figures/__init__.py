@@ -40,6 +40,7 @@ from universality.figures.style import (
 )
 from universality.figures.thresholds import curves_of, threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
+from universality.figures.wiring import circuit_diagram, equivariance_matrices, field_layouts, matched_weights, unit_circuits
 
 __all__ = [
     "DOUBLE_MM",
@@ -56,6 +57,7 @@ __all__ = [
     "Tables",
     "atlas_cells",
     "best_taps",
+    "circuit_diagram",
     "circuits_and_nulls",
     "clique_images",
     "clique_matrix",
@@ -66,8 +68,10 @@ __all__ = [
     "detectors_against_depth",
     "drawings",
     "encoded",
+    "equivariance_matrices",
     "examples",
     "export",
+    "field_layouts",
     "figure_of",
     "group_comparison",
     "index_by_feature",
@@ -75,6 +79,7 @@ __all__ = [
     "matched_examples",
     "matched_of",
     "matched_pairs",
+    "matched_weights",
     "matches_and_nulls",
     "number",
     "save",
@@ -87,5 +92,6 @@ __all__ = [
     "tap_label",
     "threshold_curves",
     "tuning_family",
+    "unit_circuits",
     "wiring_profiles",
 ]  # fmt: skip

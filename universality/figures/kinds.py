@@ -40,6 +40,18 @@ from universality.figures.units import (
     nulls_words,
     tuning_family,
 )
+from universality.figures.wiring import (
+    diagram_data,
+    equivariance_data,
+    equivariance_matrices,
+    equivariance_words,
+    field_layouts,
+    layout_data,
+    layout_words,
+    matched_weights,
+    matched_weights_data,
+    unit_circuits,
+)
 from universality.runs.drawn import Pair, Per, drawn_taps
 from universality.similarity.matching import HOW
 
@@ -102,6 +114,19 @@ FIGURES: dict[str, Kind] = {
         Kind("circuits_and_nulls", "family", circuits_and_nulls, circuit_data, ("circuits",), ("noun",),
              "Correlation s_w of the incoming weights of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
              circuit_words),
+        Kind("field_layouts", "family", field_layouts, layout_data, ("laid",), ("noun",),
+             "Where detectors of the tap before excite (red) and inhibit (blue) {noun}: means over the targets, each field turned so that the preferred angle points to the right, of all "
+             "sources and by the preferred angle of the source less that of the target. Second column: the middle of 95 % of as many other sources of equal norm; dots: squares outside. Below "
+             "each: sources. Each row has its own scale.{left_out}", layout_words),
+        Kind("equivariance_matrices", "family", equivariance_matrices, equivariance_data, ("matrices",), ("noun",),
+             "Mean weights into {noun} by preferred angle of target and source, summed over space (red excites, blue inhibits; each panel has its own scale; grey: no unit). Circulant: share of the variance "
+             "that the difference of angles holds, beside 95 % of exchanges of the sources' angles and untrained twins with the trained labels.{left_out}", equivariance_words),
+        Kind("unit_circuits", "family", unit_circuits, diagram_data, ("edges", "units"), ("noun",),
+             "The sources that excite (red) and inhibit (blue) one of the {noun} of each network most: that of the largest score at the last tap with a tap before it. Icons: tuning over {angle}, "
+             "grey where a unit is no detector; beside them the map of weights in the field; numbers: weight, summed over space, in rms of the target's weights. Dashed: not above 95 % of the weights into the same unit of untrained twins."),
+        Kind("matched_weights", "family and pair", matched_weights, matched_weights_data, ("correspondence", "edges", "method"), ("noun",),
+             "Incoming weights of {noun} of {a} and {b} that are matched, those with the largest held-out r, from {noun} of the tap before: mean maps in the field, in the frame of the image, by the "
+             "preferred angle of the source less their own; below each how many sources. Each unit has its own scale."),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
              "are means over bins of 0.1: {states}.", depth_difference_words),
@@ -200,6 +225,12 @@ class Subject:
             | {side: distinct(self.pair or ())[model] for side, model in zip("ab", self.pair or (), strict=False)}
         )
 
+    def into(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table whose targets are of the family."""
+        table = self[name]
+        found: pd.DataFrame = table[table["target_family"] == self.family]
+        return found
+
     def units(self) -> pd.DataFrame:
         """Return the units of the family with all their columns."""
         family = self.family or ""
@@ -214,14 +245,16 @@ class Subject:
 
 _TABLES_OF: dict[str, tuple[str, ...]] = {
     "noun": ("families",), "angle": ("families",), "period_deg": ("families",), "taps": ("similarity", "families"), "method": (),
-    "curves": ("units",), "chosen": ("units",), "title": ("families",), "wired": ("profiles",), "nouns": ("families",), "clique_nouns": ("families",),
+    "curves": ("units",), "chosen": ("units",), "title": ("families",), "wired": ("profiles",), "laid": ("layouts",), "matrices": ("equivariance",), "nouns": ("families",), "clique_nouns": ("families",),
 }  # fmt: skip
 """From which tables the facts of a subject are read."""
 _FACTS: dict[str, Callable[[Subject], Any]] = {
     "noun": lambda subject: FAMILIES[subject.family or ""].noun,
     "angle": lambda subject: FAMILIES[subject.family or ""].angle,
     "method": lambda subject: subject.method,
-    "wired": lambda subject: subject["profiles"][subject["profiles"]["target_family"] == subject.family],
+    "wired": lambda subject: subject.into("profiles"),
+    "laid": lambda subject: subject.into("layouts"),
+    "matrices": lambda subject: subject.into("equivariance"),
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
     "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[0],
