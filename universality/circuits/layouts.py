@@ -8,7 +8,7 @@ frame for a family. What it is read by:
 - *asymmetry*: the share of its squares' sum that changes sign when it is turned by half a turn, ``sum((w(x, y) - w(-x, -y))^2) / (4 sum(w^2))``: 0 where both sides are
   alike, 1 where one is the other's opposite.
 
-The null: as many other sources in the group's place, each scaled to the root mean square of the weights of the one that it stands for (labels exchanged, norms kept).
+The null: labels exchanged, norms kept. As many sources, drawn from all of the layer, in the group's place, each scaled to the root mean square of the weights of the one that it stands for.
 
 References
 ----------
@@ -32,17 +32,17 @@ from universality.circuits.profiles import placed
 PLACES = 5
 """Squares along a side."""
 DRAWS = 399
-"""Groups of other sources."""
+"""Exchanges of labels."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a group of sources, and those of other sources in its place.
+    """The layout of a group of sources, and those with labels exchanged.
 
     Attributes
     ----------
     map : (y, x) mean weight in each square
-    drawn : (draw, y, x) the same of other sources
+    drawn : (draw, y, x) the same with labels exchanged
     side_px : of a square, px of the image
     axis : whether the frame is known up to half a turn alone: maps are then the mean of both, and have no side
     """
@@ -73,7 +73,7 @@ class Layout:
         return float("nan") if self.axis else float(_asymmetry(self.map[None])[0])
 
     def summary(self) -> dict[str, float]:
-        """Return weight, side and asymmetry beside those of other sources."""
+        """Return weight, side and asymmetry beside those with labels exchanged."""
         weights = self.drawn.sum(axis=(1, 2))
         low, high = np.quantile(weights, [0.025, 0.975]) if weights.size else (np.nan, np.nan)
         odd = _asymmetry(self.drawn) if not self.axis else np.zeros(0)
@@ -124,7 +124,7 @@ def layout(
     counts : (target, source of the group), optional
         How often each source counts for each target, 0 or more; once when left out.
     others : (unit,) numbers of the units that the null takes, optional
-        All units of tap A that have weights and are not of the group when left out.
+        Beside the group itself; all units of tap A that have weights when left out.
     draws, seed : of the null
 
     Raises
@@ -157,15 +157,15 @@ def of_squares(
     place = {int(unit): k for k, unit in enumerate(known)}
     own = np.array([place[int(unit)] for unit in group])
     size = np.sqrt(np.square(values).mean(axis=(0, 2)))
-    rest = np.setdiff1d(known, group) if others is None else np.setdiff1d(np.asarray(others, dtype=np.int64), group)
-    pool = np.array([k for k in (place[int(unit)] for unit in rest) if size[k] > 0], dtype=np.int64)
-    if not pool.size:
+    # The group is among what it could be: without it the null would lie too far away, and half of a layer too far from the other half.
+    could = known if others is None else np.union1d(np.asarray(others, dtype=np.int64), group)
+    pool = np.array([k for k in (place[int(unit)] for unit in could) if size[k] > 0], dtype=np.int64)
+    if pool.size <= own.size:
         raise MeasureError("no source beside the group has weights to draw a null from; leave some units out of the group")
     often = np.ones((len(values), own.size)) if counts is None else np.asarray(counts, dtype=np.float64)
     often = often / often.sum()
     rng = np.random.default_rng(seed)
-    # Without replacement where there are enough: a group holds a unit once.
-    picks = np.stack([rng.choice(pool, own.size, replace=pool.size < own.size) for _ in range(draws)])
+    picks = np.stack([rng.permutation(pool)[: own.size] for _ in range(draws)])
     scale = size[own][None] / size[picks]
     own_map, drawn = np.zeros(values.shape[2]), np.zeros((draws, values.shape[2]))
     for target, weight in zip(values, often, strict=True):

@@ -35,7 +35,7 @@ def participation_ratio(weights: ArrayLike) -> Array:
 
 
 def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws: int = DRAWS) -> dict[str, float]:
-    """Return the mean participation ratio of a family's units beside that of as many other units of their layer.
+    """Return the mean participation ratio of a family's units beside that of as many units drawn from all of their layer.
 
     The ratio does not depend on a unit's norm, so that random units need none.
 
@@ -46,12 +46,12 @@ def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws
     """
     of = participation_ratio(strengths)
     own = np.asarray(family, dtype=np.int64)
-    rest = np.setdiff1d(np.flatnonzero(np.isfinite(of)), own)
-    ratio = float(np.nanmean(of[own])) if np.isfinite(of[own]).any() else float("nan")
-    if not rest.size:
+    every = np.flatnonzero(np.isfinite(of))
+    own = np.intersect1d(own, every)
+    ratio = float(of[own].mean()) if own.size else float("nan")
+    if not own.size or own.size == every.size:  # nobody else to be compared with
         return {"ratio": ratio, "ratio_random": np.nan, "ratio_random_low": np.nan, "ratio_random_high": np.nan, "p": np.nan}
-    size = int(np.isfinite(of[own]).sum())
-    drawn = np.array([of[rng.choice(rest, size, replace=rest.size < size)].mean() for _ in range(draws)]) if size else np.full(1, np.nan)
+    drawn = np.array([of[rng.permutation(every)[: own.size]].mean() for _ in range(draws)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {
         "ratio": ratio, "ratio_random": float(drawn.mean()), "ratio_random_low": float(low), "ratio_random_high": float(high), "p": p_apart(ratio, drawn),

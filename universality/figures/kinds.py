@@ -116,7 +116,7 @@ FIGURES: dict[str, Kind] = {
              circuit_words),
         Kind("field_layouts", "family", field_layouts, layout_data, ("laid",), ("noun",),
              "Where detectors of the tap before excite (red) and inhibit (blue) {noun}: means over the targets, each field turned so that the preferred angle points to the right, of all "
-             "sources and by the preferred angle of the source less that of the target. Second column: the middle of 95 % of as many other sources of equal norm; dots: squares outside. Below "
+             "sources and by the preferred angle of the source less that of the target. Second column: the middle of 95 % of exchanges of labels (as many sources of the layer, scaled to equal norm); dots: squares outside. Below "
              "each: sources. Each row has its own scale.{left_out}", layout_words),
         Kind("equivariance_matrices", "family", equivariance_matrices, equivariance_data, ("matrices",), ("noun",),
              "Mean weights into {noun} by preferred angle of target and source, summed over space (red excites, blue inhibits; each panel has its own scale; grey: no unit). Circulant: share of the variance "

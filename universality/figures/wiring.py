@@ -70,8 +70,8 @@ def layout_data(laid: pd.DataFrame) -> pd.DataFrame:
 def field_layouts(laid: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM) -> Panels:
     """Draw where in their field detectors of one family are excited and inhibited, by difference of preferred angles, one row per layer and family of sources.
 
-    Maps are means over the targets, each turned so that its preferred direction points to the right. The second column is the middle of the null: as many other sources of equal
-    norm. A dot marks a square outside 95 % of these. Each row has its own scale.
+    Maps are means over the targets, each turned so that its preferred direction points to the right. The second column is the middle of the null: labels exchanged, norms
+    kept. A dot marks a square outside 95 % of these. Each row has its own scale.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def field_layouts(laid: pd.DataFrame, noun: str, *, figure: Figure | SubFigure |
                 _show(line[1], (_mapped(whole["map_null_low"].iloc[0]) + _mapped(whole["map_null_high"].iloc[0])) / 2, most)
             said = f"{names[str(model)]}\n{plain(str(first))} to {plain(str(second))}\nfrom {_noun(str(source))}"
             line[0].text(-0.12, 0.5, wrapped(said, 27, 5), transform=line[0].transAxes, ha="right", va="center", fontsize=4.8)
-        heads = ["all", "other sources", *(f"{period * k / BINS:g}°" for k in range(BINS))]
+        heads = ["all", "null", *(f"{period * k / BINS:g}°" for k in range(BINS))]
         for ax, head in zip(axes[0], heads, strict=True):
             ax.set_title(head, fontsize=6)
         sheet.suptitle(
@@ -302,8 +302,8 @@ def circuit_diagram(
             colour = EXCITES if row["weight"] > 0 else INHIBITS
             icon = _placed(sheet, (0.15, bottom + 0.1 * height, 0.17, 0.8 * height))
             _icon(icon, str(row["source_tap"]), int(row["source_unit"]), curves, pictures, colour)
-            degrees = "" if np.isnan(row["source_deg"]) else f"\n{row['source_deg']:.0f}°"
-            icon.text(-0.1, 0.5, f"{row['source_unit']}{degrees}", transform=icon.transAxes, ha="right", va="center", fontsize=4.8, fontweight="bold" if row["source_family"] else None)
+            said = f"{row['source_unit']}{_prefers(row, curves)}"
+            icon.text(-0.1, 0.5, said, transform=icon.transAxes, ha="right", va="center", fontsize=4.6, fontweight="bold" if row["source_family"] else None)
             field = _placed(sheet, (0.34, bottom + 0.1 * height, 0.12, 0.8 * height))
             _show(field, _mapped(row["map"]), highest)
             end = 0.95 - 0.9 * (k + 0.5) / rows
@@ -314,6 +314,14 @@ def circuit_diagram(
             sheet.add_artist(line)
             field.text(1.08, 0.5, number(row["weight"], 1 if most < 100 else 0), transform=field.transAxes, fontsize=4.5, color=colour, va="center")
     return own
+
+
+def _prefers(row: Mapping[Any, Any], curves: Mapping[tuple[str, int], Any]) -> str:
+    """Return the preferred angle that a source's icon shows; of a detector of another family that family's."""
+    own = curves.get((row["source_tap"], row["source_unit"]))
+    if own is not None and own["detector"]:
+        return f"\n{own['preferred_deg']:.0f}°"
+    return f"\n{_noun(row['source_family']).removesuffix(' detectors')}\n{row['source_deg']:.0f}°" if row["source_family"] else ""
 
 
 def _placed(sheet: Figure | SubFigure, where: tuple[float, float, float, float]) -> Axes:

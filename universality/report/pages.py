@@ -6,6 +6,8 @@ A page has a stable address, ``MODEL/TAP/UNIT.html``, and the same data beside i
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import shutil
@@ -18,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,6 +34,7 @@ from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
 from universality.figures.example_sheets import arrow_ends, points_to
+from universality.figures.wiring import paired_maps, strongest
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
 from universality.runs.run import Run
@@ -96,7 +100,7 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends,
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends, "weight_map": weight_map, "nouns": {name: family.noun for name, family in FAMILIES.items()},
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
@@ -104,6 +108,8 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
         page, pictures = book.page(unit)
         for match in page["matches"]:  # a partner without a page is named, not linked
             match["has_page"] = tuple(match["partner"]) in made
+        for source in page["circuit"]["sources"] if page["circuit"] else ():
+            source["has_page"] = (unit[0], page["circuit"]["source_tap"], source["unit"]) in made
         page["previous"], page["next"] = (None if other is None else address(other) for other in around)
         _write_page(folder, unit, page, template.render(page=page, up="../" * address(unit).count("/"), **shared))
         for ending, picture in pictures.items():
@@ -226,6 +232,7 @@ class _Book:
             table = found.drop_dims("channel").to_dataframe()[list(_OF_EXAMPLES)]
             plain["examples"] = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
             pictures[".webp"] = _in_a_row(found["image"].values)
+        plain["circuit"], plain["layouts"], plain["cases"] = self._circuit_of(unit), self._of_unit("layouts", unit), self._of_unit("cases", unit)
         plain["matches"], nulls = self._matches_of(unit)
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
@@ -268,6 +275,54 @@ class _Book:
     def _counts(self) -> dict[Unit, int]:
         return {}
 
+    @cached_property
+    def _motifs(self) -> dict[str, dict[Unit, pd.DataFrame]]:
+        """By table of motifs and unit, its rows."""
+        at = {"edges": "target_tap", "layouts": "target_tap", "cases": "target_tap"}
+        return {
+            name: {(str(model), str(tap), int(unit)): rows for (model, tap, unit), rows in self.run.table(name).groupby(["model", column, "unit"], sort=False)}
+            for name, column in at.items()
+            if self.run.has(name)
+        }
+
+    def _of_unit(self, name: str, unit: Unit) -> list[Plain]:
+        """Return a unit's rows of a table of motifs, lists of numbers as lists; none where the run has no such table."""
+        rows = self._motifs.get(name, {}).get(unit)
+        if rows is None:
+            return []
+        return [
+            {str(key): [float(x) for x in value] if isinstance(value, np.ndarray) else value for key, value in row.items()} for row in rows.to_dict("records")
+        ]  # fmt: skip
+
+    def _circuit_of(self, unit: Unit) -> Plain | None:
+        """Return the sources that excite and inhibit a unit most; None where the run has no weights into it."""
+        rows = self._motifs.get("edges", {}).get(unit)
+        if rows is None:
+            return None
+        shown, tap = strongest(rows), str(rows["source_tap"].iloc[0])
+        sources = [
+            {
+                "unit": int(row["source_unit"]), "address": address((unit[0], tap, int(row["source_unit"]))), "noun": _noun_of(row["source_family"]),
+                "preferred_deg": float(row["source_deg"]), "weight": float(row["weight"]), "above": bool(abs(row["weight"]) > row["untrained_95"]),
+                "untrained_95": float(row["untrained_95"]), "map": [float(x) for x in row["map"]],
+                "examples": self._counted((unit[0], tap, int(row["source_unit"]))),
+            }
+            for row in shown.to_dict("records")
+        ]  # fmt: skip
+        return {"source_tap": tap, "square_px": float(rows["square_px"].iloc[0]), "sources": sources}
+
+    def _weights_of(self, unit: Unit, match: Plain) -> list[Plain]:
+        """Return a matched pair's mean maps of weights by difference of preferred angles, those that both have; none where they are not two detectors with weights."""
+        edges, other = self._motifs.get("edges", {}), (str(match["partner"][0]), str(match["partner"][1]), int(match["partner"][2]))
+        own = [row["preferred_deg"] for row in self._rows.get(unit, []) if row["family"] == match["family"] and row["detector"]]
+        if not own or not match["detector"] or unit not in edges or other not in edges:
+            return []
+        a, b = (paired_maps(edges[one], one, degrees, match["family"]) for one, degrees in ((unit, own[0]), (other, match["preferred_deg"])))
+        both = a.merge(b, on="difference_deg", suffixes=("_a", "_b"))
+        return [
+            {str(key): [float(x) for x in value] if isinstance(value, np.ndarray) else value for key, value in row.items()} for row in both.to_dict("records")
+        ]  # fmt: skip
+
     def _matches_of(self, unit: Unit) -> tuple[list[Plain], list[NDArray[np.uint8]]]:
         """Return a unit's matches, and of those with the verdict same_feature the examples of the random direction to be better than."""
         matches: list[Plain] = []
@@ -279,12 +334,27 @@ class _Book:
                 found = self.run.gallery.of_null(unit, model, tap)
                 null = {"place": PARTNER_EXAMPLES * len(nulls), "r_natural": found.attrs["r_natural"]}
                 nulls.append(found["image"].values[:PARTNER_EXAMPLES])
-            matches.append(match | {"null": null, "examples": self._counted(match["partner"])})
+            matches.append(match | {"null": null, "examples": self._counted(match["partner"]), "weights": self._weights_of(unit, match)})
         return matches, nulls
 
 
 def _pair_of(row: Mapping[Any, Any]) -> tuple[Any, ...]:
     return tuple(row[f"{name}_{side}"] for side in "ab" for name in ("model", "tap", "unit"))
+
+
+def _noun_of(family: str) -> str:
+    return FAMILIES[family].noun[:-1] if family in FAMILIES else ""
+
+
+def weight_map(values: Sequence[float], most: float) -> str:
+    """Return a map of weights, row by row, as the data URI of a small picture: red excites, blue inhibits, full colour at `most`."""
+    side = round(len(values) ** 0.5)
+    strength = np.clip(np.asarray(values, dtype=np.float64).reshape(side, side) / (most or 1.0), -1, 1)
+    white, colours = np.array([247.0, 247.0, 247.0]), np.array([[33.0, 102.0, 172.0], [178.0, 24.0, 43.0]])
+    image = white + np.abs(strength)[..., None] * (colours[(strength > 0).astype(int)] - white)
+    held = io.BytesIO()
+    Image.fromarray(image.round().astype(np.uint8)).save(held, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(held.getvalue()).decode()}"
 
 
 def _names(failed: str) -> list[str]:
