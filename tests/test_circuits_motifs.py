@@ -1,6 +1,7 @@
 """Motifs on planted weights and networks that have them, and on others that have not."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -16,6 +17,7 @@ from universality.circuits.pairs import Ends
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import Units
 from universality.models.receptive_field import describe_tap
+from universality.report import motif_sentences
 
 STRIDE = 4.0
 RNG = np.random.default_rng
@@ -341,8 +343,39 @@ def test_tables_of_a_layer_say_what_was_planted():
     assert (best["weight"].abs() > best["untrained_95"]).mean() > 0.8
 
 
-def test_false_discovery_rates_are_within_groups_and_leave_gaps():
-    import pandas as pd
+# of a run -------------------------------------------------------------------------------------------------------------
 
+
+def test_tables_of_a_run_hold_together(whole):
+    tables = {name: whole.table(name) for name in MOTIF_TABLES}
+    assert all(list(of) == MOTIF_TABLES[name].names for name, of in tables.items())
+    detectors = whole.units.query("seed == -1 and detector")[["model", "tap", "unit"]].rename(columns={"tap": "target_tap"})
+    assert len(tables["edges"]) and set(tables["edges"]["target_tap"]) == {"blocks.2.1.bn2"}  # with a tap before it, in one network
+    assert len(tables["edges"].merge(detectors.drop_duplicates())) == len(tables["edges"])
+    assert tables["branches"].empty  # nothing is joined along the channels
+    for name in ("p_weight", "q_weight", "p_asymmetry", "asymmetry"):
+        assert tables["layouts"][name].dropna().between(0, 1).all()
+    assert (tables["cases"]["n_shown"] + tables["cases"]["n_silent"] <= motifs.CASE_IMAGES).all()
+    assert set(tables["cases"]["verdict"]) <= set(cases.VERDICTS)
+
+
+def test_sentences_count_and_say_the_null():
+    rows = pd.DataFrame({"source_family": "curve", "p_share": [0.01] * 6 + [0.5] * 2, "share": 0.6, "share_permuted": 0.1, "share_untrained": 0.12})
+    said = motif_sentences.equivariance_sentence(rows, "curve")
+    assert "in 6 of 8 (75 %, 95 % interval 41 to 93 %; chance 5 %)" in said.text and "a share of 0.60 (median; angles exchanged 0.10, untrained twins 0.12)" in said.text
+    assert said.standing == "above"
+    assert motif_sentences.equivariance_sentence(rows.assign(p_share=0.4), "curve").standing == "null"
+    assert motif_sentences.equivariance_sentence(rows.assign(share_untrained=0.7), "curve").standing == "mixed"
+    of = pd.DataFrame({"case": 0, "verdict": ["one_case"] * 8 + ["excluding_cases_that_meet", "too_few_images"]})
+    said = motif_sentences.cases_sentence(of, "curve")
+    assert "gradients of 1 of 9 detectors" in said.text and "1 have cases that exclude one another, and 1 have" in said.text and "1 more answer" in said.text
+    branch = {"model": "m/a", "tap": "t", "branch": "branch2", "n_detectors": 18, "n_family": 22, "share": 18 / 22, "share_expected": 0.42, "q": 0.001}
+    (said,) = motif_sentences.branch_sentences(pd.DataFrame([branch, branch | {"branch": "branch1", "q": 1.0}]), "curve")
+    assert "lie in branch2: 18 of 22 (82 %; of all units 42 %" in said.text and said.standing == "above"
+    (said,) = motif_sentences.branch_sentences(pd.DataFrame([branch | {"q": 0.3}]), "curve")
+    assert said.standing == "null"
+
+
+def test_false_discovery_rates_are_within_groups_and_leave_gaps():
     rows = pd.DataFrame({"model": list("aabb"), "p": [0.01, 0.04, np.nan, 0.5]})
     np.testing.assert_allclose(chance.with_false_discovery(rows, ["model"])["q"], [0.02, 0.04, np.nan, 0.5])

@@ -96,22 +96,9 @@ def test_weights_by_their_root_mean_square():
     assert not found[1].any()
 
 
-def test_circulant_share():
-    rng = np.random.default_rng(0)
-    row = rng.normal(size=8)
-    circulant = np.stack([np.roll(row, k) for k in range(8)])
-    assert profiles.circulant_share(circulant) == pytest.approx(1.0)
-    # Of noise one part in as many as there are bins, less the mean.
-    shares = [profiles.circulant_share(rng.normal(size=(8, 8))) for _ in range(400)]
-    assert np.mean(shares) == pytest.approx(7 / 63, abs=0.01)
-    assert np.isnan(profiles.circulant_share(np.ones((4, 4))))
-
-
 def test_families_of_other_periods_are_not_compared():
     axis = Units(np.arange(3), np.zeros(3), 180.0)
     with pytest.raises(
         MeasureError, match="targets repeat after 360 degrees and sources after 180, expected one period"
     ):
         profiles.angle_profiles(wired(ANGLES[:3], ANGLES[:3], cosine), units(ANGLES[:3]), axis)
-    with pytest.raises(MeasureError, match=r"matrix has shape \(2, 3\), expected \(bin, bin\)"):
-        profiles.circulant_share(np.ones((2, 3)))

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from drawn_texts import joined, outside, overlaps, shown, unreadable
 from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 from PIL import Image
 from test_figures import unit
 from typer.testing import CliRunner
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
+from universality.circuits.motif_tables import EDGES, EQUIVARIANCE, LAYOUTS
 from universality.circuits.tables import CIRCUITS, PROFILES
 from universality.cli import app
 from universality.features.tables import OWN, UNITS, own_name
@@ -40,6 +42,7 @@ from universality.runs.run import Run, file_sha256, open_run, write_table
 from universality.runs.tables import TABLES
 
 A, B = "m/a", "m/b"
+WIRED = ("layouts", "equivariance", "edges")
 WIDTHS_MM = {"single": 89.0, "double": 183.0}
 
 
@@ -73,7 +76,7 @@ def tables():
     correspondence = [
         between[0] | {"family": "curve", "method": "hungarian", "detector_a": True, "detector_b": True, "unit_a": a, "unit_b": b,
                       "r_natural": rng.random(), "r_natural_haar": rng.random(), "r_natural_untrained": rng.random(),
-                      "preferred_a_deg": angle}
+                      "preferred_a_deg": angle, "preferred_b_deg": angle + 5}
         for a, b, angle in ((1, 0, 20.0), (2, 1, 110.0))
     ]  # fmt: skip
     pairs = [
@@ -117,6 +120,19 @@ def tables():
                       **{f"s_w{end}": rng.random() for end in ("", "_unmatched", "_haar", "_untrained", "_permuted", "_readout", "_ceiling")}}
         for way in ("match", "angle") for k in range(3)
     ]  # fmt: skip
+    where = {A: {"model": A, "source_tap": "early", "target_tap": "a0"}, B: {"model": B, "source_tap": "early", "target_tap": "b0"}}
+    between_families = {"target_family": "curve", "source_family": "curve"}
+    layouts = [
+        where[m] | between_families | {"unit": -1, "frame": "own", "difference_deg": degrees, "n_sources": 5, "n_targets": 4, "square_px": 4.0,
+                                       **{name: rng.normal(size=25) + shift for name, shift in (("map", 0), ("map_null_low", -2), ("map_null_high", 2))}}
+        for m in (A, B) for degrees in (np.nan, *(45.0 * k for k in range(8)))
+    ]  # fmt: skip
+    equivariance = [where[m] | between_families | {"n_cells": 64, "share": 0.6, "share_permuted_95": 0.2, "share_untrained": 0.1, "matrix": rng.normal(size=64)} for m in (A, B)]
+    edges = [
+        where[m] | {"unit": unit, "source_unit": k, "source_family": "curve" if k < 8 else "", "source_deg": 45.0 * k if k < 8 else np.nan, "rank": k + 1,
+                    "weight": 5.0 - k, "untrained_95": 1.5, "square_px": 4.0, "map": rng.normal(size=25)}
+        for m in (A, B) for unit in range(3) for k in range(12)
+    ]  # fmt: skip
     group_pairs = pd.DataFrame(
         {"model_a": [A] * 3, "model_b": [B] * 3, "measure": "cka_linear_debiased", **{state: rng.random(3) for state in states},
          "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True)}
@@ -130,6 +146,7 @@ def tables():
         own_name("curve"): table(OWN["curve"], [{name: row[name] for name in ("model", "seed", "tap", "unit")} for row in units]),
         "families": table(schema.FAMILIES, families), "correspondence": table(schema.CORRESPONDENCE, correspondence),
         "profiles": table(PROFILES, profiles), "circuits": table(CIRCUITS, circuits),
+        "layouts": table(LAYOUTS, layouts), "equivariance": table(EQUIVARIANCE, equivariance), "edges": table(EDGES, edges),
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),
         "index_by_feature": table(schema.INDEX_BY_FEATURE, by_feature), "similarity_pairs": group_pairs,
@@ -206,6 +223,51 @@ def test_csv_of_wiring_is_what_is_drawn(tables):
         same(x, rows["difference_deg"])
         same(untrained, rows["untrained"])
         same(weight, rows["weight"])
+
+
+def images(ax):
+    return [np.asarray(image.get_array()) for image in ax.images]
+
+
+def test_csv_of_layouts_is_what_is_drawn_with_dots_outside_the_null(tables):
+    figure, data = drawn(tables, "field_layouts")
+    axes = np.array(figure.axes).reshape(2, 10)
+    for line, model in zip(axes, (A, B), strict=True):
+        rows = data[data["model"] == model]
+        for column, degrees in [(0, None), *((2 + k, 45.0 * k) for k in range(8))]:
+            here = rows[rows["difference_deg"].isna() if degrees is None else rows["difference_deg"] == degrees]
+            same(images(line[column])[0].ravel(), here["weight"])
+            assert len(lines(line[column])[0][0]) == ((here["weight"] < here["null_low"]) | (here["weight"] > here["null_high"])).sum()
+        # The null has its own panel: the middle of its interval.
+        whole = rows[rows["difference_deg"].isna()]
+        np.testing.assert_allclose(images(line[1])[0].ravel(), (whole["null_low"] + whole["null_high"]) / 2)
+
+
+def test_csv_of_equivariance_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "equivariance_matrices")
+    for ax, model in zip(figure.axes, (A, B), strict=False):
+        same(images(ax)[0].ravel(), data[data["model"] == model]["weight"])
+        assert "0.60" in ax.get_title() and "0.20" in ax.get_title()
+
+
+def test_csv_of_a_circuit_is_its_strongest_sources_and_weak_ones_are_dashed(tables):
+    figure, data = drawn(tables, "unit_circuits")
+    for part, (_, rows) in zip(figure.subfigs, data.groupby("model", sort=False), strict=True):
+        assert rows["weight"].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, -2.0, -3.0, -4.0, -5.0, -6.0][: len(rows)]
+        patches = [artist for artist in part.artists if isinstance(artist, ConnectionPatch)]
+        assert len(patches) == len(rows)
+        assert [line.get_linestyle() != "-" for line in patches] == (rows["weight"].abs() <= rows["untrained_95"]).tolist()
+        widths = [line.get_linewidth() for line in patches]
+        assert np.argsort(widths).tolist() == np.argsort(rows["weight"].abs(), kind="stable").tolist()
+
+
+def test_csv_of_matched_weights_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "matched_weights")
+    shown_maps = [images(ax)[0].ravel() for ax in figure.axes if ax.images]
+    each = [rows["weight"].to_numpy() for _, rows in data.groupby(["pair", "model", "difference_deg"], sort=False)]
+    assert len(shown_maps) == len(each) > 8
+    for image, rows in zip(shown_maps, each, strict=True):
+        same(image, rows)
 
 
 def test_csv_of_circuits_is_what_is_drawn(tables):
@@ -600,8 +662,9 @@ def test_a_run_draws_what_it_drew(tables):
     assert kinds == {name: FIGURES[name].per for name in kinds}
     stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", ["curve"], list(kinds))]
     assert stems == [
-        "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
-        "matches_and_nulls__curve__m.a__m.b",
+        "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "field_layouts__curve",
+        "equivariance_matrices__curve", "unit_circuits__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
+        "matches_and_nulls__curve__m.a__m.b", "matched_weights__curve__m.a__m.b",
     ]  # fmt: skip
     assert count([(A, B)], ["curve"], list(kinds.values())) == len(stems)
 
@@ -636,14 +699,14 @@ KINDS = {"single": tuple(FIGURES), "double": ("similarity", "group_comparison", 
 
 @pytest.fixture(scope="module")
 def finished(small, tables, tmp_path_factory):
-    """A copy of the small run, with an atlas and circuits beside it."""
+    """A copy of the small run, with an atlas, circuits and motifs beside it."""
     path = tmp_path_factory.mktemp("figures") / "run"
     shutil.copytree(small.out, path)
     run = open_run(path, small.store)
     record = dict(run.record, tables=dict(run.record["tables"]))
     made = {
         name: tables[name]
-        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits")
+        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits", *WIRED)
     }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
         file = write_table(path, TABLES[name], rows, record["provenance"])
@@ -774,7 +837,7 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls"}
+    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls", "field_layouts", "equivariance_matrices", "unit_circuits", "matched_weights"}
     assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])

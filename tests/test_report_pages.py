@@ -1,5 +1,7 @@
 """Pages of units: what they say is what the tables say, every link leads somewhere, nothing is fetched, nothing runs."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -98,6 +100,31 @@ def test_matches_are_those_of_the_table_with_their_nulls(whole, made):
             assert first[name] == pytest.approx(rows[name].iloc[0])
 
 
+def test_a_circuit_is_the_strongest_of_the_edges(whole, made):
+    folder, chosen, _ = made
+    edges, held = whole.table("edges"), 0
+    for unit in chosen:
+        rows = edges[(edges["model"] == unit[0]) & (edges["target_tap"] == unit[1]) & (edges["unit"] == unit[2])]
+        circuit = page_of(folder, unit)["circuit"]
+        assert (circuit is None) == rows.empty
+        if circuit is None:
+            continue
+        held += 1
+        assert circuit["sources"][0]["weight"] == pytest.approx(rows["weight"].max())
+        assert circuit["sources"][-1]["weight"] == pytest.approx(rows["weight"].min())
+        text = (folder / pages.address(unit)).read_text()
+        assert "Its circuit" in text and f"unit {circuit['sources'][0]['unit']}<" in text
+    assert held
+
+
+def test_a_map_of_weights_is_red_where_it_excites_and_blue_where_it_inhibits():
+    address = pages.weight_map([2.0, 0.0, -2.0, 1.0], 2.0)
+    with Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,")))) as image:
+        pixels = np.asarray(image).reshape(4, 3)
+    assert pixels.tolist()[:3] == [[178, 24, 43], [247, 247, 247], [33, 102, 172]]
+    assert pixels[3].tolist() == [212, 136, 145]
+
+
 def test_pictures_are_the_examples(whole, made):
     folder, chosen, _ = made
     for unit in chosen[:3]:
@@ -115,6 +142,8 @@ def test_every_link_leads_to_a_file_and_nothing_is_fetched(made):
     for file in files:
         text = file.read_text()
         for address in Links(text).found:
+            if address.startswith("data:image/png;base64,"):  # a map of weights, in the page itself
+                continue
             assert not re.match(r"[a-z]+:|//", address), address
             assert (file.parent / unquote(address.split("#")[0])).resolve().is_file(), address
         assert "default-src 'none'" in text

@@ -68,7 +68,7 @@ def test_models_of_one_name_and_two_sources_have_figures_of_their_own(small):
     pair = ["model_a", "model_b"]
     tables = {name: renamed(run.table(name), pair) for name in ("similarity", "correspondence")}
     tables |= {name: renamed(run.table(name), ["model"]) for name in ("families", "units", "units_curve")}
-    kinds = [kind for stage in STAGES.values() if stage.name != "circuits" for kind in stage.figures]
+    kinds = [kind for stage in STAGES.values() if stage.name not in ("circuits", "motifs") for kind in stage.figures]
     pairs = [("timm/vgg16", "torchvision/vgg16"), ("torchvision/vgg16", "timm/vgg16")][:1]
     stems = [
         drawing.stem for drawing in drawings(tables, pairs, run.job.matched_by(), run.job.comparison.families, kinds)

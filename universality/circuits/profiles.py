@@ -137,21 +137,3 @@ def _mean_by(values: Array, bin_of: NDArray[np.int64], bins: int) -> Array:
         total = (values * here[..., None]).sum(axis=1)
         found[some, k] = total[some] / here.sum(axis=1)[some, None]
     return found
-
-
-def circulant_share(matrix: ArrayLike) -> float:
-    """Return how much of the variance of a family-to-family matrix (bin, bin), 0 to 1, its circulant part holds: 1 where only differences of angles count.
-
-    1 / (number of bins + 1) is what a matrix without any order has on average.
-    """
-    values = np.asarray(matrix, dtype=np.float64)
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise MeasureError(f"matrix has shape {values.shape}, expected (bin, bin)")
-    centred = values - values.mean()
-    total = (centred**2).sum()
-    if total == 0:
-        return float("nan")
-    bins = len(values)
-    difference = (np.arange(bins)[None] - np.arange(bins)[:, None]) % bins
-    diagonal = np.array([centred[difference == k].mean() for k in range(bins)])
-    return float(bins * (diagonal**2).sum() / total)

@@ -23,6 +23,7 @@ from universality.figures.style import (
     key_of,
     legend_below,
     lines_mm,
+    plain,
     style,
     wrapped,
 )
@@ -87,12 +88,12 @@ def wiring_profiles(
     title = wrapped(f"weights into {noun}, by the preferred angle of the source less that of the target", width, 7)
     key = key_of(names.key, width)
     with style():
-        sheet = canvas(figure, width_mm, 18 + min(32 * rows + lines_mm(key, 5.5), PAGE_MM - 18))
+        sheet = canvas(figure, width_mm, 18 + min(35 * rows + lines_mm(key, 5.5), PAGE_MM - 18))
         axes = sheet.subplots(rows, columns, sharex=True, squeeze=False)
-        for ax, ((model, _, _, family), of) in zip(axes.ravel(), panels, strict=False):
+        for ax, ((model, first, second, family), of) in zip(axes.ravel(), panels, strict=False):
             _profile(ax, of)
             ax.set_title(
-                f"{names.of[str(model)]}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}", fontsize=6
+                f"{names.of[str(model)]}\n{plain(first)} to {plain(second)}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}", fontsize=6
             )
         for ax in axes.ravel()[len(panels) :]:
             ax.set_axis_off()

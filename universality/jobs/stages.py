@@ -747,7 +747,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, _motif_work,
-            _motif_tasks, lambda inputs: len(inputs.models), _motifs, needs=("families",),
+            _motif_tasks, lambda inputs: len(inputs.models), _motifs, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"field_layouts": "family", "equivariance_matrices": "family", "unit_circuits": "family", "matched_weights": "family and pair"},
         ),

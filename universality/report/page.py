@@ -36,6 +36,12 @@ _TITLES = {
     "circuits": "Incoming weights of matched units",
     "profiles": "How families are wired to families, by the difference of preferred angles",
     "profile_pairs": "How alike the wiring of a family is in two networks",
+    "layouts": "Where in a field the detectors of one family excite and inhibit others",
+    "equivariance": "How far weights between families depend on the difference of angles alone",
+    "cases": "Unions over cases: clusters of a detector's gradients at natural images",
+    "superposition": "On how many units of the next tap a family's outgoing weights fall",
+    "branches": "Families in the branches of a layer",
+    "edges": "Sources of each detector",
     "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
 }
 """Titles of the tables that belong to no section."""

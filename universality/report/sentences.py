@@ -609,6 +609,12 @@ def profiles_sentence(rows: pd.DataFrame, family: str, networks: str = NETWORKS)
     )
 
 
+def _of_motifs(run: Run) -> Iterator[Finding]:
+    from universality.report.motif_sentences import of_motifs  # it makes findings, too
+
+    return of_motifs(run)
+
+
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
     (("families",), _of_detectors),
     (("families", "units", "similarity", "correspondence"), _of_matches),
@@ -617,5 +623,6 @@ _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = 
     (("correspondence", "correspondence_nulls"), _of_nulls),
     (("pairs",), _of_pairs),
     (("families", "correspondence", "circuits", "profile_pairs"), _of_circuits),
+    (("families", "equivariance", "layouts", "cases", "superposition", "branches"), _of_motifs),
 )
 """Who speaks of which tables, in the order of the report."""
