@@ -156,7 +156,11 @@ class Block(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.one, self.three = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 1), nn.Sequential(nn.Conv2d(6, 4, 1), nn.ReLU(), nn.Conv2d(4, 12, 3, padding=1))
+        self.stem, self.one, self.three = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(6, 8, 1),
+            nn.Sequential(nn.Conv2d(6, 4, 1), nn.ReLU(), nn.Conv2d(4, 12, 3, padding=1)),
+        )
         self.pool = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(6, 4, 1))
         self.block = _Joined(self)
 
@@ -242,10 +246,22 @@ def dog(mutual, apart=True, noise=12):
     rng = RNG(7)
     middle = 0.02 * rng.standard_normal((8, 4 + noise, 1, 1))
     other = -1.0 if mutual else 0.0
-    middle[0, :4, 0, 0], middle[1, :4, 0, 0] = ([1, 1, other, other], [other, other, 1, 1]) if apart else ([1, 1, 1, 1], [1, 1, 1, 1])
+    middle[0, :4, 0, 0], middle[1, :4, 0, 0] = (
+        ([1, 1, other, other], [other, other, 1, 1]) if apart else ([1, 1, 1, 1], [1, 1, 1, 1])
+    )
     last = 0.02 * np.abs(rng.standard_normal((1, 8, 1, 1)))
     last[0, :2] = 1.0
-    network = nn.Sequential(nn.Conv2d(4 + noise, 4 + noise, 1, bias=False), nn.Conv2d(4 + noise, 8, 1), nn.ReLU(), nn.Conv2d(8, 1, 1), nn.ReLU()).eval().requires_grad_(False)
+    network = (
+        nn.Sequential(
+            nn.Conv2d(4 + noise, 4 + noise, 1, bias=False),
+            nn.Conv2d(4 + noise, 8, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 1, 1),
+            nn.ReLU(),
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     network[1].weight.data, network[3].weight.data = (torch.tensor(of, dtype=torch.float32) for of in (middle, last))
     network[0].weight.data[:, :, 0, 0] = torch.eye(4 + noise)
     network[1].bias.data[:] = -0.1
@@ -267,7 +283,10 @@ def dog_table(network, count=120):
     size = images.shape[1:]
     taps = [describe_tap(network, path, size) for path in ("0", "2", "4")]
     maps = [network[: int(tap.name) + 1](torch.tensor(images)).double().numpy()[:, :, 0, 0] for tap in taps]
-    far, near, top = (Layer(LayerRef("dog", None, tap, "", {}), of, np.arange(count) % 2, np.arange(count), {}) for tap, of in zip(taps, maps, strict=True))
+    far, near, top = (
+        Layer(LayerRef("dog", None, tap, "", {}), of, np.arange(count) % 2, np.arange(count), {})
+        for tap, of in zip(taps, maps, strict=True)
+    )
 
     def weights(a, b, directions, at=None):
         return weights_into(network, a, b, directions, size, "dog", at)
@@ -285,7 +304,10 @@ def dog_table(network, count=120):
 def test_the_dog_head_is_found_where_it_is():
     rows = dog_table(dog(mutual=True))
     assert rows["verdict"].tolist() == ["excluding_cases_that_meet"] * 2 and rows["n_cases"].tolist() == [2, 2]
-    assert rows["exclusion"].iloc[0] > rows["exclusion_null_95"].iloc[0] and rows["meeting"].iloc[0] > 3 * rows["meeting_null_95"].iloc[0]
+    assert (
+        rows["exclusion"].iloc[0] > rows["exclusion_null_95"].iloc[0]
+        and rows["meeting"].iloc[0] > 3 * rows["meeting_null_95"].iloc[0]
+    )
     # Each case is excited by its side and inhibited by the other.
     for sources, weights in zip(rows["sources"], rows["source_weights"], strict=True):
         sign = dict(zip(sources.astype(int), np.sign(weights), strict=True))
@@ -317,12 +339,21 @@ def wired_ends(seed, order=True):
     weights = field(values)
     answers = rng.standard_normal((200, 40))
     tap = describe_tap(nn.Sequential(nn.Conv2d(3, 40, 1)), "0", (3, 8, 8))
-    layer, top = (Layer(LayerRef("m", None, tap, "", {}), of, np.arange(200) % 2, np.arange(200), {}) for of in (answers, answers[:, :16]))
+    layer, top = (
+        Layer(LayerRef("m", None, tap, "", {}), of, np.arange(200) % 2, np.arange(200), {})
+        for of in (answers, answers[:, :16])
+    )
 
     def mixed(_, __, directions):
-        return xr.DataArray(np.tensordot(directions, weights.values, 1), dims=weights.dims, coords={n: weights[n] for n in ("unit_a", "dy", "dx")} | {"unit_b": np.arange(len(directions))})
+        return xr.DataArray(
+            np.tensordot(directions, weights.values, 1),
+            dims=weights.dims,
+            coords={n: weights[n] for n in ("unit_a", "dy", "dx")} | {"unit_b": np.arange(len(directions))},
+        )
 
-    return Ends(layer, top, mixed, mixed, {"curve": Units(np.arange(32), sources)}, {"curve": Units(np.arange(16), targets)})
+    return Ends(
+        layer, top, mixed, mixed, {"curve": Units(np.arange(32), sources)}, {"curve": Units(np.arange(16), targets)}
+    )
 
 
 def test_tables_of_a_layer_say_what_was_planted():
@@ -334,7 +365,10 @@ def test_tables_of_a_layer_say_what_was_planted():
     assert share["share"] > 0.9 > share["share_permuted_95"] and share["share_untrained"] < 0.3 and share["q"] < 0.01
     rows = motifs.finished("layouts", found["layouts"])
     family = rows[(rows["unit"] == -1) & rows["difference_deg"].notna()].set_index("difference_deg")
-    assert family.loc[0.0, "weight"] > family.loc[0.0, "weight_null_high"] and family.loc[180.0, "weight"] < family.loc[180.0, "weight_null_low"]
+    assert (
+        family.loc[0.0, "weight"] > family.loc[0.0, "weight_null_high"]
+        and family.loc[180.0, "weight"] < family.loc[180.0, "weight_null_low"]
+    )
     assert family["n_sources"].tolist() == [32] * 8 and (rows["unit"] >= 0).sum() == 16
     edges = found["edges"]
     best = edges[edges["rank"] == 1]
@@ -349,8 +383,12 @@ def test_tables_of_a_layer_say_what_was_planted():
 def test_tables_of_a_run_hold_together(whole):
     tables = {name: whole.table(name) for name in MOTIF_TABLES}
     assert all(list(of) == MOTIF_TABLES[name].names for name, of in tables.items())
-    detectors = whole.units.query("seed == -1 and detector")[["model", "tap", "unit"]].rename(columns={"tap": "target_tap"})
-    assert len(tables["edges"]) and set(tables["edges"]["target_tap"]) == {"blocks.2.1.bn2"}  # with a tap before it, in one network
+    detectors = whole.units.query("seed == -1 and detector")[["model", "tap", "unit"]].rename(
+        columns={"tap": "target_tap"}
+    )
+    assert len(tables["edges"]) and set(tables["edges"]["target_tap"]) == {
+        "blocks.2.1.bn2"
+    }  # with a tap before it, in one network
     assert len(tables["edges"].merge(detectors.drop_duplicates())) == len(tables["edges"])
     assert tables["branches"].empty  # nothing is joined along the channels
     for name in ("p_weight", "q_weight", "p_asymmetry", "asymmetry"):
@@ -360,17 +398,43 @@ def test_tables_of_a_run_hold_together(whole):
 
 
 def test_sentences_count_and_say_the_null():
-    rows = pd.DataFrame({"source_family": "curve", "p_share": [0.01] * 6 + [0.5] * 2, "share": 0.6, "share_permuted": 0.1, "share_untrained": 0.12})
+    rows = pd.DataFrame(
+        {
+            "source_family": "curve",
+            "p_share": [0.01] * 6 + [0.5] * 2,
+            "share": 0.6,
+            "share_permuted": 0.1,
+            "share_untrained": 0.12,
+        }
+    )
     said = motif_sentences.equivariance_sentence(rows, "curve")
-    assert "in 6 of 8 (75 %, 95 % interval 41 to 93 %; chance 5 %)" in said.text and "a share of 0.60 (median; angles exchanged 0.10, untrained twins 0.12)" in said.text
+    assert (
+        "in 6 of 8 (75 %, 95 % interval 41 to 93 %; chance 5 %)" in said.text
+        and "a share of 0.60 (median; angles exchanged 0.10, untrained twins 0.12)" in said.text
+    )
     assert said.standing == "above"
     assert motif_sentences.equivariance_sentence(rows.assign(p_share=0.4), "curve").standing == "null"
     assert motif_sentences.equivariance_sentence(rows.assign(share_untrained=0.7), "curve").standing == "mixed"
     of = pd.DataFrame({"case": 0, "verdict": ["one_case"] * 8 + ["excluding_cases_that_meet", "too_few_images"]})
     said = motif_sentences.cases_sentence(of, "curve")
-    assert "gradients of 1 of 9 detectors" in said.text and "1 have cases that exclude one another, and 1 have" in said.text and "1 more answer" in said.text
-    branch = {"model": "m/a", "tap": "t", "branch": "branch2", "n_detectors": 18, "n_family": 22, "share": 18 / 22, "share_expected": 0.42, "q": 0.001}
-    (said,) = motif_sentences.branch_sentences(pd.DataFrame([branch, branch | {"branch": "branch1", "q": 1.0}]), "curve")
+    assert (
+        "gradients of 1 of 9 detectors" in said.text
+        and "1 have cases that exclude one another, and 1 have" in said.text
+        and "1 more answer" in said.text
+    )
+    branch = {
+        "model": "m/a",
+        "tap": "t",
+        "branch": "branch2",
+        "n_detectors": 18,
+        "n_family": 22,
+        "share": 18 / 22,
+        "share_expected": 0.42,
+        "q": 0.001,
+    }
+    (said,) = motif_sentences.branch_sentences(
+        pd.DataFrame([branch, branch | {"branch": "branch1", "q": 1.0}]), "curve"
+    )
     assert "lie in branch2: 18 of 22 (82 %; of all units 42 %" in said.text and said.standing == "above"
     (said,) = motif_sentences.branch_sentences(pd.DataFrame([branch | {"q": 0.3}]), "curve")
     assert said.standing == "null"

@@ -120,14 +120,22 @@ def tables():
                       **{f"s_w{end}": rng.random() for end in ("", "_unmatched", "_haar", "_untrained", "_permuted", "_readout", "_ceiling")}}
         for way in ("match", "angle") for k in range(3)
     ]  # fmt: skip
-    where = {A: {"model": A, "source_tap": "early", "target_tap": "a0"}, B: {"model": B, "source_tap": "early", "target_tap": "b0"}}
+    where = {
+        A: {"model": A, "source_tap": "early", "target_tap": "a0"},
+        B: {"model": B, "source_tap": "early", "target_tap": "b0"},
+    }
     between_families = {"target_family": "curve", "source_family": "curve"}
     layouts = [
         where[m] | between_families | {"unit": -1, "frame": "own", "difference_deg": degrees, "n_sources": 5, "n_targets": 4, "square_px": 4.0,
                                        **{name: rng.normal(size=25) + shift for name, shift in (("map", 0), ("map_null_low", -2), ("map_null_high", 2))}}
         for m in (A, B) for degrees in (np.nan, *(45.0 * k for k in range(8)))
     ]  # fmt: skip
-    equivariance = [where[m] | between_families | {"n_cells": 64, "share": 0.6, "share_permuted_95": 0.2, "share_untrained": 0.1, "matrix": rng.normal(size=64)} for m in (A, B)]
+    equivariance = [
+        where[m]
+        | between_families
+        | {"n_cells": 64, "share": 0.6, "share_permuted_95": 0.2, "share_untrained": 0.1, "matrix": rng.normal(size=64)}
+        for m in (A, B)
+    ]
     edges = [
         where[m] | {"unit": unit, "source_unit": k, "source_family": "curve" if k < 8 else "", "source_deg": 45.0 * k if k < 8 else np.nan, "rank": k + 1,
                     "weight": 5.0 - k, "untrained_95": 1.5, "square_px": 4.0, "map": rng.normal(size=25)}
@@ -237,7 +245,10 @@ def test_csv_of_layouts_is_what_is_drawn_with_dots_outside_the_null(tables):
         for column, degrees in [(0, None), *((2 + k, 45.0 * k) for k in range(8))]:
             here = rows[rows["difference_deg"].isna() if degrees is None else rows["difference_deg"] == degrees]
             same(images(line[column])[0].ravel(), here["weight"])
-            assert len(lines(line[column])[0][0]) == ((here["weight"] < here["null_low"]) | (here["weight"] > here["null_high"])).sum()
+            assert (
+                len(lines(line[column])[0][0])
+                == ((here["weight"] < here["null_low"]) | (here["weight"] > here["null_high"])).sum()
+            )
         # The null has its own panel: the middle of its interval.
         whole = rows[rows["difference_deg"].isna()]
         np.testing.assert_allclose(images(line[1])[0].ravel(), (whole["null_low"] + whole["null_high"]) / 2)
@@ -256,7 +267,9 @@ def test_csv_of_a_circuit_is_its_strongest_sources_and_weak_ones_are_dashed(tabl
         assert rows["weight"].tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, -2.0, -3.0, -4.0, -5.0, -6.0][: len(rows)]
         patches = [artist for artist in part.artists if isinstance(artist, ConnectionPatch)]
         assert len(patches) == len(rows)
-        assert [line.get_linestyle() != "-" for line in patches] == (rows["weight"].abs() <= rows["untrained_95"]).tolist()
+        assert [line.get_linestyle() != "-" for line in patches] == (
+            rows["weight"].abs() <= rows["untrained_95"]
+        ).tolist()
         widths = [line.get_linewidth() for line in patches]
         assert np.argsort(widths).tolist() == np.argsort(rows["weight"].abs(), kind="stable").tolist()
 
@@ -706,7 +719,15 @@ def finished(small, tables, tmp_path_factory):
     record = dict(run.record, tables=dict(run.record["tables"]))
     made = {
         name: tables[name]
-        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits", *WIRED)
+        for name in (
+            "index_by_pair",
+            "index_by_group",
+            "index_by_feature",
+            "clique_counts",
+            "profiles",
+            "circuits",
+            *WIRED,
+        )
     }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
         file = write_table(path, TABLES[name], rows, record["provenance"])
@@ -837,7 +858,17 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls", "field_layouts", "equivariance_matrices", "unit_circuits", "matched_weights"}
+    lacks = {
+        "index_by_group",
+        "index_by_feature",
+        "cliques",
+        "wiring_profiles",
+        "circuits_and_nulls",
+        "field_layouts",
+        "equivariance_matrices",
+        "unit_circuits",
+        "matched_weights",
+    }
     assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])

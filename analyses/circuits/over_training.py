@@ -53,7 +53,10 @@ def trained(seed: int, out: Path) -> dict[int, Path]:
         torch.set_num_threads(1)
         recipe = replace(training.recipe_of(f"vgg-focus-s{seed}"), n_images=IMAGES, epochs=PASSES)
         streams = ((training.TRAINING_STREAM, IMAGES), (training.VALIDATION_STREAM, VALIDATION))
-        shown = [training.dataset(training.cached_images(out / "cache", recipe.diet, stream, n, 1), recipe, stream) for stream, n in streams]
+        shown = [
+            training.dataset(training.cached_images(out / "cache", recipe.diet, stream, n, 1), recipe, stream)
+            for stream, n in streams
+        ]
         training.train(recipe, *shown, folder, print, kept=CHECKPOINTS)
     return files
 
@@ -70,7 +73,10 @@ def ends(name: str, network: nn.Module, images: np.ndarray) -> Ends:
     taps = [describe_tap(network, path, SIZE) for path in TAPS]
     seen = activations(network, images, list(TAPS), reduction="center")
     number = np.arange(len(images))
-    layers = [Layer(LayerRef(name, None, tap, "", {}), seen[tap.name].values.astype(np.float64), number % 2, number, {}) for tap in taps]
+    layers = [
+        Layer(LayerRef(name, None, tap, "", {}), seen[tap.name].values.astype(np.float64), number % 2, number, {})
+        for tap in taps
+    ]
 
     def weights(first, second, directions):
         return weights_into(network, first, second, directions, SIZE, name)
@@ -93,7 +99,10 @@ def between(a: Ends, b: Ends) -> dict[str, float]:
     found = {"n_units": len(r), "r_between": float(np.median(r)), "n_sources": 0}
     if len(rows):
         found |= {"n_sources": int(rows["n_sources"].iloc[0])}
-        found |= {f"{name}_between": float(rows[name].mean()) for name in ("s_w", "s_w_permuted", "s_w_unmatched", "s_w_ceiling")}
+        found |= {
+            f"{name}_between": float(rows[name].mean())
+            for name in ("s_w", "s_w_permuted", "s_w_unmatched", "s_w_ceiling")
+        }
     return found
 
 
@@ -127,7 +136,7 @@ def table(files: Mapping[int, Mapping[int, Path]]) -> pd.DataFrame:
 def main() -> None:
     """Train, compare, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "data/over_training")
+    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "data/pocket_training/over_training")
     parser.add_argument("--tables", type=Path, default=HERE)
     given = parser.parse_args()
     rows = table({seed: trained(seed, given.out) for seed in SEEDS})

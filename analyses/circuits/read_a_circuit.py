@@ -12,6 +12,9 @@ import numpy as np
 
 import universality
 from universality import figures
+from universality.circuits.equivariance import angle_tensor, bins_of, circulant_share, permuted_shares
+from universality.circuits.layouts import layout
+from universality.circuits.profiles import Units, rms
 
 WORK = Path("../../data")
 run = universality.run(
@@ -62,6 +65,55 @@ figures.figure_of(figures.wiring_profiles(wired, "high-low frequency detectors")
 run.table("profile_pairs")[
     ["tap_a", "tap_b", "n_values", "r", "r_permuted", "r_permuted_95", "r_untrained", "p"]
 ].round(3)
+
+# %% [markdown]
+# ## How far does the difference of angles tell all?
+#
+# The same weights with both angles kept, target by source. Were the network the same in every direction, only their difference would count, and a mean for each difference (the
+# circulant part) would hold all of the variance. Beside its share that of the same weights with the sources' angles exchanged.
+
+# %%
+labelled = run.units.query(
+    "model == 'pocket/vgg-focus-s0' and seed == -1 and detector and family == 'high_low_frequency'"
+)
+sources, targets = (
+    Units(rows["unit"].to_numpy(), rows["preferred_deg"].to_numpy())
+    for rows in (labelled[labelled["tap"] == tap] for tap in ("features.13", "features.18"))
+)
+every = rms(universality.expanded_weights("pocket/vgg-focus-s0", "features.13", "features.18", units=targets.unit))
+summed_over_space = every.sel(unit_a=sources.unit).sum(("dy", "dx")).values
+bins = bins_of(targets), bins_of(sources)
+share = circulant_share(angle_tensor(summed_over_space, *bins))
+exchanged = permuted_shares(summed_over_space, *bins, np.random.default_rng(0))
+round(share, 2), np.quantile(exchanged, [0.5, 0.95]).round(2)
+
+# %% [markdown]
+# ## Where in the field?
+#
+# A layout is a map of where in a unit's field a group of sources excites it and where it inhibits it. In its *asymmetry* one side does what the other does not ("windows
+# above, wheels below"). The null exchanges labels: as many other sources, scaled to the same norms. Here the detectors of the tap before, in the field of one detector, and those at right
+# angles to it, in the fields of all, each turned by its own angle.
+
+# %%
+summaries = {"all, one field": layout(every.isel(unit_b=[0]), sources.unit).summary()}
+turn = (sources.angle_deg[None] - targets.angle_deg[:, None] - 90 + 180) % 360 - 180
+summaries["at right angles, all fields"] = layout(
+    every, sources.unit, targets.angle_deg, counts=np.abs(turn) <= 22.5
+).summary()
+columns = [
+    "weight",
+    "weight_null_low",
+    "weight_null_high",
+    "side_deg",
+    "side_px",
+    "asymmetry",
+    "asymmetry_null_95",
+    "p_asymmetry",
+]
+{name: {key: round(found[key], 2) for key in columns} for name, found in summaries.items()}
+
+# %% [markdown]
+# `universality run JOB --only motifs` makes tables of this for every network and family, with untrained twins beside it, and draws it.
 
 # %% [markdown]
 # ## Matched units

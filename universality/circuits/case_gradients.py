@@ -35,10 +35,18 @@ class Gradients:
 
         network, preprocessing, loaded = self.network, self.network.card.preprocessing, self._loaded
         for start in range(0, len(images), TOGETHER):
-            drawn = sets.render("natural", network.stimuli, preprocessing.canvas_px, images[start : start + TOGETHER], preprocessing.interpolation)
+            drawn = sets.render(
+                "natural",
+                network.stimuli,
+                preprocessing.canvas_px,
+                images[start : start + TOGETHER],
+                preprocessing.interpolation,
+            )
             for image in sets.normalise(drawn.values, preprocessing):
                 with loaded.lock:
-                    yield weights_into(loaded.module, first, second, directions, preprocessing.shape, network.label, image[None])
+                    yield weights_into(
+                        loaded.module, first, second, directions, preprocessing.shape, network.label, image[None]
+                    )
 
     def branches(self, tap: Tap) -> list[Branch]:
         """Return the branches that a tap's channels are joined from."""

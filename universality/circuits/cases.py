@@ -72,7 +72,9 @@ def clusters(points: ArrayLike, seed: int = 0, draws: int = DRAWS) -> Clusters:
     """
     given = np.asarray(points, dtype=np.float64)
     if len(given) < LEAST_CASES:
-        raise MeasureError(f"{len(given)} points are too few for clusters, expected {LEAST_CASES} or more; show more images")
+        raise MeasureError(
+            f"{len(given)} points are too few for clusters, expected {LEAST_CASES} or more; show more images"
+        )
     less = given - given.mean(axis=0)
     u, s, _ = np.linalg.svd(less, full_matrices=False)
     kept = s[:COMPONENTS] > 1e-6 * max(float(np.linalg.norm(given)) / len(given) ** 0.5, 1e-300)
@@ -97,7 +99,9 @@ def clusters(points: ArrayLike, seed: int = 0, draws: int = DRAWS) -> Clusters:
         raw = found[at][0][0]
         order = np.argsort(-np.bincount(raw, minlength=at + 2), kind="stable")
         count, label = at + 2, np.argsort(order)[raw]
-    return Clusters(count, label, float(found[0][1][0]), float(drawn[:, 0].mean()), float(np.quantile(drawn[:, 0], 0.05)), p)
+    return Clusters(
+        count, label, float(found[0][1][0]), float(drawn[:, 0].mean()), float(np.quantile(drawn[:, 0], 0.05)), p
+    )
 
 
 def _k_means(points: Array, k: int, rng: np.random.Generator) -> tuple[Ints, Array]:
@@ -183,7 +187,9 @@ class Between:
     answers: Array
 
 
-def case_rows(gradients: ArrayLike, between: Between | None, seed: int = 0, draws: int = DRAWS) -> list[dict[str, object]]:
+def case_rows(
+    gradients: ArrayLike, between: Between | None, seed: int = 0, draws: int = DRAWS
+) -> list[dict[str, object]]:
     """Return a row for each case of a unit: what all of it says, and the case's own images and strongest sources.
 
     Parameters
@@ -196,7 +202,12 @@ def case_rows(gradients: ArrayLike, between: Between | None, seed: int = 0, draw
     given = np.asarray(gradients, dtype=np.float64)
     size = np.linalg.norm(given.reshape(len(given), -1), axis=1)
     shown = np.flatnonzero(size > 0)
-    unit: dict[str, object] = {"n_silent": len(given) - shown.size, "n_shown": shown.size, "n_cases": 0, **dict.fromkeys(_NUMBERS, np.nan)}
+    unit: dict[str, object] = {
+        "n_silent": len(given) - shown.size,
+        "n_shown": shown.size,
+        "n_cases": 0,
+        **dict.fromkeys(_NUMBERS, np.nan),
+    }
     if shown.size < LEAST_CASES:
         return [unit | {"case": 0, "n_images": shown.size, "sources": np.zeros(0), "source_weights": np.zeros(0)}]
     own = given[shown] / size[shown, None, None]
@@ -232,8 +243,13 @@ def _excluding(a: Array, b: Array, rng: np.random.Generator, draws: int) -> dict
     return _beside("exclusion", value, drawn)
 
 
-def _meeting(excitation: Array, answers: Array, case: NDArray[np.bool_], rng: np.random.Generator, draws: int) -> dict[str, object]:
-    value, drawn = meeting(excitation, answers, case), np.array([meeting(excitation, answers, rng.permutation(case)) for _ in range(draws)])
+def _meeting(
+    excitation: Array, answers: Array, case: NDArray[np.bool_], rng: np.random.Generator, draws: int
+) -> dict[str, object]:
+    value, drawn = (
+        meeting(excitation, answers, case),
+        np.array([meeting(excitation, answers, rng.permutation(case)) for _ in range(draws)]),
+    )
     return _beside("meeting", value, drawn)
 
 
@@ -253,4 +269,8 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     cases = (rows["q"] <= 0.05) & (rows["n_cases"] > 1)
     excluding = cases & (rows["exclusion"] > 0) & (rows["p_exclusion"] <= 0.05)
     meet = excluding & (rows["p_meeting"] <= 0.05)
-    return np.select([rows["n_cases"] == 0, meet, excluding, cases], [VERDICTS[0], VERDICTS[4], VERDICTS[3], VERDICTS[2]], default=VERDICTS[1]).astype(object)
+    return np.select(
+        [rows["n_cases"] == 0, meet, excluding, cases],
+        [VERDICTS[0], VERDICTS[4], VERDICTS[3], VERDICTS[2]],
+        default=VERDICTS[1],
+    ).astype(object)

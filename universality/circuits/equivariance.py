@@ -70,11 +70,18 @@ def circulant_share(tensor: ArrayLike) -> float:
 
 
 def permuted_shares(
-    values: ArrayLike, targets: Ints, sources: Ints, rng: np.random.Generator, bins: int = BINS, draws: int = PERMUTATIONS
+    values: ArrayLike,
+    targets: Ints,
+    sources: Ints,
+    rng: np.random.Generator,
+    bins: int = BINS,
+    draws: int = PERMUTATIONS,
 ) -> Array:
     """Return circulant shares with the sources' angles exchanged among themselves, (draw,): the same cells, no order."""
     given = np.asarray(values, dtype=np.float64)
-    return np.array([circulant_share(angle_tensor(given, targets, rng.permutation(sources), bins)) for _ in range(draws)])
+    return np.array(
+        [circulant_share(angle_tensor(given, targets, rng.permutation(sources), bins)) for _ in range(draws)]
+    )
 
 
 def summary(values: ArrayLike, targets: Ints, sources: Ints, rng: np.random.Generator, name: str) -> dict[str, float]:

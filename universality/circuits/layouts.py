@@ -139,7 +139,15 @@ def layout(
         raise MeasureError(f"the group of sources holds {missing}, expected some of the {known.size} units of tap A")
     turned = np.broadcast_to(np.asarray(angle_deg, dtype=np.float64), weights.shape[:1])
     return of_squares(
-        placed_in(weights, turned, axis), known, chosen, side_of(weights), axis=axis, counts=counts, others=others, draws=draws, seed=seed
+        placed_in(weights, turned, axis),
+        known,
+        chosen,
+        side_of(weights),
+        axis=axis,
+        counts=counts,
+        others=others,
+        draws=draws,
+        seed=seed,
     )
 
 
@@ -161,7 +169,9 @@ def of_squares(
     could = known if others is None else np.union1d(np.asarray(others, dtype=np.int64), group)
     pool = np.array([k for k in (place[int(unit)] for unit in could) if size[k] > 0], dtype=np.int64)
     if pool.size <= own.size:
-        raise MeasureError("no source beside the group has weights to draw a null from; leave some units out of the group")
+        raise MeasureError(
+            "no source beside the group has weights to draw a null from; leave some units out of the group"
+        )
     often = np.ones((len(values), own.size)) if counts is None else np.asarray(counts, dtype=np.float64)
     often = often / often.sum()
     rng = np.random.default_rng(seed)

@@ -47,7 +47,9 @@ LAYOUTS = Table(
 
 def _share(name: str, of: str) -> tuple[Column, ...]:
     return (
-        Column(name, "float", "1", "0 to 1", f"share of the variance that the mean by difference of angles holds: of {of}"),
+        Column(
+            name, "float", "1", "0 to 1", f"share of the variance that the mean by difference of angles holds: of {of}"
+        ),
         Column(f"{name}_permuted", "float", "1", "0 to 1", "mean of it with the sources' angles exchanged"),
         Column(f"{name}_permuted_95", "float", "1", "0 to 1", "95 % quantile of that"),
         Column(f"p_{name}", "float", "1", _P, "share of exchanges with one as large"),
@@ -155,7 +157,9 @@ EDGES = Table(
         Column("map", "floats", _RMS, "any", "weight in 5 x 5 squares around the middle of the field, row by row from above"),
     ),
 )  # fmt: skip
-MOTIF_TABLES: dict[str, Table] = {table.name: table for table in (LAYOUTS, EQUIVARIANCE, CASES, SUPERPOSITION, BRANCHES, EDGES)}
+MOTIF_TABLES: dict[str, Table] = {
+    table.name: table for table in (LAYOUTS, EQUIVARIANCE, CASES, SUPERPOSITION, BRANCHES, EDGES)
+}
 LATER = {
     "layouts": ("q_weight", "q_asymmetry"), "equivariance": ("q",), "cases": ("q", "verdict"), "superposition": ("q",), "branches": ("q",), "edges": (),
 }  # fmt: skip

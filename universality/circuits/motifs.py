@@ -34,8 +34,14 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
 
     Families with fewer than `LEAST_DETECTORS` sources have none; of targets so few have no rows as a family.
     """
-    rows: dict[str, list[dict[str, object]]] = {name: [] for name in ("layouts", "equivariance", "superposition", "edges")}
-    where = {"model": own.targets.ref.model, "source_tap": own.sources.ref.tap.name, "target_tap": own.targets.ref.tap.name}
+    rows: dict[str, list[dict[str, object]]] = {
+        name: [] for name in ("layouts", "equivariance", "superposition", "edges")
+    }
+    where = {
+        "model": own.targets.ref.model,
+        "source_tap": own.sources.ref.tap.name,
+        "target_tap": own.targets.ref.tap.name,
+    }
     sources = {family: of for family, of in own.labels.items() if len(of.unit) >= LEAST_DETECTORS}
     for target, of in own.detectors.items():
         if not len(of.unit) or not sources:
@@ -61,7 +67,9 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
 
 def _table(name: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return rows as the table of this name, without the columns that follow from all of a network's."""
-    return pd.DataFrame(list(rows), columns=[column for column in MOTIF_TABLES[name].names if column not in LATER[name]])
+    return pd.DataFrame(
+        list(rows), columns=[column for column in MOTIF_TABLES[name].names if column not in LATER[name]]
+    )
 
 
 def _into(of: Ends, targets: Units) -> xr.DataArray:
@@ -94,7 +102,9 @@ def _layouts(weights: xr.DataArray, targets: Units, sources: Units, seed: int) -
         yield _layout_row(found, -1, "own", targets.period_deg * k / BINS, int(here.any(axis=0).sum()), int(some.sum()))
 
 
-def _layout_row(of: layouts.Layout, unit: int, frame: str, difference: float, n_sources: int, n_targets: int) -> dict[str, object]:
+def _layout_row(
+    of: layouts.Layout, unit: int, frame: str, difference: float, n_sources: int, n_targets: int
+) -> dict[str, object]:
     low, high = (np.quantile(of.drawn, q, axis=0).ravel() for q in (0.025, 0.975))
     return {
         "unit": unit, "frame": frame, "difference_deg": difference, "n_sources": n_sources, "n_targets": n_targets, "square_px": of.side_px, **of.summary(),
@@ -102,7 +112,9 @@ def _layout_row(of: layouts.Layout, unit: int, frame: str, difference: float, n_
     }  # fmt: skip
 
 
-def _equivariance(weights: xr.DataArray, untrained: Sequence[xr.DataArray], targets: Units, sources: Units, seed: int) -> dict[str, object]:
+def _equivariance(
+    weights: xr.DataArray, untrained: Sequence[xr.DataArray], targets: Units, sources: Units, seed: int
+) -> dict[str, object]:
     bins = equivariance.bins_of(targets), equivariance.bins_of(sources)
     axis = targets.period_deg < 360
 
@@ -112,12 +124,20 @@ def _equivariance(weights: xr.DataArray, untrained: Sequence[xr.DataArray], targ
 
     summed, squares = seen(weights)
     matrix = equivariance.angle_tensor(summed, *bins)
-    twins = [[equivariance.circulant_share(equivariance.angle_tensor(of, *bins)) for of in seen(one)] for one in untrained]
+    twins = [
+        [equivariance.circulant_share(equivariance.angle_tensor(of, *bins)) for of in seen(one)] for one in untrained
+    ]
     rng = np.random.default_rng([seed, 5])
-    found: dict[str, object] = {"n_targets": len(targets.unit), "n_sources": len(sources.unit), "n_cells": int(np.isfinite(matrix).sum())}
+    found: dict[str, object] = {
+        "n_targets": len(targets.unit),
+        "n_sources": len(sources.unit),
+        "n_cells": int(np.isfinite(matrix).sum()),
+    }
     for k, (name, of) in enumerate((("share", summed), ("share_placed", squares))):
         found |= equivariance.summary(of, *bins, rng, name)
-        found[f"{name}_untrained"] = float(np.nanmean([twin[k] for twin in twins])) if np.isfinite([twin[k] for twin in twins]).any() else np.nan
+        found[f"{name}_untrained"] = (
+            float(np.nanmean([twin[k] for twin in twins])) if np.isfinite([twin[k] for twin in twins]).any() else np.nan
+        )
     return found | {"matrix": matrix.ravel()}
 
 
@@ -156,7 +176,9 @@ def _edges(own: Ends, twins: Sequence[Ends]) -> Iterator[dict[str, object]]:
 # cases ----------------------------------------------------------------------------------------------------------------
 
 
-def case_table(sources: Layer, between: Ends | None, own: Ends, gradients: Gradients, plan: CircuitPlan) -> pd.DataFrame:
+def case_table(
+    sources: Layer, between: Ends | None, own: Ends, gradients: Gradients, plan: CircuitPlan
+) -> pd.DataFrame:
     """Return the rows of ``cases`` of one trained layer's detectors.
 
     Parameters
@@ -193,7 +215,9 @@ def _spread(of: Units) -> Ints:
     return np.asarray(order[np.unique(np.linspace(0, len(order) - 1, min(CASE_UNITS, len(order))).round().astype(int))])
 
 
-def _case_gradients(sources: Layer, targets: Layer, wanted: Mapping[int, Ints], gradients: Gradients) -> dict[int, Array]:
+def _case_gradients(
+    sources: Layer, targets: Layer, wanted: Mapping[int, Ints], gradients: Gradients
+) -> dict[int, Array]:
     """Return by unit its gradients (image, source, place) at its images, by the sources' standard deviations."""
     units = np.array(sorted(wanted), dtype=np.int64)
     images = np.unique(np.concatenate([np.zeros(0, np.int64), *wanted.values()]))
@@ -235,7 +259,9 @@ def finished(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     if name == "layouts":
         of_units = rows["unit"] >= 0
         for of in ("weight", "asymmetry"):
-            rows = chance.with_false_discovery(rows.assign(_of=of_units), ["model", "frame", "_of"], f"p_{of}", f"q_{of}").drop(columns="_of")
+            rows = chance.with_false_discovery(
+                rows.assign(_of=of_units), ["model", "frame", "_of"], f"p_{of}", f"q_{of}"
+            ).drop(columns="_of")
     elif name == "cases":
         # A unit counts once, however many cases it has.
         first = rows[rows["case"] == 0]

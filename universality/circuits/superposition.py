@@ -50,7 +50,13 @@ def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws
     own = np.intersect1d(own, every)
     ratio = float(of[own].mean()) if own.size else float("nan")
     if not own.size or own.size == every.size:  # nobody else to be compared with
-        return {"ratio": ratio, "ratio_random": np.nan, "ratio_random_low": np.nan, "ratio_random_high": np.nan, "p": np.nan}
+        return {
+            "ratio": ratio,
+            "ratio_random": np.nan,
+            "ratio_random_low": np.nan,
+            "ratio_random_high": np.nan,
+            "p": np.nan,
+        }
     drawn = np.array([of[rng.permutation(every)[: own.size]].mean() for _ in range(draws)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {

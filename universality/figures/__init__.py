@@ -40,7 +40,13 @@ from universality.figures.style import (
 )
 from universality.figures.thresholds import curves_of, threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
-from universality.figures.wiring import circuit_diagram, equivariance_matrices, field_layouts, matched_weights, unit_circuits
+from universality.figures.wiring import (
+    circuit_diagram,
+    equivariance_matrices,
+    field_layouts,
+    matched_weights,
+    unit_circuits,
+)
 
 __all__ = [
     "DOUBLE_MM",

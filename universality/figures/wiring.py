@@ -14,7 +14,22 @@ from numpy.typing import NDArray
 
 from universality.base.names import number
 from universality.features.families import FAMILIES
-from universality.figures.style import DOUBLE_MM, PAGE_MM, TRAINED, Panels, canvas, columns_for, distinct, drawn_width, fitted, key_of, lines_mm, plain, style, wrapped
+from universality.figures.style import (
+    DOUBLE_MM,
+    PAGE_MM,
+    TRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    distinct,
+    drawn_width,
+    fitted,
+    key_of,
+    lines_mm,
+    plain,
+    style,
+    wrapped,
+)
 
 EXCITES, INHIBITS = "#b2182b", "#2166ac"
 COLOURS = "RdBu_r"
@@ -58,7 +73,18 @@ def layout_data(laid: pd.DataFrame) -> pd.DataFrame:
     for row in rows.merge(groups).to_dict("records"):
         maps = {name: _mapped(row[name]) for name in ("map", "map_null_low", "map_null_high")}
         y, x = np.indices(maps["map"].shape)
-        facts = {name: row[name] for name in (*_LAYER, "source_family", "target_family", "difference_deg", "n_sources", "n_targets", "square_px")}
+        facts = {
+            name: row[name]
+            for name in (
+                *_LAYER,
+                "source_family",
+                "target_family",
+                "difference_deg",
+                "n_sources",
+                "n_targets",
+                "square_px",
+            )
+        }
         middle = (len(maps["map"]) - 1) / 2
         parts.append(pd.DataFrame({
             **facts, "u_px": ((x - middle) * row["square_px"]).ravel(), "v_px": ((y - middle) * row["square_px"]).ravel(), "weight": maps["map"].ravel(),
@@ -67,7 +93,9 @@ def layout_data(laid: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_LAYER, "source_family", "weight"])
 
 
-def field_layouts(laid: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM) -> Panels:
+def field_layouts(
+    laid: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
     """Draw where in their field detectors of one family are excited and inhibited, by difference of preferred angles, one row per layer and family of sources.
 
     Maps are means over the targets, each turned so that its preferred direction points to the right. The second column is the middle of the null: labels exchanged, norms
@@ -102,14 +130,23 @@ def field_layouts(laid: pd.DataFrame, noun: str, *, figure: Figure | SubFigure |
             whole = rows[rows["difference_deg"].isna()]
             most = max(float(np.abs(np.concatenate(list(rows["map"]))).max()), 1e-12)
             at = {0: whole.iloc[0]} if len(whole) else {}
-            at |= {2 + round(BINS * row["difference_deg"] / period) % BINS: row for _, row in rows[rows["difference_deg"].notna()].iterrows()}
+            at |= {
+                2 + round(BINS * row["difference_deg"] / period) % BINS: row
+                for _, row in rows[rows["difference_deg"].notna()].iterrows()
+            }
             for column, row in at.items():
                 _layout(line[column], row, most)
             if len(whole):
                 line[1].set_axis_on()
-                _show(line[1], (_mapped(whole["map_null_low"].iloc[0]) + _mapped(whole["map_null_high"].iloc[0])) / 2, most)
+                _show(
+                    line[1],
+                    (_mapped(whole["map_null_low"].iloc[0]) + _mapped(whole["map_null_high"].iloc[0])) / 2,
+                    most,
+                )
             said = f"{names[str(model)]}\n{plain(str(first))} to {plain(str(second))}\nfrom {_noun(str(source))}"
-            line[0].text(-0.12, 0.5, wrapped(said, 27, 5), transform=line[0].transAxes, ha="right", va="center", fontsize=4.8)
+            line[0].text(
+                -0.12, 0.5, wrapped(said, 27, 5), transform=line[0].transAxes, ha="right", va="center", fontsize=4.8
+            )
         heads = ["all", "null", *(f"{period * k / BINS:g}°" for k in range(BINS))]
         for ax, head in zip(axes[0], heads, strict=True):
             ax.set_title(head, fontsize=6)
@@ -138,12 +175,21 @@ def equivariance_data(matrices: pd.DataFrame) -> pd.DataFrame:
     for row in matrices.iloc[:MOST_MATRICES].to_dict("records"):
         matrix = _mapped(row["matrix"])
         target, source = np.indices(matrix.shape)
-        facts = {name: row[name] for name in (*_LAYER, "source_family", "target_family", "share", "share_permuted_95", "share_untrained")}
-        parts.append(pd.DataFrame({**facts, "target_bin": target.ravel(), "source_bin": source.ravel(), "weight": matrix.ravel()}))
+        facts = {
+            name: row[name]
+            for name in (*_LAYER, "source_family", "target_family", "share", "share_permuted_95", "share_untrained")
+        }
+        parts.append(
+            pd.DataFrame(
+                {**facts, "target_bin": target.ravel(), "source_bin": source.ravel(), "weight": matrix.ravel()}
+            )
+        )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_LAYER, "source_family", "weight"])
 
 
-def equivariance_matrices(matrices: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM) -> Panels:
+def equivariance_matrices(
+    matrices: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM
+) -> Panels:
     """Draw mean weights by preferred angle of target and source, one panel per layer and family of sources: stripes along the diagonal are equivariance.
 
     Parameters
@@ -176,7 +222,12 @@ def equivariance_matrices(matrices: pd.DataFrame, noun: str, *, figure: Figure |
             _show(ax, matrix, max(float(np.nanmax(np.abs(matrix), initial=0.0)), 1e-12))
             period = FAMILIES[row["target_family"]].period_deg if row["target_family"] in FAMILIES else 360.0
             ticks = [0, 2, 4, 6]
-            ax.set(xticks=ticks, yticks=ticks, xticklabels=[f"{period * k / BINS:g}" for k in ticks], yticklabels=[f"{period * k / BINS:g}" for k in ticks])
+            ax.set(
+                xticks=ticks,
+                yticks=ticks,
+                xticklabels=[f"{period * k / BINS:g}" for k in ticks],
+                yticklabels=[f"{period * k / BINS:g}" for k in ticks],
+            )
             said = f"from {_noun(row['source_family'])}\n{plain(row['source_tap'])} to {plain(row['target_tap'])}"
             shares = f"circulant {number(row['share'])} (exchanged {number(row['share_permuted_95'])}, untrained {number(row['share_untrained'])})"
             ax.set_title(wrapped(f"{names.of[row['model']]}\n{said}\n{shares}", side + 8, 5.2), fontsize=5.2)
@@ -184,7 +235,10 @@ def equivariance_matrices(matrices: pd.DataFrame, noun: str, *, figure: Figure |
             ax.set_axis_off()
         sheet.supxlabel(f"preferred angle of the source, degrees\n{key}".strip(), fontsize=6)
         sheet.supylabel("of the target, degrees", fontsize=6)
-        sheet.suptitle(wrapped(f"mean weights into {noun} by both preferred angles; red excites, blue inhibits", width, 7), fontsize=7)
+        sheet.suptitle(
+            wrapped(f"mean weights into {noun} by both preferred angles; red excites, blue inhibits", width, 7),
+            fontsize=7,
+        )
     return axes
 
 
@@ -222,7 +276,14 @@ def _edges_of(edges: pd.DataFrame, model: str, tap: str, unit: int) -> pd.DataFr
     return found
 
 
-def unit_circuits(edges: pd.DataFrame, units: pd.DataFrame, noun: str, *, figure: Figure | SubFigure | None = None, width_mm: float = DOUBLE_MM) -> Panels:
+def unit_circuits(
+    edges: pd.DataFrame,
+    units: pd.DataFrame,
+    noun: str,
+    *,
+    figure: Figure | SubFigure | None = None,
+    width_mm: float = DOUBLE_MM,
+) -> Panels:
     """Draw the circuits of one detector of each network: see `circuit_diagram`.
 
     Parameters
@@ -284,7 +345,10 @@ def circuit_diagram(
     """
     shown = strongest(edges)
     first = edges.iloc[0]
-    curves = {(row["tap"], row["unit"]): row for row in units[(units["model"] == first["model"]) & (units["seed"] == -1)].to_dict("records")}
+    curves = {
+        (row["tap"], row["unit"]): row
+        for row in units[(units["model"] == first["model"]) & (units["seed"] == -1)].to_dict("records")
+    }
     most = max(float(shown["weight"].abs().max()), 1e-12)
     highest = max(float(np.abs(np.concatenate(list(shown["map"]))).max()), 1e-12)
     with style():
@@ -296,14 +360,30 @@ def circuit_diagram(
         height = 0.84 / max(rows, 1)
         own = _placed(sheet, (0.76, 0.36, 0.22, 0.2))
         _icon(own, str(first["target_tap"]), int(first["unit"]), curves, pictures, TRAINED)
-        own.set_title(wrapped(f"{distinct([str(first['model'])])[str(first['model'])]}\n{plain(str(first['target_tap']))}, unit {first['unit']}", 17, 4.8), fontsize=4.8)
+        own.set_title(
+            wrapped(
+                f"{distinct([str(first['model'])])[str(first['model'])]}\n{plain(str(first['target_tap']))}, unit {first['unit']}",
+                17,
+                4.8,
+            ),
+            fontsize=4.8,
+        )
         for k, row in enumerate(shown.to_dict("records")):
             bottom = 0.9 - (k + 1) * height
             colour = EXCITES if row["weight"] > 0 else INHIBITS
             icon = _placed(sheet, (0.15, bottom + 0.1 * height, 0.17, 0.8 * height))
             _icon(icon, str(row["source_tap"]), int(row["source_unit"]), curves, pictures, colour)
             said = f"{row['source_unit']}{_prefers(row, curves)}"
-            icon.text(-0.1, 0.5, said, transform=icon.transAxes, ha="right", va="center", fontsize=4.6, fontweight="bold" if row["source_family"] else None)
+            icon.text(
+                -0.1,
+                0.5,
+                said,
+                transform=icon.transAxes,
+                ha="right",
+                va="center",
+                fontsize=4.6,
+                fontweight="bold" if row["source_family"] else None,
+            )
             field = _placed(sheet, (0.34, bottom + 0.1 * height, 0.12, 0.8 * height))
             _show(field, _mapped(row["map"]), highest)
             end = 0.95 - 0.9 * (k + 0.5) / rows
@@ -312,7 +392,15 @@ def circuit_diagram(
                 linewidth=0.3 + 2.2 * abs(row["weight"]) / most, linestyle=(0, (2, 1.5)) if abs(row["weight"]) <= row["untrained_95"] else "-", alpha=0.8,
             )  # fmt: skip
             sheet.add_artist(line)
-            field.text(1.08, 0.5, number(row["weight"], 1 if most < 100 else 0), transform=field.transAxes, fontsize=4.5, color=colour, va="center")
+            field.text(
+                1.08,
+                0.5,
+                number(row["weight"], 1 if most < 100 else 0),
+                transform=field.transAxes,
+                fontsize=4.5,
+                color=colour,
+                va="center",
+            )
     return own
 
 
@@ -321,7 +409,11 @@ def _prefers(row: Mapping[Any, Any], curves: Mapping[tuple[str, int], Any]) -> s
     own = curves.get((row["source_tap"], row["source_unit"]))
     if own is not None and own["detector"]:
         return f"\n{own['preferred_deg']:.0f}°"
-    return f"\n{_noun(row['source_family']).removesuffix(' detectors')}\n{row['source_deg']:.0f}°" if row["source_family"] else ""
+    return (
+        f"\n{_noun(row['source_family']).removesuffix(' detectors')}\n{row['source_deg']:.0f}°"
+        if row["source_family"]
+        else ""
+    )
 
 
 def _placed(sheet: Figure | SubFigure, where: tuple[float, float, float, float]) -> Axes:
@@ -372,14 +464,24 @@ def paired_maps(edges: pd.DataFrame, unit: tuple[str, str, int], degrees: float,
     return pd.DataFrame(rows, columns=["difference_deg", "n_sources", "map"])
 
 
-def chosen_pairs(correspondence: pd.DataFrame, edges: pd.DataFrame, method: str, most: int = MOST_PAIRS) -> pd.DataFrame:
+def chosen_pairs(
+    correspondence: pd.DataFrame, edges: pd.DataFrame, method: str, most: int = MOST_PAIRS
+) -> pd.DataFrame:
     """Return matched pairs of two detectors that both have edges: those that are the same feature first, of these those of the largest held-out r."""
     held = edges[["model", "target_tap", "unit"]].drop_duplicates()
-    found = correspondence[(correspondence["method"] == method) & correspondence["detector_a"] & correspondence["detector_b"]]
+    found = correspondence[
+        (correspondence["method"] == method) & correspondence["detector_a"] & correspondence["detector_b"]
+    ]
     for side in "ab":
         found = found.merge(held.set_axis([f"model_{side}", f"tap_{side}", f"unit_{side}"], axis=1))
     same = found["verdict"] == "same_feature"
-    return found.assign(_same=same).sort_values(["_same", "r_natural"], ascending=False, kind="stable").head(most).drop(columns="_same").reset_index(drop=True)
+    return (
+        found.assign(_same=same)
+        .sort_values(["_same", "r_natural"], ascending=False, kind="stable")
+        .head(most)
+        .drop(columns="_same")
+        .reset_index(drop=True)
+    )
 
 
 def matched_weights_data(correspondence: pd.DataFrame, edges: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -393,7 +495,11 @@ def matched_weights_data(correspondence: pd.DataFrame, edges: pd.DataFrame, meth
                     "pair": pair, "model": unit[0], "tap": unit[1], "unit": unit[2], "r_natural": row["r_natural"], "verdict": row["verdict"],
                     "difference_deg": found["difference_deg"], "n_sources": found["n_sources"], "square": np.arange(len(found["map"])), "weight": found["map"],
                 }))  # fmt: skip
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["pair", "model", "tap", "unit", "weight"])
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["pair", "model", "tap", "unit", "weight"])
+    )
 
 
 def matched_weights(
@@ -436,7 +542,9 @@ def matched_weights(
                 period = FAMILIES[row["family"]].period_deg
                 more = f", r {number(row['r_natural'])}, {row['verdict']}" if of == "a" else ""
                 said = f"{names[unit[0]]}\n{plain(unit[1])}, unit {unit[2]}, {row[f'preferred_{of}_deg']:.0f}°{more}"
-                line[0].text(-0.12, 0.5, wrapped(said, 32, 5), transform=line[0].transAxes, ha="right", va="center", fontsize=4.8)
+                line[0].text(
+                    -0.12, 0.5, wrapped(said, 32, 5), transform=line[0].transAxes, ha="right", va="center", fontsize=4.8
+                )
                 most = max((float(np.abs(one).max()) for one in found["map"]), default=1.0)
                 for part in found.to_dict("records"):
                     ax = line[round(part["difference_deg"] / period * BINS)]
@@ -445,7 +553,11 @@ def matched_weights(
                     ax.set_xlabel(f"{part['n_sources']}", fontsize=4.5, labelpad=1)
         for place, ax in enumerate(axes[0]):
             ax.set_title(f"{period * place / BINS:g}°", fontsize=6)
-        title = f"incoming weights of matched {noun} from {noun} of the tap before, by the preferred angle of the source less their own" if len(pairs) else f"no matched {noun} with weights from a tap before"
+        title = (
+            f"incoming weights of matched {noun} from {noun} of the tap before, by the preferred angle of the source less their own"
+            if len(pairs)
+            else f"no matched {noun} with weights from a tap before"
+        )
         sheet.suptitle(wrapped(title, width, 7), fontsize=7)
     return axes
 

@@ -630,7 +630,8 @@ def motif_task(
     from universality.circuits.case_gradients import Gradients
 
     found: dict[str, list[pd.DataFrame]] = {
-        name: [schema.empty_table(table)[[column for column in table.names if column not in LATER[name]]]] for name, table in MOTIF_TABLES.items()
+        name: [schema.empty_table(table)[[column for column in table.names if column not in LATER[name]]]]
+        for name, table in MOTIF_TABLES.items()
     }
     ask = Gradients(networks[None])
     for target in layers[None]:

@@ -141,4 +141,9 @@ def branch_sentences(rows: pd.DataFrame, family: str) -> Iterator[Finding]:
             "above",
         )  # fmt: skip
     if firm.empty:
-        yield Finding("circuits", f"{noun_of(family).capitalize()} lie in no branch more than its size lets expect, in {layers} layers with branches (q of 0.05).", "null", detail=True)
+        yield Finding(
+            "circuits",
+            f"{noun_of(family).capitalize()} lie in no branch more than its size lets expect, in {layers} layers with branches (q of 0.05).",
+            "null",
+            detail=True,
+        )

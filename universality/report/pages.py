@@ -232,7 +232,11 @@ class _Book:
             table = found.drop_dims("channel").to_dataframe()[list(_OF_EXAMPLES)]
             plain["examples"] = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
             pictures[".webp"] = _in_a_row(found["image"].values)
-        plain["circuit"], plain["layouts"], plain["cases"] = self._circuit_of(unit), self._of_unit("layouts", unit), self._of_unit("cases", unit)
+        plain["circuit"], plain["layouts"], plain["cases"] = (
+            self._circuit_of(unit),
+            self._of_unit("layouts", unit),
+            self._of_unit("cases", unit),
+        )
         plain["matches"], nulls = self._matches_of(unit)
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
@@ -280,7 +284,10 @@ class _Book:
         """By table of motifs and unit, its rows."""
         at = {"edges": "target_tap", "layouts": "target_tap", "cases": "target_tap"}
         return {
-            name: {(str(model), str(tap), int(unit)): rows for (model, tap, unit), rows in self.run.table(name).groupby(["model", column, "unit"], sort=False)}
+            name: {
+                (str(model), str(tap), int(unit)): rows
+                for (model, tap, unit), rows in self.run.table(name).groupby(["model", column, "unit"], sort=False)
+            }
             for name, column in at.items()
             if self.run.has(name)
         }
@@ -313,11 +320,21 @@ class _Book:
 
     def _weights_of(self, unit: Unit, match: Plain) -> list[Plain]:
         """Return a matched pair's mean maps of weights by difference of preferred angles, those that both have; none where they are not two detectors with weights."""
-        edges, other = self._motifs.get("edges", {}), (str(match["partner"][0]), str(match["partner"][1]), int(match["partner"][2]))
-        own = [row["preferred_deg"] for row in self._rows.get(unit, []) if row["family"] == match["family"] and row["detector"]]
+        edges, other = (
+            self._motifs.get("edges", {}),
+            (str(match["partner"][0]), str(match["partner"][1]), int(match["partner"][2])),
+        )
+        own = [
+            row["preferred_deg"]
+            for row in self._rows.get(unit, [])
+            if row["family"] == match["family"] and row["detector"]
+        ]
         if not own or not match["detector"] or unit not in edges or other not in edges:
             return []
-        a, b = (paired_maps(edges[one], one, degrees, match["family"]) for one, degrees in ((unit, own[0]), (other, match["preferred_deg"])))
+        a, b = (
+            paired_maps(edges[one], one, degrees, match["family"])
+            for one, degrees in ((unit, own[0]), (other, match["preferred_deg"]))
+        )
         both = a.merge(b, on="difference_deg", suffixes=("_a", "_b"))
         return [
             {str(key): [float(x) for x in value] if isinstance(value, np.ndarray) else value for key, value in row.items()} for row in both.to_dict("records")
@@ -334,7 +351,10 @@ class _Book:
                 found = self.run.gallery.of_null(unit, model, tap)
                 null = {"place": PARTNER_EXAMPLES * len(nulls), "r_natural": found.attrs["r_natural"]}
                 nulls.append(found["image"].values[:PARTNER_EXAMPLES])
-            matches.append(match | {"null": null, "examples": self._counted(match["partner"]), "weights": self._weights_of(unit, match)})
+            matches.append(
+                match
+                | {"null": null, "examples": self._counted(match["partner"]), "weights": self._weights_of(unit, match)}
+            )
         return matches, nulls
 
 
