@@ -154,7 +154,7 @@ def exclusion(a: ArrayLike, b: ArrayLike) -> float:
     found = []
     for own, other in ((first, second), (second, first)):
         excites = np.maximum(other, 0.0)
-        size = np.linalg.norm(own) * np.linalg.norm(excites)
+        size = float(np.linalg.norm(own) * np.linalg.norm(excites))
         found.append(-float((own * excites).sum()) / size if size > 0 else float("nan"))
     return min(found) if np.isfinite(found).all() else float("nan")
 

@@ -248,7 +248,12 @@ def branch_table(layer: Layer, detectors: Mapping[str, Units], found: Sequence[b
         for family, of in detectors.items()
         if found and len(of.unit)
     ]
-    return _table("branches", pd.concat(parts).to_dict("records") if parts else [])
+    return _table(
+        "branches",
+        [{str(key): value for key, value in row.items()} for row in pd.concat(parts).to_dict("records")]
+        if parts
+        else [],
+    )
 
 
 # of a whole network ---------------------------------------------------------------------------------------------------
@@ -265,9 +270,10 @@ def finished(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     elif name == "cases":
         # A unit counts once, however many cases it has.
         first = rows[rows["case"] == 0]
-        q = chance.with_false_discovery(first, ["model"])["q"].reindex(rows.index)
-        of = rows.assign(q=q).groupby(["model", "target_tap", "family", "unit"], sort=False)["q"].transform("first")
-        rows = rows.assign(q=of)
+        known = rows.assign(q=chance.with_false_discovery(first, ["model"])["q"])
+        rows = known.assign(
+            q=known.groupby(["model", "target_tap", "family", "unit"], sort=False)["q"].transform("first")
+        )
         rows = rows.assign(verdict=cases.judged(rows))
     elif name != "edges":
         rows = chance.with_false_discovery(rows, ["model"], "p_share" if name == "equivariance" else "p")

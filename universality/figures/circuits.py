@@ -93,7 +93,8 @@ def wiring_profiles(
         for ax, ((model, first, second, family), of) in zip(axes.ravel(), panels, strict=False):
             _profile(ax, of)
             ax.set_title(
-                f"{names.of[str(model)]}\n{plain(first)} to {plain(second)}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}", fontsize=6
+                f"{names.of[str(model)]}\n{plain(str(first))} to {plain(str(second))}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}",
+                fontsize=6,
             )
         for ax in axes.ravel()[len(panels) :]:
             ax.set_axis_off()
