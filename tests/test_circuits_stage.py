@@ -5,9 +5,15 @@ import pandas as pd
 import pytest
 
 import universality
+from universality.circuits import motifs
+from universality.circuits.motif_tables import MOTIF_TABLES
 from universality.circuits.pairs import LEAST_SOURCES, NULLS, VERDICTS, judged
+from universality.circuits.plan import CircuitPlan
 from universality.correspondence.resampling import with_q
+from universality.jobs.stages import motif_task
 from universality.report.sentences import circuit_sentences, findings, profiles_sentence
+from universality.runs.layers import references
+from universality.runs.networks import networks_of
 
 KEYS = ["model_a", "model_b", "tap_a", "tap_b", "family", "unit_a", "unit_b"]
 
@@ -103,6 +109,28 @@ def test_profiles_are_of_every_tap_with_the_one_before(tables):
     assert (own["weight"] > own["permuted_high"]).all() and (own["weight_low"] > own["untrained_high"]).all()
     pair = tables["profile_pairs"].query("tap_a == 'features.18' and tap_b == 'features.18'").iloc[0]
     assert pair["r"] > pair["r_permuted_95"] and pair["p"] < 0.05
+
+
+def test_motifs_of_a_network_say_where_they_come_from(wired, monkeypatch):
+    monkeypatch.setattr(motifs, "CASE_UNITS", 2)
+    monkeypatch.setattr(motifs, "CASE_IMAGES", 24)
+    model, taps = "pocket/vgg-focus-s1", ("features.13", "features.18")
+    networks = {network.seed: network for network in networks_of(wired.job) if network.card.id == model}
+    layers = {seed: [ref for ref in references(wired) if (ref.model, ref.seed) == (model, seed)] for seed in networks}
+    units = wired.units.query("model == @model and seed == -1")
+    rows = motif_task(networks, layers, CircuitPlan(wired.job.comparison.families, 0), units)
+    found = {name: motifs.finished(name, of) for name, of in rows.items()}
+    assert all(list(of) == MOTIF_TABLES[name].names for name, of in found.items())
+    for name in ("layouts", "equivariance", "cases", "superposition", "edges"):
+        assert len(found[name]) and set(found[name]["model"]) == {model} and set(found[name]["target_tap"]) == {taps[1]}
+        assert set(found[name]["source_tap"]) == {taps[0]}
+    assert found["branches"].empty  # nothing is joined along the channels
+    detectors = units.query("tap == 'features.18' and detector")["unit"]
+    assert set(found["edges"]["unit"]) == set(detectors) and set(found["cases"]["unit"]) <= set(detectors)
+    assert (found["cases"]["n_shown"] + found["cases"]["n_silent"] == 24).all()
+    # Trained weights follow the difference of angles, those of the twin with the same labels do not.
+    (share,) = found["equivariance"].to_dict("records")
+    assert share["share"] > share["share_permuted_95"] and share["share"] > share["share_untrained"]
 
 
 def test_q_and_verdict_follow_from_the_other_columns(tables):

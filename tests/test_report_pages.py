@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -100,21 +101,20 @@ def test_matches_are_those_of_the_table_with_their_nulls(whole, made):
             assert first[name] == pytest.approx(rows[name].iloc[0])
 
 
-def test_a_circuit_is_the_strongest_of_the_edges(whole, made):
-    folder, chosen, _ = made
-    edges, held = whole.table("edges"), 0
-    for unit in chosen:
-        rows = edges[(edges["model"] == unit[0]) & (edges["target_tap"] == unit[1]) & (edges["unit"] == unit[2])]
-        circuit = page_of(folder, unit)["circuit"]
-        assert (circuit is None) == rows.empty
-        if circuit is None:
-            continue
-        held += 1
-        assert circuit["sources"][0]["weight"] == pytest.approx(rows["weight"].max())
-        assert circuit["sources"][-1]["weight"] == pytest.approx(rows["weight"].min())
-        text = (folder / pages.address(unit)).read_text()
-        assert "Its circuit" in text and f"unit {circuit['sources'][0]['unit']}<" in text
-    assert held
+def test_a_circuit_is_the_strongest_of_the_edges(whole, made, tmp_path):
+    _, _, (unit, other) = made
+    edges = [
+        {"model": of[0], "source_tap": of[1], "target_tap": of[1], "unit": of[2], "source_unit": k, "source_family": "", "source_deg": np.nan, "rank": 12 - k,
+         "weight": float(k - 6), "untrained_95": 2.5, "square_px": 4.0, "map": np.linspace(-1, 1, 25)}
+        for of in (unit, other) for k in range(12)
+    ]  # fmt: skip
+    run = Run(whole.path, whole.record, whole.store, {**{name: whole.table(name) for name in whole.tables}, "edges": pd.DataFrame(edges)})
+    pages.write(run, tmp_path, units=[unit])
+    circuit = page_of(tmp_path, unit)["circuit"]
+    assert [source["weight"] for source in circuit["sources"]] == [5, 4, 3, 2, 1, -2, -3, -4, -5, -6]
+    assert [source["above"] for source in circuit["sources"]] == [True] * 3 + [False] * 3 + [True] * 4
+    text = (tmp_path / pages.address(unit)).read_text()
+    assert "Its circuit" in text and text.count("stroke-dasharray") == 3
 
 
 def test_a_map_of_weights_is_red_where_it_excites_and_blue_where_it_inhibits():

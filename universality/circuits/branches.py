@@ -5,7 +5,7 @@ and a branch is never guessed from names.
 
 References
 ----------
-C. Voss et al., Branch specialization, Distill 2021 (all curve detectors of InceptionV1's mixed3b in one branch).
+C. Voss et al., Branch specialization, Distill 2021 (all detectors of curved lines in InceptionV1's mixed3b in one branch).
 """
 
 from __future__ import annotations
