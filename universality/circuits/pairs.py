@@ -184,6 +184,7 @@ def circuit_rows(
     matched: pd.DataFrame,
     back: int,
     plan: CircuitPlan,
+    ways: Sequence[str] = ("match", "angle"),
 ) -> list[dict[str, object]]:
     """Return what is measured of matched units of two layers, with one earlier layer of each: see the module's docstring.
 
@@ -192,6 +193,7 @@ def circuit_rows(
     twins_a, twins_b : the same layers of the untrained twins
     matched : rows of ``correspondence`` about these two layers, one per pair and family
     back : how many taps before the units' own the sources lie
+    ways : of setting sources side by side
 
     Returns
     -------
@@ -202,16 +204,21 @@ def circuit_rows(
     common = {
         **pair_identity(a.targets.ref, b.targets.ref), "source_a": a.sources.ref.tap.name, "source_b": b.sources.ref.tap.name, "back": back,
     }  # fmt: skip
+    if matched.empty:
+        return []
     matched = matched.reset_index(drop=True)
     bases = [_haar_partners(a, b, matched["unit_b"], plan), _haar_partners(b, a, matched["unit_a"], plan)]
-    by_match = _by_match(a, b, twins_a, twins_b, matched, side_px, bases, plan)
-    by_angle = [
-        _by_angle(a, b, twins_a, twins_b, matched[matched["family"] == family], family, side_px, bases, plan) for family in plan.families
-    ]  # fmt: skip
+    measured_by = []
+    if "match" in ways:
+        measured_by.append(_by_match(a, b, twins_a, twins_b, matched, side_px, bases, plan))
+    if "angle" in ways:
+        for family in plan.families:
+            own = matched[matched["family"] == family]
+            measured_by.append(_by_angle(a, b, twins_a, twins_b, own, family, side_px, bases, plan))
     told = matched[["family", "method", "unit_a", "unit_b", "r_natural", "verdict"]].rename(
         columns={"verdict": "verdict_response"}
     )
-    parts = [found[found["s_w"].notna()] for found in (by_match, *by_angle) if len(found)]
+    parts = [found[found["s_w"].notna()] for found in measured_by if len(found)]
     if not parts:
         return []
     told, measured = told.assign(fidelity=_fidelity(a, b, matched, side_px)), pd.concat(parts)
@@ -481,7 +488,14 @@ def power(rows: pd.DataFrame) -> Array:
 
 
 def _floor(rows: pd.DataFrame) -> Array:
-    return rows[[f"s_w_{name}" for name in NULLS]].max(axis=1).to_numpy(float)
+    """Return the largest null of every row, of those that there are."""
+    return rows[[f"s_w_{name}" for name in NULLS if f"s_w_{name}" in rows]].max(axis=1).to_numpy(float)
+
+
+def same_circuit(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows (row,) are the same circuit: see `judged`."""
+    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > _floor(rows) + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
+    return same.to_numpy(np.bool_)
 
 
 def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
@@ -492,7 +506,7 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
       describe both units (`LEAST_FIDELITY`): weights that are not the circuit's say nothing against it
     - undecided: neither
     """
-    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > _floor(rows) + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
+    same = same_circuit(rows)
     other = (
         (rows["verdict_response"] == "same_feature")
         & (rows["fidelity"] >= LEAST_FIDELITY)

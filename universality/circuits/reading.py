@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,16 @@ def ends(
         labels(units, source),
         labels(units, target),
     )
+
+
+def twin(
+    networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], seed: int, source: LayerRef, target: LayerRef, units: pd.DataFrame,
+    read: Callable[[LayerRef], Layer],
+) -> Ends:  # fmt: skip
+    """Return an untrained twin's part at the taps of two layers of the trained network; fidelity is not asked for."""
+    at = {ref.tap.name: ref for ref in layers[seed]}
+    found = ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read)
+    return replace(found, gradients=None)
 
 
 def with_twins(

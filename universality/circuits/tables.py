@@ -61,6 +61,19 @@ CIRCUITS = Table(
         Column("verdict", "string", "1", "same_circuit | same_response_other_circuit | undecided", "see universality.circuits.pairs.judged"),
     ),
 )  # fmt: skip
+_OF_TWINS = [*pair_columns(), Column("seed", "int", "1", ">= 0", "seed of both untrained twins")]
+CIRCUITS_UNTRAINED = Table(
+    "circuits_untrained",
+    "the same of units of two untrained twins, compared as if they were networks of their own: how often the rule calls what was never trained the same circuit",
+    (
+        *_OF_TWINS,
+        *(
+            column for column in CIRCUITS.columns
+            if column.name not in {*(of.name for of in _OF_TWINS), "verdict_response", "verdict", "fidelity", "s_w_untrained", "method", "power"}
+        ),
+        Column("same_circuit", "bool", "1", "true | false", "whether the rule of the verdict same_circuit holds, less its untrained null"),
+    ),
+)  # fmt: skip
 MEASURED = [name for name in CIRCUITS.names if name not in ("q", "verdict", "power")]
 
 _PROFILE = (
@@ -111,4 +124,6 @@ PROFILE_PAIRS = Table(
         Column("p", "float", "1", "0 to 1", "share of exchanges with an r as large"),
     ),
 )  # fmt: skip
-CIRCUIT_TABLES: dict[str, Table] = {table.name: table for table in (CIRCUITS, PROFILES, PROFILE_PAIRS)}
+CIRCUIT_TABLES: dict[str, Table] = {
+    table.name: table for table in (CIRCUITS, CIRCUITS_UNTRAINED, PROFILES, PROFILE_PAIRS)
+}
