@@ -151,8 +151,10 @@ def test_power_is_how_often_a_pair_at_the_ceiling_would_pass():
         ]
     )
     z = np.arctanh(0.45) + 0.2 / 1.96 * np.random.default_rng(0).standard_normal(20_000)
-    drawn = pd.concat([rows] * len(z), ignore_index=True).assign(
-        s_w=np.tanh(z), s_w_low=np.tanh(z - 0.2), s_w_high=np.tanh(z + 0.2)
+    drawn = (
+        rows.loc[rows.index.repeat(len(z))]
+        .reset_index(drop=True)
+        .assign(s_w=np.tanh(z), s_w_low=np.tanh(z - 0.2), s_w_high=np.tanh(z + 0.2))
     )
     assert power(rows)[0] == pytest.approx((judged(drawn) == "same_circuit").mean(), abs=0.01)
     assert 0.5 < power(rows)[0] < 0.9

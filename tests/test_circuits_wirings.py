@@ -39,7 +39,7 @@ def test_by_angle_the_interval_holds_what_s_w_is_on_average():
     below, above = np.mean(misses["about s_w"], axis=0)
     assert 0.93 <= 1 - below - above <= 0.97 and below < 0.045 and above < 0.045
     below, above = np.mean(misses["percentiles"], axis=0)
-    assert below > 0.1 and above == 0
+    assert below > 0.1 and above < 0.01
 
 
 @pytest.mark.parametrize(("count", "rho"), [(12, 0.5), (40, 0.3)])
