@@ -10,7 +10,18 @@ from matplotlib.figure import Figure, SubFigure
 from universality.base.names import HAAR_NAME
 from universality.features.families import FAMILIES
 from universality.figures.panels import sheet_of
-from universality.figures.style import DOUBLE_MM, HAAR, TRAINED, UNTRAINED, Panels, canvas, drawn_width, style, wrapped
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    TRAINED,
+    UNTRAINED,
+    Panels,
+    canvas,
+    drawn_width,
+    plain,
+    style,
+    wrapped,
+)
 
 MOST_PANELS = 32
 """Of more networks and families of sources than these a page has no room; the first are drawn."""
@@ -68,16 +79,13 @@ def wiring_profiles(
     models = [str(model) for model in dict.fromkeys(drawn["model"])]
     with style():
         sheet = sheet_of(figure, width_mm, len(panels), models, panel_mm=32, head_mm=18)
-        for ax, ((model, _, _, family), of) in zip(sheet.drawn, panels, strict=True):
+        for ax, ((model, _, tap, family), of) in zip(sheet.drawn, panels, strict=True):
             _profile(ax, of)
-            ax.set_title(
-                f"{sheet.names.of[str(model)]}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}",
-                fontsize=6,
-            )
+            source = FAMILIES[family].noun if family in FAMILIES else family
+            # A network has a panel for each of its taps.
+            ax.set_title(f"{sheet.names.of[str(model)]}, {plain(str(tap))}\nfrom {source}", fontsize=6)
         title = f"weights into {noun}, by the preferred angle of the source less that of the target"
-        sheet.finish(
-            "difference, degrees", "weight, in the size of the target's weights", wrapped(title, sheet.width_mm, 7)
-        )
+        sheet.finish("difference, degrees", "relative weight", wrapped(title, sheet.width_mm, 7))
     return sheet.axes
 
 
@@ -144,7 +152,7 @@ def circuits_and_nulls(
     drawn = circuit_data(circuits)
     width = drawn_width(figure, width_mm)
     with style():
-        sheet = canvas(figure, width_mm, 62)
+        sheet = canvas(figure, width_mm, 62 if len(drawn) else 18)
         axes = sheet.subplots(1, 2, sharey=True, squeeze=False)
         for ax, (way, said) in zip(axes.ravel(), WAYS.items(), strict=True):
             rows = drawn[drawn["sources"] == way]
