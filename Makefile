@@ -53,6 +53,7 @@ benchmark: $(VENV)/.demo
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/truth.py
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/power.py
 	$(BIN)/python tests/benchmarks/zoo_growth.py
+	$(BIN)/python tests/benchmarks/expanded_weights.py
 
 $(VENV)/.%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,14 +1,17 @@
 """Weights between two taps: composed kernels by hand, finite differences, and the sentences for what cannot be."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 import universality
 from universality.base.errors import TapError
+from universality.circuits import expanded, kept
 
 
 def seeded(make):
@@ -250,6 +253,139 @@ def test_weights_that_take_too_much_are_refused_before_they_are_computed(monkeyp
         TapError, match=r"into 4 units .* of '1' take up to 0.0 GB, more than max_bytes .*; ask for fewer units"
     ):
         universality.expanded_weights(net, "0", "1", image_size=16, max_bytes=1000)
+
+
+class Attending(nn.Module):
+    """Attention of three kinds behind a convolution, and a gated unit; what comes before them and after them is linear."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.conv, self.after = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8)
+        self.how, self.heads = how, nn.MultiheadAttention(8, 2, batch_first=True)
+        self.gate, self.out = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        if self.how == "module":
+            x = self.heads(x, x, x)[0]
+        elif self.how == "function":
+            x = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+        elif self.how == "by hand":
+            x = (x @ x.transpose(1, 2)).softmax(dim=-1) @ x
+        else:
+            x = x * self.gate(x)
+        return self.out(self.after(x))
+
+
+@pytest.mark.parametrize("how", ["module", "function", "by hand", "gated"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_tap_behind_attention_is_one_sentence(how, frozen):
+    network = seeded(lambda: Attending(how)).requires_grad_(not frozen)
+    with pytest.raises(
+        TapError,
+        match=r"depends on tap 'conv' through attention, or another product .*; choose taps without .* kind 'mean_gradient'",
+    ):
+        universality.expanded_weights(network, "conv", "out", image_size=16)
+    # What comes before the earlier tap may attend.
+    found = universality.expanded_weights(network, "after", "out", image_size=16).sum(("dy", "dx"))
+    np.testing.assert_allclose(found.values, network.out.weight.detach().numpy(), atol=1e-6)
+    images = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    assert (
+        np.abs(
+            universality.expanded_weights(network, "conv", "out", kind="mean_gradient", image_size=16, images=images)
+        ).max()
+        > 0
+    )
+    assert all(p.requires_grad is not frozen for p in network.parameters())
+
+
+def test_a_module_is_shown_images_on_its_own_device(monkeypatch):
+    """No second device is at hand: one that differs in name alone stands for it, and what was moved there carries a mark."""
+    elsewhere = torch.device("cpu", 0)
+    moved, to = [], torch.Tensor.to
+
+    def marked(tensor, *args, **kwargs):
+        found = to(tensor, *args, **kwargs)
+        if args and isinstance(args[0], torch.device) and args[0].index == 0:
+            found = found.clone()
+            moved.append(found)
+        return found
+
+    network = seeded(Inception)
+    shown = []
+    network.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
+    describe = expanded.describe_tap
+
+    def described(*args, **kwargs):
+        found = describe(*args, **kwargs)
+        shown.clear()
+        return found
+
+    monkeypatch.setattr(expanded, "describe_tap", described)
+    monkeypatch.setattr("universality.models.hooks.device_of", lambda _: elsewhere)
+    monkeypatch.setattr(torch.Tensor, "to", marked)
+    universality.expanded_weights(network, "stem", "join", image_size=15)
+    assert shown and all(any(image is one for one in moved) for image in shown)
+    # The directions, too.
+    assert any(one.shape == (7, 7) for one in moved)
+
+
+def test_large_weights_are_kept_by_what_decides_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "LEAST_BYTES", 1000)
+    computed = []
+    gradients = expanded._gradients
+    monkeypatch.setattr(expanded, "_gradients", lambda *given: computed.append(1) or gradients(*given))
+    network = seeded(Inception)
+
+    def asked(taps=("stem", "join"), of=network, **given):
+        return universality.expanded_weights(of, *taps, image_size=15, store=tmp_path, **given)
+
+    first = asked()
+    again = asked()
+    assert len(computed) == 1 and again.chunks is not None
+    xr.testing.assert_identical(first.compute(), again.compute())
+    plain = universality.expanded_weights(network, "stem", "join", image_size=15)
+    assert plain.chunks is None and len(computed) == 2
+    xr.testing.assert_identical(again.compute(), plain)
+    # Other units, another kind, other images, other weights: each is computed.
+    images = np.random.default_rng(0).normal(size=(2, 3, 15, 15)).astype(np.float32)
+    others = [
+        asked(units=[0, 1]),
+        asked(kind="case_gradients", images=images),
+        asked(kind="case_gradients", images=images[::-1]),
+    ]
+    network.small.weight.data *= 2
+    others.append(asked())
+    assert len(computed) == 2 + 1 + 2 + 2 + 1
+    assert others[1].dims == ("image", "unit_b", "unit_a", "dy", "dx")
+    assert np.abs(others[1].compute().values - others[2].compute().values[::-1]).max() < 1e-6
+    # A module in hand is kept nowhere unless a store is named.
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut short", "deleted", "manifest"])
+def test_kept_weights_that_were_damaged_are_made_again(harm, monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "LEAST_BYTES", 1000)
+    network = seeded(Inception)
+    ask = partial(universality.expanded_weights, network, "stem", "join", image_size=15, store=tmp_path)
+    before = ask().compute()
+    (folder,) = [path for path in tmp_path.iterdir() if len(path.name) == 32]
+    piece = next(
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "/c/" in path.as_posix() and "weight" in path.as_posix()
+    )
+    content = piece.read_bytes()
+    if harm == "changed":
+        piece.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "cut short":
+        piece.write_bytes(content[:-1])
+    elif harm == "deleted":
+        piece.unlink()
+    else:
+        (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    xr.testing.assert_identical(ask().compute(), before)
+    assert [path.name for path in tmp_path.iterdir() if ".damaged-" in path.name]
 
 
 def test_no_image_is_one_sentence():

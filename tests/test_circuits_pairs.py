@@ -1,5 +1,7 @@
 """Whether matched units have the same circuit: planted networks whose circuits are known, and networks that were never trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,9 @@ from torch import nn
 
 from universality.activations.layer import Layer, LayerRef
 from universality.base.arrays import haar_orthogonal
+from universality.circuits import pairs
 from universality.circuits.expanded import weights_into
-from universality.circuits.pairs import NULLS, Ends, circuit_rows, judged, matched_sources
+from universality.circuits.pairs import LEAST_SOURCES, NULLS, Ends, circuit_rows, judged, matched_sources
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import Units
 from universality.correspondence.resampling import with_q
@@ -211,6 +214,40 @@ def test_by_angle_families_that_are_wired_alike_are_found_though_no_source_is_th
 def test_too_few_sources_that_are_the_same_give_no_row():
     a, b = (ends(name, random_network(k, sources=8)) for k, name in enumerate("ab"))
     assert circuit_rows(a, b, (), (), matched(a, b, np.arange(16)), 1, PLAN) == []
+
+
+def few(of, count):
+    """Labels of the first sources alone."""
+    return {"family": Units(of["family"].unit[:count], of["family"].angle_deg[:count])}
+
+
+def test_by_angle_too_few_detectors_among_the_sources_give_no_row():
+    (one, angles), (other, _) = angled(0), angled(1)
+    a, b = ends("a", one, angles), ends("b", other, angles)
+    for count, rows in ((LEAST_SOURCES - 1, 0), (LEAST_SOURCES, 16)):
+        some = replace(a, labels=few(a.labels, count))
+        found = circuit_rows(some, b, (), (), matched(a, b, np.arange(16)), 1, PLAN, ways=("angle",))
+        assert len(found) == rows and {row["n_sources"] for row in found} <= {LEAST_SOURCES}
+
+
+def test_bases_are_drawn_once_for_all_families(monkeypatch):
+    (one, angles), (other, _) = angled(0), angled(1)
+    a, b = ends("a", one, angles), ends("b", other, angles)
+    drawn = []
+    haars = pairs.haars
+    monkeypatch.setattr(pairs, "haars", lambda *given: drawn.append(given) or haars(*given))
+    rows = pd.DataFrame(circuit_rows(a, b, (), (), matched(a, b, np.arange(16)), 1, PLAN))
+    assert set(rows["sources"]) == {"match", "angle"} or set(rows["sources"]) == {"angle"}
+    assert len(drawn) == 2  # one for either network
+
+
+def test_weights_beyond_the_squares_are_counted_as_not_compared():
+    """A kernel of 3 x 3 at stride 2 lies within nine squares of two strides; of one of 9 x 9 seven positions a side do."""
+    for size, least, most in ((3, 1.0, 1.0), (9, 0.5, 0.7)):
+        rng = np.random.default_rng(0)
+        net = network(rng.standard_normal((32, 3, 5, 5)), rng.standard_normal((16, 32, size, size)) / 10)
+        rows = found(ends("a", net), ends("b", net), np.arange(16))
+        assert rows["share_within"].between(least - 1e-9, most + 1e-9).all()
 
 
 def test_rows_do_not_depend_on_which_others_are_asked_for():

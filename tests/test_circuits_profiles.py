@@ -89,11 +89,34 @@ def test_weights_in_sigma_per_sigma():
     assert found.attrs["units"] == "sigma per sigma"
 
 
-def test_weights_by_their_root_mean_square():
-    weights = wired(ANGLES[:2], ANGLES, cosine) * xr.DataArray([3.0, 0.0], dims="unit_b")
+def test_weights_by_their_size():
+    weights = wired(ANGLES[:2], ANGLES, cosine, ahead=0.5) * xr.DataArray([3.0, 0.0], dims="unit_b")
     found = profiles.rms(weights).values
-    assert np.sqrt((found[0] ** 2).mean()) == pytest.approx(1.0, rel=1e-6)
+    # Squares are summed over places, and their mean is over sources.
+    assert np.sqrt((found[0] ** 2).sum(axis=(1, 2)).mean()) == pytest.approx(1.0, rel=1e-6)
     assert not found[1].any()
+
+
+def test_the_size_of_weights_does_not_depend_on_the_window_around_them():
+    narrow, wide = (wired(ANGLES[:2], ANGLES, cosine, ahead=0.5, size=size) for size in (3, 9))
+    found = [profiles.rms(of) for of in (narrow, wide)]
+    np.testing.assert_allclose(found[1].sel(dx=narrow["dx"], dy=narrow["dy"]).values, found[0].values, rtol=1e-6)
+    np.testing.assert_allclose(
+        *(profiles.angle_profiles(of, units(ANGLES[:2]), units(ANGLES)) for of in found), rtol=1e-6
+    )
+
+
+def test_the_share_within_squares_is_that_of_the_squared_weights():
+    weights = wired(ANGLES[:1], ANGLES[:4], cosine, size=9)
+    rng = np.random.default_rng(0)
+    weights = weights.copy(data=rng.standard_normal(weights.shape).astype(np.float32))
+    x, y = np.meshgrid(weights["dx"].values, weights["dy"].values)
+    # By hand: squares of 8 px reach 12 px from the middle.
+    for disc, inside in ((False, np.maximum(abs(x), abs(y)) <= 12), (True, np.hypot(x, y) <= 12)):
+        power = np.square(weights.values.astype(float)).sum(axis=1)[0]
+        found = profiles.share_within(weights, 8.0, 3, disc=disc)
+        assert found[0] == pytest.approx(power[inside].sum() / power.sum(), abs=1e-9)
+    assert np.isnan(profiles.share_within(weights * 0, 8.0)[0])
 
 
 def test_families_of_other_periods_are_not_compared():

@@ -7,11 +7,12 @@ import pytest
 import universality
 from universality.circuits import motifs
 from universality.circuits.motif_tables import MOTIF_TABLES
-from universality.circuits.pairs import LEAST_SOURCES, NULLS, VERDICTS, judged
+from universality.circuits.pairs import LEAST_SOURCES, NULLS, VERDICTS, judged, power, same_circuit
 from universality.circuits.plan import CircuitPlan
 from universality.correspondence.resampling import with_q
+from universality.figures.circuits import circuit_words
 from universality.jobs.stages import motif_task
-from universality.report.sentences import circuit_sentences, findings, profiles_sentence
+from universality.report.sentences import circuit_sentences, findings, profiles_sentence, untrained_sentences
 from universality.runs.layers import references
 from universality.runs.networks import networks_of
 
@@ -72,7 +73,7 @@ def wired(once):
 
 @pytest.fixture(scope="module")
 def tables(wired):
-    return {name: wired.table(name) for name in ("circuits", "profiles", "profile_pairs")}
+    return {name: wired.table(name) for name in ("circuits", "circuits_untrained", "profiles", "profile_pairs")}
 
 
 def test_rows_are_matched_pairs_whose_networks_have_earlier_taps(wired, tables):
@@ -96,7 +97,8 @@ def test_numbers_lie_where_they_can(tables):
     within = rows[["s_w", "s_w_ceiling", "fidelity", *(f"s_w_{name}" for name in NULLS)]]
     assert ((within >= -1 - 1e-9) & (within <= 1 + 1e-9) | within.isna()).all(axis=None)
     assert (rows["s_w_low"] <= rows["s_w_high"]).all()
-    assert (rows.loc[rows["sources"] == "match", "n_sources"] >= LEAST_SOURCES).all()
+    assert (rows["n_sources"] >= LEAST_SOURCES).all()
+    assert rows["share_within"].between(0, 1).all() and rows["power"].dropna().between(0, 1).all()
     assert set(rows["verdict"]) <= set(VERDICTS)
 
 
@@ -137,12 +139,74 @@ def test_q_and_verdict_follow_from_the_other_columns(tables):
     rows = tables["circuits"]
     pd.testing.assert_series_equal(with_q(rows)["q"], rows["q"])
     np.testing.assert_array_equal(judged(rows), rows["verdict"])
+    np.testing.assert_allclose(power(rows), rows["power"])
+
+
+def test_untrained_twins_are_judged_by_the_same_rule(wired, tables):
+    rows = tables["circuits_untrained"]
+    assert len(rows) > 5 and set(rows["seed"]) == {0} and not rows["same_circuit"].any()
+    np.testing.assert_array_equal(same_circuit(with_q(rows)), rows["same_circuit"])
+    said = [finding.text for finding in findings(wired) if finding.text.startswith("Untrained twins compared")]
+    assert len(said) == rows["sources"].nunique()
+    by_match = rows[rows["sources"] == "match"]
+    assert any(
+        f"0 of {len(by_match)} pairs of units matched by their responses are same_circuit" in text for text in said
+    )
+
+
+def test_sentences_of_untrained_twins_count_and_bound():
+    rows = pd.DataFrame(
+        {"sources": ["match"] * 40 + ["angle"] * 10, "same_circuit": [True] + [False] * 49, "s_w": 0.01}
+    )
+    said = [finding.text for finding in untrained_sentences(rows)]
+    # Clopper and Pearson, one-sided: 1 of 40, 0 of 10.
+    assert "1 of 40" in said[0] and "below 11 % with 95 % confidence" in said[0]
+    assert "0 of 10" in said[1] and "below 26 % with 95 % confidence" in said[1]
+
+
+def test_power_is_how_often_a_pair_at_the_ceiling_would_pass():
+    """Against draws: Fisher's z about the ceiling's, and the verdict's own rule."""
+    rows = pd.DataFrame(
+        [
+            row(
+                s_w=np.tanh(0.6),
+                s_w_low=np.tanh(0.4),
+                s_w_high=np.tanh(0.8),
+                s_w_ceiling=0.45,
+                s_w_haar_95=0.2,
+                s_w_readout=0.25,
+            )
+        ]
+    )
+    z = np.arctanh(0.45) + 0.2 / 1.96 * np.random.default_rng(0).standard_normal(20_000)
+    drawn = (
+        rows.loc[rows.index.repeat(len(z))]
+        .reset_index(drop=True)
+        .assign(s_w=np.tanh(z), s_w_low=np.tanh(z - 0.2), s_w_high=np.tanh(z + 0.2))
+    )
+    assert power(rows)[0] == pytest.approx((judged(drawn) == "same_circuit").mean(), abs=0.01)
+    assert 0.5 < power(rows)[0] < 0.9
+    assert power(rows.assign(s_w_ceiling=0.2))[0] < 0.05 and np.isnan(power(rows.assign(s_w_ceiling=np.nan))[0])
+
+
+def test_captions_count_each_way_of_setting_sources_side_by_side_by_itself():
+    rows = pd.DataFrame(
+        [
+            {**row(), "verdict": v, "sources": s}
+            for v, s in (("undecided", "match"), ("same_circuit", "match"), ("undecided", "angle"))
+        ]
+    )
+    (said,) = circuit_words(rows, "curves").values()
+    assert (
+        said
+        == "; sources matched one to one: 1 undecided, 1 same_circuit; sources by family and relative angle: 1 undecided"
+    )
 
 
 def row(**given):
     return {
         "model_a": "a", "model_b": "b", "q": 0.01, "s_w": 0.7, "s_w_low": 0.6, "s_w_high": 0.8, "s_w_haar_95": 0.5, "s_w_ceiling": 0.9, "fidelity": 0.9,
-        "s_w_detectable": 0.2, "sources": "match", "back": 1, "verdict_response": "same_feature", **{f"s_w_{name}": 0.1 for name in NULLS}, **given,
+        "s_w_detectable": 0.2, "s_w_permuted_95": 0.2, "power": 0.75, "share_within": 0.62, "sources": "match", "back": 1, "verdict_response": "same_feature", **{f"s_w_{name}": 0.1 for name in NULLS}, **given,
     }  # fmt: skip
 
 
@@ -176,6 +240,8 @@ def test_sentences_say_the_mean_with_its_interval_and_every_null():
         f"Verdicts: {counts['same_circuit']} same_circuit" in said.text
         and f"{counts['undecided']} undecided" in said.text
     )
+    assert "nine squares, which hold 62 % of the weights' power" in said.text
+    assert "if every true s_w were the ceiling, 75 % would be same_circuit" in said.text
     assert said.text.count("0.10") >= 5 and said.standing == "above"
     (none,) = circuit_sentences(rows[rows["verdict_response"] == "nothing"], 9, "curve")
     assert "(9 such pairs)" in none.text

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from universality.base import intervals
 from universality.base.arrays import standardised
 from universality.correspondence import resampling
 
@@ -35,9 +36,9 @@ def test_unit_that_never_varies_in_a_resample_has_no_correlation_there():
     found = resampling.bootstrap_correlations(x, x, np.arange(4), np.array([[0.0, 2, 1, 1], [1, 1, 1, 1]]))
     assert np.isnan(found[0, 0])
     assert found[1, 0] == pytest.approx(1.0)
-    low, high = resampling.correlation_interval(np.ones(1), np.array([[np.nan], [1.0], [1.0]]), 4)
+    low, high = intervals.correlation_interval(np.ones(1), np.array([[np.nan], [1.0], [1.0]]), 4)
     assert (low[0], high[0]) == pytest.approx((1.0, 1.0))
-    assert np.isnan(resampling.correlation_interval(np.ones(1), np.full((5, 1), np.nan), 4)).all()
+    assert np.isnan(intervals.correlation_interval(np.ones(1), np.full((5, 1), np.nan), 4)).all()
 
 
 @pytest.mark.parametrize("images", [30, 120])
@@ -48,7 +49,7 @@ def test_interval_covers_the_truth_as_often_as_it_says(images):
     assert count == images
     r = np.array([np.corrcoef(x[:, k], y[:, k])[0, 1] for k in range(pairs)])
     resampled = resampling.bootstrap_correlations(x, y, np.arange(images), weights)
-    low, high = resampling.correlation_interval(r, resampled, images)
+    low, high = intervals.correlation_interval(r, resampled, images)
     assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
 
 
@@ -154,7 +155,7 @@ def test_interval_of_few_photographs_covers_chance(shapes):
         weights, count = resampling.bootstrap_weights(group, 1, 200, seed)
         assert count == 8
         resampled = resampling.bootstrap_correlations(x, y, group, weights)
-        low, high = resampling.correlation_interval((x.T @ y)[0], resampled, count)
+        low, high = intervals.correlation_interval((x.T @ y)[0], resampled, count)
         inside.append(low[0] <= 0 <= high[0])
     assert np.mean(inside) >= 0.93
 

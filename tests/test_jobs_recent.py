@@ -6,8 +6,14 @@ import pytest
 import xarray as xr
 
 from universality.activations.layer import Layer, Shown, load_layer
+from universality.activations.network import Network
+from universality.activations.spec import ExtractionSpec
+from universality.base.recent import Recent
+from universality.circuits.reading import LOADED
 from universality.jobs import recent
 from universality.jobs.recent import RecentLayers, forgetting, nbytes
+from universality.models import catalogue
+from universality.stimuli.spec import StimuliSpec
 
 
 class Reading:
@@ -45,6 +51,22 @@ def test_a_layer_above_the_limit_is_read_every_time():
     layers = RecentLayers(7_999, reading)
     assert nbytes(layers(1)) == nbytes(layers(1)) == 8_000
     assert reading.read == [1, 1]
+
+
+def test_networks_that_are_compared_are_kept_however_large():
+    made = []
+    kept = Recent(100, lambda size: size, least=2)
+    for name in ("a", "b", "a", "b", "c", "b", "c"):
+        kept.get(name, lambda name=name: made.append(name) or 1000)
+    assert made == ["a", "b", "c"] and len(kept) == 2
+    assert LOADED._least >= 2
+
+
+def test_networks_of_one_label_and_other_structure_are_not_taken_for_one_another():
+    card = catalogue.card("pocket/vgg-focus-s0")
+    of = Network(card, None, card.taps[:1], StimuliSpec(), ExtractionSpec(reduction="center"), StimuliSpec())
+    other = replace(of, card=card.model_copy(update={"architecture": "alexnet"}))
+    assert of.label == other.label and of.weights == other.weights and of.identity != other.identity
 
 
 def test_kept_arrays_cannot_be_written_to():

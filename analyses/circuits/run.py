@@ -2,33 +2,28 @@
 
 Usage: python analyses/circuits/run.py [--job FILE] [--run DIR] [--store DIR] [--tables DIR]
 
-Runs the job (what exists is not computed again), applies the same comparison to the untrained twins as if they were networks of their own, and writes ``pairs.csv`` (what pairs
-of each kind have on average), ``profiles.csv`` (pairs of networks), ``untrained.csv`` (the verdict's rate between twins) to --tables. Every number of the README comes from there.
+Runs the job (what exists is not computed again) and writes ``pairs.csv`` (what pairs of each kind have on average), ``profiles.csv`` (pairs of networks), ``index.csv`` (the universality of circuits beside that of
+features) and ``untrained.csv`` (how often the rule calls untrained twins the same circuit) to --tables. Every number of the README comes from there.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 import universality
-from universality.activations.layer import load_layer
-from universality.circuits import pairs, reading
-from universality.circuits.plan import CircuitPlan
-from universality.correspondence.resampling import upper_bound, with_q
-from universality.runs.layers import references
-from universality.runs.networks import networks_of
+from universality.circuits import pairs
+from universality.correspondence.resampling import upper_bound
 from universality.runs.run import Run
-from universality.similarity.matching import correlations, hungarian
 
 HERE = Path(__file__).parent
 MEANS = [
     "r_natural",
     "fidelity",
+    "share_within",
     "n_sources",
     "s_w",
     "s_w_low",
@@ -36,6 +31,7 @@ MEANS = [
     *(f"s_w_{name}" for name in pairs.NULLS),
     "s_w_haar_95",
     "s_w_detectable",
+    "power",
     "s_w_ceiling",
 ]
 
@@ -62,33 +58,32 @@ def profile_table(run: Run) -> pd.DataFrame:
     return found.join((rows["p"] <= 0.05).groupby(by).agg(n_above="sum", n_pairs="count")).reset_index()
 
 
-def of_twins(run: Run) -> pd.DataFrame:
-    """Return the rows of all pairs of units of untrained twins that are matched by their responses: those of the same seed of every two networks."""
-    refs = {(ref.model, ref.seed, ref.tap.name): ref for ref in references(run)}
-    twins = [network for network in networks_of(run.job) if network.seed is not None and network.copy_r is None]
-    plan = CircuitPlan((), run.job.seed)
-    units = run.units.head(0)
-    rows: list[dict[str, object]] = []
-    for a, b in itertools.combinations(twins, 2):
-        if a.seed != b.seed or a.card.id == b.card.id:
-            continue
-        ends = []
-        for network in (a, b):
-            source, target = (refs[network.card.id, network.seed, tap.name] for tap in network.taps[-2:])
-            ends.append(reading.ends(network, source, target, units, load_layer))
-        first, second = (of.targets.halves() for of in ends)
-        i, j = hungarian(correlations(first.decide, second.decide)).T
-        r = (first.score[:, i] * second.score[:, j]).sum(axis=0)
-        matched = pd.DataFrame({
-            "family": "any_unit", "method": "hungarian", "unit_a": first.live[i], "unit_b": second.live[j], "r_natural": r, "verdict": "same_feature",
-            "detector_a": False, "detector_b": False,
-        })  # fmt: skip
-        rows += [row | {"seed": a.seed} for row in pairs.circuit_rows(ends[0], ends[1], (), (), matched, 1, plan)]
-    found = with_q(pd.DataFrame(rows))
-    return found.assign(verdict=pairs.judged(found))
+def universality_table(run: Run) -> pd.DataFrame:
+    """Return the index of universality of circuits beside that of features, by family and way: shares of matched pairs of detectors.
+
+    ``features`` is the share of matched pairs that are the same feature by their responses, of all pairs with a detector on either side; ``circuits`` that of them which are the same circuit, of those that have sources;
+    ``circuits_expected`` what that share would be if every true s_w were the ceiling.
+    """
+    matched = run.correspondence
+    matched = matched[(matched["method"] == run.job.matched_by()) & (matched["verdict"] != "unmatched")]
+    features = matched.groupby("family")["verdict"].agg(
+        features=lambda of: (of == "same_feature").mean(), n_matched="size"
+    )
+    rows = run.table("circuits").query("back == 1 and verdict_response == 'same_feature'")
+    found = rows.groupby(["family", "sources"]).agg(
+        circuits=("verdict", lambda of: (of == "same_circuit").mean()), circuits_expected=("power", "mean"), n_pairs=("verdict", "size")
+    )  # fmt: skip
+    return found.reset_index().merge(features.reset_index(), on="family")
 
 
-def said(of_pairs: pd.DataFrame, profiles: pd.DataFrame, twins: pd.DataFrame, run: Run) -> Iterator[str]:
+def twin_table(run: Run) -> pd.DataFrame:
+    """Return means over pairs of units of untrained twins, and how many are the same circuit, by networks, seed and way."""
+    by = run.table("circuits_untrained").groupby(["sources", "model_a", "model_b", "seed"])
+    counts = by["same_circuit"].agg(n_pairs="size", n_same="sum")
+    return by[["r_natural", "s_w", "s_w_haar", "s_w_readout", "s_w_ceiling"]].mean().join(counts).reset_index()
+
+
+def said(of_pairs: pd.DataFrame, profiles: pd.DataFrame, index: pd.DataFrame, run: Run) -> Iterator[str]:
     """Yield what the tables say."""
     for row in profiles.to_dict("records"):
         yield (
@@ -101,11 +96,17 @@ def said(of_pairs: pd.DataFrame, profiles: pd.DataFrame, twins: pd.DataFrame, ru
             f"{row['family']}, {row['back']} back, by {row['sources']}, another {row['differs']}: {row['n_pairs']} pairs, s_w {row['s_w']:.2f} ({nulls}; ceiling {row['s_w_ceiling']:.2f}, fidelity "
             f"{row['fidelity']:.2f}); {row['same_circuit']} same_circuit, {row['same_response_other_circuit']} other, {row['undecided']} undecided"
         )
-    same = int((twins["verdict"] == "same_circuit").sum())
-    yield (
-        f"untrained twins: {same} of {len(twins)} matched pairs are same_circuit (below {upper_bound(same, len(twins)):.2%} with 95 % confidence); s_w {twins['s_w'].mean():.3f}, "
-        f"p <= 0.05 in {(twins['p'] <= 0.05).mean():.1%}"
-    )
+    for row in index.to_dict("records"):
+        yield (
+            f"{row['family']}: {row['features']:.1%} of {row['n_matched']} matched pairs are the same feature; of {row['n_pairs']} of these with sources by {row['sources']}, {row['circuits']:.1%} are the same "
+            f"circuit, where {row['circuits_expected']:.1%} would be if every true s_w were the ceiling"
+        )
+    for way, of in run.table("circuits_untrained").groupby("sources"):
+        same = int(of["same_circuit"].sum())
+        yield (
+            f"untrained twins by {way}: {same} of {len(of)} pairs are same_circuit (below {upper_bound(same, len(of)):.2%} with 95 % confidence); s_w {of['s_w'].mean():.3f}, "
+            f"p <= 0.05 in {(of['p'] <= 0.05).mean():.1%}"
+        )
     rows = run.table("circuits")
     for way, of in rows[rows["back"] == 1].groupby("sources"):
         known = of[["s_w", "r_natural"]].dropna()
@@ -119,19 +120,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, default=default)
     given = parser.parse_args()
     run = universality.run(given.job, given.run, store=given.store)
-    of_pairs, profiles, twins = pair_table(run), profile_table(run), of_twins(run)
+    of_pairs, profiles, index, twins = pair_table(run), profile_table(run), universality_table(run), twin_table(run)
     given.tables.mkdir(parents=True, exist_ok=True)
-    untrained = twins.groupby(["model_a", "model_b", "seed"])[
-        ["r_natural", "s_w", "s_w_haar", "s_w_readout", "s_w_ceiling"]
-    ].mean()
-    untrained = untrained.join(
-        twins.groupby(["model_a", "model_b", "seed"])["verdict"].agg(
-            n_pairs="size", n_same=lambda of: (of == "same_circuit").sum()
-        )
-    ).reset_index()
-    for name, rows in (("pairs", of_pairs), ("profiles", profiles), ("untrained", untrained)):
+    for name, rows in (("pairs", of_pairs), ("profiles", profiles), ("index", index), ("untrained", twins)):
         rows.to_csv(given.tables / f"{name}.csv", index=False, float_format="%.4f", lineterminator="\n")
-    for line in said(of_pairs, profiles, twins, run):
+    for line in said(of_pairs, profiles, index, run):
         print(f"- {line}")
 
 

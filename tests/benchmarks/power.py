@@ -19,6 +19,7 @@ import pandas as pd
 import truths
 
 from universality.activations.bases import haar
+from universality.base import intervals
 from universality.correspondence import resampling, verdict
 
 TARGET = Path(__file__).parents[2] / "docs" / "power.png"
@@ -65,7 +66,7 @@ def before(a, b, pairs):
         of_three = null.r[0, :3]
         images = ((parts - null.parts[0][:, at]) ** 2).sum(axis=0)
         spread = np.mean(of_three.var(axis=0, ddof=1))
-        half = resampling.t_quantile(photographs.count) * np.sqrt(images + spread * (1 + 1 / 3))
+        half = intervals.t_quantile(photographs.count) * np.sqrt(images + spread * (1 + 1 / 3))
         above &= r - of_three[:, at].mean(axis=0) > half
     return above
 

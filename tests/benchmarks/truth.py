@@ -19,7 +19,7 @@ from scipy import stats
 
 from universality import similarity
 from universality.activations.bases import haar
-from universality.base import arrays
+from universality.base import arrays, intervals
 from universality.correspondence import resampling
 from universality.correspondence.verdict import VERDICTS
 
@@ -106,7 +106,7 @@ def coverage(truth, groups, draws=3000, seed=0):
     x, y = arrays.standardised(x), arrays.standardised(y)
     weights, count = resampling.bootstrap_weights(groups, 1, 400, seed)
     resampled = resampling.bootstrap_correlations(x, y, groups, weights)
-    low, high = resampling.correlation_interval(np.einsum("ni,ni->i", x, y), resampled, count)
+    low, high = intervals.correlation_interval(np.einsum("ni,ni->i", x, y), resampled, count)
     return float(np.mean((low <= truth) & (truth <= high)))
 
 

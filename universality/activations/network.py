@@ -86,6 +86,11 @@ class Network:
 
         return state_dict_sha256(pretrained(self.card).state_dict())
 
+    @property
+    def identity(self) -> str:
+        """Digest of the architecture and its weights: two networks of one identity answer alike."""
+        return digest([self.card.architecture_digest(), self.weights])
+
     def scaled(self, tap: Tap) -> bool:
         """Return whether scenes are scaled to `tap`: by its receptive field, or by the side that the job states."""
         return self.stimuli.policy == "same_receptive_field" and not (tap.whole_image and tap.name not in self.scene_px)
@@ -133,7 +138,7 @@ class Network:
         preprocessing = self.card.preprocessing.model_dump(mode="json", exclude={"note", "resize_px"})
         return StoreKey(
             model=self.label,
-            weights=digest([self.card.architecture_digest(), self.weights]),
+            weights=self.identity,
             preprocessing=digest(preprocessing),
             stimuli=sets.stimulus_digest(stimulus_set, self.stimuli, self.frame(tap)),
             tap=geometry,

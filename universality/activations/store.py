@@ -200,6 +200,21 @@ class ActivationStore:
             {name: c.astype(object) if c.dtype.kind == "T" else c for name, c in labels.items()}
         )
 
+    def keep(self, key_name: str, dataset: xr.Dataset) -> None:
+        """Write a dataset that is in hand as a store, whole: `open` gives it back, and finds out whether it was damaged.
+
+        Raises
+        ------
+        StoreError
+            The disk is full, or the store cannot be written.
+        """
+        with _disk_errors(self.place.join(key_name)), self.place.drafting(key_name) as draft:
+            encoding = {str(name): {"compressors": [_compressor()]} for name in dataset.data_vars}
+            dataset.assign_attrs(format=FORMAT_VERSION, key=key_name).to_zarr(
+                draft.data, zarr_format=3, consolidated=False, encoding=encoding
+            )
+            _commit(draft, _files_of(draft))
+
     def attributes(self, key_name: str) -> dict[str, Any]:
         """Return a store's own attributes: where its values come from."""
         data = _data_folder(self.files(key_name))
@@ -422,12 +437,9 @@ class StoreWriter:
             )
         if len(rest):
             self._write(rest)
-        files = {
-            name: {"bytes": size, "sha256": self._draft.sha256(name)} for name, size in self._draft.sizes().items()
-        }
+        files = _files_of(self._draft)
         self._refuse_gaps(files)
-        manifest = sealed({"format": FORMAT_VERSION, "files": files})
-        self._draft.commit(MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        _commit(self._draft, files)
 
     def _refuse_gaps(self, files: Mapping[str, Any]) -> None:
         """Refuse to commit what was deleted meanwhile: a file that no manifest names would always be read as NaN."""
@@ -439,6 +451,15 @@ class StoreWriter:
                     f"store '{self._where}' lost files of '{name}' while it was written; find what else deletes there, and "
                     "run the job again"
                 )
+
+
+def _files_of(draft: Draft) -> dict[str, dict[str, Any]]:
+    return {name: {"bytes": size, "sha256": draft.sha256(name)} for name, size in draft.sizes().items()}
+
+
+def _commit(draft: Draft, files: Mapping[str, Any]) -> None:
+    """Make a draft a store, with a manifest of every file's checksum."""
+    draft.commit(MANIFEST, json.dumps(sealed({"format": FORMAT_VERSION, "files": files}), indent=1, sort_keys=True))
 
 
 def _compressor() -> ZstdCodec:

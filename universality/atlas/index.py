@@ -33,10 +33,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv
 
 from universality.atlas.groups import SETTINGS, setting
 from universality.base import schema
+from universality.base.intervals import t_quantile
 from universality.correspondence.census import Census
 from universality.correspondence.links import ANY_UNIT
 from universality.features.families import FAMILIES
@@ -229,7 +230,7 @@ def mean_interval(values: Array, resampled: Array, model_a: NDArray[np.object_],
     """
     models = len(np.unique(np.concatenate([model_a, model_b]).astype(str)))
     error = np.hypot(jackknife(values, model_a, model_b), resampled.mean(axis=0).std(ddof=1))
-    half = stdtrit(max(models - 1, 1), 0.975) * error
+    half = t_quantile(models) * error
     return float(np.maximum(values.mean() - half, -1.0)), float(np.minimum(values.mean() + half, 1.0))
 
 

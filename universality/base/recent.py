@@ -11,16 +11,17 @@ Made = TypeVar("Made")
 
 
 class Recent(Generic[Made]):
-    """Values by what names them; those not used for longest go first, and one that is larger than all may be is not kept.
+    """Values by what names them; those not used for longest go first.
 
     Parameters
     ----------
     most_bytes : what the values kept take together, at most
     nbytes : what a value takes, bytes
+    least : how many are kept whatever they take; of none, one that is larger than `most_bytes` is not kept
     """
 
-    def __init__(self, most_bytes: int, nbytes: Callable[[Made], int]) -> None:
-        self._most, self._size = most_bytes, nbytes
+    def __init__(self, most_bytes: int, nbytes: Callable[[Made], int], least: int = 0) -> None:
+        self._most, self._size, self._least = most_bytes, nbytes, least
         self._values: OrderedDict[Hashable, Made] = OrderedDict()
         self.nbytes = 0
         self._lock = Lock()
@@ -36,7 +37,7 @@ class Recent(Generic[Made]):
             if name not in self._values:  # else another thread made it meanwhile
                 self._values[name] = made
                 self.nbytes += self._size(made)
-                while self.nbytes > self._most:
+                while self.nbytes > self._most and len(self._values) > self._least:
                     self.nbytes -= self._size(self._values.popitem(last=False)[1])
         return made
 

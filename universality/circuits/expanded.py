@@ -17,6 +17,9 @@ depthwise and grouped convolutions, concatenations, residual sums, pooling and s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,8 +30,11 @@ from torch import Tensor, nn
 
 from universality.activations.in_hand import Subject, subject, taps_of
 from universality.activations.network import tap_of
+from universality.activations.store import store_at
 from universality.base.errors import TapError
-from universality.circuits.linear import Linearised
+from universality.base.paths import DEFAULT_STORE
+from universality.circuits import kept
+from universality.circuits.linear import Linearised, ProductError
 from universality.models import catalogue, hooks, zoo
 from universality.models.card import Preprocessing, Tap
 from universality.models.receptive_field import describe_tap
@@ -41,8 +47,6 @@ KINDS: tuple[Kind, ...] = ("linear", "mean_gradient", "case_gradients")
 IMAGES = 32
 """Natural images whose gradients are taken."""
 MOST_RESULT_BYTES = 4 << 30
-MOST_BYTES = 1 << 30
-"""What gradients of a chunk of units take together, at most."""
 
 
 def expanded_weights(
@@ -55,6 +59,7 @@ def expanded_weights(
     *,
     images: NDArray[np.float32] | None = None,
     max_bytes: int = MOST_RESULT_BYTES,
+    store: str | Path | None = None,
 ) -> xr.DataArray:
     """Return how units of a later tap answer to those of an earlier one, place by place.
 
@@ -74,6 +79,10 @@ def expanded_weights(
         (image, channel, y, x) as the network takes them, for the gradients; crops of standard photographs when left out, of a card.
     max_bytes : int
         What the weights may take, bytes; more is refused before anything is computed.
+    store : str or Path, optional
+        Folder or URL where weights of 64 MiB or more are kept, named by what decides them (architecture, weights, taps, units, kind, size and images), and read from
+        piece by piece (Dask) when they are asked for again; what is damaged there is made again. When left out, that of runs (``data/store``) for a card's network; a module in hand
+        is kept only in a store that is named, for its identity is no more than its weights and its structure.
 
     Returns
     -------
@@ -104,12 +113,20 @@ def expanded_weights(
                 raise TapError(
                     f"tap '{tap_b}' of '{of.name}' has no unit {unit}, expected 0 to {second.channels - 1}; choose another"
                 )
-        shown, cases = _shown(kind, size, images, of.preprocessing), IMAGES if images is None else len(images)
-        picks = torch.zeros(len(chosen), second.channels)
-        picks[torch.arange(len(chosen)), torch.tensor(chosen, dtype=torch.long)] = 1.0
-        _refuse_size(len(chosen) * (cases if kind == "case_gradients" else 1), first, second, max_bytes, of.name)
-        found = _over(of.network, first, second, picks, shown, kind, of.name)
-    return _labelled(found, first, second, chosen, size, kind, of.name)
+        rows = len(chosen) * (1 if kind != "case_gradients" else IMAGES if images is None else len(images))
+        _refuse_size(rows, first, second, max_bytes, of.name)
+        if kind != "linear":
+            images = _images(kind, of.preprocessing) if images is None else images
+
+        def made() -> xr.DataArray:
+            picks = torch.zeros(len(chosen), second.channels)
+            picks[torch.arange(len(chosen)), torch.tensor(chosen, dtype=torch.long)] = 1.0
+            found = _over(of.network, first, second, picks, _shown(kind, size, images), kind, of.name)
+            return _labelled(found, first, second, chosen, size, kind, of.name)
+
+        if _needed(rows, first) < kept.LEAST_BYTES or (store is None and of.card is None):
+            return made()
+        return kept.kept(store_at(store, DEFAULT_STORE), _identity(of, first, second, chosen, kind, size, images), made)
 
 
 def weights_into(
@@ -136,12 +153,31 @@ def weights_into(
     picks = torch.from_numpy(np.ascontiguousarray(directions, dtype=np.float32))
     kind: Kind = "linear" if images is None else "mean_gradient"
     with zoo.evaluating(network):
-        found = _over(network, first, second, picks, _shown(kind, size, images, None), kind, name)
+        found = _over(network, first, second, picks, _shown(kind, size, images), kind, name)
     return _labelled(found, first, second, range(len(picks)), size, kind, name)
 
 
+def _identity(
+    of: Subject, first: Tap, second: Tap, units: Sequence[int], kind: Kind, size: tuple[int, int, int], images: NDArray[np.float32] | None
+) -> str:  # fmt: skip
+    """Return the name under which weights are kept: of all that decides them."""
+    structure = (
+        [type(of.network).__module__, type(of.network).__qualname__, repr(of.network)]
+        if of.card is None
+        else of.card.architecture_digest()
+    )
+    shown = None if images is None else sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+    return kept.name_of([
+        structure, zoo.state_dict_sha256(of.network.state_dict()), first.plain(), second.plain(), list(units), kind, list(size), shown, str(torch.__version__),
+    ])  # fmt: skip
+
+
+def _needed(rows: int, first: Tap) -> int:
+    return 4 * rows * first.channels * first.size * first.columns
+
+
 def _refuse_size(rows: int, first: Tap, second: Tap, max_bytes: int, name: str) -> None:
-    needed = 4 * rows * first.channels * first.size * first.columns
+    needed = _needed(rows, first)
     if needed > max_bytes:
         raise TapError(
             f"weights of '{name}' from '{first.name}' into {rows} units (or units times images) of '{second.name}' take up to {needed / 1e9:.1f} GB, more than max_bytes "
@@ -176,25 +212,24 @@ def _tap(name: str, model: str | nn.Module, network: nn.Module, tap: str, size: 
     return describe_tap(network, found.path, size, item=found.item)
 
 
-def _shown(
-    kind: Kind, size: tuple[int, int, int], images: NDArray[np.float32] | None, preprocessing: Preprocessing | None
-) -> Iterator[Tensor]:
+def _shown(kind: Kind, size: tuple[int, int, int], images: NDArray[np.float32] | None) -> Iterator[Tensor]:
     """Yield the images, one by one, at which the network is asked; a linear network answers alike at all: an empty one."""
-    if kind == "linear":
+    if images is None or kind == "linear":
         yield torch.zeros(1, *size)
         return
-    if images is None:
-        if preprocessing is None:
-            raise TapError(
-                f"kind '{kind}' takes gradients at natural images, and nothing says how they are made for this module; give images"
-            )
-        spec = StimuliSpec(natural=NaturalStimuli(crops=IMAGES))
-        images = sets.normalise(
-            sets.render("natural", spec, preprocessing.canvas_px, interpolation=preprocessing.interpolation).values,
-            preprocessing,
-        )
     for image in images:
         yield torch.from_numpy(np.ascontiguousarray(image[None], dtype=np.float32))
+
+
+def _images(kind: Kind, preprocessing: Preprocessing | None) -> NDArray[np.float32]:
+    """Return crops of standard photographs as a network takes them."""
+    if preprocessing is None:
+        raise TapError(
+            f"kind '{kind}' takes gradients at natural images, and nothing says how they are made for this module; give images"
+        )
+    spec = StimuliSpec(natural=NaturalStimuli(crops=IMAGES))
+    images = sets.render("natural", spec, preprocessing.canvas_px, interpolation=preprocessing.interpolation)
+    return sets.normalise(images.values, preprocessing)
 
 
 def _gradients(
@@ -209,32 +244,34 @@ def _gradients(
             held["b"] = maps[0, :, row, column]
             raise hooks.StopForward
 
-    with torch.enable_grad():
-        handles = [_leaf(network, first, held)]
+    # A network in hand may lie on a GPU.
+    image, picks = (of.to(hooks.device_of(network)) for of in (image, picks))
+    with torch.enable_grad(), zoo.frozen(network):
+        handle = _leaf(network, first, held)
         try:
-            with hooks.watching(network, [second], sink):
-                if kind == "linear":
-                    with Linearised():
-                        hooks.forward(network, image)
-                else:
-                    hooks.forward(network, image)
+            with hooks.watching(network, [second], sink), Linearised() if kind == "linear" else nullcontext():
+                hooks.forward(network, image)
+        except ProductError:
+            raise TapError(
+                f"tap '{second.name}' of '{name}' depends on tap '{first.name}' through attention, or another product of two things that both depend on it, expected a path that can "
+                "be made linear; choose taps without such a step between them, or kind 'mean_gradient'"
+            ) from None
         finally:
-            for handle in handles:
-                handle.remove()
+            handle.remove()
         if "b" not in held or not held["b"].requires_grad:
             raise _apart(first, second, name)
         leaf, answers = held["a"], held["b"]
-        each = max(int(MOST_BYTES // (8 * leaf.nbytes)), 1)
         parts = []
-        for some in picks.split(each):
+        # One pass each: batched ones (vmap) are no faster for small layers, and slower by half for large ones.
+        for pick in picks:
             try:
-                (grads,) = torch.autograd.grad(answers, leaf, some, is_grads_batched=True, retain_graph=True)
+                (grad,) = torch.autograd.grad(answers, leaf, pick, retain_graph=True)
             except RuntimeError as cause:
                 if "appears to not have been used in the graph" not in str(cause):
                     raise
                 raise _apart(first, second, name) from None
-            parts.append(hooks.maps_of(first, grads[:, 0]).detach().numpy())
-    return np.concatenate(parts)
+            parts.append(hooks.maps_of(first, grad)[0].cpu().numpy())
+    return np.stack(parts) if parts else np.zeros((0, *hooks.maps_of(first, leaf)[0].shape), np.float32)
 
 
 def _apart(first: Tap, second: Tap, name: str) -> TapError:

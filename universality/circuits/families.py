@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import stdtrit
 
 from universality.base.arrays import reciprocal
-from universality.circuits.pairs import LEAST_DETECTORS, PERMUTATIONS, Array, Ends
+from universality.base.intervals import mean_interval
+from universality.circuits.pairs import LEAST_DETECTORS, Ends
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import BINS, Units, angle_profiles, rms
 from universality.circuits.tables import PROFILE_PAIRS, PROFILES
+from universality.circuits.wirings import PERMUTATIONS, Array, alike
 
 DRAWS = 200
 """Exchanges of the sources' angles."""
@@ -57,11 +58,11 @@ def profile_rows(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> pd.Data
                 here = each[np.isfinite(each[:, k]), k]
                 if not here.size:
                     continue
-                low, high = _interval(here)
+                low, high = mean_interval(here)
                 twin = of_twins[np.isfinite(of_twins[:, k]), k]
                 drawn = random[np.isfinite(random[:, k]), k]
                 chance_half = 1.96 * drawn.std(ddof=1) / np.sqrt(here.size) if drawn.size > 1 else np.nan
-                twin_low, twin_high = _interval(twin)
+                twin_low, twin_high = mean_interval(twin)
                 rows.append({
                     "model": own.targets.ref.model, "source_tap": own.sources.ref.tap.name, "target_tap": own.targets.ref.tap.name,
                     "source_family": source, "target_family": target, "difference_deg": of.period_deg * k / BINS, "n_sources": len(found.unit),
@@ -84,13 +85,6 @@ def _mixed(own: Ends, targets: Units, rng: np.random.Generator) -> tuple[xr.Data
     return rms(own.into(shares)), Units(np.arange(len(angles)), angles, targets.period_deg)
 
 
-def _interval(values: Array) -> tuple[float, float]:
-    if values.size < 2:
-        return float("nan"), float("nan")
-    half = stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size)
-    return float(values.mean() - half), float(values.mean() + half)
-
-
 def profile_pair_rows(profiles: pd.DataFrame, pairs: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Return the rows of ``profile_pairs``: profiles of two networks correlated, target family by target family.
 
@@ -108,32 +102,28 @@ def profile_pair_rows(profiles: pd.DataFrame, pairs: pd.DataFrame, seed: int) ->
             if a is None or b is None:
                 continue
             both = a.merge(b, on=["source_family", "difference_deg"], suffixes=("_a", "_b"))
-            r = _correlation(both["weight_a"].to_numpy(), both["weight_b"].to_numpy())
+            r = _alike(both, "weight")
             if not np.isfinite(r):
                 continue
             rng = np.random.default_rng([seed, 3])
-            chance = _exchanged(both, rng)
+            chance = alike(both["weight_a"].to_numpy(float)[None], _exchanged(both, rng), LEAST_VALUES)
             rows.append({
                 **pair, "source_a": a["source_tap"].iloc[0], "source_b": b["source_tap"].iloc[0], "target_family": family, "n_values": len(both), "r": r,
                 "r_permuted": chance.mean(), "r_permuted_95": np.quantile(chance, 0.95),
-                "r_untrained": _correlation(both["untrained_a"].to_numpy(), both["untrained_b"].to_numpy()),
+                "r_untrained": _alike(both, "untrained"),
                 "p": (1 + (chance >= r - 1e-12).sum()) / (1 + len(chance)),
             })  # fmt: skip
     return pd.DataFrame(rows, columns=PROFILE_PAIRS.names)
 
 
 def _exchanged(both: pd.DataFrame, rng: np.random.Generator) -> Array:
-    """Return correlations with the second network's differences of angles exchanged within each family of sources."""
-    x, y = (both[name].to_numpy(float) for name in ("weight_a", "weight_b"))
-    drawn = np.tile(y, (PERMUTATIONS, 1))
+    """Return the second network's weights (permutation, value) with the differences of angles exchanged within each family of sources."""
+    drawn = np.tile(both["weight_b"].to_numpy(float), (PERMUTATIONS, 1))
     for where in both.groupby("source_family", sort=False).indices.values():
         drawn[:, where] = rng.permuted(drawn[:, where], axis=1)
-    p, q = x - x.mean(), drawn - drawn.mean(axis=1, keepdims=True)
-    return np.asarray((q @ p) * reciprocal(np.linalg.norm(p) * np.linalg.norm(q, axis=1)))
+    return drawn
 
 
-def _correlation(x: Array, y: Array) -> float:
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < LEAST_VALUES or np.ptp(x[both]) == 0 or np.ptp(y[both]) == 0:
-        return float("nan")
-    return float(np.corrcoef(x[both], y[both])[0, 1])
+def _alike(both: pd.DataFrame, column: str) -> float:
+    a, b = (both[f"{column}_{x}"].to_numpy(float)[None] for x in "ab")
+    return float(alike(a, b, LEAST_VALUES)[0])

@@ -6,6 +6,7 @@
   multiplies by a constant.
 - BatchNorm in evaluation mode, convolutions, linear layers, sums and concatenations are linear already. What normalises a sample by its own statistics
   (LayerNorm, GroupNorm) divides by a constant: its deviation is taken out of the gradient.
+- Attention, and any other product of two things that both depend on the source (gated units, a square), has no linear stand-in: `ProductError`.
 """
 
 from __future__ import annotations
@@ -23,17 +24,38 @@ _IDENTITY = frozenset(
         "threshold", "clamp", "clamp_min", "clip",
     }
 )  # fmt: skip
-_CONSTANT = frozenset({"sigmoid", "hardsigmoid", "softmax", "tanh", "logsigmoid"})
+_CONSTANT = frozenset({
+    "sigmoid", "hardsigmoid", "softmax", "log_softmax", "tanh", "logsigmoid", "erf", "norm", "vector_norm", "linalg_vector_norm", "std", "var", "var_mean", "std_mean",
+})  # fmt: skip
+_ATTENTION = frozenset({
+    "scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention", "_transformer_encoder_layer_fwd", "flex_attention",
+})  # fmt: skip
+_PRODUCTS = frozenset({
+    "matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "einsum", "tensordot", "baddbmm", "addbmm", "bilinear", "mul", "multiply", "__mul__", "__rmul__", "__imul__",
+    "addcmul", "glu", "conv1d", "conv2d", "linear",
+})  # fmt: skip
 _MAXIMA = frozenset({"max_pool2d", "max_pool2d_with_indices", "boolean_dispatch"})
 
 
+class ProductError(Exception):
+    """A step multiplies two things that both depend on the source."""
+
+
 class Linearised(TorchFunctionMode):
-    """Within it, whatever a network calls is linear in what it is given; no module is changed."""
+    """Within it, whatever a network calls is linear in what it is given; no module is changed.
+
+    What depends on the source is what passes a gradient: parameters must not (`models.zoo.frozen`).
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of Torch, or what stands for it."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").rstrip("_")
+        given = getattr(func, "__name__", "")
+        name = given if given.startswith("__") else given.rstrip("_")
+        if name in _ATTENTION or name in _PRODUCTS:
+            dependent = _dependent((args, kwargs))
+            if dependent > (0 if name in _ATTENTION or name == "glu" else 1):
+                raise ProductError(name)
         if name in _IDENTITY:
             given = args[0] if args else kwargs["input"]
             # A copy where the network expects the place of its tensor to be written on.
@@ -48,6 +70,17 @@ class Linearised(TorchFunctionMode):
         if name in _NORMALISING:
             return _NORMALISING[name](*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _dependent(given: Any) -> int:
+    """Return how many of the tensors given, also within lists, pass a gradient."""
+    if isinstance(given, Tensor):
+        return int(given.requires_grad)
+    if isinstance(given, dict):
+        given = given.values()
+    elif not isinstance(given, (tuple, list)):
+        return 0
+    return sum(_dependent(one) for one in given)
 
 
 def _takes_windows(args: Any, kwargs: Any) -> bool:

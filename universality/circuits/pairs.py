@@ -16,6 +16,9 @@ The sources of two networks are set side by side in two ways.
 - *ceiling*: for ``match`` what a unit shares with its own circuit carried over to the other network's sources (ridge of what each square hands on); for ``angle``
   what detectors of the family share with one another within a network, turned onto one another (the geometric mean of both networks).
 
+The interval of s_w is over sources, drawn anew, about s_w itself (`universality.base.intervals.correlation_interval`): it covers what s_w is on average over as many sources as there are. By angle that is
+less than what endless sources of the same families would give, for the mean of few sources is noisy; the ceiling and all nulls are measured with as few.
+
 References
 ----------
 The question: C. Olah et al., Zoom In, Distill 2020, claims 2 and 3. Leave-one-out ridge: T. Hastie et al., The elements of statistical learning, 2nd ed., eq. 7.64.
@@ -31,26 +34,24 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from universality.activations.bases import haars
 from universality.activations.layer import Layer, pair_identity
 from universality.base.arrays import centred, live_units, reciprocal, standardised
+from universality.base.intervals import correlation_interval
 from universality.circuits.plan import CircuitPlan
-from universality.circuits.profiles import BINS, Units, differences, placed
+from universality.circuits.profiles import Units, placed, share_within
+from universality.circuits.wirings import PLACES, Array, ByAngle, ByMatch, Ints, alike, matched_sources, wiring_of
 from universality.models.card import Tap
 from universality.similarity.matching import correlations, hungarian
 from universality.similarity.predictivity import Fold, decomposed, penalties, press
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Weights = Callable[[Tap, Tap, Array], xr.DataArray]
 """Of a network: the weights into directions (direction, unit) of a later tap, (unit_b, unit_a, dy, dx)."""
 
-PLACES = 3
 STRIDES = 2
 """A square's side, in strides of the coarser of the two earlier layers."""
-LEAST_R = 0.3
-"""Held-out correlation of two sources that are taken for the same."""
 LEAST_SOURCES = 12
 """Matched sources that two wirings need, or detectors among the sources of a family's."""
 LEAST_DETECTORS = 4
@@ -60,8 +61,6 @@ UNMATCHED = 4
 """Pairs of units that are not matched and answer as alike, asked for each matched pair."""
 BASES = 20
 """Random bases whose best partners s_w has to exceed in 95 %."""
-BOOTSTRAPS = 400
-PERMUTATIONS = 999
 MOST_WHOLE_BYTES = 512 << 20
 """What the weights of all units of a layer may take to be kept; of larger layers they are asked for again and again, in blocks."""
 BLOCK = 64
@@ -83,7 +82,7 @@ class Ends:
     ----------
     sources, targets : the two layers
     weights : asks the network for linear weights
-    gradients : asks it for the mean of the gradients at natural images
+    gradients : asks it for the mean of the gradients at natural images; None where fidelity is not asked for
     labels : by family, the detectors among the sources with their preferred angles
     detectors : the same of the targets
     """
@@ -91,7 +90,7 @@ class Ends:
     sources: Layer
     targets: Layer
     weights: Weights
-    gradients: Weights
+    gradients: Weights | None
     labels: Mapping[str, Units]
     detectors: Mapping[str, Units]
 
@@ -107,8 +106,10 @@ class Ends:
     def _asked(self, directions: Array) -> xr.DataArray:
         return self._in_deviations(self.weights(self.sources.ref.tap, self.targets.ref.tap, directions))
 
-    def gradients_into(self, units: Ints) -> xr.DataArray:
-        """Return the mean gradients into units, from standard deviations of the sources."""
+    def gradients_into(self, units: Ints) -> xr.DataArray | None:
+        """Return the mean gradients into units, from standard deviations of the sources; None where they are not asked for."""
+        if self.gradients is None:
+            return None
         directions = np.eye(self.n_targets)[units]
         return self._in_deviations(self.gradients(self.sources.ref.tap, self.targets.ref.tap, directions))
 
@@ -172,141 +173,6 @@ def _standardised(x: Array) -> Array:
     return np.where(live_units(x), standardised(x), 0.0)
 
 
-# sources set side by side ---------------------------------------------------------------------------------------------
-
-
-def matched_sources(a: Layer, b: Layer) -> tuple[Ints, Ints]:
-    """Return the units of two earlier layers that are taken for the same, (source,) each: one to one, of `LEAST_R` or more on held-out images."""
-    first, second = a.halves(), b.halves()
-    if not first.live.size or not second.live.size:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    i, j = hungarian(correlations(first.decide, second.decide)).T
-    kept = (first.score[:, i] * second.score[:, j]).sum(axis=0) >= LEAST_R
-    return first.live[i[kept]], second.live[j[kept]]
-
-
-@dataclass(frozen=True)
-class ByMatch:
-    """Wirings by matched sources: see the module's docstring.
-
-    Attributes
-    ----------
-    a, b : (source,) matched units of the two earlier layers
-    side_px : of a square
-    """
-
-    a: Ints
-    b: Ints
-    side_px: float
-
-    def wirings(self, weights: xr.DataArray, sources: Ints) -> Array:
-        """Return wirings (target, source, place) of length one over all; 0 for a target without weights."""
-        return _own(placed(weights.isel(unit_a=sources), 0.0, self.side_px, PLACES))
-
-    def permuted(self, x: Array, y: Array, rng: np.random.Generator) -> Array:
-        """Return s_w of one wiring with another whose sources are exchanged, (permutation,)."""
-        products = x @ y.T
-        orders = rng.permuted(np.tile(np.arange(len(y)), (PERMUTATIONS, 1)), axis=1)
-        return np.asarray(products[np.arange(len(x))[None], orders].sum(axis=1))
-
-    def resampled(self, x: Array, y: Array, rng: np.random.Generator) -> Array:
-        """Return s_w with sources drawn anew with replacement, (resample,)."""
-        counts = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=BOOTSTRAPS)
-        xy, xx, yy = (counts @ (one * other).sum(axis=1) for one, other in ((x, y), (x, x), (y, y)))
-        return np.asarray(xy * reciprocal(np.sqrt(xx * yy)))
-
-
-def _own(values: Array) -> Array:
-    less = values - values.mean(axis=1, keepdims=True)
-    size = np.sqrt(np.square(less).sum(axis=(1, 2)))
-    # Rounding of equal weights is no wiring.
-    size = np.where(size > 1e-9 * np.sqrt(np.square(values).sum(axis=(1, 2))), size, 0.0)
-    return np.asarray(less * reciprocal(size)[:, None, None])
-
-
-@dataclass(frozen=True)
-class ByAngle:
-    """Wirings by families of sources and differences of preferred angles.
-
-    Attributes
-    ----------
-    families : those with detectors enough in both earlier layers, of the targets' period
-    side_px : of a square
-    """
-
-    families: tuple[str, ...]
-    side_px: float
-
-    def parts(self, weights: xr.DataArray, angles: Array, labels: Mapping[str, Units]) -> list[Parts]:
-        """Return of every target, from each family, the weights in squares of its own frame, and the sources' bins."""
-        each = []
-        for family in self.families:
-            of = labels[family]
-            values = placed(weights.sel(unit_a=of.unit), angles, self.side_px, PLACES, disc=True)
-            if of.period_deg == 180:  # an axis says which way a frame lies only up to half a turn
-                values = (values + values[..., ::-1]) / 2
-            targets = Units(np.arange(len(angles)), np.asarray(angles, dtype=float), of.period_deg)
-            each.append((values, differences(targets, of)))
-        return [Parts([(values[t], bins[t]) for values, bins in each]) for t in range(len(angles))]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """One target's weights from each family of sources: squares (source, place) and the bin of each source."""
-
-    families: list[tuple[Array, Ints]]
-
-    def wiring(self, counts: Sequence[Array] | None = None, bins: Sequence[Ints] | None = None) -> Array:
-        """Return the mean weight by family, bin and square, (draw, entry), NaN where there is no source.
-
-        Parameters
-        ----------
-        counts : by family, (draw, source), optional
-            How often each source counts.
-        bins : by family, (draw, source), optional
-            Other bins of the sources.
-        """
-        found = []
-        for f, (values, own) in enumerate(self.families):
-            at = own[None] if bins is None else bins[f]
-            often = np.ones((1, len(own))) if counts is None else counts[f]
-            for k in range(BINS):
-                of = (at == k) * often
-                total = of.sum(axis=1, keepdims=True)
-                with np.errstate(invalid="ignore"):
-                    found.append(np.where(total > 0, of @ values / np.where(total > 0, total, 1), np.nan))
-        return np.concatenate(found, axis=1)
-
-    def permuted(self, rng: np.random.Generator) -> Array:
-        """Return wirings with the bins exchanged among the sources of each family, (permutation, entry)."""
-        return self.wiring(bins=[rng.permuted(np.tile(own, (PERMUTATIONS, 1)), axis=1) for _, own in self.families])
-
-    def resampled(self, rng: np.random.Generator) -> Array:
-        """Return wirings with the sources of each family drawn anew, (resample, entry)."""
-        return self.wiring([
-            rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=BOOTSTRAPS).astype(float) for _, own in self.families
-        ])  # fmt: skip
-
-
-def alike(x: Array, y: Array) -> Array:
-    """Return the correlation of wirings row by row, over the entries that both have, (draw,); one row stands for all.
-
-    NaN where they share fewer than `BINS` entries, or one of them is constant there.
-    """
-    x, y = np.broadcast_arrays(x, y)
-    both = np.isfinite(x) & np.isfinite(y)
-    n = both.sum(axis=1, keepdims=True)
-
-    def less(values: Array) -> Array:
-        known = np.where(both, values, 0.0)
-        return np.where(both, known - known.sum(axis=1, keepdims=True) * reciprocal(n), 0.0)
-
-    p, q = less(x), less(y)
-    length = np.sqrt(np.square(p).sum(axis=1) * np.square(q).sum(axis=1))
-    found = (p * q).sum(axis=1) * reciprocal(length)
-    return np.where((n[:, 0] >= BINS) & (length > 0), found, np.nan)
-
-
 # rows -----------------------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +184,7 @@ def circuit_rows(
     matched: pd.DataFrame,
     back: int,
     plan: CircuitPlan,
+    ways: Sequence[str] = ("match", "angle"),
 ) -> list[dict[str, object]]:
     """Return what is measured of matched units of two layers, with one earlier layer of each: see the module's docstring.
 
@@ -326,6 +193,7 @@ def circuit_rows(
     twins_a, twins_b : the same layers of the untrained twins
     matched : rows of ``correspondence`` about these two layers, one per pair and family
     back : how many taps before the units' own the sources lie
+    ways : of setting sources side by side
 
     Returns
     -------
@@ -336,14 +204,21 @@ def circuit_rows(
     common = {
         **pair_identity(a.targets.ref, b.targets.ref), "source_a": a.sources.ref.tap.name, "source_b": b.sources.ref.tap.name, "back": back,
     }  # fmt: skip
-    by_match = _by_match(a, b, twins_a, twins_b, matched, side_px, plan)
-    by_angle = [
-        _by_angle(a, b, twins_a, twins_b, matched[matched["family"] == family], family, side_px, plan) for family in plan.families
-    ]  # fmt: skip
+    if matched.empty:
+        return []
+    matched = matched.reset_index(drop=True)
+    bases = [_haar_partners(a, b, matched["unit_b"], plan), _haar_partners(b, a, matched["unit_a"], plan)]
+    measured_by = []
+    if "match" in ways:
+        measured_by.append(_by_match(a, b, twins_a, twins_b, matched, side_px, bases, plan))
+    if "angle" in ways:
+        for family in plan.families:
+            own = matched[matched["family"] == family]
+            measured_by.append(_by_angle(a, b, twins_a, twins_b, own, family, side_px, bases, plan))
     told = matched[["family", "method", "unit_a", "unit_b", "r_natural", "verdict"]].rename(
         columns={"verdict": "verdict_response"}
     )
-    parts = [found[found["s_w"].notna()] for found in (by_match, *by_angle) if len(found)]
+    parts = [found[found["s_w"].notna()] for found in measured_by if len(found)]
     if not parts:
         return []
     told, measured = told.assign(fidelity=_fidelity(a, b, matched, side_px)), pd.concat(parts)
@@ -354,37 +229,36 @@ def circuit_rows(
 
 
 def _fidelity(a: Ends, b: Ends, matched: pd.DataFrame, side_px: float) -> Array:
-    """Return how far linear weights agree with mean gradients, over sources and squares: of the unit (pair,) where they do less."""
+    """Return how far linear weights agree with mean gradients, over sources and squares: of the unit (pair,) where they do less; NaN where gradients are not asked for."""
     found = []
     for of, column in ((a, "unit_a"), (b, "unit_b")):
         units, place = np.unique(matched[column].to_numpy(np.int64), return_inverse=True)
+        gradients = of.gradients_into(units)
+        if gradients is None:
+            return np.full(len(matched), np.nan)
         linear, true = (
-            placed(one, 0.0, side_px, PLACES).reshape(len(units), -1)
-            for one in (of.of_units(units), of.gradients_into(units))
+            placed(one, 0.0, side_px, PLACES).reshape(len(units), -1) for one in (of.of_units(units), gradients)
         )
         found.append(alike(linear, true)[place])
     return np.minimum(*found)
 
 
-def _directions(of: Ends, count: int, seed: int) -> list[tuple[Array, Array]]:
-    """Return random bases of standardised units of the later layer: what their directions take (direction, unit), and their answers in the deciding fold."""
+def _within(weights: Sequence[xr.DataArray], side_px: float, disc: bool = False) -> Array:
+    """Return the share of the weights' power that lies in the squares: of the unit (pair,) of either network where it is less."""
+    return np.minimum(*(share_within(of, side_px, PLACES, disc=disc) for of in weights))
+
+
+def _haar_partners(of: Ends, other: Ends, partners: pd.Series, plan: CircuitPlan) -> Array:
+    """Return, basis by basis of standardised units, the direction of a layer that answers most like each unit of the other layer, (basis, pair, unit)."""
     halves = of.targets.halves()
-    scale = reciprocal(of.targets.natural.std(axis=0))
-    made = []
-    for basis in haars(count, seed):
+    units, place = np.unique(partners.to_numpy(np.int64), return_inverse=True)
+    asked, scale = _decided(other, units), reciprocal(of.targets.natural.std(axis=0))[halves.live]
+    found = np.zeros((BASES, len(units), of.n_targets))
+    for k, basis in enumerate(haars(BASES, plan.seed)):
         mixed = basis.seen(np.eye(halves.live.size)).T
-        whole = np.zeros((len(mixed), of.n_targets))
-        whole[:, halves.live] = mixed * scale[halves.live]
-        made.append((whole, _standardised(halves.decide @ mixed.T)))
-    return made
-
-
-def _haar_partners(of: Ends, other: Ends, partners: Ints, plan: CircuitPlan) -> Array:
-    """Return, basis by basis, the direction of a layer that answers most like each unit of the other layer, (basis, pair, unit)."""
-    asked = _decided(other, partners)
-    return np.stack(
-        [whole[correlations(asked, answers).argmax(axis=1)] for whole, answers in _directions(of, BASES, plan.seed)]
-    )
+        best = correlations(asked, _standardised(halves.decide @ mixed.T)).argmax(axis=1)
+        found[k][:, halves.live] = mixed[best] * scale
+    return found[:, place]
 
 
 def _of_bases(sides: Sequence[Array]) -> dict[str, float]:
@@ -433,14 +307,14 @@ def _nanmean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _summary(s_w: float, resampled: Array, chance: Array) -> dict[str, float]:
+def _summary(s_w: float, n_sources: int, resampled: Array, chance: Array) -> dict[str, float]:
     """Return s_w with its interval, and the share of exchanged sources that reach it."""
-    low, high = np.nanquantile(resampled, [0.025, 0.975]) if np.isfinite(resampled).any() else (np.nan, np.nan)
+    low, high = (float(end[0]) for end in correlation_interval(np.array([s_w]), resampled[:, None], n_sources))
     known = chance[np.isfinite(chance)]
     p = (1 + (known >= s_w - 1e-12).sum()) / (1 + known.size) if np.isfinite(s_w) and known.size else np.nan
     spread = (float(np.quantile(known, 0.95)), float(known.std())) if known.size else (np.nan, np.nan)
     return {
-        "s_w": s_w, "s_w_low": float(low), "s_w_high": float(high), "s_w_permuted": float(known.mean()) if known.size else np.nan,
+        "n_sources": n_sources, "s_w": s_w, "s_w_low": low, "s_w_high": high, "s_w_permuted": float(known.mean()) if known.size else np.nan,
         "s_w_permuted_95": spread[0], "s_w_detectable": spread[0] + 0.8416 * spread[1], "p": float(p),
     }  # fmt: skip
 
@@ -452,6 +326,7 @@ def _by_match(
     twins_b: Sequence[Ends],
     matched: pd.DataFrame,
     side_px: float,
+    bases: Sequence[Array],
     plan: CircuitPlan,
 ) -> pd.DataFrame:
     """Return s_w by matched sources of every pair, beside its nulls and its ceiling; nothing where too few sources are matched."""
@@ -467,14 +342,12 @@ def _by_match(
 
     weights = [of.of_units(units[k]) for k, of in enumerate(ends)]
     x, y = (seen(k, weights[k]) for k in (0, 1))
+    within = _within(weights, side_px)
     read = [seen(k, ends[k].read_from_sources(units[k], weights[k])) for k in (0, 1)]
     squares = [of.squares(sources[k], side_px) for k, of in enumerate(ends)]
-    haar = [
-        np.stack([_own(np.tensordot(d, squares[k], axes=1)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
-        for k in (0, 1)
-    ]  # fmt: skip
+    haar = [np.stack([wiring_of(np.tensordot(d, squares[k], axes=1)) for d in bases[k]]) for k in (0, 1)]
     distinct = np.concatenate(others)
-    apart = [_own(squares[k][distinct[:, k]]) for k in (0, 1)]
+    apart = [wiring_of(squares[k][distinct[:, k]]) for k in (0, 1)]
     unmatched = np.split((apart[0] * apart[1]).sum(axis=(1, 2)), np.cumsum([len(some) for some in others])[:-1])
     twins = _by_match_untrained(a, twins_b, units[0], side_px), _by_match_untrained(b, twins_a, units[1], side_px)
     carried = _carried(index, a, b, weights)
@@ -484,7 +357,8 @@ def _by_match(
         s_w = float((x[p] * y[p]).sum()) if x[p].any() and y[p].any() else float("nan")
         of_bases = [np.einsum("bsp,sp->b", haar[1][:, p], x[p]), np.einsum("bsp,sp->b", haar[0][:, p], y[p])]
         rows.append({
-            "sources": "match", "n_sources": len(index.a), **_summary(s_w, index.resampled(x[p], y[p], rng), index.permuted(x[p], y[p], rng)),
+            "sources": "match", "share_within": within[p],
+            **_summary(s_w, len(index.a), index.resampled(x[p], y[p], rng), index.permuted(x[p], y[p], rng)),
             **_of_bases(of_bases), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
             "s_w_unmatched": _nanmean(list(unmatched[p])), "n_unmatched": len(others[p]),
             "s_w_readout": _larger([(x[p] * read[1][p]).sum(), (y[p] * read[0][p]).sum()]), "s_w_ceiling": carried[p],
@@ -519,12 +393,13 @@ def _carried(index: ByMatch, a: Ends, b: Ends, weights: Sequence[xr.DataArray]) 
         whole = placed(of, 0.0, index.side_px, PLACES)
         handed = np.einsum("ns,tsp->ntp", own.values, whole).reshape(len(own.values), -1)
         copied = other.readout(handed).reshape(len(whole), PLACES**2, -1).transpose(0, 2, 1)
-        found.append((_own(whole[:, here]) * _own(copied[:, there])).sum(axis=(1, 2)))
+        found.append((wiring_of(whole[:, here]) * wiring_of(copied[:, there])).sum(axis=(1, 2)))
     return np.asarray((found[0] + found[1]) / 2)
 
 
 def _by_angle(
-    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, family: str, side_px: float, plan: CircuitPlan
+    a: Ends, b: Ends, twins_a: Sequence[Ends], twins_b: Sequence[Ends], matched: pd.DataFrame, family: str, side_px: float,
+    bases: Sequence[Array], plan: CircuitPlan,
 ) -> pd.DataFrame:  # fmt: skip
     """Return s_w by families and relative angles of every pair of detectors, beside its nulls and its ceiling; nothing where sources are too few."""
     if family not in a.detectors or family not in b.detectors or matched.empty:
@@ -532,9 +407,10 @@ def _by_angle(
     targets = [of.detectors[family] for of in (a, b)]
     both = matched[matched["detector_a"] & matched["detector_b"]]
     index = ByAngle(_shared_families(a, b, targets[0].period_deg, plan.families), side_px)
-    if not index.families or both.empty:
-        return pd.DataFrame()
     ends = (a, b)
+    n_sources = sum(min(len(of.labels[f].unit) for of in ends) for f in index.families)
+    if n_sources < LEAST_SOURCES or both.empty:
+        return pd.DataFrame()
     at = [{int(unit): k for k, unit in enumerate(of.unit)} for of in targets]
     places = [np.array([at[k][int(unit)] for unit in both[name]]) for k, name in enumerate(("unit_a", "unit_b"))]
     units = [targets[k].unit[places[k]] for k in (0, 1)]
@@ -551,10 +427,8 @@ def _by_angle(
         standing = np.concatenate([part.wiring() for part in index.parts(found, angles[k], ends[k].labels)])
         return alike(standing, wirings[1 - k][places[1 - k]])
 
-    haar = [
-        np.stack([beside(k, ends[k].into(d)) for d in _haar_partners(ends[k], ends[1 - k], units[1 - k], plan)])
-        for k in (0, 1)
-    ]  # fmt: skip
+    inside = _within([weights[k].isel(unit_b=places[k]) for k in (0, 1)], side_px, disc=True)
+    haar = [np.stack([beside(k, ends[k].into(d)) for d in bases[k][:, both.index]]) for k in (0, 1)]
     read = [
         beside(k, ends[k].read_from_sources(units[k], weights[k].isel(unit_b=places[k]))) for k in (0, 1)
     ]  # fmt: skip
@@ -568,8 +442,8 @@ def _by_angle(
         first, second = parts[0][i], parts[1][j]
         rest = [*np.delete(between[i], j), *np.delete(between[:, j], i)]
         rows.append({
-            "sources": "angle", "n_sources": sum(min(len(of.labels[f].unit) for of in ends) for f in index.families),
-            **_summary(between[i, j], alike(first.resampled(rng), second.resampled(rng)), alike(first.wiring(), second.permuted(rng))),
+            "sources": "angle", "share_within": inside[p],
+            **_summary(between[i, j], n_sources, alike(first.resampled(rng), second.resampled(rng)), alike(first.wiring(), second.permuted(rng))),
             **_of_bases([of[:, p] for of in haar]), "s_w_untrained": _larger(_nanmean([one[p] for one in of]) for of in twins),
             "s_w_unmatched": _nanmean(rest), "n_unmatched": int(np.isfinite(rest).sum()), "s_w_readout": _larger(one[p] for one in read), "s_w_ceiling": ceiling,
         })  # fmt: skip
@@ -596,6 +470,34 @@ def _all_alike(x: Array, y: Array) -> Array:
     return np.stack([alike(one[None], y) for one in x])
 
 
+def power(rows: pd.DataFrame) -> Array:
+    """Return the chance of every row (row,) to be same_circuit if its true s_w were the ceiling, 0 to 1; NaN without a ceiling.
+
+    Fisher's z of s_w is taken for normal about the ceiling's, with the error that the row's interval states; nulls stay as they are, and q is taken for 0.05 or less where s_w
+    exceeds 95 % of exchanges.
+    """
+    z = {
+        name: np.arctanh(np.clip(rows[name].to_numpy(float), -1 + 1e-12, 1 - 1e-12))
+        for name in ("s_w_low", "s_w_high", "s_w_ceiling", "s_w_permuted_95", "s_w_haar_95")
+    }
+    floor = np.arctanh(np.clip(_floor(rows), -1 + 1e-12, 1 - 1e-12))
+    half = (z["s_w_high"] - z["s_w_low"]) / 2
+    least = np.fmax(np.fmax(floor + half, z["s_w_permuted_95"]), z["s_w_haar_95"])
+    with np.errstate(divide="ignore", invalid="ignore"):  # an interval that is a point: certainty
+        return np.asarray(ndtr((z["s_w_ceiling"] - least) / (half / 1.959963984540054)))
+
+
+def _floor(rows: pd.DataFrame) -> Array:
+    """Return the largest null of every row, of those that there are."""
+    return rows[[f"s_w_{name}" for name in NULLS if f"s_w_{name}" in rows]].max(axis=1).to_numpy(float)
+
+
+def same_circuit(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows (row,) are the same circuit: see `judged`."""
+    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > _floor(rows) + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
+    return same.to_numpy(np.bool_)
+
+
 def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     """Return the verdict on every row, one of `VERDICTS`; needs ``q``.
 
@@ -604,8 +506,7 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
       describe both units (`LEAST_FIDELITY`): weights that are not the circuit's say nothing against it
     - undecided: neither
     """
-    floor = rows[[f"s_w_{name}" for name in NULLS]].max(axis=1)
-    same = (rows["q"] <= 0.05) & (rows["s_w_low"] > floor + ROUNDING) & ~(rows["s_w"] <= rows["s_w_haar_95"])
+    same = same_circuit(rows)
     other = (
         (rows["verdict_response"] == "same_feature")
         & (rows["fidelity"] >= LEAST_FIDELITY)

@@ -3,8 +3,8 @@
 ``P(delta)`` is the mean, over a target's sources whose preferred angle differs from its own by delta, of the weight summed over space; ``P(delta, u, v)``
 keeps the offset, turned so that u points along the target's preferred direction, so that networks of other strides and detectors of other angles can be compared.
 
-Weights come as sigma per sigma (`sigma_per_sigma`): what one standard deviation of a source, over natural images, moves a target in its own; or divided by the root mean
-square of all weights into the target (`rms`).
+Weights come as sigma per sigma (`sigma_per_sigma`): what one standard deviation of a source, over natural images, moves a target in its own; or divided by the size of the
+weights into the target (`rms`): the root of the mean over sources of the squares summed over places.
 
 References
 ----------
@@ -58,8 +58,11 @@ def sigma_per_sigma(weights: xr.DataArray, deviation_a: ArrayLike, deviation_b: 
 
 
 def rms(weights: xr.DataArray) -> xr.DataArray:
-    """Return weights divided by the root mean square of all weights into each target; 0 for a target without any."""
-    size = np.sqrt((weights.values.astype(float) ** 2).mean(axis=(1, 2, 3)))
+    """Return weights divided by their size for each target: the root of the mean over sources of the squares summed over places; 0 for a target without any.
+
+    Places are summed over: of a window that was asked for with more room around it, where no weight is, the size is the same.
+    """
+    size = np.sqrt(np.square(weights.values.astype(float)).sum(axis=(2, 3)).mean(axis=1))
     return weights.copy(data=weights.values * reciprocal(size)[:, None, None, None]).assign_attrs(
         units="rms of the target's weights"
     )
@@ -112,20 +115,35 @@ def placed(weights: xr.DataArray, angle_deg: ArrayLike, side_px: float, places: 
     places : squares along a side; what lies beyond them is left out
     disc : whether what lies beyond the circle within them is left out too: a frame that is turned then holds the same weights
     """
-    values = weights.values.astype(float)
-    x, y = np.meshgrid(weights["dx"].values, weights["dy"].values)
-    found = np.zeros((*values.shape[:2], places, places))
-    for target, degrees in enumerate(np.broadcast_to(np.asarray(angle_deg, dtype=float), len(values))):
-        cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-        u, v = x * cos + y * sin, -x * sin + y * cos
-        columns, rows = (np.rint(along / side_px + (places - 1) / 2).astype(int) for along in (u, v))
-        inside = (columns >= 0) & (columns < places) & (rows >= 0) & (rows < places)
-        if disc:
-            inside &= np.hypot(x, y) <= places * side_px / 2
-        for row, column in {(int(r), int(c)) for r, c in zip(rows[inside], columns[inside], strict=True)}:
-            here = inside & (rows == row) & (columns == column)
-            found[target, :, row, column] = values[target][:, here].sum(axis=1)
-    return found.reshape(*values.shape[:2], places * places)
+    values = weights.values.astype(float).reshape(len(weights), weights.shape[1], -1)
+    found = np.empty((*values.shape[:2], places * places))
+    degrees, of = np.unique(np.broadcast_to(np.asarray(angle_deg, dtype=float), len(values)), return_inverse=True)
+    for k, one in enumerate(degrees):
+        found[of == k] = values[of == k] @ _squares(weights, one, side_px, places, disc)
+    return found
+
+
+def _squares(weights: xr.DataArray, degrees: float, side_px: float, places: int, disc: bool) -> Array:
+    """Return which square each offset falls into, (offset, place): 1 there and 0 elsewhere; 0 everywhere of one that falls into none."""
+    x, y = (of.ravel() for of in np.meshgrid(weights["dx"].values, weights["dy"].values))
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    columns, rows = (
+        np.rint(along / side_px + (places - 1) / 2).astype(int) for along in (x * cos + y * sin, -x * sin + y * cos)
+    )
+    inside = (columns >= 0) & (columns < places) & (rows >= 0) & (rows < places)
+    if disc:
+        inside &= np.hypot(x, y) <= places * side_px / 2
+    found = np.zeros((x.size, places * places))
+    found[inside, rows[inside] * places + columns[inside]] = 1.0
+    return found
+
+
+def share_within(weights: xr.DataArray, side_px: float, places: int = 3, *, disc: bool = False) -> Array:
+    """Return how much of each target's squared weights, 0 to 1, lies in the squares that `placed` sums into, (target,); NaN for a target without weights."""
+    power = np.square(weights.values.astype(float)).sum(axis=1).reshape(len(weights), -1)
+    inside = power @ _squares(weights, 0.0, side_px, places, disc).sum(axis=1)
+    total = power.sum(axis=1)
+    return np.where(total > 0, inside * reciprocal(total), np.nan)
 
 
 def _mean_by(values: Array, bin_of: NDArray[np.int64], bins: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
 from universality.base.errors import TapError
 from universality.base.recent import Recent
-from universality.circuits.pairs import Array, Ends
+from universality.circuits.pairs import Ends
 from universality.circuits.profiles import Units
+from universality.circuits.wirings import Array
 from universality.features.families import FAMILIES
 from universality.models.card import Tap
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_BYTES = 256 << 20
-"""What the networks kept take together, at most."""
+"""What the networks kept take together, at most, but for the `LEAST` used last."""
+LEAST = 2
+"""Two networks are compared at a time, and asked in turns: however large, they are kept."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Loaded:
         return sum(value.nbytes for value in self.module.state_dict().values())
 
 
-LOADED: Recent[Loaded] = Recent(MOST_BYTES, lambda loaded: loaded.nbytes)
+LOADED: Recent[Loaded] = Recent(MOST_BYTES, lambda loaded: loaded.nbytes, LEAST)
 
 
 IMAGES = 32
@@ -54,7 +57,7 @@ def weights_of(network: Network, gradients: bool = False) -> Callable[[Tap, Tap,
     def weights(first: Tap, second: Tap, directions: Array) -> xr.DataArray:
         from universality.circuits.expanded import weights_into  # with Torch
 
-        loaded = LOADED.get((network.label, network.weights), lambda: Loaded(network.load()))
+        loaded = LOADED.get(network.identity, lambda: Loaded(network.load()))
         images, shape = _images(network) if gradients else None, network.card.preprocessing.shape
         with loaded.lock:
             return weights_into(loaded.module, first, second, directions, shape, network.label, images)
@@ -117,6 +120,16 @@ def ends(
         labels(units, source),
         labels(units, target),
     )
+
+
+def twin(
+    networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], seed: int, source: LayerRef, target: LayerRef, units: pd.DataFrame,
+    read: Callable[[LayerRef], Layer],
+) -> Ends:  # fmt: skip
+    """Return an untrained twin's part at the taps of two layers of the trained network; fidelity is not asked for."""
+    at = {ref.tap.name: ref for ref in layers[seed]}
+    found = ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read)
+    return replace(found, gradients=None)
 
 
 def with_twins(

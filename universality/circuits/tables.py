@@ -29,13 +29,19 @@ CIRCUITS = Table(
             "correlation of a unit's linear weights with the mean of its gradients at natural images, over sources and squares: of the unit where it is lower; "
             "below 0.5 linear weights do not describe the circuit; NaN where one is silent at all of them",
         ),
+        Column(
+            "share_within", "float", "1", "0 to 1",
+            "share of the squared weights (from all sources, in their deviations) that lies in the nine squares which are compared: of the unit where it is less; what lies beyond them is "
+            "not compared",
+        ),
         Column("n_sources", "int", "1", ">= 0", "sources that count: matched ones, or detectors in the network that has fewer"),
         Column("s_w", "float", "1", _R, "correlation of the two units' incoming weights"),
-        Column("s_w_low", "float", "1", _R, "lower end of its 95 % interval, over sources (bootstrap)"),
+        Column("s_w_low", "float", "1", _R, "lower end of its 95 % interval, over sources (bootstrap about s_w): of what s_w is on average over as many sources"),
         Column("s_w_high", "float", "1", _R, "upper end of its 95 % interval"),
         Column("s_w_permuted", "float", "1", _R, "mean with the second network's sources exchanged (within their family)"),
         Column("s_w_permuted_95", "float", "1", _R, "95 % quantile of that"),
         Column("s_w_detectable", "float", "1", "-1 to 2", "smallest true s_w that exceeds that quantile in 80 % of cases, if it varies as with exchanged sources"),
+        Column("power", "float", "1", "0 to 1", "chance that the pair would be same_circuit if its true s_w were the ceiling, its nulls as they are; NaN without a ceiling"),
         Column("s_w_haar", "float", "1", _R, "with the direction of a random basis of standardised units that answers most alike (mean over 20 bases; the larger side)"),
         Column("s_w_haar_95", "float", "1", _R, "95 % quantile over the bases (the larger side)"),
         Column("s_w_untrained", "float", "1", _R, "with the unit of an untrained twin that answers most alike (mean over seeds; the larger side); NaN where no twin has sources enough that are matched"),
@@ -55,7 +61,20 @@ CIRCUITS = Table(
         Column("verdict", "string", "1", "same_circuit | same_response_other_circuit | undecided", "see universality.circuits.pairs.judged"),
     ),
 )  # fmt: skip
-MEASURED = [name for name in CIRCUITS.names if name not in ("q", "verdict")]
+_OF_TWINS = [*pair_columns(), Column("seed", "int", "1", ">= 0", "seed of both untrained twins")]
+CIRCUITS_UNTRAINED = Table(
+    "circuits_untrained",
+    "the same of units of two untrained twins, compared as if they were networks of their own: how often the rule calls what was never trained the same circuit",
+    (
+        *_OF_TWINS,
+        *(
+            column for column in CIRCUITS.columns
+            if column.name not in {*(of.name for of in _OF_TWINS), "verdict_response", "verdict", "fidelity", "s_w_untrained", "method", "power"}
+        ),
+        Column("same_circuit", "bool", "1", "true | false", "whether the rule of the verdict same_circuit holds, less its untrained null"),
+    ),
+)  # fmt: skip
+MEASURED = [name for name in CIRCUITS.names if name not in ("q", "verdict", "power")]
 
 _PROFILE = (
     Column("source_family", "string", "1", "name in FAMILIES", "family of the sources"),
@@ -70,18 +89,23 @@ PROFILES = Table(
         Column("target_tap", "string", "1", "tap name", "the later layer"),
         *_PROFILE,
         Column("difference_deg", "float", "degrees", "0 to the period", "preferred angle of the source less that of the target, middle of the bin"),
+        Column(
+            "share_within", "float", "1", "0 to 1",
+            "share of the squared weights (from all sources, in their deviations) that lies in the nine squares which are compared: of the unit where it is less; what lies beyond them is "
+            "not compared",
+        ),
         Column("n_sources", "int", "1", ">= 1", "detectors among the sources"),
         Column("n_targets", "int", "1", ">= 1", "targets that have a source of this difference"),
-        Column("weight", "float", "rms of the target's weights", "any", "mean over targets of their mean weight, summed over space"),
-        Column("weight_low", "float", "rms of the target's weights", "any", "lower end of its 95 % interval, over targets; NaN of one"),
-        Column("weight_high", "float", "rms of the target's weights", "any", "upper end"),
-        Column("permuted_low", "float", "rms of the target's weights", "any", "2.5 % quantile with the sources' angles exchanged"),
-        Column("permuted_high", "float", "rms of the target's weights", "any", "97.5 % quantile"),
-        Column("haar_low", "float", "rms of the target's weights", "any", "2.5 % quantile of the mean over as many random directions of the layer, each with a target's angle (normal)"),
-        Column("haar_high", "float", "rms of the target's weights", "any", "97.5 % quantile of it"),
-        Column("untrained", "float", "rms of the target's weights", "any", "mean over untrained twins with the trained labels"),
-        Column("untrained_low", "float", "rms of the target's weights", "any", "lower end of its 95 % interval, over targets of all twins"),
-        Column("untrained_high", "float", "rms of the target's weights", "any", "upper end"),
+        Column("weight", "float", "size of the target's weights", "any", "mean over targets of their mean weight, summed over space"),
+        Column("weight_low", "float", "size of the target's weights", "any", "lower end of its 95 % interval, over targets; NaN of one"),
+        Column("weight_high", "float", "size of the target's weights", "any", "upper end"),
+        Column("permuted_low", "float", "size of the target's weights", "any", "2.5 % quantile with the sources' angles exchanged"),
+        Column("permuted_high", "float", "size of the target's weights", "any", "97.5 % quantile"),
+        Column("haar_low", "float", "size of the target's weights", "any", "2.5 % quantile of the mean over as many random directions of the layer, each with a target's angle (normal)"),
+        Column("haar_high", "float", "size of the target's weights", "any", "97.5 % quantile of it"),
+        Column("untrained", "float", "size of the target's weights", "any", "mean over untrained twins with the trained labels"),
+        Column("untrained_low", "float", "size of the target's weights", "any", "lower end of its 95 % interval, over targets of all twins"),
+        Column("untrained_high", "float", "size of the target's weights", "any", "upper end"),
     ),
 )  # fmt: skip
 PROFILE_PAIRS = Table(
@@ -100,4 +124,6 @@ PROFILE_PAIRS = Table(
         Column("p", "float", "1", "0 to 1", "share of exchanges with an r as large"),
     ),
 )  # fmt: skip
-CIRCUIT_TABLES: dict[str, Table] = {table.name: table for table in (CIRCUITS, PROFILES, PROFILE_PAIRS)}
+CIRCUIT_TABLES: dict[str, Table] = {
+    table.name: table for table in (CIRCUITS, CIRCUITS_UNTRAINED, PROFILES, PROFILE_PAIRS)
+}

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -177,38 +177,6 @@ def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Ar
     varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
     length = np.sqrt(np.where(varies, variance_x * variance_y, 1.0))
     return np.asarray(np.where(varies, np.clip((n * sxy - sx * sy) / length, -1.0, 1.0), np.nan))
-
-
-def correlation_interval(r: Array, resampled: Array, photographs: int) -> tuple[Array, Array]:
-    """Return the ends of the 95 % interval of correlations (pair,) from resampled ones (bootstrap, pair).
-
-    Fisher's z has a nearly normal error; its standard deviation comes from the resamples, the quantile from Student's t with
-    as many degrees of freedom as there are photographs less 1. Percentiles of the resamples would be too narrow for few
-    photographs (92.9 % instead of 95 % for 120 independent images, `tests/test_correspondence_resampling.py`).
-    """
-    # An arc tangent of 1 is infinite; so close to 1 the interval is a point.
-    inside = 1.0 - 1e-12
-    z, spread = np.arctanh(np.clip(r, -inside, inside)), _deviation(np.arctanh(np.clip(resampled, -inside, inside)))
-    # The bootstrap's variance is that of a population of k photographs: k / (k - 1) makes it that of a sample.
-    k = max(photographs, 2)
-    half = t_quantile(photographs) * np.sqrt(k / (k - 1)) * spread
-    return np.tanh(z - half), np.tanh(z + half)
-
-
-def t_quantile(photographs: int) -> float:
-    """Return how many standard deviations lie between the middle and an end of a 95 % interval that rests on photographs."""
-    return float(stdtrit(max(photographs, 2) - 1, 0.975))
-
-
-def _deviation(samples: Array) -> Array:
-    """Return the standard deviation of every column over the resamples that have a value; NaN where fewer than two do."""
-    defined = np.isfinite(samples)
-    count = defined.sum(axis=0)
-    enough = count > 1
-    filled = np.where(defined, samples, 0.0)
-    mean = filled.sum(axis=0) / np.maximum(count, 1)
-    squares = (np.where(defined, samples - mean, 0.0) ** 2).sum(axis=0)
-    return np.where(enough, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
 
 
 def permutation_p(

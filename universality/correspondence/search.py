@@ -14,6 +14,7 @@ from universality import similarity
 from universality.activations.bases import haar, haars
 from universality.activations.layer import Halves, Layer
 from universality.activations.nulls import NullPlan
+from universality.base import intervals
 from universality.base.recent import Recent
 from universality.correspondence import resampling, verdict
 from universality.features import answers
@@ -197,7 +198,7 @@ class Resamples:
     def interval(self, r: Array, x: Array, y: Array) -> tuple[Array, Array]:
         """Return the ends of the 95 % interval of the correlations `r` of paired columns (pair,)."""
         resampled = resampling.bootstrap_correlations(x, y, self.photographs.of_row, self.weights)
-        return resampling.correlation_interval(r, resampled, self.photographs.count)
+        return intervals.correlation_interval(r, resampled, self.photographs.count)
 
 
 _RESAMPLES: Recent[Resamples] = Recent(64 << 20, lambda resamples: resamples.nbytes)

@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from universality.activations.bases import mixed, turned
 from universality.activations.layer import Halves, Layer
-from universality.base import arrays
+from universality.base import arrays, intervals
 from universality.correspondence import resampling
 
 Array = NDArray[np.float64]
@@ -366,7 +366,7 @@ def scored(a: Halves, b: Halves, pairs: Indices, nulls: tuple[InBases, InBases],
     """
     x, y = a.score[:, pairs[:, 0]], b.score[:, pairs[:, 1]]
     r, parts = resampling.paired(x, y), resampling.correlation_parts(x, y, photographs)
-    t = resampling.t_quantile(photographs.count)
+    t = intervals.t_quantile(photographs.count)
     side, error, half, spread, of_side = [], [], [], [], []
     for null, units in zip(nulls, pairs.T, strict=True):
         at = np.searchsorted(null.units, units)

@@ -9,20 +9,15 @@ from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME
 from universality.features.families import FAMILIES
+from universality.figures.panels import sheet_of
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    PAGE_MM,
     TRAINED,
     UNTRAINED,
     Panels,
     canvas,
-    columns_for,
     drawn_width,
-    fitted,
-    key_of,
-    legend_below,
-    lines_mm,
     plain,
     style,
     wrapped,
@@ -81,32 +76,17 @@ def wiring_profiles(
     """
     drawn = wiring_data(wired)
     panels = list(drawn.groupby(["model", "source_tap", "target_tap", "source_family"], sort=False))
-    width = drawn_width(figure, width_mm)
-    columns = columns_for(width, max(len(panels), 1), double=4)
-    rows = max(-(-len(panels) // columns), 1)
-    names = fitted(list(dict.fromkeys(drawn["model"])), (width - 10) / columns - 3, points=6.5, lines=1)
-    title = wrapped(f"weights into {noun}, by the preferred angle of the source less that of the target", width, 7)
-    key = key_of(names.key, width)
+    models = [str(model) for model in dict.fromkeys(drawn["model"])]
     with style():
-        sheet = canvas(figure, width_mm, 18 + min(35 * rows + lines_mm(key, 5.5), PAGE_MM - 18))
-        axes = sheet.subplots(rows, columns, sharex=True, squeeze=False)
-        for ax, ((model, first, second, family), of) in zip(axes.ravel(), panels, strict=False):
+        sheet = sheet_of(figure, width_mm, len(panels), models, panel_mm=35, head_mm=18)
+        for ax, ((model, first, second, family), of) in zip(sheet.drawn, panels, strict=True):
             _profile(ax, of)
-            ax.set_title(
-                f"{names.of[str(model)]}\n{plain(str(first))} to {plain(str(second))}\nfrom {FAMILIES[family].noun if family in FAMILIES else family}",
-                fontsize=6,
-            )
-        for ax in axes.ravel()[len(panels) :]:
-            ax.set_axis_off()
-        for column in range(min(columns, len(panels))):
-            lowest = max(row for row in range(rows) if row * columns + column < len(panels))
-            axes[lowest, column].tick_params(labelbottom=True)
-            axes[lowest, column].set_xlabel("difference, degrees")
-        sheet.supylabel("weight, rms", fontsize=6)
-        if panels:
-            legend_below(sheet, axes[0, 0], width, title=key)
-        sheet.suptitle(title, fontsize=7)
-    return axes
+            source = FAMILIES[family].noun if family in FAMILIES else family
+            taps = f"{plain(str(first))} to {plain(str(second))}"  # a network has a panel for each pair of its taps
+            ax.set_title(f"{sheet.names.of[str(model)]}\n{taps}\nfrom {source}", fontsize=6)
+        title = f"weights into {noun}, by the preferred angle of the source less that of the target"
+        sheet.finish("difference, degrees", "relative weight", wrapped(title, sheet.width_mm, 7))
+    return sheet.axes
 
 
 def _profile(ax: Axes, rows: pd.DataFrame) -> None:
@@ -172,7 +152,7 @@ def circuits_and_nulls(
     drawn = circuit_data(circuits)
     width = drawn_width(figure, width_mm)
     with style():
-        sheet = canvas(figure, width_mm, 62)
+        sheet = canvas(figure, width_mm, 62 if len(drawn) else 18)
         axes = sheet.subplots(1, 2, sharey=True, squeeze=False)
         for ax, (way, said) in zip(axes.ravel(), WAYS.items(), strict=True):
             rows = drawn[drawn["sources"] == way]
@@ -201,8 +181,11 @@ def circuits_and_nulls(
 
 
 def circuit_words(circuits: pd.DataFrame, noun: str) -> dict[str, str]:
-    """Return what a caption says of `circuits_and_nulls`: the verdicts."""
+    """Return what a caption says of `circuits_and_nulls`: the verdicts, each way of setting sources side by side by itself, for a pair has a row in both."""
     rows = circuits[(circuits["verdict_response"] == "same_feature") & (circuits["back"] == 1)]
-    counts = rows["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in counts.index)
-    return {"verdicts": f": {said}" if said else ": none has sources to compare"}
+    said = []
+    for way, words in WAYS.items():
+        counts = rows.loc[rows["sources"] == way, "verdict"].value_counts()
+        if len(counts):
+            said.append(f"{words}: {', '.join(f'{counts[name]} {name}' for name in counts.index)}")
+    return {"verdicts": f"; {'; '.join(said)}" if said else ": none has sources to compare"}

@@ -8,20 +8,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from universality.base.names import HAAR_NAME
+from universality.figures.panels import sheet_of
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
-    PAGE_MM,
     TRAINED,
     UNTRAINED,
     Panels,
     canvas,
-    columns_for,
     drawn_width,
-    fitted,
-    key_of,
     legend_below,
-    lines_mm,
     style,
     wrapped,
 )
@@ -31,7 +27,6 @@ STATES = {
     "share_haar": (HAAR, "s", HAAR_NAME),
     "share_untrained": (UNTRAINED, "^", "untrained twins"),
 }
-_COLUMNS = 4
 MOST_PANELS = 40
 """Of more networks than these a page has no room for panels."""
 _BIN = 0.1
@@ -74,31 +69,15 @@ def detectors_against_depth(
     models = list(dict.fromkeys(drawn["model"]))
     if len(models) > MOST_PANELS:
         return _all_in_one(drawn, noun, len(models), figure, width_mm)
-    width = drawn_width(figure, width_mm)
-    columns = columns_for(width, len(models), double=_COLUMNS)
-    rows = -(-len(models) // columns)
-    names = fitted(models, (width - 10) / columns - 3, points=6.5, lines=3 if rows <= _COLUMNS else 1)
-    key = key_of(names.key, width)
     with style():
-        higher = lines_mm(key, 5.5) + rows * (names.height_mm(6.5) - lines_mm("x", 6.5))
-        sheet = canvas(figure, width_mm, 16 + min(34 * rows + higher, PAGE_MM - 16))
-        axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for ax, model in zip(axes.ravel(), models, strict=False):
-            _panel(ax, drawn[drawn["model"] == model], names.of[model])
-        for ax in axes.ravel()[len(models) :]:
-            ax.set_axis_off()
+        sheet = sheet_of(figure, width_mm, len(models), models, panel_mm=34, head_mm=16, lines=3, share_y=True)
+        for ax, model in zip(sheet.drawn, models, strict=True):
+            _panel(ax, drawn[drawn["model"] == model], sheet.names.of[model])
         # All panels share one scale, so its lower end is set when everything is drawn: set earlier it would fix the upper end, too.
-        axes[0, 0].set_ylim(bottom=0)
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        for column in range(columns):
-            # The last row may be short: the lowest panel of each column carries the label of the shared axis.
-            lowest = max(row for row in range(rows) if row * columns + column < len(models))
-            axes[lowest, column].tick_params(labelbottom=True)
-            axes[lowest, column].set_xlabel("relative depth")
-        sheet.supylabel("share of the layer's units", fontsize=6)
-        legend_below(sheet, axes[0, 0], width, title=key)
-        sheet.suptitle(f"share of {noun} against relative depth", fontsize=7)
-    return axes
+        sheet.axes[0, 0].set_ylim(bottom=0)
+        sheet.axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        sheet.finish("relative depth", "share of the layer's units", f"share of {noun} against relative depth")
+    return sheet.axes
 
 
 def depth_words(families: pd.DataFrame, noun: str) -> dict[str, str]:

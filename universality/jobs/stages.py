@@ -28,7 +28,7 @@ from universality.base.schema import Table
 from universality.base.spec import digest
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.plan import TAPS_BACK, CircuitPlan
-from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, MEASURED, PROFILES
+from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, CIRCUITS_UNTRAINED, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
@@ -545,7 +545,7 @@ def profile_task(
                         *reading.with_twins(networks, layers, source, target, units, read_layer), plan
                     )
                 )
-    return {"profiles": pd.concat(rows, ignore_index=True), "circuits": _measured([])}
+    return {"profiles": pd.concat(rows, ignore_index=True), **_measured([], [])}
 
 
 def circuit_task(
@@ -555,8 +555,8 @@ def circuit_task(
     matched: pd.DataFrame,
     units: pd.DataFrame,
 ) -> Tables:
-    """Return the rows of ``circuits``, less q and verdict, of two networks: one and two taps before the units' own."""
-    from universality.circuits import pairs, reading
+    """Return the rows of ``circuits``, less q and verdict, of two networks: one and two taps before the units' own; and those of their untrained twins, one tap before."""
+    from universality.circuits import pairs, reading, untrained
 
     def earlier(
         networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str
@@ -576,27 +576,52 @@ def circuit_task(
             one, twins_a = reading.with_twins(*a, source_a, target_a, units, read_layer)
             other, twins_b = reading.with_twins(*b, source_b, target_b, units, read_layer)
             found += pairs.circuit_rows(one, other, twins_a, twins_b, rows, back, plan)
-    return {"profiles": schema.empty_table(PROFILES), "circuits": _measured(found)}
+    of_twins: list[dict[str, object]] = []
+    # One pair of layers: that with most matched units, of those whose taps have sources.
+    known_sources = {key for key, (_, sources) in known.items() if sources}
+    groups = [
+        (tap_a, tap_b, rows)
+        for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False)
+        if {("a", tap_a), ("b", tap_b)} <= known_sources
+    ]
+    if groups:
+        tap_a, tap_b, rows = max(groups, key=lambda group: len(group[2]))
+        for seed in a[0]:
+            if seed is not None and seed in b[0]:
+                one, other = (
+                    reading.twin(*of, seed, known[side, tap][1][0], known[side, tap][0], units, read_layer)
+                    for side, of, tap in (("a", a, tap_a), ("b", b, tap_b))
+                )
+                of_twins += untrained.twin_rows(one, other, rows, plan, seed)
+    return {"profiles": schema.empty_table(PROFILES), **_measured(found, of_twins)}
 
 
-def _measured(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    return pd.concat(
-        [schema.empty_table(CIRCUITS)[MEASURED], pd.DataFrame(rows, columns=MEASURED)]
-        if rows
-        else [schema.empty_table(CIRCUITS)[MEASURED]],
-        ignore_index=True,
-    )
+def _measured(rows: Sequence[Mapping[str, object]], of_twins: Sequence[Mapping[str, object]]) -> Tables:
+    return {
+        "circuits": _as_table(rows, CIRCUITS, MEASURED),
+        "circuits_untrained": _as_table(
+            of_twins,
+            CIRCUITS_UNTRAINED,
+            [name for name in CIRCUITS_UNTRAINED.names if name not in ("q", "same_circuit")],
+        ),
+    }
+
+
+def _as_table(rows: Sequence[Mapping[str, object]], table: Table, columns: list[str]) -> pd.DataFrame:
+    empty = schema.empty_table(table)[columns]
+    return pd.concat([empty, pd.DataFrame(list(rows), columns=columns)], ignore_index=True) if rows else empty
 
 
 def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     from universality.circuits import families, pairs
 
-    circuits = resampling.with_q(rows["circuits"])
-    circuits = circuits.assign(verdict=pairs.judged(circuits))
+    circuits, of_twins = (resampling.with_q(rows[name]) for name in ("circuits", "circuits_untrained"))
+    circuits = circuits.assign(verdict=pairs.judged(circuits), power=pairs.power(circuits))
+    of_twins = of_twins.assign(same_circuit=pairs.same_circuit(of_twins))
     layers = [column.name for column in schema.pair_columns()]
     compared = before["correspondence"][layers].drop_duplicates()
     return {
-        "circuits": circuits[CIRCUITS.names], "profiles": rows["profiles"],
+        "circuits": circuits[CIRCUITS.names], "circuits_untrained": of_twins[CIRCUITS_UNTRAINED.names], "profiles": rows["profiles"],
         "profile_pairs": families.profile_pair_rows(rows["profiles"], compared, inputs.job.seed),
     }  # fmt: skip
 
@@ -741,7 +766,7 @@ STAGES: dict[str, Stage] = {
             packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
         ),
         Stage(
-            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 1, _circuit_work,
+            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 2, _circuit_work,
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},

@@ -139,6 +139,19 @@ def _seeded(model_card: ModelCard, cause: list[Any]) -> nn.Module:
 
 
 @contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let no parameter of a network take a gradient, and leave each as it was: what passes one depends on what was asked for."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Show images to a network in eval mode, and leave every module in the mode in which it was."""
     modes = [(module, module.training) for module in network.modules()]

@@ -34,6 +34,7 @@ _SECTIONS = {
 _TITLES = {
     "correspondence_nulls": "Matched pairs of units where nothing should correspond",
     "circuits": "Incoming weights of matched units",
+    "circuits_untrained": "Incoming weights of units of untrained twins, judged by the same rule",
     "profiles": "How families are wired to families, by the difference of preferred angles",
     "profile_pairs": "How alike the wiring of a family is in two networks",
     "layouts": "Where in a field the detectors of one family excite and inhibit others",

@@ -37,6 +37,7 @@ STANDINGS: dict[Standing, str] = {
 NEAR_DEG = 30.0
 """Preferred angles that agree within so much are counted in a sentence, degrees."""
 NETWORKS = "networks"
+HOW_SOURCES = {"match": "sources matched one to one", "angle": "sources by family and relative angle"}
 _STATES = {"untrained twins": "value_untrained", HAAR_NAME: "value_haar", "shuffled stimuli": "value_shuffled"}
 
 
@@ -536,6 +537,8 @@ def _of_circuits(run: Run) -> Iterator[Finding]:
         for name, rows in _pairs_of_classes(of, classes):
             pairs = could.merge(rows[["model_a", "model_b"]].drop_duplicates())
             yield from circuit_sentences(rows, len(pairs), str(family), name)
+    if run.has("circuits_untrained"):
+        yield from untrained_sentences(run.table("circuits_untrained"))
     wired = run.table("profile_pairs")
     for family, rows in wired.groupby("target_family", sort=False):
         for name, some in _pairs_of_classes(rows, classes):
@@ -562,19 +565,41 @@ def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: s
         of_verdict = of["verdict"].value_counts()
         found, other = (int(of_verdict.get(name, 0)) for name in ("same_circuit", "same_response_other_circuit"))
         share = wilson_interval(found, len(of))
-        how = "sources matched one to one" if sources == "match" else "sources by family and relative angle"
+        how = HOW_SOURCES[str(sources)]
+        could = of["power"].mean()
         known = [value for value in means.values() if np.isfinite(value)]
         yield Finding(
             "circuits",
             f"{noun_of(family).capitalize()} that are the same feature by their responses have incoming weights alike by s_w {number(of['s_w'].mean())} on average (95 % interval over pairs of networks "
-            f"{number(low)} to {number(high)}) from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} such pairs of units of {networks} have sources there); exchanged sources "
+            f"{number(low)} to {number(high)}) within nine squares, which hold {_share(of['share_within'].mean())} of the weights' power, from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} such pairs of units of {networks} have sources there); exchanged sources "
             f"{number(means['permuted'])}, best direction of a {HAAR_NAME} {number(means['haar'])}, best unit of an untrained twin {number(means['untrained'])}, units that are no match "
             f"{number(means['unmatched'])}, a ridge that reads the response {number(means['readout'])}; ceiling {number(of['s_w_ceiling'].mean())}. Verdicts: {found} same_circuit "
-            f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; one pair shows an s_w of "
+            f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; if every true s_w were the ceiling, {_share(could)} would be same_circuit. One pair shows an s_w of "
             f"{number(of['s_w_detectable'].median())} with a power of 80 %.",
             _standing([low > value for value in known]) if np.isfinite(low) else "none",
             detail=back != 1,
         )  # fmt: skip
+
+
+def untrained_sentences(rows: pd.DataFrame) -> Iterator[Finding]:
+    """Yield how often units of untrained twins are called the same circuit, for each way of setting sources side by side.
+
+    Parameters
+    ----------
+    rows : of the table ``circuits_untrained``
+    """
+    for sources, of in rows.groupby("sources", sort=False):
+        same = int(of["same_circuit"].sum())
+        what = (
+            "pairs of units matched by their responses"
+            if sources == "match"
+            else "pairs of units that are matched detectors in the trained networks"
+        )
+        yield Finding(
+            "circuits",
+            f"Untrained twins compared as if they were networks of their own ({HOW_SOURCES[str(sources)]}): {same} of {len(of)} {what} are same_circuit ({_share(same / len(of))}; below "
+            f"{_share(upper_bound(same, len(of)))} with 95 % confidence), s_w {number(of['s_w'].mean())} on average.",
+        )
 
 
 def _mean_interval(rows: pd.DataFrame) -> tuple[float, float]:
