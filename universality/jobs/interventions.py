@@ -97,7 +97,8 @@ def ablation_task(network: Network, tap: Tap, plan: CausePlan, families: Mapping
     common = _place(network, tap) | {"labels": shown.kind}
     found: dict[str, list[dict[str, object]]] = ablations.ablation_rows(passes, labels, shown.classes, families, plan, common)
     single = [row for row in found["ablations"] if row["what"] == "unit" and row["base"] == "resample"]
-    of = ablations.Ablation(passes, labels, shown.classes, "resample", plan.seed)
+    fewer = slice(0, attributions.IMAGES)
+    of = ablations.Ablation(_passes(network, tap, shown.images[fewer]), labels[fewer], shown.classes, "resample", plan.seed)
     found["attributions"] = attributions.attribution_rows(of, np.array([row["d_loss"] for row in single], dtype=float), plan, common)
     tables = {table.name: table for table in (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS)}
     return {name: _table(table, found[name]) for name, table in tables.items()}
@@ -113,11 +114,11 @@ def patch_task(network: Network, tap: Tap, plan: CausePlan, families: Mapping[st
 
 
 def _passes(network: Network, tap: Tap, images: np.ndarray) -> Any:
-    """Return a network ready to be edited at a tap; the next tap of the job that is reached from there is read."""
+    """Return a network ready to be edited at a tap; the next tap of its card is read, if it lies behind."""
     from universality.base.errors import TapError
     from universality.causes.passes import Passes
 
-    later = sorted((of for of in network.taps if of.relative_depth > tap.relative_depth), key=lambda of: of.relative_depth)
+    later = sorted((of for of in network.card.taps if of.relative_depth > tap.relative_depth), key=lambda of: of.relative_depth)
     module = network.load()
     for read in later[:1]:
         try:
