@@ -42,12 +42,23 @@ def tables(slope, r_slope=0.0, confounded=0.0):
     units, circuits = [], []
     for a, b in itertools.combinations("vwxyz", 2):
         for unit in range(12):
-            key = {"model_a": a, "model_b": b, "tap_a": "t", "tap_b": "t", "family": "f", "unit_a": unit, "unit_b": unit}
+            key = {
+                "model_a": a,
+                "model_b": b,
+                "tap_a": "t",
+                "tap_b": "t",
+                "family": "f",
+                "unit_a": unit,
+                "unit_b": unit,
+            }
             r = rng.standard_normal()
             s_w = confounded * r + rng.standard_normal()
             recovery = 0.1 * (slope * s_w + r_slope * r + own[a] + own[b] + 0.5 * rng.standard_normal())
             circuits.append({**key, "sources": "match", "back": 1, "s_w": s_w})
-            units += [{**key, "into": into, "what": "unit", "base": "mean", "measure": "kl", "recovery": recovery, "r": r} for into in "ab"]
+            units += [
+                {**key, "into": into, "what": "unit", "base": "mean", "measure": "kl", "recovery": recovery, "r": r}
+                for into in "ab"
+            ]
     return pd.DataFrame(units), pd.DataFrame(circuits)
 
 
@@ -79,4 +90,6 @@ def test_units_that_cost_nothing_to_remove_do_not_decide(lowest):
     units, circuits = tables(1.0)
     units.loc[units.index[:2], "recovery"] = lowest
     found = row(role_rows(units, circuits, seed=0), "match")
-    assert found["slope"] == pytest.approx(row(role_rows(units.assign(recovery=units["recovery"].clip(lower=-1)), circuits, seed=0), "match")["slope"])
+    assert found["slope"] == pytest.approx(
+        row(role_rows(units.assign(recovery=units["recovery"].clip(lower=-1)), circuits, seed=0), "match")["slope"]
+    )
