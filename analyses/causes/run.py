@@ -25,7 +25,20 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
     transplants, ablations, patches = (run.table(name) for name in ("transplants", "ablations", "patches"))
     sets = transplants[(transplants["what"] != "unit") & (transplants["measure"] == "kl")]
     beside = [f"recovery_{name}" for name in (*NULLS, *CEILINGS)]
-    columns = ["model_a", "model_b", "tap_a", "tap_b", "into", "what", "family", "n_units", "r", "base", "ablated", "recovery"]
+    columns = [
+        "model_a",
+        "model_b",
+        "tap_a",
+        "tap_b",
+        "into",
+        "what",
+        "family",
+        "n_units",
+        "r",
+        "base",
+        "ablated",
+        "recovery",
+    ]
     return {
         "transplants": sets[[*columns, "recovery_low", "recovery_high", *beside, "verdict"]],
         "ablations": ablations[ablations["what"] == "family"],

@@ -140,7 +140,7 @@ def ablation_rows(
     """
     weights, found = resamples(len(labels), plan.seed), {"ablations": [], "ablation_classes": []}  # type: ignore[var-annotated]
     values, every = activity(passes.maps), np.arange(passes.maps.shape[1])
-    family_of = {int(unit): name for name, units in reversed(families.items()) for unit in units}
+    family_of = {int(unit): name for name, units in reversed(list(families.items())) for unit in units}
     for base in BASES:
         of = Ablation(passes, labels, classes, base, plan.seed)
         single = [of.removed(np.array([unit])) for unit in every]

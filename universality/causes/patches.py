@@ -86,9 +86,9 @@ def patch_rows(
         images = [
             sets.normalise(np.moveaxis(shapes.render(of), 3, 1).astype(np.float32) / np.float32(255), preprocessing) for of in drawn
         ]  # fmt: skip
-        rows += Patching.of(module, tap, images[0], images[1], shapes.labels(drawn[0], training.task)).rows(
-            families, plan, {**common, "parameter": parameter}
-        )
+        rows += Patching.of(
+            module, tap, images[0], images[1], shapes.labels(drawn[0], "texture" if kind == "texture" else "shape")
+        ).rows(families, plan, {**common, "parameter": parameter})
     return rows
 
 
@@ -139,7 +139,7 @@ class Patching:
         for name, units in families.items():
             others = np.array([self._restored(self._shares(some)) for some in random_sets(values, units, plan.seed)])
             rows.append(common | self._row("family", name, units, self._shares(units), others, weights) | {"rank": 0})
-        family_of = {int(unit): name for name, units in reversed(families.items()) for unit in units}
+        family_of = {int(unit): name for name, units in reversed(list(families.items())) for unit in units}
         for u in every:
             others = means[nearest(values, int(u), every)]
             row = self._row("unit", family_of.get(int(u), ""), np.array([u]), single[u], others, weights)

@@ -53,7 +53,7 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
                 joined = some.merge(circuit, on=_PAIR)
                 if joined.empty:
                     continue
-                told = {"sources": sources, "back": int(back), "family": family, "base": base, "measure": measure}
+                told = {"sources": sources, "back": int(str(back)), "family": family, "base": base, "measure": measure}
                 rows.append(told | _regressed(joined, "s_w", "r", seed))
     table = pd.DataFrame(rows, columns=[name for name in CIRCUIT_AND_ROLE.names if name != "q"])
     if table.empty:
@@ -111,7 +111,7 @@ def _partial(y: Array, x: Array, control: Array | None, codes: np.ndarray, seed:
 
     def within(values: Array) -> Array:
         means = np.array([values[some].mean() for some in inside])
-        return values - means[codes]
+        return np.asarray(values - means[codes])
 
     base = [] if control is None else [within(control)]
 

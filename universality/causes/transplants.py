@@ -192,12 +192,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Bring the other network's maps to the edited layer's size."""
-        self.sources = Sources(
-            *(
-                [self.fitting.sized(m) for m in of] if not isinstance(of, Tensor) else self.fitting.sized(of)
-                for of in (self.sources.of, self.sources.untrained, self.sources.seeds, self.sources.copies)
-            )
-        )
+        sized, of = self.fitting.sized, self.sources
+        several = ([sized(maps) for maps in some] for some in (of.untrained, of.seeds, of.copies))
+        self.sources = Sources(sized(of.of), *several)
         self._r = self.fitting.correlations(self.sources.of)
 
     def standing(self, units: Ints) -> dict[str, Standing]:

@@ -244,8 +244,10 @@ def transplant_task(
             rows.append({**pair, "into": into, units[0]: here, units[1]: there, **row})
     from universality.causes.transplants import judged
 
+    if not rows:
+        return {"transplants": _table(TRANSPLANTS, [])}
     found = pd.DataFrame(rows)
-    return {"transplants": _table(TRANSPLANTS, found.assign(verdict=judged(found)).to_dict("records") if rows else [])}
+    return {"transplants": schema.as_table(TRANSPLANTS, found.assign(verdict=judged(found))[TRANSPLANTS.names])}
 
 
 def _into(
@@ -296,9 +298,9 @@ def _sets(matched: pd.DataFrame, column: str, families: Mapping[str, np.ndarray]
     if not having.size:
         return []
     found = [Replaced("layer", "", having)]
-    for family, units in families.items():
+    for name, units in families.items():
         some = np.intersect1d(units, having)
-        found += [Replaced("family", family, some)] if some.size else []
+        found += [Replaced("family", name, some)] if some.size else []
     for family, rows in matched[matched["verdict"] != "unmatched"].groupby("family", sort=False):
         found += [Replaced("unit", str(family), np.array([unit])) for unit in sorted(set(rows[column].astype(int)))]
     return found

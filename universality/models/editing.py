@@ -251,7 +251,8 @@ def _direction(edit: Edit, maps: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(direction)
     if not bool(torch.isfinite(length)) or not bool(length > 0):
         raise TapError(f"{edit.said} has a direction that is 0 or not finite; give one with a length")
-    return direction / length
+    along: Tensor = direction / length
+    return along
 
 
 def _mask(edit: Edit, maps: Tensor) -> Tensor | None:

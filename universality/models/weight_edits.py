@@ -145,7 +145,7 @@ def _between(
         first,
         second,
         *(Point(path, side=side) for path in layers for side in ("input", "output")),
-    ]  # type: ignore[arg-type]
+    ]
     found = run(image, watched)
     for tap in (first, second):
         if tap.name not in found:
