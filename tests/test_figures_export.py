@@ -25,6 +25,7 @@ from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
 from universality.circuits.motif_tables import EDGES, EQUIVARIANCE, LAYOUTS
+from universality.causes.tables import ABLATION_CLASSES, TRANSPLANTS
 from universality.circuits.tables import CIRCUITS, PROFILES
 from universality.cli import app
 from universality.features.tables import OWN, UNITS, own_name
@@ -33,6 +34,7 @@ from universality.figures import cliques as figures_cliques
 from universality.figures import similarity as figures_similarity
 from universality.figures.chords import NETWORKS, chord_data, places
 from universality.figures.export import CAPTIONS, lacking
+from universality.figures.interventions import STANDINS
 from universality.figures.kinds import Subject, drawing, drawings
 from universality.jobs.stages import STAGES
 from universality.runs.drawn import count
@@ -141,6 +143,16 @@ def tables():
                     "weight": 5.0 - k, "untrained_95": 1.5, "square_px": 4.0, "map": rng.normal(size=25)}
         for m in (A, B) for unit in range(3) for k in range(12)
     ]  # fmt: skip
+    transplants = [
+        between[0] | {"into": into, "what": "family", "family": "curve", "unit_a": -1, "unit_b": -1, "n_units": 3, "n_images": 9, "base": base, "measure": "kl",
+                      "verdict": "undecided", **{name: rng.random() for name in STANDINS}}
+        for into in "ab" for base in ("resample", "mean")
+    ]  # fmt: skip
+    ablation_classes = [
+        {"model": m, "tap": "a0", "depth": 0.2, "what": "family", "family": "curve", "unit": -1, "n_units": 3, "base": "resample", "labels": "shape", "class": c,
+         "n_images": 9, "d_accuracy": -rng.random(), "d_accuracy_random": -rng.random() / 9, "d_accuracy_random_low": -0.2}
+        for m in (A, B) for c in ("disc", "star")
+    ]  # fmt: skip
     group_pairs = pd.DataFrame(
         {"model_a": [A] * 3, "model_b": [B] * 3, "measure": "cka_linear_debiased", **{state: rng.random(3) for state in states},
          "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True)}
@@ -155,6 +167,7 @@ def tables():
         "families": table(schema.FAMILIES, families), "correspondence": table(schema.CORRESPONDENCE, correspondence),
         "profiles": table(PROFILES, profiles), "circuits": table(CIRCUITS, circuits),
         "layouts": table(LAYOUTS, layouts), "equivariance": table(EQUIVARIANCE, equivariance), "edges": table(EDGES, edges),
+        "transplants": table(TRANSPLANTS, transplants), "ablation_classes": table(ABLATION_CLASSES, ablation_classes),
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),
         "index_by_feature": table(schema.INDEX_BY_FEATURE, by_feature), "similarity_pairs": group_pairs,
@@ -289,6 +302,23 @@ def test_csv_of_circuits_is_what_is_drawn(tables):
         rows = data[data["sources"] == way]
         points = np.concatenate([found.get_offsets() for found in ax.collections])
         same(sorted(points[:, 1]), sorted(rows["value"]))
+
+
+def test_csv_of_transplants_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "transplants_and_nulls")
+    for ax, base in zip(figure.axes, ("resample", "mean"), strict=True):
+        rows = data[data["base"] == base]
+        points = np.concatenate([found.get_offsets() for found in ax.collections])
+        same(sorted(points[:, 1]), sorted(rows["value"]))
+
+
+def test_csv_of_ablation_by_class_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "ablation_by_class")
+    for ax, model in zip(figure.axes, (A, B), strict=False):
+        rows = data[data["model"] == model]
+        same([bar.get_height() for bar in ax.patches], rows["d_accuracy"])
+        same(lines(ax)[0][1], rows["d_accuracy_random"])
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == rows["class"].tolist()
 
 
 def test_csv_of_similarity_is_what_is_drawn(tables):
@@ -514,6 +544,7 @@ def test_taps_lie_clockwise_by_depth(tables):
 
 
 NAMELESS = {
+    "transplants_and_nulls",
     "circuits_and_nulls",
     "threshold_curves",
     "similarity_against_depth",
@@ -676,8 +707,8 @@ def test_a_run_draws_what_it_drew(tables):
     stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", ["curve"], list(kinds))]
     assert stems == [
         "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "field_layouts__curve",
-        "equivariance_matrices__curve", "unit_circuits__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
-        "matches_and_nulls__curve__m.a__m.b", "matched_weights__curve__m.a__m.b",
+        "equivariance_matrices__curve", "unit_circuits__curve", "ablation_by_class__curve", "transplants_and_nulls__curve", "similarity__m.a__m.b",
+        "matched_pairs__curve__m.a__m.b", "matches_and_nulls__curve__m.a__m.b", "matched_weights__curve__m.a__m.b",
     ]  # fmt: skip
     assert count([(A, B)], ["curve"], list(kinds.values())) == len(stems)
 
@@ -727,6 +758,8 @@ def finished(small, tables, tmp_path_factory):
             "profiles",
             "circuits",
             *WIRED,
+            "transplants",
+            "ablation_classes",
         )
     }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
@@ -868,6 +901,8 @@ def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
         "equivariance_matrices",
         "unit_circuits",
         "matched_weights",
+        "ablation_by_class",
+        "transplants_and_nulls",
     }
     assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):

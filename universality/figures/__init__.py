@@ -21,6 +21,7 @@ from universality.figures.example_sheets import Matched, examples, matched_examp
 from universality.figures.export import Tables, export
 from universality.figures.heatmaps import similarity_heatmaps
 from universality.figures.index import index_by_feature, index_by_group
+from universality.figures.interventions import ablation_by_class, transplants_and_nulls
 from universality.figures.kinds import FIGURES, Drawing, clique_nouns, drawings
 from universality.figures.sheet import contact_sheet, stimulus_sheet
 from universality.figures.similarity import group_comparison, similarity_against_depth
@@ -61,6 +62,7 @@ __all__ = [
     "Drawing",
     "Matched",
     "Tables",
+    "ablation_by_class",
     "atlas_cells",
     "best_taps",
     "circuit_diagram",
@@ -97,6 +99,7 @@ __all__ = [
     "style",
     "tap_label",
     "threshold_curves",
+    "transplants_and_nulls",
     "tuning_family",
     "unit_circuits",
     "wiring_profiles",

@@ -19,6 +19,7 @@ from universality.figures.cliques import clique_data, clique_matrix, clique_word
 from universality.figures.depth import depth_data, depth_words, detectors_against_depth
 from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
+from universality.figures.interventions import ablation_by_class, class_data, transplant_data, transplants_and_nulls
 from universality.figures.similarity import (
     depth_difference_data,
     depth_difference_words,
@@ -127,6 +128,12 @@ FIGURES: dict[str, Kind] = {
         Kind("matched_weights", "family and pair", matched_weights, matched_weights_data, ("correspondence", "edges", "method"), ("noun",),
              "Incoming weights of {noun} of {a} and {b} that are matched, those with the largest held-out r, from {noun} of the tap before: mean maps in the field, in the frame of the image, by the "
              "preferred angle of the source less their own; below each how many sources. Each unit has its own scale."),
+        Kind("ablation_by_class", "family", ablation_by_class, class_data, ("ablation_classes",), ("noun",),
+             "Change of the accuracy within every class with the {noun} of a layer removed (maps of other images in their place), beside as many random units of equal activity: "
+             "mean and 5 % quantile over sets."),
+        Kind("transplants_and_nulls", "family", transplants_and_nulls, transplant_data, ("transplants",), ("noun",),
+             "Recovery R of the answers (divergence from the intact ones) with the {noun} of one network replaced by the units of another that they match, two scalars each, beside the best other "
+             "units, the best directions of a {haar}, random directions, the best units of untrained twins, the same units at other images, and ceilings; each point is one layer into another."),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
              "are means over bins of 0.1: {states}.", depth_difference_words),

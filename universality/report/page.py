@@ -43,6 +43,12 @@ _TITLES = {
     "superposition": "On how many units of the next tap a family's outgoing weights fall",
     "branches": "Families in the branches of a layer",
     "edges": "Sources of each detector",
+    "ablations": "What networks lose without a unit or a family",
+    "ablation_classes": "What each class loses without a unit or a family",
+    "attributions": "Effects of units among others that are removed",
+    "patches": "Units that restore the answer to a changed image",
+    "transplants": "Units of one network in the place of those of another",
+    "circuit_and_role": "Whether alike weights say more of a role than alike responses",
     "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
 }
 """Titles of the tables that belong to no section."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from universality.base import schema
 from universality.base.schema import Table
+from universality.causes.tables import CAUSE_TABLES
 from universality.circuits.motif_tables import MOTIF_TABLES
 from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
@@ -23,6 +24,7 @@ TABLES: dict[str, Table] = {
         EXAMPLES,
         *CIRCUIT_TABLES.values(),
         *MOTIF_TABLES.values(),
+        *CAUSE_TABLES.values(),
         *schema.ATLAS_TABLES.values(),
     )
 }
