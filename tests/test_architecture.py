@@ -21,6 +21,7 @@ ORDER = (
     ("similarity", "features"),
     ("correspondence", "circuits"),
     ("atlas",),
+    ("ledger",),
     ("runs",),
     ("figures",),
     ("report",),
@@ -28,7 +29,7 @@ ORDER = (
     ("cli",),
 )
 # Science takes arrays and tables, never a run or a job: those come later in the order.
-SCIENCE = ("similarity", "features", "correspondence", "circuits", "atlas")
+SCIENCE = ("similarity", "features", "correspondence", "circuits", "atlas", "ledger")
 ONLY_IN = {
     "timm": ("models/pocket/", "models/zoo.py"),
     "torchvision": ("models/pocket/", "models/zoo.py"),

@@ -22,6 +22,7 @@ from universality.base.errors import RunError, did_you_mean
 from universality.base.paths import is_file
 from universality.base.spec import is_sealed
 from universality.features.tables import joined, own_name
+from universality.ledger.tables import LEDGER
 from universality.models import catalogue
 from universality.models.card import ModelCard
 from universality.runs.job import Job
@@ -106,6 +107,13 @@ class Run:
                 "add it to comparison.families of its job and run it"
             )
         return joined(family, units, self.table(own_name(family)))
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """One row per claim that was held against it (``universality ledger``); columns in ``ledger.tables.LEDGER``; none where none was."""
+        if "ledger" not in self.record:
+            return schema.empty_table(LEDGER)
+        return schema.as_table(LEDGER, pd.read_parquet(self.path / f"{LEDGER.name}.parquet"))
 
     @property
     def tables(self) -> list[str]:
@@ -411,6 +419,8 @@ def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
         yield f"run '{path}' was written before figures and report had checksums; run the job again"
     else:
         yield from _file_problems(path, "report", "report.html", record["report"])
+    if "ledger" in record:
+        yield from _file_problems(path, "ledger", f"{LEDGER.name}.parquet", record["ledger"])
 
 
 def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:

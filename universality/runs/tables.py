@@ -6,6 +6,7 @@ from universality.base import schema
 from universality.base.schema import Table
 from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
+from universality.ledger.tables import LEDGER
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -22,5 +23,6 @@ TABLES: dict[str, Table] = {
         EXAMPLES,
         *CIRCUIT_TABLES.values(),
         *schema.ATLAS_TABLES.values(),
+        LEDGER,
     )
 }
