@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,33 @@ from universality.base.errors import TapError, did_you_mean
 from universality.models.card import Tap
 
 Sink = Callable[[Tap, Tensor], None]
+
+
+class Where(Protocol):
+    """Where a tensor comes by: a `Tap`, or a `universality.models.points.Point` of which no more is known."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def path(self) -> str:
+        """Of the module."""
+
+    @property
+    def call(self) -> int:
+        """Which of the module's calls in one pass."""
+
+    @property
+    def side(self) -> Literal["input", "output"]:
+        """What the module is given, or what it gives."""
+
+    @property
+    def item(self) -> str:
+        """Which of several tensors."""
+
+
+At = TypeVar("At", bound=Where)
 
 
 class StopForward(Exception):
@@ -37,21 +66,43 @@ def watching(network: nn.Module, taps: Sequence[Tap], sink: Sink) -> Iterator[di
     tensor: a later in-place operation may overwrite it, so the sink has to reduce or copy it before it returns. Yields the number of calls per module path, counted from the start of the block;
     reset them with ``clear()`` before each forward pass. All hooks are removed on leaving, also after an error.
     """
+
+    def look(tap: Tap, value: Any) -> None:
+        sink(tap, maps_of(tap, chosen(tap, value)))
+
+    with hooked(network, taps, look) as calls:
+        yield calls
+
+
+@contextmanager
+def hooked(network: nn.Module, taps: Sequence[At], act: Callable[[At, Any], Any]) -> Iterator[dict[str, int]]:
+    """Call ``act(tap, value)`` with what a tap's module gives (or is given) at the tap's call index; what it returns, but None, takes the value's place.
+
+    Blocks within one another act in the order in which they were entered, each on what those before it left. Counting of calls and removal of
+    hooks are as in `watching`.
+    """
     calls: dict[str, int] = {}
     modules = {path: module_at(network, path) for path in dict.fromkeys(tap.path for tap in taps)}
     handles = []
 
-    def on_input(path: str, args: tuple[Any, ...]) -> None:
+    def on_input(path: str, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        changed = None
         for tap in taps:
             if tap.path == path and tap.side == "input" and tap.call == calls.get(path, 0):
-                sink(tap, _tensor(tap, args))
+                came = act(tap, args)
+                if came is not None:
+                    changed = args = came
+        return changed
 
-    def on_output(path: str, output: Any) -> None:
-        call = calls.get(path, 0)
+    def on_output(path: str, output: Any) -> Any:
+        call, changed = calls.get(path, 0), None
         calls[path] = call + 1
         for tap in taps:
             if tap.path == path and tap.side == "output" and tap.call == call:
-                sink(tap, _tensor(tap, output))
+                came = act(tap, output)
+                if came is not None:
+                    changed = output = came
+        return changed
 
     try:
         for path, module in modules.items():
@@ -79,11 +130,14 @@ def tensors_in(value: Any, item: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_in(part, f"{item}.{key}" if item else str(key))
 
 
-def _tensor(tap: Tap, value: Any) -> Tensor:
-    return maps_of(tap, _chosen(tap, value))
+def chosen(tap: Where, value: Any) -> Tensor:
+    """Return of what a module gives (or of its arguments) the tensor that a tap means.
 
-
-def _chosen(tap: Tap, value: Any) -> Tensor:
+    Raises
+    ------
+    TapError
+        There is no tensor, or none of the tap's item.
+    """
     if tap.item:
         given = dict(tensors_in(value))
         if tap.item not in given:
@@ -97,7 +151,7 @@ def _chosen(tap: Tap, value: Any) -> Tensor:
         return value
     named = ", ".join(f"'{tap.path}[{item}]'" for item, _ in tensors_in(value))
     raise TapError(
-        f"tap '{tap.name}' gives {type(value).__name__}, expected {_EXPECTED[tap.kind]}; "
+        f"tap '{tap.name}' gives {type(value).__name__}, expected {_EXPECTED[getattr(tap, 'kind', 'map')]}; "
         + (f"name one of what it holds: {named}" if named else "choose a convolutional module")
     )
 
@@ -130,6 +184,36 @@ def maps_of(tap: Tap, value: Tensor) -> Tensor:
         if tap.kind != "map"
         else f"tap '{tap.name}' gives a tensor of {value.ndim} dimensions, expected {_EXPECTED['map']}; choose a convolutional module"
     )
+
+
+def put(tap: Where, value: Any, tensor: Tensor) -> Any:
+    """Return what a module gives (or its arguments) with another tensor at the place that `chosen` takes it from."""
+    if isinstance(value, Tensor):
+        return tensor
+    if tap.item:
+        head, _, rest = tap.item.partition(".")
+        return _with(value, head, lambda part: put(_Inner(rest), part, tensor))
+    return _with(value, "0", lambda part: put(tap, part, tensor))
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """A place within what holds it."""
+
+    item: str
+    name: str = ""
+    path: str = ""
+    call: int = 0
+    side: Literal["input", "output"] = "output"
+
+
+def _with(value: Any, key: str, change: Callable[[Any], Any]) -> Any:
+    if isinstance(value, Mapping):
+        copied = copy.copy(value)
+        copied[next(k for k in value if str(k) == key)] = change(next(v for k, v in value.items() if str(k) == key))  # type: ignore[index]
+        return copied
+    parts = [change(part) if str(k) == key else part for k, part in enumerate(value)]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
 
 def forward(network: nn.Module, images: Tensor) -> None:
