@@ -93,11 +93,11 @@ def condition(node: ast.expr | None, rows: pd.DataFrame) -> NDArray[np.bool_]:
     if node is None:
         return np.ones(len(rows), dtype=np.bool_)
     value = pd.Series(of_rows(node, rows), index=rows.index)
-    if value.dtype != np.bool_:
+    if not pd.api.types.is_bool_dtype(value.dtype):
         raise ClaimError(
             f"'{brief(ast.unparse(node))}' is {value.dtype}, expected a condition, true or false of each row"
         )
-    return value.to_numpy(dtype=np.bool_)
+    return value.fillna(False).to_numpy(dtype=np.bool_)
 
 
 def parsed(text: str) -> ast.expr:
