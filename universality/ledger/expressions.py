@@ -177,7 +177,8 @@ def _sign(sign: ast.cmpop) -> str:
 
 
 def _number(node: ast.expr, text: str) -> float:
-    value = _scalar(node, {}, {}) if _is_numeric(node) else math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = _scalar(node, {}, {}) if _is_numeric(node) else math.nan
     if not math.isfinite(value):
         raise ClaimError(f"bound '{rows.brief(ast.unparse(node))}' of '{rows.brief(text)}' is no number; write one")
     return float(value)

@@ -56,10 +56,8 @@ def row_expression(text: str) -> ast.expr:
 def columns_of(nodes: Sequence[ast.expr]) -> list[str]:
     """Return the columns that row expressions name, each once, in order."""
     called = {id(part.func) for node in nodes for part in ast.walk(node) if isinstance(part, ast.Call)}
-    names = [
-        part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in called
-    ]
-    return list(dict.fromkeys(names))
+    parts = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in called]
+    return list(dict.fromkeys(part.id for part in sorted(parts, key=lambda part: part.col_offset)))
 
 
 def of_rows(node: ast.expr, rows: pd.DataFrame) -> Any:
@@ -72,7 +70,7 @@ def of_rows(node: ast.expr, rows: pd.DataFrame) -> Any:
     """
     try:
         return _row_value(node, rows)
-    except (TypeError, ValueError, AttributeError) as cause:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as cause:
         said = str(cause).splitlines()[0][:120] if str(cause) else type(cause).__name__
         raise ClaimError(
             f"'{brief(ast.unparse(node))}' cannot be computed ({said}); combine columns with values of their own kind"
@@ -164,9 +162,14 @@ def check(node: ast.expr, text: str) -> None:
     ):
         if isinstance(node.ops[0], (ast.In, ast.NotIn)) and not isinstance(node.comparators[0], (ast.Tuple, ast.List)):
             raise ClaimError(f"'{brief(ast.unparse(node))}' looks in no list, expected values in brackets")
-        inner = [node.left, *node.comparators]
-    elif isinstance(node, (ast.Tuple, ast.List)) and all(isinstance(e, ast.Constant) for e in node.elts):
-        inner = list(node.elts)
+        listed = node.comparators[0]
+        inner = [node.left, listed]
+        if isinstance(node.ops[0], (ast.In, ast.NotIn)) and isinstance(listed, (ast.Tuple, ast.List)):
+            inner = [node.left, *listed.elts]
+            if not all(isinstance(part, ast.Constant) for part in listed.elts):
+                raise ClaimError(
+                    f"'{brief(ast.unparse(node))}' looks in a list of more than values, expected numbers or texts"
+                )
     elif isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) in (int, float, str, bool)):
         inner = []
     else:
@@ -177,6 +180,8 @@ def check(node: ast.expr, text: str) -> None:
 
 def _row_value(node: ast.expr, rows: pd.DataFrame) -> Any:
     if isinstance(node, ast.Name):
+        if node.id not in rows.columns:
+            raise ClaimError(f"the table has no column '{node.id}'{did_you_mean(node.id, map(str, rows.columns))}")
         return rows[node.id]
     if isinstance(node, ast.Constant):
         return node.value
