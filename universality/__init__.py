@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from universality.features.tuning import align_tuning, tuning_statistics
     from universality.jobs.execute import run
     from universality.jobs.planning import plan
+    from universality.models.editing import Edit, cache, editing
+    from universality.models.weight_edits import edited_weights
     from universality.report import findings
     from universality.runs.provenance import provenance
     from universality.runs.run import Run, open_run
@@ -36,13 +38,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPARATORS",
+    "Edit",
     "LinearCKAAccumulator",
     "Run",
     "UniversalityError",
     "activations",
     "align_tuning",
+    "cache",
     "compare",
     "compare_all",
+    "edited_weights",
+    "editing",
     "expanded_weights",
     "findings",
     "match_units",
@@ -59,13 +65,17 @@ __all__ = [
 # Jobs import Torch, Dask and the plotting packages, measures SciPy; the help of a command needs none of them.
 _LATE = {
     "COMPARATORS": "similarity",
+    "Edit": "models.editing",
     "LinearCKAAccumulator": "similarity",
     "Run": "runs.run",
     "UniversalityError": "base.errors",
     "activations": "activations.in_hand",
     "align_tuning": "features.tuning",
+    "cache": "models.editing",
     "compare": "similarity.in_hand",
     "compare_all": "similarity.all_pairs",
+    "edited_weights": "models.weight_edits",
+    "editing": "models.editing",
     "expanded_weights": "circuits.expanded",
     "findings": "report",
     "match_units": "similarity",

@@ -22,6 +22,8 @@ SHARE_REMOVED = 0.1
 FOR_EACH_UNIT = 4
 """Random ablations for each unit, of which one in five is not fitted."""
 HELD_OUT = 0.2
+IMAGES = 144
+"""That every random ablation is shown: many ablations tell more than many images."""
 SHUFFLES = 99
 
 

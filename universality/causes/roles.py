@@ -46,6 +46,8 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
             rows.append({"sources": "response", "back": 0, "family": family, "base": base, "measure": measure} | _regressed(some, "r", None, seed))
             for (sources, back), circuit in known.groupby(["sources", "back"], sort=False):
                 joined = some.merge(circuit, on=_PAIR)
+                if joined.empty:
+                    continue
                 told = {"sources": sources, "back": int(back), "family": family, "base": base, "measure": measure}
                 rows.append(told | _regressed(joined, "s_w", "r", seed))
     table = pd.DataFrame(rows, columns=[name for name in CIRCUIT_AND_ROLE.names if name != "q"])

@@ -53,7 +53,7 @@ ABLATIONS = Table(
         Column("class_hit", "string", "1", "class", "class that loses most accuracy; empty where none loses any"),
         Column("d_accuracy_class", "float", "1", "-1 to 1", "change of accuracy within that class; 0 where there is none"),
         Column("d_accuracy_class_random", "float", "1", "-1 to 1", "the same of the class hit most, mean over the random sets: what the choice of a class alone gives"),
-        Column("next_tap", "string", "1", "tap name", "next layer of the job that the edit reaches; empty where there is none"),
+        Column("next_tap", "string", "1", "tap name", "next tap of the network's card, if the edit can be seen there; empty otherwise"),
         Column("next_change", "float", "1", ">= 0", "mean squared change of the next layer's units over their variance, over images and positions"),
         Column("next_change_random", "float", "1", ">= 0", "the same of the random sets (mean)"),
         Column("next_unit", "int", "1", ">= -1", "unit of the next layer that changes most; -1 where there is no such layer"),

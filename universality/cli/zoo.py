@@ -180,6 +180,35 @@ def zoo_fields(
     stdout().print(table)
 
 
+@zoo_app.command("points")
+def zoo_points(model_id: ModelArgument, as_json: JsonOption = False) -> None:
+    """List every place of a network where maps can be read and edited, by name, with its shape.
+
+    Example: universality zoo points pocket/vgg-focus-s0
+    """
+    from universality.models import points, zoo
+    from universality.models.catalogue import card
+
+    shown = card(model_id)
+    found = points.listed(zoo.pretrained(shown), shown.preprocessing.shape)
+    if as_json:
+        print_json([
+            {"point": p.point.name, "module": p.module, "kind": p.kind, "units": p.units, "shape": list(p.shape), "relative_depth": p.relative_depth}
+            for p in found
+        ])  # fmt: skip
+        return
+    taps = {tap.path for tap in shown.taps}
+    table = Table()
+    for name in ("point", "module", "kind", "units", "shape", "relative depth", "tap of the card"):
+        table.add_column(name, justify="right" if name in ("units", "relative depth") else "left")
+    for p in found:
+        kind = p.kind if p.units else "no units"
+        shape = " x ".join(map(str, p.shape))
+        tap = "yes" if p.point.path in taps and p.point.name == p.point.path else ""
+        table.add_row(p.point.name, p.module, kind, str(p.units or ""), shape, f"{p.relative_depth:.2f}", tap)
+    stdout().print(table)
+
+
 @zoo_app.command("train")
 def zoo_train(
     model_id: ModelArgument,

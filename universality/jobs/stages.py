@@ -22,6 +22,7 @@ from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
 from universality.atlas.tables import tables_of
+from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, CIRCUIT_AND_ROLE, PATCHES, TRANSPLANTS
 from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
@@ -34,6 +35,7 @@ from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, looked_at, null_rows, unit_rows
 from universality.features.families import FAMILIES
 from universality.features.tables import EXAMPLES, OWN, UNITS, own_name
+from universality.jobs import interventions
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Tables, Task
 from universality.runs.drawn import Per
@@ -66,6 +68,7 @@ class Stage:
     of_layers : whether it is about layers alone: it is all that a job without families has, and takes layers without a scene of
         their own, which the others leave out (`Inputs.judged`)
     of_copies : whether it is about noisy copies: a job without any (`nulls.noisy_copies`) has no such stage
+    of_edits : whether it is about interventions: a job none of whose models names taps to edit (``edited``) has no such stage
     """
 
     name: str
@@ -82,6 +85,7 @@ class Stage:
     figures: Mapping[str, Per] = field(default_factory=dict)
     of_layers: bool = False
     of_copies: bool = False
+    of_edits: bool = False
 
     def tables_of(self, job: Job) -> tuple[Table, ...]:
         """Return the tables that it makes of a job."""
@@ -107,7 +111,7 @@ def lineage(stage: Stage) -> list[Stage]:
 
 
 def chosen(
-    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True
+    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True, edits: bool = True
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
@@ -121,6 +125,8 @@ def chosen(
         Whether the job has families of detectors; without any, stages about layers alone are left.
     copies : bool
         Whether the job has noisy copies of its networks; without any, stages about them are left out.
+    edits : bool
+        Whether the job names taps whose units are edited; without any, stages about interventions are left out.
 
     Raises
     ------
@@ -141,7 +147,15 @@ def chosen(
                 f"stage '{name}' is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, "
                 "such as [0.84]"
             )
-    has = {name: (families or stage.of_layers) and (copies or not stage.of_copies) for name, stage in STAGES.items()}
+        if not edits and STAGES[name].of_edits:
+            raise JobError(
+                f"stage '{name}' is about interventions, and no model of the job names taps whose units are edited; name some there, such as edited = "
+                '["features.13"]'
+            )
+    has = {
+        name: (families or stage.of_layers) and (copies or not stage.of_copies) and (edits or not stage.of_edits)
+        for name, stage in STAGES.items()
+    }
     offered = [name for name in STAGES if has[name]]
     wanted = {s.name for name in (offered if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
@@ -600,6 +614,27 @@ def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     }  # fmt: skip
 
 
+# interventions ------------------------------------------------------------------------------------------------------
+
+
+def _ablation_tasks(inputs: Inputs) -> Iterator[Task]:
+    return interventions.layer_tasks(inputs, "ablations", _keys("ablations"), interventions.ablation_task)
+
+
+def _patch_tasks(inputs: Inputs) -> Iterator[Task]:
+    return interventions.layer_tasks(inputs, "patches", _keys("patches"), interventions.patch_task)
+
+
+def _transplant_tasks(inputs: Inputs) -> Iterator[Task]:
+    return interventions.transplant_tasks(inputs, _keys("transplants"))
+
+
+def _roles(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
+    from universality.causes.roles import role_rows
+
+    return {"circuit_and_role": role_rows(before["transplants"], before["circuits"], inputs.job.seed)}
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -689,6 +724,24 @@ STAGES: dict[str, Stage] = {
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
+        ),
+        Stage(
+            "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 1,
+            interventions.units_edited, _ablation_tasks, interventions.count, needs=("families",), waits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), of_edits=True,
+        ),
+        Stage(
+            "patches", "units that restore the answer to a changed image", (PATCHES,), 1, interventions.units_edited, _patch_tasks,
+            interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True,
+        ),
+        Stage(
+            "transplants", "matched units put in one another's place", (TRANSPLANTS,), 1, interventions.units_exchanged, _transplant_tasks,
+            interventions.transplant_count, needs=("families", "correspondence"), waits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True,
+        ),
+        Stage(
+            "roles", "whether units with alike weights have the same role", (CIRCUIT_AND_ROLE,), 1,
+            lambda inputs: interventions.transplant_count(inputs), finished=_roles, needs=("circuits", "transplants"), of_edits=True,
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

@@ -70,7 +70,7 @@ def of_rows(node: ast.expr, rows: pd.DataFrame) -> Any:
     """
     try:
         return _row_value(node, rows)
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as cause:
+    except (TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError) as cause:
         said = str(cause).splitlines()[0][:120] if str(cause) else type(cause).__name__
         raise ClaimError(
             f"'{brief(ast.unparse(node))}' cannot be computed ({said}); combine columns with values of their own kind"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -34,6 +34,11 @@ class ModelEntry(Spec):
         default_factory=dict,
         description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
     )
+    edited: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        (), description="taps whose units are removed, exchanged between images, and replaced by matched units of other networks; none when left out"
+    )
+
+    _later: ClassVar[tuple[str, ...]] = ("edited",)
 
     @model_validator(mode="after")
     def _scenes_are_of_taps(self) -> ModelEntry:
@@ -83,6 +88,12 @@ class ComparisonSpec(Spec):
     bootstraps: Int = Field(500, ge=100, le=100_000, description="resamples of photographs for the intervals of r")
 
 
+class InterventionSpec(Spec):
+    """How interventions are measured, at the taps that models name as edited."""
+
+    images: Int = Field(432, ge=24, le=100_000, description="images that an edited network is shown")
+
+
 class StagesSpec(Spec):
     """Which stages run: all when left out."""
 
@@ -107,6 +118,7 @@ class Job(Spec):
     extraction: ExtractionSpec
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
+    interventions: InterventionSpec = Field(default_factory=InterventionSpec)
     stages: StagesSpec = Field(default_factory=StagesSpec)
     pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_each_pair_once)] | None = Field(
         None,
@@ -121,7 +133,7 @@ class Job(Spec):
         """Return the SHA-256 of the validated values that decide numbers.
 
         Which stages run decides which tables there are, and no number in one. Of the CPU, of no further stimulus
-        sets, no noisy copies and no images of one's own nothing is said, as before there was a choice.
+        sets, no noisy copies, no interventions and no images of one's own nothing is said, as before there was a choice.
         """
         values = self.plain()
         del values["stages"]
@@ -130,11 +142,18 @@ class Job(Spec):
         if not self.stimuli.natural.folders:
             for name in ("folders", "images"):
                 del values["stimuli"]["natural"][name]
+        if not self.edits:
+            del values["interventions"]
         if not self.nulls.noisy_copies:
             del values["nulls"]["noisy_copies"]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)
+
+    @property
+    def edits(self) -> bool:
+        """Whether a model names taps whose units are edited."""
+        return any(entry.edited for entry in self.models)
 
     @model_validator(mode="after")
     def _pairs_are_of_models(self) -> Job:

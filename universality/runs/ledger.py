@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from universality.base.schema import Table
-from universality.causes.tables import CAUSE_TABLES
 from universality.ledger import claims, verdicts
 from universality.ledger.tables import LEDGER
 from universality.runs.record import cannot_be_written, finish
@@ -17,7 +16,7 @@ from universality.runs.tables import TABLES
 
 def asked_of() -> dict[str, Table]:
     """Return every table that a claim may be about."""
-    return {name: table for name, table in {**TABLES, **CAUSE_TABLES}.items() if name != LEDGER.name}
+    return {name: table for name, table in TABLES.items() if name != LEDGER.name}
 
 
 def held(run: Run, ledger: claims.Ledger, seed: int = 0) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from universality.activations.network import Network, tap_of
-from universality.base.errors import CardError
+from universality.base.errors import CardError, did_you_mean
 from universality.features.families import family_of
 from universality.models import catalogue
 from universality.models.card import ModelCard, Tap
@@ -44,6 +44,10 @@ def networks_of(job: Job) -> list[Network]:
     for entry in job.models:
         card = catalogue.card(entry.id)
         taps = _taps(card, entry.taps)
+        for name in entry.edited:
+            if name not in {tap.name for tap in taps}:
+                near = did_you_mean(name, [tap.name for tap in taps])
+                raise CardError(f"model '{entry.id}' is to be edited at '{name}', which is no tap of it in this job{near}")
         variants = [(None, None), *((seed, None) for seed in job.nulls.untrained_seeds)]
         for seed, copy_r in (*variants, *((None, r) for r in job.nulls.noisy_copies)):
             module = _module(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from universality.base import schema
 from universality.base.schema import Table
+from universality.causes.tables import CAUSE_TABLES
 from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
 from universality.ledger.tables import LEDGER
@@ -22,6 +23,7 @@ TABLES: dict[str, Table] = {
         schema.JOINT,
         EXAMPLES,
         *CIRCUIT_TABLES.values(),
+        *CAUSE_TABLES.values(),
         *schema.ATLAS_TABLES.values(),
         LEDGER,
     )
