@@ -83,8 +83,9 @@ def page_data(run: Run, each: pictures.Each = map) -> Plain:
     with suppress(RunError):  # a run without published statements has no checks; the page leaves the section out
         rows = checks.checks(run)
         tables["checks"] = table_of("checks", rows.head(MOST_OTHER_ROWS), len(rows))
-    if len(run.ledger):
-        tables["ledger"] = table_of("ledger", run.ledger, len(run.ledger))
+    if run.has("ledger"):
+        rows = run.table("ledger")
+        tables["ledger"] = table_of("ledger", rows, len(rows))
     return {
         "families": {family: _family(family) for family in families},
         "tables": tables,

@@ -611,9 +611,7 @@ def profiles_sentence(rows: pd.DataFrame, family: str, networks: str = NETWORKS)
 
 def _of_ledger(run: Run) -> Iterator[Finding]:
     """Yield what became of the claims that were held against the run: how many held, and every one that did not."""
-    rows = run.ledger
-    if rows.empty:
-        return
+    rows = run.table("ledger")
     counts = rows["verdict"].value_counts()
     foreseen = int((rows["before_run"] & rows["known"].eq("") & rows["verdict"].ne("undecided")).sum())
     decided = len(rows) - int(counts.get("undecided", 0))
@@ -645,6 +643,6 @@ _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = 
     (("correspondence", "correspondence_nulls"), _of_nulls),
     (("pairs",), _of_pairs),
     (("families", "correspondence", "circuits", "profile_pairs"), _of_circuits),
-    ((), _of_ledger),
+    (("ledger",), _of_ledger),
 )
 """Who speaks of which tables, in the order of the report."""

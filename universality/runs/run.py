@@ -109,20 +109,14 @@ class Run:
         return joined(family, units, self.table(own_name(family)))
 
     @property
-    def ledger(self) -> pd.DataFrame:
-        """One row per claim that was held against it (``universality ledger``); columns in ``ledger.tables.LEDGER``; none where none was."""
-        if "ledger" not in self.record:
-            return schema.empty_table(LEDGER)
-        return schema.as_table(LEDGER, pd.read_parquet(self.path / f"{LEDGER.name}.parquet"))
-
-    @property
     def tables(self) -> list[str]:
         """The names of its tables."""
         return table_names(self.record)
 
     def has(self, *names: str) -> bool:
-        """Return whether the run has all of these tables."""
-        return set(names) <= set(self.tables)
+        """Return whether the run has all of these tables, or the ledger, which no stage makes (``universality ledger``)."""
+        beside = [LEDGER.name] if LEDGER.name in self.record else []
+        return set(names) <= {*self.tables, *beside}
 
     def table(self, name: str) -> pd.DataFrame:
         """Return one of the run's tables, read when it is first asked for, its columns checked.

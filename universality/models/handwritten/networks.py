@@ -1,6 +1,7 @@
 """The hand-written networks of the zoo: Gabor filters, their energy, and a drawn layer of detectors, each rectified.
 
-Both take the images of the pocket zoo (64 px, the same normalisation). Positions lie on a grid with the middle of the image on it.
+Both take the images of the pocket zoo (64 px, the same normalisation). Positions lie on a grid with the middle of the image on it. What comes out is
+the largest answer of each detector in the image.
 
 What an untrained twin is of a network that was never trained: the same architecture, in which each spatial kernel has independent
 normal weights of mean 0 and of the written kernel's root mean square, as initial weights are drawn. So a twin means what it means for every
@@ -55,9 +56,9 @@ class Handwritten(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the detectors' maps (image, detector, y, x)."""
+        """Return the largest answer of each detector in the image (image, detector): which of them is there most, as a classifier says."""
         found: Tensor = self.relu(self.detectors(self.complex(self.rectified(self.simple(images)))))
-        return found
+        return found.amax(dim=(2, 3))
 
 
 def convolution(weights: Array, stride: int = 1, bias: Array | None = None) -> nn.Conv2d:
