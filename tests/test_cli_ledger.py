@@ -39,7 +39,7 @@ def called(monkeypatch, *words):
 
 def test_claims_are_registered_held_kept_and_shown(small, claims, tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
-    shutil.copytree(small.path, path)
+    shutil.copytree(small.out, path)
     assert called(monkeypatch, "--claims", claims, "--register") in (0, None)
     assert "registered 3 of 3 claims: failed, held, undecided" in capsys.readouterr().out
     assert called(monkeypatch, path, "--claims", claims, "--json") in (0, None)
@@ -63,13 +63,13 @@ def test_claims_are_registered_held_kept_and_shown(small, claims, tmp_path, monk
 
 
 def test_elsewhere_leaves_the_run_as_it_is(small, claims, tmp_path, monkeypatch, capsys):
-    before = (small.path / "run.json").read_bytes()
-    assert called(monkeypatch, small.path, "--claims", claims, "--out", tmp_path / "out") in (0, None)
+    before = (small.out / "run.json").read_bytes()
+    assert called(monkeypatch, small.out, "--claims", claims, "--out", tmp_path / "out") in (0, None)
     assert "held 0, failed 0, undecided 3" in capsys.readouterr().out  # not registered
     assert len(pd.read_csv(tmp_path / "out" / "ledger.csv")) == 3
-    assert (small.path / "run.json").read_bytes() == before
+    assert (small.out / "run.json").read_bytes() == before
     with pytest.raises(RunError, match="no table 'ledger'"):
-        open_run(small.path).table("ledger")
+        open_run(small.out).table("ledger")
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,7 @@ def pairs(parameter: str, count: int, seed: int, diet: Any) -> tuple[dict[str, N
         step = np.random.default_rng([seed, count]).integers(1, len(shapes.SHAPES), size=count)
         return clean, {**clean, "shape": (clean["shape"] + step) % len(shapes.SHAPES)}
     # One mean colour on both sides of the contour, and no other cue than the one that is taken away.
-    clean |= {
-        "equal_mean": np.ones(count, dtype=np.bool_),
-        "figure_colour": clean["background_colour"],
-        "contrast": np.full(count, CONTRAST, np.float32),
-    }
+    clean |= {"equal_mean": np.ones(count, dtype=np.bool_), "figure_colour": clean["background_colour"], "contrast": np.full(count, CONTRAST, np.float32)}
     clean["defocus_sigma_px"] = np.zeros(count)
     alike = {f"figure_{name}": clean[f"background_{name}"] for name in ("frequency_cpp", "orientation_deg")}
     corrupted = {**clean, **alike}
@@ -63,14 +59,7 @@ def pairs(parameter: str, count: int, seed: int, diet: Any) -> tuple[dict[str, N
     return clean, corrupted
 
 
-def patch_rows(
-    network: Network,
-    module: nn.Module,
-    tap: Tap,
-    families: Mapping[str, Ints],
-    plan: CausePlan,
-    common: Mapping[str, object],
-) -> Rows:
+def patch_rows(network: Network, module: nn.Module, tap: Tap, families: Mapping[str, Ints], plan: CausePlan, common: Mapping[str, object]) -> Rows:
     """Return the rows of ``patches`` of one tap; none of a network without images whose right answer is known.
 
     Parameters
@@ -105,9 +94,7 @@ class Patching:
         self.tried, self.count, self.channels, self.clean, self.corrupted = tried, count, channels, clean, corrupted
 
     @classmethod
-    def of(
-        cls, module: nn.Module, tap: Tap, clean: NDArray[np.float32], corrupted: NDArray[np.float32], labels: Ints
-    ) -> Patching:
+    def of(cls, module: nn.Module, tap: Tap, clean: NDArray[np.float32], corrupted: NDArray[np.float32], labels: Ints) -> Patching:
         """Return the pairs that count, of images (image, channel, y, x) with the right answers to the clean ones."""
         whole = [Passes(module, tap, None, images) for images in (clean, corrupted)]
         answers = [passes.intact.choice for passes in whole]
@@ -115,12 +102,7 @@ class Patching:
         some, channels = counted[:MOST_PAIRS], whole[0].maps.shape[1]
         if len(counted) < LEAST_PAIRS:
             return cls(len(labels), len(counted), channels, None, None)
-        return cls(
-            len(labels),
-            len(some),
-            channels,
-            *(Passes(module, tap, None, images[some]) for images in (clean, corrupted)),
-        )
+        return cls(len(labels), len(some), channels, *(Passes(module, tap, None, images[some]) for images in (clean, corrupted)))
 
     def rows(self, families: Mapping[str, Ints], plan: CausePlan, common: Mapping[str, object]) -> Rows:
         """Return the rows about all units, each family, and each unit."""
@@ -150,9 +132,7 @@ class Patching:
         """Return the log odds of the clean against the corrupted answer, (pair,)."""
         assert self.clean is not None and self.corrupted is not None
         pair = np.arange(self.count)
-        return np.asarray(
-            answers.log_p[pair, self.clean.intact.choice] - answers.log_p[pair, self.corrupted.intact.choice]
-        )
+        return np.asarray(answers.log_p[pair, self.clean.intact.choice] - answers.log_p[pair, self.corrupted.intact.choice])
 
     def _shares(self, units: Ints, other: bool = False) -> tuple[Array, Array, float]:
         """Return the rise of the log odds with units set, what they differ by between the images, (pair,), and the share answered as the clean images."""
@@ -167,15 +147,7 @@ class Patching:
     def _restored(self, shares: tuple[Array, Array, float]) -> float:
         return float(shares[0].sum() / shares[1].sum())
 
-    def _row(
-        self,
-        what: str,
-        family: str,
-        units: Ints,
-        shares: tuple[Array, Array, float],
-        others: Array | list[float],
-        weights: Array,
-    ) -> dict[str, object]:
+    def _row(self, what: str, family: str, units: Ints, shares: tuple[Array, Array, float], others: Array | list[float], weights: Array) -> dict[str, object]:
         low, high = interval((weights @ shares[0]) * reciprocal(weights @ shares[1]))
         others = np.asarray(others, dtype=np.float64)
         return {

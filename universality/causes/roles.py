@@ -35,9 +35,7 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
     ----------
     transplants, circuits : the tables of these names
     """
-    units = transplants[
-        (transplants["what"] == "unit") & (transplants["family"] != "") & transplants["recovery"].notna()
-    ]
+    units = transplants[(transplants["what"] == "unit") & (transplants["family"] != "") & transplants["recovery"].notna()]
     keys = [*_PAIR, "base", "measure"]
     both = units.groupby(keys, as_index=False, sort=False)[["recovery", "r"]].mean()
     both["recovery"] = both["recovery"].clip(lower=LOWEST_R)
@@ -45,10 +43,7 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
     rows = []
     for (base, measure), of in both.groupby(["base", "measure"], sort=False):
         for family, some in _families(of):
-            rows.append(
-                {"sources": "response", "back": 0, "family": family, "base": base, "measure": measure}
-                | _regressed(some, "r", None, seed)
-            )
+            rows.append({"sources": "response", "back": 0, "family": family, "base": base, "measure": measure} | _regressed(some, "r", None, seed))
             for (sources, back), circuit in known.groupby(["sources", "back"], sort=False):
                 joined = some.merge(circuit, on=_PAIR)
                 if joined.empty:
@@ -80,13 +75,7 @@ def _regressed(rows: pd.DataFrame, of: str, given: str | None, seed: int) -> dic
     )  # fmt: skip
     columns = [rows[name].to_numpy(float) for name in ("recovery", of, given or of)]
     if len(rows) < LEAST_PAIRS or len(models) < LEAST_MODELS:
-        return (
-            found
-            | nothing
-            | {
-                "reason": f"{len(rows)} pairs of {len(models)} networks, expected {LEAST_PAIRS} of {LEAST_MODELS} at least"
-            }
-        )
+        return found | nothing | {"reason": f"{len(rows)} pairs of {len(models)} networks, expected {LEAST_PAIRS} of {LEAST_MODELS} at least"}
     if any(np.ptp(values) == 0 or not np.isfinite(values).all() for values in columns):
         return found | nothing | {"reason": "a column does not vary"}
     y, x, control = ((values - values.mean()) / values.std() for values in columns)

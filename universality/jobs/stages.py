@@ -111,12 +111,7 @@ def lineage(stage: Stage) -> list[Stage]:
 
 
 def chosen(
-    only: Iterable[str] | None = None,
-    without: Iterable[str] = (),
-    *,
-    families: bool = True,
-    copies: bool = True,
-    edits: bool = True,
+    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True, edits: bool = True
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 

@@ -90,9 +90,7 @@ class Restarting:
         with _calls(self.network, lambda call: None, after), hooks.watching(self.network, [self.tap], take):
             passed = self._pass(images)
         if not kept:
-            raise TapError(
-                f"tap '{self.tap.name}' never fires in a forward pass; choose a module that the network calls"
-            )
+            raise TapError(f"tap '{self.tap.name}' never fires in a forward pass; choose a module that the network calls")
         return Shown(self, images, kept[0], passed, held)
 
     def _pass(self, images: Tensor, maps: Tensor | None = None) -> Passed:
@@ -110,9 +108,7 @@ class Restarting:
 
         def read(tap: Tap, given: Tensor) -> None:
             if not at_tap[0]:
-                raise TapError(
-                    f"tap '{tap.name}' comes before '{self.tap.name}', whose edits it cannot show; read a later tap"
-                )
+                raise TapError(f"tap '{tap.name}' comes before '{self.tap.name}', whose edits it cannot show; read a later tap")
             found[tap.name] = given.clone()
 
         with hooks.hooked(self.network, [self.tap], act), hooks.watching(self.network, self.read, read):
@@ -133,13 +129,7 @@ class Restarting:
             same = _same(again, shown.intact) and _same(shown.with_maps(other), self._pass(images, other))
         except TapError:
             raise
-        except (
-            RuntimeError,
-            NotImplementedError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ):  # an empty tensor was asked for its values
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):  # an empty tensor was asked for its values
             same = False
         if not same:
             self._before, self._needed = frozenset(), frozenset()
@@ -280,7 +270,9 @@ def _prefix(network: nn.Module, tap: Tap, images: Tensor) -> tuple[frozenset[Cal
     early = done[0]
     outer = frozenset(call for call in early if not early.intersection(inside[call]))
     taken = set().union(*(ids for ids, calls in uses.found if not outer.intersection(calls)))
-    needed = {call for call in outer if any(id(tensor) in taken for _, tensor in hooks.tensors_in([ended[call]]))}
+    needed = {
+        call for call in outer if any(id(tensor) in taken for _, tensor in hooks.tensors_in([ended[call]]))
+    }
     if tap.side == "output":
         needed.add((tap.path, tap.call))
     return outer, frozenset(needed)
