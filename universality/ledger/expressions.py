@@ -122,9 +122,9 @@ class Prediction:
                 return True
         return False
 
-    def distance(self, value: float) -> float:
-        """Return the distance of a value from the nearest bound."""
-        return min(abs(value - bound.number) for bound in self.bounds)
+    def beyond(self, ceiling: float) -> bool:
+        """Return whether more is predicted than a ceiling allows."""
+        return any(bound.sign in (">", ">=") and not bound.met(ceiling) for bound in self.bounds)
 
 
 def prediction(text: str) -> Prediction:

@@ -3,8 +3,8 @@
 - ``held``: the whole 95 % interval of the measured value is as predicted, and where the claim says so the whole interval of measured
   less null lies on the stated side of 0. Under the rule ``value`` the numbers alone decide.
 - ``failed``: no value of the interval is as predicted, or measured less null lies wholly on the other side.
-- ``undecided``: anything else: a table that the run does not have, too few rows or networks, an interval that holds both, a claim that was
-  not registered or was changed since.
+- ``undecided``: anything else: a table that the run does not have, too few rows or networks, an interval that holds both, a ceiling below what
+  was predicted (the claim could not have held, whatever is true), a claim that was not registered or was changed since.
 """
 
 from __future__ import annotations
@@ -243,6 +243,8 @@ def _verdict(
     if claim.against:
         if math.isnan(excess):
             return "undecided", "the run has nothing to make the null from"
+        if math.isnan(excess_ends[0]):
+            return "undecided", "no interval of measured less null: it is made of too few rows"
         wrong = excess_ends[1] <= 0 if claim.against == "above" else excess_ends[0] >= 0
         right = excess_ends[0] > 0 if claim.against == "above" else excess_ends[1] < 0
         if wrong:
