@@ -46,7 +46,9 @@ claims.register(claims.read(folder), datetime.now(UTC))
 print((folder / "registered.toml").read_text())
 
 # %% [markdown]
-# The register has the digest of each claim and the time. Now the run, and what became of them:
+# The register has the digest of each claim and the time.
+#
+# ## What became of them
 
 # %%
 run = universality.run(
@@ -59,6 +61,12 @@ found[shown]
 # %% [markdown]
 # A low share is no failure where the ceiling is low: with so few images hardly any true pair would be confirmed.
 #
+# `null` is the same number in the untrained twins. The whole row has more: when the claim was registered, whether that was before the run, and what its author knew.
+
+# %%
+found.set_index("claim")[["registered", "before_run", "known", "share_chosen_on", "over", "rule"]]
+
+# %% [markdown]
 # ## A prediction that is mended
 
 # %%
@@ -69,5 +77,7 @@ print(mended.problems[0])
 keeping.held(run, mended).query("claim == 'high-low-width-as-published'")[["verdict", "measured", "reason"]]
 
 # %% [markdown]
-# **What this does not show.** Two networks give no interval over networks; rows of one network are not independent, so the intervals here are too narrow. Three claims are three
+# ## What this does not show
+#
+# Two or three networks give no interval over networks; rows of one network are not independent, so the intervals here are too narrow. Three claims are three
 # chances, and nothing is corrected for that. And a claim that held where its author knew the outcome is a record: see the columns `known` and `before_run`.
