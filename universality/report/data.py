@@ -56,7 +56,7 @@ _SHOWN = {
         "failed",
     ),
     "ledger": (
-        "claim", "of", "statement", "verdict", "prediction", "measured", "low", "high", "null", "n", "n_networks", "reason", "before_run", "known",
+        "claim", "of", "statement", "verdict", "measured", "low", "high", "null", "ceiling", "n", "n_networks", "reason", "before_run", "known",
     ),
     "atlas": ("family", "angle_deg", "model", "tap", "n_units", "n_untrained", "unit", "preferred_deg", "links", "linked"),
 }  # fmt: skip
@@ -84,7 +84,8 @@ def page_data(run: Run, each: pictures.Each = map) -> Plain:
         rows = checks.checks(run)
         tables["checks"] = table_of("checks", rows.head(MOST_OTHER_ROWS), len(rows))
     if run.has("ledger"):
-        rows = run.table("ledger")
+        # What was decided comes first: most claims are about other runs.
+        rows = run.table("ledger").sort_values("verdict", key=lambda of: of.eq("undecided"), kind="stable")
         tables["ledger"] = table_of("ledger", rows, len(rows))
     return {
         "families": {family: _family(family) for family in families},

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 PHASES = 4
 """Of a Gabor filter: even and odd, each of both signs."""
-TANGENTS_DEG: Array = np.arange(12) * 15.0
+TANGENTS_DEG: Array = np.asarray(np.arange(12) * 15.0, dtype=np.float64)
 """Of contours, in one half of the circle: those of the other half look alike."""
 TANGENT_SHARPNESS = 4.0
 """Exponent of a contour's tuning to tangents: half the weight 17 degrees off."""
@@ -55,7 +55,7 @@ def gabors(kernel: int, wavelength: float, width: float, tangents_deg: ArrayLike
 
 def energies(groups: int, each: int) -> Array:
     """Return the weights (group, filter) that add up the rectified filters of each of `groups` groups of `each` neighbours."""
-    return np.kron(np.eye(groups), np.ones(each))
+    return np.asarray(np.kron(np.eye(groups), np.ones(each)), dtype=np.float64)
 
 
 def direction(angle_deg: ArrayLike) -> Array:
