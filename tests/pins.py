@@ -26,14 +26,14 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_WORDS = 12
 
 
-def pin(run: Run) -> dict[str, Any]:
-    """Return by stage its version and what its tables hold."""
+def pin(run: Run, *, edits: bool = False) -> dict[str, Any]:
+    """Return by stage its version and what its tables hold: of the stages about interventions, or of all others."""
     return {
         stage.name: {
             "version": stage.version, "tables": {table.name: of_table(run.table(table.name)) for table in stage.tables_of(run.job)},
         }
         for stage in STAGES.values()
-        if stage.name in run.record["stages"]
+        if stage.name in run.record["stages"] and stage.of_edits == edits
     }  # fmt: skip
 
 
@@ -57,19 +57,18 @@ def of_column(column: pd.Series) -> dict[str, Any]:
 
 
 def write() -> None:
-    """Run the small job with all stages and write what came."""
-    from conftest import SMALL_JOB
+    """Run the small jobs with all stages that they have and write what came."""
+    from conftest import EDITED_JOB, SMALL_JOB
 
-    with tempfile.TemporaryDirectory() as folder:
-        job = Path(folder) / "job.toml"
-        job.write_text(SMALL_JOB, encoding="utf-8")
-        run = universality.run(
-            job,
-            Path(folder) / "run",
-            store=Path(folder) / "store",
-            only=[name for name, stage in STAGES.items() if not stage.of_copies],
-        )
-        FILE.write_text(json.dumps(pin(run), indent=1) + "\n", encoding="utf-8")
+    found = {}
+    for edits, text in ((False, SMALL_JOB), (True, EDITED_JOB)):
+        with tempfile.TemporaryDirectory() as folder:
+            job = Path(folder) / "job.toml"
+            job.write_text(text, encoding="utf-8")
+            only = [name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)]
+            run = universality.run(job, Path(folder) / "run", store=Path(folder) / "store", only=None if edits else only)
+            found |= pin(run, edits=edits)
+    FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

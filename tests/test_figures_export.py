@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
+from universality.causes.tables import ABLATION_CLASSES, TRANSPLANTS
 from universality.circuits.tables import CIRCUITS, PROFILES
 from universality.cli import app
 from universality.features.tables import OWN, UNITS, own_name
@@ -31,6 +32,7 @@ from universality.figures import cliques as figures_cliques
 from universality.figures import similarity as figures_similarity
 from universality.figures.chords import NETWORKS, chord_data, places
 from universality.figures.export import CAPTIONS, lacking
+from universality.figures.interventions import STANDINS
 from universality.figures.kinds import Subject, drawing, drawings
 from universality.jobs.stages import STAGES
 from universality.runs.drawn import count
@@ -117,6 +119,16 @@ def tables():
                       **{f"s_w{end}": rng.random() for end in ("", "_unmatched", "_haar", "_untrained", "_permuted", "_readout", "_ceiling")}}
         for way in ("match", "angle") for k in range(3)
     ]  # fmt: skip
+    transplants = [
+        between[0] | {"into": into, "what": "family", "family": "curve", "unit_a": -1, "unit_b": -1, "n_units": 3, "n_images": 9, "base": base, "measure": "kl",
+                      "verdict": "undecided", **{name: rng.random() for name in STANDINS}}
+        for into in "ab" for base in ("resample", "mean")
+    ]  # fmt: skip
+    ablation_classes = [
+        {"model": m, "tap": "a0", "depth": 0.2, "what": "family", "family": "curve", "unit": -1, "n_units": 3, "base": "resample", "labels": "shape", "class": c,
+         "n_images": 9, "d_accuracy": -rng.random(), "d_accuracy_random": -rng.random() / 9, "d_accuracy_random_low": -0.2}
+        for m in (A, B) for c in ("disc", "star")
+    ]  # fmt: skip
     group_pairs = pd.DataFrame(
         {"model_a": [A] * 3, "model_b": [B] * 3, "measure": "cka_linear_debiased", **{state: rng.random(3) for state in states},
          "group": pd.Categorical(["seed", "diet", "diet"], ["seed", "architecture", "diet"], ordered=True)}
@@ -130,6 +142,7 @@ def tables():
         own_name("curve"): table(OWN["curve"], [{name: row[name] for name in ("model", "seed", "tap", "unit")} for row in units]),
         "families": table(schema.FAMILIES, families), "correspondence": table(schema.CORRESPONDENCE, correspondence),
         "profiles": table(PROFILES, profiles), "circuits": table(CIRCUITS, circuits),
+        "transplants": table(TRANSPLANTS, transplants), "ablation_classes": table(ABLATION_CLASSES, ablation_classes),
         "pairs": table(schema.PAIRS, pairs), "atlas": table(schema.ATLAS, atlas),
         "index_by_pair": table(schema.INDEX_BY_PAIR, by_pair), "index_by_group": table(schema.INDEX_BY_GROUP, by_group),
         "index_by_feature": table(schema.INDEX_BY_FEATURE, by_feature), "similarity_pairs": group_pairs,
@@ -214,6 +227,23 @@ def test_csv_of_circuits_is_what_is_drawn(tables):
         rows = data[data["sources"] == way]
         points = np.concatenate([found.get_offsets() for found in ax.collections])
         same(sorted(points[:, 1]), sorted(rows["value"]))
+
+
+def test_csv_of_transplants_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "transplants_and_nulls")
+    for ax, base in zip(figure.axes, ("resample", "mean"), strict=True):
+        rows = data[data["base"] == base]
+        points = np.concatenate([found.get_offsets() for found in ax.collections])
+        same(sorted(points[:, 1]), sorted(rows["value"]))
+
+
+def test_csv_of_ablation_by_class_is_what_is_drawn(tables):
+    figure, data = drawn(tables, "ablation_by_class")
+    for ax, model in zip(figure.axes, (A, B), strict=False):
+        rows = data[data["model"] == model]
+        same([bar.get_height() for bar in ax.patches], rows["d_accuracy"])
+        same(lines(ax)[0][1], rows["d_accuracy_random"])
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == rows["class"].tolist()
 
 
 def test_csv_of_similarity_is_what_is_drawn(tables):
@@ -439,6 +469,7 @@ def test_taps_lie_clockwise_by_depth(tables):
 
 
 NAMELESS = {
+    "transplants_and_nulls",
     "circuits_and_nulls",
     "threshold_curves",
     "similarity_against_depth",
@@ -600,7 +631,7 @@ def test_a_run_draws_what_it_drew(tables):
     assert kinds == {name: FIGURES[name].per for name in kinds}
     stems = [d.stem for d in drawings(tables, [(A, B)], "hungarian", ["curve"], list(kinds))]
     assert stems == [
-        "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
+        "detectors_against_depth__curve", "tuning_family__curve", "wiring_profiles__curve", "circuits_and_nulls__curve", "ablation_by_class__curve", "transplants_and_nulls__curve", "similarity__m.a__m.b", "matched_pairs__curve__m.a__m.b",
         "matches_and_nulls__curve__m.a__m.b",
     ]  # fmt: skip
     assert count([(A, B)], ["curve"], list(kinds.values())) == len(stems)
@@ -643,7 +674,7 @@ def finished(small, tables, tmp_path_factory):
     record = dict(run.record, tables=dict(run.record["tables"]))
     made = {
         name: tables[name]
-        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits")
+        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits", "transplants", "ablation_classes")
     }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
         file = write_table(path, TABLES[name], rows, record["provenance"])
@@ -774,7 +805,7 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls"}
+    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls", "ablation_by_class", "transplants_and_nulls"}
     assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])

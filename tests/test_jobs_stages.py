@@ -160,10 +160,16 @@ def test_needs_come_with_a_stage_and_go_with_it():
         "natural",
         "examples",
         "circuits",
+        "ablations",
+        "patches",
+        "transplants",
+        "roles",
         "atlas",
     ]
     assert [stage.name for stage in chosen(without=["families"])] == ["similarity", "correspondence", "ceilings"]
     assert [stage.name for stage in chosen(copies=False)] == [name for name in STAGES if name != "ceilings"]
+    of_edits = {"ablations", "patches", "transplants", "roles"}
+    assert [stage.name for stage in chosen(edits=False)] == [name for name in STAGES if name not in of_edits]
     assert [stage.name for stage in chosen()] == list(STAGES)
 
 
@@ -202,8 +208,8 @@ def test_the_table_is_sound():
         assert all(set(FIGURES[kind].tables) <= there for kind in stage.figures)
 
 
-_STAGES = [name for name, stage in STAGES.items() if not stage.of_copies]
-"""Those of a job without noisy copies."""
+_STAGES = [name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)]
+"""Those of a job without noisy copies and interventions."""
 
 
 class TestKeys:
@@ -291,8 +297,12 @@ def test_units_of_a_family_come_with_its_own_columns_or_with_one_sentence(small,
             read()
 
 
-def test_numbers_of_a_stage_change_with_its_version_only(whole):
-    pinned, came = json.loads(pins.FILE.read_text(encoding="utf-8")), pins.pin(whole)
+@pytest.mark.parametrize("edits", [False, True])
+def test_numbers_of_a_stage_change_with_its_version_only(edits, request):
+    came = pins.pin(request.getfixturevalue("edited" if edits else "whole"), edits=edits)
+    pinned = {
+        name: of for name, of in json.loads(pins.FILE.read_text(encoding="utf-8")).items() if STAGES[name].of_edits == edits
+    }
     assert pinned.keys() == came.keys(), "write tests/golden/stages.json anew: python tests/pins.py"
     for stage, expected in pinned.items():
         remedy = (

@@ -73,8 +73,9 @@ def test_tables_of_functions(name, tmp_path):
 
 def test_tables_of_a_run(whole, tmp_path):
     families = (None, *whole.job.comparison.families)
-    of_copies = {table.name for stage in STAGES.values() if stage.of_copies for table in stage.tables}
-    assert set(whole.tables) == {name for name, table in TABLES.items() if table.family in families} - of_copies
+    others = [stage for stage in STAGES.values() if stage.of_copies or stage.of_edits]
+    left_out = {table.name for stage in others for table in stage.tables}
+    assert set(whole.tables) == {name for name, table in TABLES.items() if table.family in families} - left_out
     for name in whole.tables:
         table = whole.table(name)
         for read in written_and_read(table, tmp_path):

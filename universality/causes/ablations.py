@@ -68,7 +68,7 @@ class Ablation:
         self._instead = instead(passes.maps, base, seed)
         apart = (self._instead - passes.maps).double().square().sum((0, 2, 3)).numpy()
         self.norms = np.sqrt(apart)
-        self.whole = float(np.sqrt(passes.maps.double().square().sum()))
+        self.whole = float(passes.maps.double().square().sum().sqrt())
 
     def removed(self, units: Ints, scale: float = 1.0) -> Removed:
         """Return what removing units (k,) does; with a scale the change of their maps is so many times as large."""

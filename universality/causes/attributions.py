@@ -39,20 +39,20 @@ def attribution_rows(of: Ablation, single: Array, plan: CausePlan, common: Mappi
     if not 1 < units <= MOST_UNITS:
         return []
     rng = np.random.default_rng([plan.seed, units])
-    count, size = FOR_EACH_UNIT * units, max(round(SHARE_REMOVED * units), 1)
-    gone = np.zeros((count, units))
-    for row in gone:
-        row[rng.choice(units, size=size, replace=False)] = 1.0
-    loss = np.array([of.removed(np.flatnonzero(row)).means["loss"] for row in gone])
+    count = FOR_EACH_UNIT * units
+    # Each by itself: were as many removed every time, effects would be known up to a constant only.
+    gone = (rng.random((count, units)) < SHARE_REMOVED).astype(np.float64)
+    loss = np.array([of.removed(np.flatnonzero(row)).means["loss"] if row.any() else 0.0 for row in gone])
     fitted = np.arange(count) >= round(HELD_OUT * count)
     effect, predicted = _fit(gone, loss, fitted)
+    effect = np.where(gone[fitted].any(axis=0), effect, np.nan)  # of a unit that was never removed nothing is known
     shuffled = []
     for _ in range(SHUFFLES):
         exchanged = loss.copy()
         exchanged[fitted] = rng.permutation(loss[fitted])
         shuffled.append(_r(_fit(gone, exchanged, fitted)[1], loss[~fitted]))
     common = {
-        **common, "base": of.base, "n_ablations": int(fitted.sum()), "share_removed": size / units, "r_held_out": _r(predicted, loss[~fitted]),
+        **common, "base": of.base, "n_ablations": int(fitted.sum()), "share_removed": SHARE_REMOVED, "r_held_out": _r(predicted, loss[~fitted]),
         "r_held_out_shuffled": float(np.nanquantile(shuffled, 0.95)) if np.isfinite(shuffled).any() else float("nan"), "r_single": _r(effect, single),
     }  # fmt: skip
     return [{**common, "unit": u, "effect": float(effect[u]), "effect_single": float(single[u])} for u in range(units)]
@@ -65,4 +65,8 @@ def _fit(gone: Array, loss: Array, fitted: np.ndarray) -> tuple[Array, Array]:
 
 
 def _r(x: Array, y: Array) -> float:
+    known = np.isfinite(x)
+    x, y = x[known], y[known]
+    if len(x) < 3:
+        return float("nan")
     return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")

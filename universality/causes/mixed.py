@@ -63,7 +63,7 @@ def fit(y: Array, x: Array, groups: Sequence[Array]) -> Mixed:
         deviance = (n - p) * np.log(variance) + np.linalg.slogdet(inner)[1] + np.linalg.slogdet(information)[1]
         return float(deviance), slopes, np.linalg.inv(information), variance
 
-    starts = [np.full(len(groups), start) for start in (1e-3, 0.1, 1.0)]
+    starts = [np.full(len(groups), start) for start in (0.01, 1.0)]
     tried = [
         minimize(lambda r: solved(np.asarray(r))[0], start, method="L-BFGS-B", bounds=[(0.0, 1e4)] * len(groups)) for start in starts
     ]  # fmt: skip

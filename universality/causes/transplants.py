@@ -96,6 +96,7 @@ class Fitting:
 
     def __init__(self, maps: Tensor, fit: Ints, test: Ints) -> None:
         self.maps, self.fit, self.test = maps, torch.from_numpy(fit), torch.from_numpy(test)
+        self._own = _standard(maps[self.fit])
 
     def sized(self, maps: Tensor) -> Tensor:
         """Return other maps in as many rows and columns."""
@@ -103,7 +104,7 @@ class Fitting:
 
     def correlations(self, maps: Tensor) -> Array:
         """Return the correlations of units with those of other maps, over images and positions of the fitting half (unit, other); -1 where one does not vary."""
-        x, y = (_standard(of[self.fit]) for of in (self.maps, maps))
+        x, y = self._own, _standard(maps[self.fit])
         r = (x.T @ y).numpy()
         r[~(x.abs().amax(0) > 0).numpy()] = -1.0
         r[:, ~(y.abs().amax(0) > 0).numpy()] = -1.0
@@ -111,14 +112,15 @@ class Fitting:
 
     def lined(self, units: Ints, maps: Tensor) -> Tensor:
         """Return alpha a + beta at the test half for each unit (k,) and the map (image, k, y, x) that stands for it, by least squares on the fitting half."""
-        y, x = self.maps[self.fit][:, torch.from_numpy(units)].double(), maps[self.fit].double()
+        y, x = self.maps[self.fit][:, torch.from_numpy(units)], maps[self.fit]
         of = (0, 2, 3)
-        my, mx = y.mean(of), x.mean(of)
-        covariance = ((y - my[None, :, None, None]) * (x - mx[None, :, None, None])).mean(of).numpy()
-        alpha = covariance * reciprocal((x - mx[None, :, None, None]).square().mean(of).numpy())
+        my, mx = (v.mean(of, dtype=torch.float64) for v in (y, x))
+        y, x = (v - m.float()[None, :, None, None] for v, m in ((y, my), (x, mx)))
+        covariance = (x * y).mean(of, dtype=torch.float64).numpy()
+        alpha = covariance * reciprocal(x.square().mean(of, dtype=torch.float64).numpy())
         beta = my.numpy() - alpha * mx.numpy()
-        slope, offset = (torch.from_numpy(np.asarray(v))[None, :, None, None] for v in (alpha, beta))
-        return (slope * maps[self.test].double() + offset).float()
+        slope, offset = (torch.from_numpy(np.asarray(v)).float()[None, :, None, None] for v in (alpha, beta))
+        return slope * maps[self.test] + offset
 
     def means(self, units: Ints) -> Tensor:
         """Return the mean of every unit over the fitting half, at the test half: (image, k, y, x)."""

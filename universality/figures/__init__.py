@@ -38,6 +38,7 @@ from universality.figures.style import (
     style,
     tap_label,
 )
+from universality.figures.interventions import ablation_by_class, transplants_and_nulls
 from universality.figures.thresholds import curves_of, threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
 
@@ -54,6 +55,7 @@ __all__ = [
     "Drawing",
     "Matched",
     "Tables",
+    "ablation_by_class",
     "atlas_cells",
     "best_taps",
     "circuits_and_nulls",
@@ -86,6 +88,7 @@ __all__ = [
     "style",
     "tap_label",
     "threshold_curves",
+    "transplants_and_nulls",
     "tuning_family",
     "wiring_profiles",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.circuits import circuit_data, circuit_words, circuits_and_nulls, wiring_data, wiring_profiles
+from universality.figures.interventions import ablation_by_class, class_data, transplant_data, transplants_and_nulls
 from universality.figures.cliques import clique_data, clique_matrix, clique_words
 from universality.figures.depth import depth_data, depth_words, detectors_against_depth
 from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
@@ -102,6 +103,12 @@ FIGURES: dict[str, Kind] = {
         Kind("circuits_and_nulls", "family", circuits_and_nulls, circuit_data, ("circuits",), ("noun",),
              "Correlation s_w of the incoming weights of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
              circuit_words),
+        Kind("ablation_by_class", "family", ablation_by_class, class_data, ("ablation_classes",), ("noun",),
+             "Change of the accuracy within every class with the {noun} of a layer removed (maps of other images in their place), beside as many random units of equal activity: "
+             "mean and 5 % quantile over sets."),
+        Kind("transplants_and_nulls", "family", transplants_and_nulls, transplant_data, ("transplants",), ("noun",),
+             "Recovery R of the answers (divergence from the intact ones) with the {noun} of one network replaced by the units of another that they match, two scalars each, beside the best other "
+             "units, the best directions of a {haar}, random directions, the best units of untrained twins, the same units at other images, and ceilings; each point is one layer into another."),
         Kind("similarity_against_depth", "run", similarity_against_depth, depth_difference_data, ("similarity",), (),
              "Similarity of every pair of taps of all compared networks against the difference of their relative depths; lines "
              "are means over bins of 0.1: {states}.", depth_difference_words),

@@ -273,7 +273,7 @@ def _into(
 
 
 def _sets(matched: pd.DataFrame, column: str, families: Mapping[str, np.ndarray], partner: np.ndarray) -> list[Any]:
-    """Return what is replaced: every matched unit that a family is about, every family's detectors, and all units; of those that have a partner."""
+    """Return what is replaced: every unit of a matched pair, every family's detectors, and all units; of those that have a partner."""
     from universality.causes.transplants import Replaced
 
     having = np.flatnonzero(partner >= 0)
@@ -283,6 +283,6 @@ def _sets(matched: pd.DataFrame, column: str, families: Mapping[str, np.ndarray]
     for family, units in families.items():
         some = np.intersect1d(units, having)
         found += [Replaced("family", family, some)] if some.size else []
-    for family, rows in matched.groupby("family", sort=False):
+    for family, rows in matched[matched["verdict"] != "unmatched"].groupby("family", sort=False):
         found += [Replaced("unit", str(family), np.array([unit])) for unit in sorted(set(rows[column].astype(int)))]
     return found

@@ -728,7 +728,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 1,
             interventions.units_edited, _ablation_tasks, interventions.count, needs=("families",), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), of_edits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), of_edits=True, figures={"ablation_by_class": "family"},
         ),
         Stage(
             "patches", "units that restore the answer to a changed image", (PATCHES,), 1, interventions.units_edited, _patch_tasks,
@@ -737,7 +737,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "transplants", "matched units put in one another's place", (TRANSPLANTS,), 1, interventions.units_exchanged, _transplant_tasks,
             interventions.transplant_count, needs=("families", "correspondence"), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True,
+            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True, figures={"transplants_and_nulls": "family"},
         ),
         Stage(
             "roles", "whether units with alike weights have the same role", (CIRCUIT_AND_ROLE,), 1,

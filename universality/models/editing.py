@@ -106,6 +106,7 @@ class Trace:
     _intact: Maps = field(default_factory=dict)
     _active: bool = True
     _stop: bool = False
+    _over: bool = False
 
     def run(self, images: np.ndarray | Tensor, *, gradients: bool = False, output: bool = True) -> Found:
         """Show images with and without the edits.
@@ -116,6 +117,8 @@ class Trace:
         gradients : whether what comes can be differentiated
         output : whether the network's output is wanted; else a pass ends behind the last tap
         """
+        if self._over:
+            raise TapError("the block of edits is over, so that nothing would be edited; run it within the block")
         if not output and not self.taps:
             raise TapError("nothing is read: neither the output nor a tap; name taps, or leave output = True")
         shown = _tensor(self.network, images)
@@ -382,6 +385,7 @@ def editing(
     trace = Trace(module, bound, [points.found_in(module, tap, card) for tap in taps])
     with ExitStack() as stack:
         stack.enter_context(zoo.evaluating(module))
+        stack.callback(setattr, trace, "_over", True)
         if reference is not None:
             _refer(module, bound, reference)
         places = [edit.at for edit in bound]

@@ -36,6 +36,12 @@ _TITLES = {
     "circuits": "Incoming weights of matched units",
     "profiles": "How families are wired to families, by the difference of preferred angles",
     "profile_pairs": "How alike the wiring of a family is in two networks",
+    "ablations": "What networks lose without a unit or a family",
+    "ablation_classes": "What each class loses without a unit or a family",
+    "attributions": "Effects of units among others that are removed",
+    "patches": "Units that restore the answer to a changed image",
+    "transplants": "Units of one network in the place of those of another",
+    "circuit_and_role": "Whether alike weights say more of a role than alike responses",
     "pairs": "Pairs of layers: how many detectors met, and how many would in nulls",
 }
 """Titles of the tables that belong to no section."""

@@ -179,6 +179,7 @@ class _Book:
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
                     "preferred_deg": row[f"preferred_{other}_deg"],
                     "circuits": self._circuits.get((*_pair_of(row), row["family"]), []),
+                    "transplants": [of for of in self._transplants.get((*_pair_of(row), row["family"]), []) if of["into"] == own],
                 })  # fmt: skip
         return found
 
@@ -191,6 +192,28 @@ class _Book:
                 found.setdefault((*_pair_of(row), row["family"]), []).append(
                     {str(name): value for name, value in row.items()}
                 )
+        return found
+
+    @cached_property
+    def _transplants(self) -> dict[tuple[Any, ...], list[Plain]]:
+        """By both units and the family, how far one stands in for the other, by the divergence of the answers."""
+        found: dict[tuple[Any, ...], list[Plain]] = {}
+        if self.run.has("transplants"):
+            rows = self.run.table("transplants")
+            rows = rows[(rows["what"] == "unit") & (rows["measure"] == "kl") & (rows["base"] == "mean")]
+            for row in rows.to_dict("records"):
+                found.setdefault((*_pair_of(row), row["family"]), []).append({str(k): v for k, v in row.items()})
+        return found
+
+    @cached_property
+    def _ablations(self) -> dict[Unit, list[Plain]]:
+        """By unit, what removing it costs, in each way of removing."""
+        found: dict[Unit, list[Plain]] = {}
+        if self.run.has("ablations"):
+            rows = self.run.table("ablations")
+            for row in rows[rows["what"] == "unit"].to_dict("records"):
+                unit = row["model"], row["tap"], int(row["unit"])
+                found.setdefault(unit, []).append({str(k): v for k, v in row.items()})
         return found
 
     @cached_property
@@ -227,6 +250,7 @@ class _Book:
             plain["examples"] = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
             pictures[".webp"] = _in_a_row(found["image"].values)
         plain["matches"], nulls = self._matches_of(unit)
+        plain["ablations"] = self._ablations.get(unit, [])
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
             pictures[".nulls.webp"] = _in_a_row(np.concatenate(nulls))

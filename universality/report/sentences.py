@@ -22,6 +22,7 @@ from universality.correspondence.verdict import POWER, VERDICTS
 from universality.features.definition import STATED_DEPTH, best_taps, stated_taps
 from universality.features.families import FAMILIES
 from universality.features.rules import CLIPPED_TIES, within
+from universality.report.interventions import Said, ablations_said, patches_said, roles_said, transplants_said
 from universality.runs.drawn import drawn_taps, judged
 from universality.runs.run import Run
 from universality.similarity.matching import COMPLETE, HOW
@@ -46,7 +47,7 @@ class Finding:
 
     Attributes
     ----------
-    topic : what it is about: detectors, matches, similarity, circuits or ledger
+    topic : what it is about: detectors, matches, similarity, circuits, interventions or ledger
     text : the sentence, each number beside its null
     standing : whether the number is above its null, at it, above some and not others, or has none
     detail : whether it belongs to a list that a reader opens rather than to the summary
@@ -635,6 +636,18 @@ def _of_ledger(run: Run) -> Iterator[Finding]:
         )
 
 
+def _of_interventions(run: Run) -> Iterator[Finding]:
+    """Yield what removing, exchanging and replacing units did."""
+    speakers: tuple[tuple[str, Callable[[pd.DataFrame], Iterable[Said]]], ...] = (
+        ("ablations", ablations_said), ("patches", patches_said), ("transplants", lambda table: transplants_said(table, NETWORKS)),
+        ("circuit_and_role", roles_said),
+    )  # fmt: skip
+    for name, said in speakers:
+        if run.has(name):
+            for text, above in said(run.table(name)):
+                yield Finding("interventions", text, _standing(above) if above else "none")
+
+
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
     (("families",), _of_detectors),
     (("families", "units", "similarity", "correspondence"), _of_matches),
@@ -643,6 +656,7 @@ _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = 
     (("correspondence", "correspondence_nulls"), _of_nulls),
     (("pairs",), _of_pairs),
     (("families", "correspondence", "circuits", "profile_pairs"), _of_circuits),
+    ((), _of_interventions),
     (("ledger",), _of_ledger),
 )
 """Who speaks of which tables, in the order of the report."""
