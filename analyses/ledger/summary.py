@@ -42,7 +42,7 @@ def main() -> None:
     every = pd.concat(parts, ignore_index=True)
     found = every[every["n"] > 0].sort_values(["claim", "of", "run"], kind="stable", na_position="first")
     found[COLUMNS].to_csv(HERE / "outcomes.csv", index=False, float_format="%.4g", lineterminator="\n")
-    for row in found.fillna("").to_dict("records"):
+    for row in found.astype(object).where(found.notna(), "").to_dict("records"):
         span = f" ({row['low']:.3g} to {row['high']:.3g})" if row["low"] != "" and row["rule"] == "interval" else ""
         value = "" if row["measured"] == "" else f"{row['measured']:.3g}{span}"
         null = "" if row["null"] == "" else f"{row['null']:.2g}"
