@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from shown import by_set
 from torch import nn
 
@@ -18,57 +17,19 @@ from universality.activations.spec import ExtractionSpec
 from universality.base.schema import STIMULUS
 from universality.features.families import FAMILIES
 from universality.models.card import Preprocessing
+from universality.models.handwritten import kernels
+from universality.models.handwritten.kernels import PHASES, energies, gabors, of_grey, places
+from universality.models.handwritten.networks import convolution
 from universality.models.receptive_field import describe_tap
 from universality.stimuli import colours, sets
 
-PHASES = 4  # even and odd, each of both signs
 GREY = np.full(3, 1 / 3)
 EXTRACTION = ExtractionSpec(reduction="center", batch_size=128)
 
 
-def places(kernel):
-    """Positions of a kernel's pixels from its middle, (kernel, kernel) each: x, y."""
-    axis = np.arange(kernel) - (kernel - 1) / 2
-    return axis[None, :] + 0 * axis[:, None], axis[:, None] + 0 * axis[None, :]
-
-
-def gabors(kernel, wavelength, width, tangents_deg):
-    """Filters (tangent, phase, y, x) for contours along the tangents; a grating of amplitude 1 gives at most 1."""
-    x, y = places(kernel)
-    envelope = np.exp(-(x**2 + y**2) / (2 * width**2))
-    filters = []
-    for tangent in np.deg2rad(tangents_deg):
-        across = 2 * np.pi / wavelength * (-x * np.sin(tangent) + y * np.cos(tangent))
-        even = envelope * (np.cos(across) - (envelope * np.cos(across)).sum() / envelope.sum())
-        odd = envelope * np.sin(across)
-        even, odd = even / (even * np.cos(across)).sum(), odd / (odd * np.sin(across)).sum()
-        filters.append([even, odd, -even, -odd])
-    return np.array(filters)
-
-
-def convolution(weights, stride=1, bias=None):
-    """Fixed convolution of the weights (out, in, y, x), padded so that maps stay centred."""
-    out, into, kernel, _ = weights.shape
-    made = nn.Conv2d(into, out, kernel, stride, kernel // 2, bias=bias is not None)
-    with torch.no_grad():
-        made.weight.copy_(torch.from_numpy(weights))
-        if bias is not None:
-            made.bias.copy_(torch.from_numpy(bias))
-    return made.requires_grad_(False)
-
-
-def of_grey(filters):
-    """Weights (filter, channel, y, x) that look at the mean of the colours."""
-    return filters[:, None] * GREY[:, None, None]
-
-
 def phase_scrambled(weights, seed):
     """Weights of the same amplitude spectra over space, the phases of every kernel random, its mean kept."""
-    rng = np.random.default_rng(seed)
-    noise = np.fft.fft2(rng.standard_normal(weights.shape))
-    turns = noise / np.abs(noise)
-    turns[..., 0, 0] = 1.0
-    return np.fft.ifft2(np.fft.fft2(weights) * turns).real
+    return kernels.phase_scrambled(weights, np.random.default_rng(seed).standard_normal(weights.shape))
 
 
 @dataclass(frozen=True)
@@ -162,48 +123,28 @@ def layers(network, family, spec, activations=("pre", "post")):
 
 # Arcs
 
-TANGENTS = np.arange(12) * 15.0
+TANGENTS = kernels.TANGENTS_DEG
 ARC_SIZE = 49  # odd, so that one position of every map looks at the middle
 ARC_KERNEL = 15
 ARC_RADIUS = 4.0
 EDGE = len(TANGENTS)  # a channel beside the complex cells: one odd simple cell
 
 
-def contour(points, tangents_deg):
-    """Weights (complex cell, y, x) along a contour, of sum 1: near its points, for contours along its tangents."""
-    x, y = places(ARC_KERNEL)
-    near = np.exp(-((x - points[:, :1, None]) ** 2 + (y - points[:, 1:, None]) ** 2) / (2 * 1.2**2))
-    turned = np.deg2rad(TANGENTS[:, None] - tangents_deg)
-    weights = np.einsum("ts,syx->tyx", np.exp(4 * (np.cos(2 * turned) - 1)), near)
-    return np.pad(weights / weights.sum(), ((0, 1), (0, 0), (0, 0)))
-
-
-def direction(angle_deg):
-    """Unit vectors (..., 2): x, y."""
-    return np.stack([np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))], axis=-1)
+def with_edge(weights):
+    """Weights of the complex cells, and none of the channel beside them."""
+    return np.pad(weights, ((0, 1), (0, 0), (0, 0)))
 
 
 def arc(orientation_deg):
-    """Half a circle, placed as `universality.stimuli.curves` places arcs: its midpoint in the middle."""
-    turn = orientation_deg + np.linspace(-90, 90, 25)
-    return contour(ARC_RADIUS * (direction(turn) - direction(orientation_deg)), turn + 90)
+    return with_edge(kernels.arc(orientation_deg, ARC_RADIUS, ARC_KERNEL))
 
 
 def line(orientation_deg):
-    """A line through the middle, with the tangent of an arc of that orientation."""
-    length = np.linspace(-7, 7, 25)[:, None]
-    return contour(length * direction(orientation_deg + 90), np.full(25, orientation_deg + 90))
-
-
-def any_tangent(weights):
-    """The same places, every tangent alike."""
-    return np.concatenate([np.broadcast_to(weights[:EDGE].mean(axis=0), weights[:EDGE].shape), weights[EDGE:]])
+    return with_edge(kernels.line(orientation_deg, ARC_KERNEL))
 
 
 def arc_detector(orientation_deg, straight=0.1, others=0.3):
-    """The arc excites; the opposite arc, the straight line, and other contours at the arc's places inhibit."""
-    own = arc(orientation_deg)
-    return own - arc(orientation_deg + 180) - straight * line(orientation_deg) - others * any_tangent(own)
+    return with_edge(kernels.arc_detector(orientation_deg, ARC_RADIUS, ARC_KERNEL, straight, others))
 
 
 def arc_controls():
@@ -224,7 +165,7 @@ def arc_plan(count=16):
     """Arc detectors of `count` evenly spaced orientations, and controls."""
     planted = {f"arc {angle:g}": float(angle) for angle in np.arange(count) * (360 / count)}
     pooling = np.zeros((EDGE + 1, EDGE * PHASES))
-    pooling[:EDGE] = np.kron(np.eye(EDGE), np.ones(PHASES))
+    pooling[:EDGE] = energies(EDGE, PHASES)
     pooling[EDGE, 1] = 1.0
     detectors = {name: arc_detector(angle) for name, angle in planted.items()}
     filters = gabors(9, 5.0, 2.0, TANGENTS).reshape(-1, 9, 9)
@@ -249,12 +190,8 @@ def boundary_filters():
 
 
 def boundary_detector(direction_deg):
-    """High frequencies ahead and low ones behind excite, the reverse inhibits."""
-    x, y = places(BOUNDARY_KERNEL)
-    ahead = x * np.cos(np.deg2rad(direction_deg)) + y * np.sin(np.deg2rad(direction_deg))
-    side = np.exp(-(x**2 + y**2) / (2 * 1.6**2)) * ahead
-    side = side / np.abs(side).sum()
-    return np.stack([side, -0.5 * side, 0 * side])
+    """The written detector, that does not look at the brightness."""
+    return with_edge(kernels.boundary_detector(direction_deg, BOUNDARY_KERNEL, 1.6))
 
 
 def boundary_controls():

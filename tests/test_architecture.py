@@ -22,6 +22,7 @@ ORDER = (
     ("correspondence", "circuits"),
     ("causes",),
     ("atlas",),
+    ("ledger",),
     ("runs",),
     ("figures",),
     ("report",),
@@ -29,7 +30,7 @@ ORDER = (
     ("cli",),
 )
 # Science takes arrays and tables, never a run or a job: those come later in the order.
-SCIENCE = ("similarity", "features", "correspondence", "circuits", "causes", "atlas")
+SCIENCE = ("similarity", "features", "correspondence", "circuits", "causes", "atlas", "ledger")
 ONLY_IN = {
     "timm": ("models/pocket/", "models/zoo.py"),
     "torchvision": ("models/pocket/", "models/zoo.py"),

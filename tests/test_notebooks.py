@@ -41,11 +41,12 @@ def jobs_of(path):
     return found
 
 
-def test_there_are_the_nine():
+def test_there_are_the_ten():
     names = {path.relative_to(ROOT / "analyses").with_suffix("").as_posix() for path in NOTEBOOKS}
     assert names == {
         "quickstart/quickstart", "quickstart/explore_correspondence", "quickstart/look_at_a_pair", "own_model/own_model", "cluster/cluster",
         "curve_detectors/curve_universality", "high_low_frequency/diet", "measures_disagree/measures_disagree", "circuits/read_a_circuit",
+        "ledger/keep_a_ledger",
     }  # fmt: skip
     assert NOTEBOOKS[0].stem == "quickstart"
     written = {path.with_suffix(".py") for path in (ROOT / "analyses").rglob("*.ipynb")}

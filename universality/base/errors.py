@@ -54,6 +54,10 @@ class WorkersError(RunError):
     """Workers lack the package, or compute with another version of it or of a library than this process."""
 
 
+class ClaimError(UniversalityError):
+    """A claim of the ledger is malformed, or asks of tables what they do not have."""
+
+
 class FigureError(UniversalityError):
     """A figure cannot be drawn of the tables that it was given."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from universality.base import memory
-from universality.cli import about, analyses, compare, jobs, results, runs, seeing
+from universality.cli import about, analyses, compare, jobs, ledger, results, runs, seeing
 from universality.cli.cluster import cluster_app
 from universality.cli.leaving import leave
 from universality.cli.stimuli import stimuli_app
@@ -27,6 +27,7 @@ app.command("detectors")(analyses.detectors_command)
 app.command("atlas")(analyses.atlas_command)
 app.command("examples")(seeing.examples_command)
 app.command("visualise")(seeing.visualise_command)
+app.command("ledger")(ledger.ledger_command)
 app.command("report")(results.report_command)
 app.command("figures")(results.figures_command)
 app.command("reproduce")(runs.reproduce_command)

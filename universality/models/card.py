@@ -251,8 +251,8 @@ class ModelCard(Spec):
         description="source/name, as in the file's place; of a module in hand its name",
     )
     source: str = Field(description="key in weight_files.SOURCES: who supplies the weights")
-    library: Literal["timm", "torchvision", "pocket", "factory", "hand"] = Field(
-        description="who supplies the architecture; factory: a function of your own, architecture = package.module:function; hand: "
+    library: Literal["timm", "torchvision", "pocket", "handwritten", "factory", "hand"] = Field(
+        description="who supplies the architecture; handwritten: the project's formulas; factory: a function of your own, architecture = package.module:function; hand: "
         "a module that was given to a run"
     )
     architecture: str = Field(description="the library's name of the architecture")

@@ -269,6 +269,7 @@ SOURCES: dict[str, Source] = {
             lambda card: f"train it with `universality zoo train {card.id}`, ",
             lambda card: _fetch_shipped(card).is_file(),
         ),
+        Source("handwritten", _fetch_nothing, lambda _: "", lambda _: True),
         Source("torchvision", _fetch_from_torchvision, lambda _: "", lambda card: _torchvision_file(card).is_file()),
         Source("timm", _fetch_from_timm, lambda _: "", lambda card: _timm_cached(card) is not None),
         Source("file", _fetch_nothing, lambda _: "", lambda _: False),

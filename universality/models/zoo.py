@@ -42,7 +42,7 @@ _DRAWING = threading.RLock()
 def build(model_card: ModelCard) -> nn.Module:
     """Return the card's architecture with random weights, in eval mode.
 
-    The random numbers are Torch's global ones: seed them, or use `untrained`.
+    The random numbers are Torch's global ones: seed them, or use `untrained`. Of a hand-written network kernels are drawn, see `universality.models.handwritten.networks`.
 
     Raises
     ------
@@ -56,6 +56,10 @@ def build(model_card: ModelCard) -> nn.Module:
                 from universality.models.pocket import networks as pocket_networks
 
                 network = pocket_networks.build(model_card.architecture, **kwargs)
+            elif model_card.library == "handwritten":
+                from universality.models.handwritten import networks as handwritten_networks
+
+                network = handwritten_networks.drawn(model_card.architecture, **kwargs)
             elif model_card.library == "factory":
                 network = factory(model_card.architecture)(**kwargs)
                 if not isinstance(network, nn.Module):
@@ -86,6 +90,8 @@ def build(model_card: ModelCard) -> nn.Module:
 def pretrained(model_card: ModelCard) -> nn.Module:
     """Return the card's network with its pretrained weights, in eval mode; of a card of random weights the untrained network.
 
+    A hand-written network has no weights file: its kernels are computed.
+
     A file in the weights folder (``$UNIVERSALITY_WEIGHTS``, else ``data/weights``) named after the card's id comes
     before the card's source.
 
@@ -96,6 +102,8 @@ def pretrained(model_card: ModelCard) -> nn.Module:
     """
     if model_card.untrained:
         return _seeded(model_card, [model_card.id, "random", model_card.weights.seed])
+    if model_card.library == "handwritten":
+        return _written(model_card)
     path = find_weights(model_card)
     network = build(model_card)
     fitted = load(network, checkpoints.read(path), model_card, path)
@@ -105,14 +113,42 @@ def pretrained(model_card: ModelCard) -> nn.Module:
             f"weights of '{model_card.id}' from '{path}' do not fit as they are ({'; '.join(unsaid)}), which the card does not "
             "state; write a card for this file with universality zoo new"
         )
+    _check_hash(
+        network,
+        model_card,
+        f"from '{path}' ",
+        "use the file that the card names, or write a card of your own for these weights",
+    )
+    return network.eval()
+
+
+def _written(model_card: ModelCard) -> nn.Module:
+    from universality.models.handwritten import networks as handwritten_networks
+
+    known = handwritten_networks.ARCHITECTURES
+    if model_card.architecture not in known:
+        raise CardError(
+            f"model card '{model_card.id}': there is no hand-written network '{model_card.architecture}'"
+            f"{did_you_mean(model_card.architecture, known)}; correct the card"
+        )
+    network = handwritten_networks.written(model_card.architecture)
+    _check_hash(
+        network,
+        model_card,
+        "computed here ",
+        "its formulas are others than the card's: use the version of the package that the card came with",
+    )
+    return network
+
+
+def _check_hash(network: nn.Module, model_card: ModelCard, whence: str, remedy: str) -> None:
+    """Raise `WeightsError` if a network's weights are not those that its card states."""
     expected = model_card.weights.state_dict_sha256
     came = state_dict_sha256(network.state_dict())
     if expected is not None and came != expected:
         raise WeightsError(
-            f"weights of '{model_card.id}' from '{path}' have the state-dict hash {came[:12]}..., the card states "
-            f"{expected[:12]}...; use the file that the card names, or write a card of your own for these weights"
+            f"weights of '{model_card.id}' {whence}have the state-dict hash {came[:12]}..., the card states {expected[:12]}...; {remedy}"
         )
-    return network.eval()
 
 
 def untrained(model_card: ModelCard, seed: int, calibration: Iterable[np.ndarray]) -> nn.Module:
@@ -360,6 +396,16 @@ def factory(name: str) -> Callable[..., Any]:
     return made
 
 
+def _handwritten_facts(architecture: str) -> Facts:
+    from universality.models.handwritten import networks as handwritten_networks
+
+    known = handwritten_networks.ARCHITECTURES
+    if architecture not in known:
+        raise CardError(f"there is no hand-written network '{architecture}'{did_you_mean(architecture, known)}")
+    # The images of the pocket zoo, so that one picture is the input of both.
+    return Facts(_pocket_facts("alexnet").preprocessing, {"name": "formulas"})
+
+
 def _factory_facts(architecture: str) -> Facts:
     factory(architecture)
     # What its images have to be like only its author knows: the size and the normalisation have to be given.
@@ -370,6 +416,7 @@ FACTS: dict[str, Callable[[str], Facts]] = {
     "timm": _timm_facts,
     "torchvision": _torchvision_facts,
     "pocket": _pocket_facts,
+    "handwritten": _handwritten_facts,
     "factory": _factory_facts,
 }
 """By library: what it says of an architecture; raises `CardError` with the nearest name for one it lacks."""

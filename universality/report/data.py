@@ -55,6 +55,9 @@ _SHOWN = {
         "model", "tap", "unit", "family", "detector", "level", "preferred_deg", "r1", "fwhm_deg", "echo", "peak_sigma", "invariance",
         "failed",
     ),
+    "ledger": (
+        "claim", "of", "statement", "verdict", "measured", "low", "high", "null", "ceiling", "n", "n_networks", "reason", "before_run", "known",
+    ),
     "atlas": ("family", "angle_deg", "model", "tap", "n_units", "n_untrained", "unit", "preferred_deg", "links", "linked"),
 }  # fmt: skip
 """Columns that a table shows before a reader asks for all of them, the least important last; a table not named here shows them all."""
@@ -80,6 +83,10 @@ def page_data(run: Run, each: pictures.Each = map) -> Plain:
     with suppress(RunError):  # a run without published statements has no checks; the page leaves the section out
         rows = checks.checks(run)
         tables["checks"] = table_of("checks", rows.head(MOST_OTHER_ROWS), len(rows))
+    if run.has("ledger"):
+        # What was decided comes first: most claims are about other runs.
+        rows = run.table("ledger").sort_values("verdict", key=lambda of: of.eq("undecided"), kind="stable")
+        tables["ledger"] = table_of("ledger", rows, len(rows))
     return {
         "families": {family: _family(family) for family in families},
         "tables": tables,

@@ -48,7 +48,7 @@ class Finding:
 
     Attributes
     ----------
-    topic : what it is about: detectors, matches, similarity, circuits or interventions
+    topic : what it is about: detectors, matches, similarity, circuits, interventions or ledger
     text : the sentence, each number beside its null
     standing : whether the number is above its null, at it, above some and not others, or has none
     detail : whether it belongs to a list that a reader opens rather than to the summary
@@ -641,6 +641,32 @@ def _of_motifs(run: Run) -> Iterator[Finding]:
     return of_motifs(run)
 
 
+def _of_ledger(run: Run) -> Iterator[Finding]:
+    """Yield what became of the claims that were held against the run: how many held, and every one that did not."""
+    rows = run.table("ledger")
+    counts = rows["verdict"].value_counts()
+    foreseen = int((rows["before_run"] & rows["known"].eq("") & rows["verdict"].ne("undecided")).sum())
+    decided = len(rows) - int(counts.get("undecided", 0))
+    yield Finding(
+        "ledger",
+        f"Claims of the ledger: {counts.get('held', 0)} held, {counts.get('failed', 0)} failed, {counts.get('undecided', 0)} are undecided ({rows['claim'].nunique()} claims). "
+        f"Of the {decided} that were decided {foreseen} were registered before the run by somebody who knew no outcome.",
+    )
+    for row in rows[rows["verdict"].eq("failed")].to_dict("records"):
+        of = f" ({row['of']})" if row["of"] else ""
+        span = "" if np.isnan(row["low"]) else f", {number(row['low'])} to {number(row['high'])}"
+        null = "" if np.isnan(row["null"]) else f"; null {number(row['null'])}"
+        yield Finding(
+            "ledger", f"Failed{of}: {row['statement']} Measured {number(row['measured'])}{span}{null}.", "null"
+        )
+    for row in rows[rows["verdict"].eq("undecided")].to_dict("records"):
+        yield Finding(
+            "ledger",
+            f"Undecided{' (' + row['of'] + ')' if row['of'] else ''}: {row['statement']} ({row['reason']})",
+            detail=True,
+        )
+
+
 def _of_interventions(run: Run) -> Iterator[Finding]:
     """Yield what removing, exchanging and replacing units did."""
     speakers: tuple[tuple[str, Callable[[pd.DataFrame], Iterable[Said]]], ...] = (
@@ -663,5 +689,6 @@ _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = 
     (("families", "correspondence", "circuits", "profile_pairs"), _of_circuits),
     (("families", "equivariance", "layouts", "cases", "superposition", "branches"), _of_motifs),
     ((), _of_interventions),
+    (("ledger",), _of_ledger),
 )
 """Who speaks of which tables, in the order of the report."""

@@ -22,6 +22,7 @@ from universality.base.errors import RunError, did_you_mean
 from universality.base.paths import is_file
 from universality.base.spec import is_sealed
 from universality.features.tables import joined, own_name
+from universality.ledger.tables import LEDGER
 from universality.models import catalogue
 from universality.models.card import ModelCard
 from universality.runs.job import Job
@@ -113,8 +114,9 @@ class Run:
         return table_names(self.record)
 
     def has(self, *names: str) -> bool:
-        """Return whether the run has all of these tables."""
-        return set(names) <= set(self.tables)
+        """Return whether the run has all of these tables, or the ledger, which no stage makes (``universality ledger``)."""
+        beside = [LEDGER.name] if LEDGER.name in self.record else []
+        return set(names) <= {*self.tables, *beside}
 
     def table(self, name: str) -> pd.DataFrame:
         """Return one of the run's tables, read when it is first asked for, its columns checked.
@@ -411,6 +413,8 @@ def file_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:
         yield f"run '{path}' was written before figures and report had checksums; run the job again"
     else:
         yield from _file_problems(path, "report", "report.html", record["report"])
+    if "ledger" in record:
+        yield from _file_problems(path, "ledger", f"{LEDGER.name}.parquet", record["ledger"])
 
 
 def record_problems(path: Path, record: dict[str, Any]) -> Iterator[str]:

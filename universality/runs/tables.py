@@ -8,6 +8,7 @@ from universality.causes.tables import CAUSE_TABLES
 from universality.circuits.motif_tables import MOTIF_TABLES
 from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
+from universality.ledger.tables import LEDGER
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -26,5 +27,6 @@ TABLES: dict[str, Table] = {
         *MOTIF_TABLES.values(),
         *CAUSE_TABLES.values(),
         *schema.ATLAS_TABLES.values(),
+        LEDGER,
     )
 }

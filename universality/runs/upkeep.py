@@ -21,7 +21,7 @@ from universality.runs.tables import TABLES
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _ASIDE = re.compile(r"[0-9a-f]{32}\.damaged-[0-9a-f]{8}")
-_OF_A_RUN = (provenance.RECORD, LOCK, "report.html")
+_OF_A_RUN = (provenance.RECORD, LOCK, "report.html", "ledger.csv")
 
 
 @dataclass(frozen=True)

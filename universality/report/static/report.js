@@ -614,7 +614,7 @@
   if (tables.atlas) atlas(document.getElementById("atlas-grid"), tables.atlas);
   const explorers = [...document.querySelectorAll(".js-table")].map((host) => new Explorer(host, tables[host.dataset.table]));
   // On paper nothing opens and no page turns: short tables show all their rows, and what was closed is closed again afterwards.
-  const ON_PAPER = ["families", "checks"], MOST_ON_PAPER = 200, MOST_UNFOLDED = 30; // sentences; a hundred fill ten pages
+  const ON_PAPER = ["families", "checks", "ledger"], MOST_ON_PAPER = 200, MOST_UNFOLDED = 30; // sentences; a hundred fill ten pages
   let opened = [];
   function paper(size) {
     for (const explorer of explorers) if (ON_PAPER.includes(explorer.table.name)) { explorer.size = size; explorer.page = 0; explorer.draw(); }
