@@ -58,6 +58,10 @@ class FigureError(UniversalityError):
     """A figure cannot be drawn of the tables that it was given."""
 
 
+class ServiceError(UniversalityError):
+    """A service cannot be started or reached, or refuses a request."""
+
+
 class TasksFailedError(RunError):
     """Some tasks of a job failed; what the others made is kept."""
 
