@@ -1,11 +1,63 @@
-"""How refusals are answered: JSON for scripts, a page for browsers."""
+"""How refusals are answered: one sentence, as JSON to scripts and as a page to browsers."""
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import quote
+
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from universality.base.errors import BusyError, MissingError, TooMuchError, UniversalityError
+from universality.service import pages
+
+_STATUS: tuple[tuple[type[UniversalityError], int], ...] = ((MissingError, 404), (TooMuchError, 413), (BusyError, 503))
 
 
-def refused(request: Request, cause: Exception) -> Response:
-    """Return the answer to a request that a user can mend: its sentence, with status 400."""
-    return JSONResponse({"error": str(cause)}, 400)
+def status_of(cause: UniversalityError) -> int:
+    """Return the HTTP status of an error: 400 for all that a request can mend."""
+    return next((status for kind, status in _STATUS if isinstance(cause, kind)), 400)
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether a browser asks for a page."""
+    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def refusal(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    """Return the answer to a request that is refused."""
+    if wants_page(request):
+        if status == 401 and request.method == "GET":
+            path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?next={quote(path, safe='')}", 303)
+        draw = getattr(pages, "error_page", None)
+        if draw is not None:
+            answer: Response = draw(request, status, sentence)
+            return answer
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+def of_error(request: Request, cause: Exception) -> Response:
+    """Return the answer to what a user can mend."""
+    assert isinstance(cause, UniversalityError)
+    return refusal(request, status_of(cause), str(cause))
+
+
+def of_http(request: Request, cause: Exception) -> Response:
+    """Return the answer to what the framework or a dependency refused."""
+    assert isinstance(cause, HTTPException)
+    headers: dict[str, Any] = dict(cause.headers or {})
+    if cause.status_code == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    sentence = f"there is nothing at {request.url.path[:200]}" if cause.detail == "Not Found" else str(cause.detail)
+    return refusal(request, cause.status_code, sentence, headers)
+
+
+def of_values(request: Request, cause: Exception) -> Response:
+    """Return the answer to parameters of a request that are no such values."""
+    assert isinstance(cause, RequestValidationError)
+    first = cause.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return refusal(request, 422, f"'{place}' of the request: {first['msg']}")

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from universality.base.errors import UniversalityError
-from universality.service import pages
-from universality.service.answers import refused
+from universality.service import answers, api, login, pages
+from universality.service.api import jobs
 from universality.service.database import Database
-from universality.service.guard import Headers
-from universality.service.principals import LOCAL
+from universality.service.events import Events
+from universality.service.guard import Guard
+from universality.service.helper import Helper
+from universality.service.queue import Queue
+from universality.service.rates import Counter
 from universality.service.run_index import RunIndex
 from universality.service.settings import Settings
+from universality.service.tokens import Tokens
 
 STATIC = Path(__file__).parent / "static"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the application of a service.
+    """Return the application of a service; its jobs are run by `runner.RunnerProcess`, which the caller starts.
 
-    ``app.state`` holds `settings`, `database`, `runs` (`RunIndex`) and `secret`.
+    ``app.state`` holds `settings`, `database`, `runs` (`RunIndex`), `queue`, `tokens`, `events`, `helper` and `secret`.
     """
-    app = FastAPI(title="universality", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    app.state.settings = settings
-    app.state.database = Database(settings.database)
-    app.state.database.create()
-    app.state.runs = RunIndex(settings.runs)
-    app.state.secret = secrets.token_bytes(32)
-    app.add_exception_handler(UniversalityError, refused)
-    if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app = FastAPI(
+        title="universality", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json",
+        description="Jobs, runs, tables and units of a comparison service. Every refusal is an object with the sentence 'error'.",
+    )  # fmt: skip
+    state = app.state
+    state.settings = settings
+    state.database = Database(settings.database)
+    state.database.upgrade()
+    state.secret = state.database.secret("csrf")
+    state.tokens, state.wrong = Tokens(state.database), Counter(settings.limits.refusals_per_minute)
+    state.runs = RunIndex(settings.runs)
+    state.queue = Queue(state.database, settings.lease_s)
+    state.events = Events(state.queue)
+    state.helper = Helper(settings)
+    app.add_exception_handler(UniversalityError, answers.of_error)
+    app.add_exception_handler(HTTPException, answers.of_http)
+    app.add_exception_handler(RequestValidationError, answers.of_values)
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    app.include_router(api.router)
+    app.include_router(login.router)
+    app.add_api_route("/jobs/{job}/events", jobs.watch_job, include_in_schema=False)
     app.include_router(pages.router)
-
-    @app.middleware("http")
-    async def who(request: Request, call_next):  # type: ignore[no-untyped-def]
-        request.scope["principal"] = LOCAL
-        return await call_next(request)
-
-    app.add_middleware(Headers)
+    app.add_middleware(Guard, service=app)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    app.state.helper.close()
     app.state.database.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from universality.service.settings import refuse_database
@@ -77,6 +79,14 @@ class SessionRow(Base):
     until: Mapped[float]
 
 
+class SecretRow(Base):
+    """A secret that all web processes of a service share."""
+
+    __tablename__ = "secrets"
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
 class UnitList(Base):
     """A list of units that a person named."""
 
@@ -136,9 +146,31 @@ class Database:
         with self._reading.begin() as session:
             yield session
 
-    def create(self) -> None:
-        """Make the tables that are not there yet."""
-        Base.metadata.create_all(self.engine)
+    def upgrade(self) -> None:
+        """Make the tables, or bring older ones to today's form (`migrations`); of several services that start at once one does."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("select pg_advisory_xact_lock(812401)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    def secret(self, name: str) -> bytes:
+        """Return 32 random bytes that stay the same as long as the database is kept."""
+        with suppress(IntegrityError), self.session() as session:
+            if session.get(SecretRow, name) is None:
+                session.add(SecretRow(name=name, value=secrets.token_bytes(32)))
+        with self.reading() as session:
+            return session.get_one(SecretRow, name).value
 
     def close(self) -> None:
         """Close all connections."""

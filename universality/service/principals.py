@@ -56,6 +56,11 @@ def principal(request: Request) -> Principal | None:
     return found
 
 
+def address_of(request: Request) -> str:
+    """Return the network address that a request comes from."""
+    return request.client.host if request.client is not None else "unknown"
+
+
 def needs(scope: str) -> Callable[[Request], Principal]:
     """Return a dependency that gives who asks, and refuses whoever lacks the scope."""
 

@@ -6,7 +6,7 @@ import re
 import threading
 from pathlib import Path
 
-from universality.base.errors import RunError, UniversalityError, did_you_mean
+from universality.base.errors import MissingError, UniversalityError, did_you_mean
 from universality.runs.provenance import RECORD
 from universality.runs.run import Run, open_run, read_record
 
@@ -34,13 +34,13 @@ class RunIndex:
         return [name for _, name in sorted(found, reverse=True) if self._finished(name)]
 
     def get(self, name: str) -> Run:
-        """Return a run; raise `RunError` where there is none of this name.
+        """Return a run; raise `MissingError` where there is none of this name.
 
         Its files are compared with their checksums when it is first opened, and again when its record has changed.
         """
         stamp = self._stamp(name)
         if stamp is None:
-            raise RunError(f"there is no run '{name[:200]}'{did_you_mean(name[:200], self.names())}")
+            raise MissingError(f"there is no run '{name[:200]}'{did_you_mean(name[:200], self.names())}")
         with self._lock:
             if name in self._opened and self._opened[name][0] == stamp:
                 return self._opened[name][1]

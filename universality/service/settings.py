@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from universality.base.errors import ServiceError
+from universality.base.errors import ServiceError, did_you_mean
 from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
+from universality.base.toml import parse_toml
 
 DEFAULT_DATABASE = "data/service/service.db"
-DEFAULT_UPLOADS = "data/service/uploads"
+DEFAULT_LOGS = "data/service/logs"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Settings:
     runs : folder of the runs; every run in it is shown, and jobs write theirs into it
     stores : folder or URL of the activations
     database : SQLAlchemy URL of the jobs, tokens, notes and lists
-    uploads : folder of uploaded checkpoints and their cards
+    logs : folder of what the processes of jobs print
     host, port : where the service listens
-    names : further host names under which browsers reach it, such as that of a reverse proxy
+    names : host names under which others reach it through a reverse proxy; with one, everybody needs a token
     scheduler : address of a Dask scheduler; None for local workers
     workers, threads : local worker processes of a job (None: threads of the job's own process), and threads of each
     at_once : jobs that run at the same time
@@ -71,7 +73,7 @@ class Settings:
     runs: Path = Path(DEFAULT_RUNS)
     stores: str = DEFAULT_STORE
     database: str = f"sqlite:///{DEFAULT_DATABASE}"
-    uploads: Path = Path(DEFAULT_UPLOADS)
+    logs: Path = Path(DEFAULT_LOGS)
     host: str = "127.0.0.1"
     port: int = 8000
     names: tuple[str, ...] = ()
@@ -80,13 +82,13 @@ class Settings:
     threads: int | None = None
     at_once: int = 1
     lease_s: float = 15.0
-    most_deaths: int = 3
+    most_deaths: int = 5
     limits: Limits = field(default_factory=Limits)
 
     @property
     def local(self) -> bool:
         """Whether only this machine reaches the service, so that nobody needs a token."""
-        return is_loopback(self.host)
+        return is_loopback(self.host) and not self.names
 
     @property
     def url(self) -> str:
@@ -118,3 +120,24 @@ def refuse_database(url: str) -> None:
         raise ServiceError(
             f"database '{url}' is of a kind that is not known, expected sqlite:///FILE or postgresql://USER@HOST/NAME; correct --database"
         )
+
+
+def read_limits(path: Path | None) -> Limits:
+    """Return the limits that a TOML file states, the others as they are by default; raise `ServiceError` for what is no limit."""
+    if path is None:
+        return Limits()
+    values = parse_toml(path, "limits", ServiceError)
+    known = {entry.name: entry for entry in fields(Limits)}
+    for name, value in values.items():
+        if name not in known:
+            raise ServiceError(f"limits '{path}': unknown limit '{name}'{did_you_mean(name, known)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ServiceError(f"limits '{path}': '{name}' is {value!r}, expected a number above 0")
+    return Limits(**values)
+
+
+def from_plain(values: dict[str, Any]) -> Settings:
+    """Return settings from plain values, as a service hands them to its own processes."""
+    limits = Limits(**values["limits"])
+    paths = {name: Path(values[name]) for name in ("runs", "logs")}
+    return Settings(**{**values, **paths, "names": tuple(values["names"]), "limits": limits})

@@ -1,0 +1,10 @@
+"""The HTTP API, version 1: the same addresses as the pages, below ``/api/v1``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from universality.service.api import jobs
+
+router = APIRouter(prefix="/api/v1")
+router.include_router(jobs.router)
