@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from universality.base.errors import UniversalityError
 from universality.service import answers, api, login, pages
 from universality.service.api import jobs
+from universality.service.catalogue import Catalogue
 from universality.service.database import Database
 from universality.service.events import Events
 from universality.service.guard import Guard
@@ -30,7 +31,7 @@ STATIC = Path(__file__).parent / "static"
 def create_app(settings: Settings) -> FastAPI:
     """Return the application of a service; its jobs are run by `runner.RunnerProcess`, which the caller starts.
 
-    ``app.state`` holds `settings`, `database`, `runs` (`RunIndex`), `queue`, `tokens`, `events`, `helper` and `secret`.
+    ``app.state`` holds `settings`, `database`, `runs` (`RunIndex`), `catalogue`, `queue`, `tokens`, `events`, `helper` (plans), `reader` (figures and units) and `secret`.
     """
     app = FastAPI(
         title="universality", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json",
@@ -43,9 +44,10 @@ def create_app(settings: Settings) -> FastAPI:
     state.secret = state.database.secret("csrf")
     state.tokens, state.wrong = Tokens(state.database), Counter(settings.limits.refusals_per_minute)
     state.runs = RunIndex(settings.runs)
+    state.helper, state.reader = Helper(settings), Helper(settings, waiting=400)
+    state.catalogue = Catalogue(state.runs, state.reader)
     state.queue = Queue(state.database, settings.lease_s)
     state.events = Events(state.queue)
-    state.helper = Helper(settings)
     app.add_exception_handler(UniversalityError, answers.of_error)
     app.add_exception_handler(HTTPException, answers.of_http)
     app.add_exception_handler(RequestValidationError, answers.of_values)
@@ -62,4 +64,5 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.helper.close()
+    app.state.reader.close()
     app.state.database.close()

@@ -16,6 +16,7 @@ from universality.jobs.planning import plan as plan_of
 from universality.jobs.workers import Workers
 from universality.runs.job import job_of
 from universality.runs.run import open_run
+from universality.service import unit_facts
 
 
 def plan(job: dict[str, Any], out: str, store: str, workers: int | None, threads: int | None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def plan(job: dict[str, Any], out: str, store: str, workers: int | None, threads
 
 
 def figure(run: str, stem: str, suffix: str, width_mm: float) -> str:
-    """Draw one figure of a run and return the path of its file, which the caller deletes."""
+    """Draw one figure of a run and return the path of its file, which the caller deletes with its folder."""
     from universality.figures import FIGURES, Tables, drawings
     from universality.figures.export import lacking
     from universality.figures.style import save
@@ -61,7 +62,7 @@ def figure(run: str, stem: str, suffix: str, width_mm: float) -> str:
     raise MissingError(f"run '{job.name}' has no figure '{stem}'{did_you_mean(stem, opened.record.get('figures', {}))}")
 
 
-CALLS: dict[str, Callable[..., Any]] = {"plan": plan, "figure": figure}
+CALLS: dict[str, Callable[..., Any]] = {"plan": plan, "figure": figure, **unit_facts.CALLS}
 
 
 def main() -> None:

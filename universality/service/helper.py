@@ -1,4 +1,4 @@
-"""A helper process of the web process, which does what takes seconds and libraries: plans, figures, pictures.
+"""A helper process of the web process, which does what takes seconds and libraries: plans, figures, pictures of units.
 
 The web process itself imports neither Torch nor Matplotlib and is never busy for long. What the two say to one another is
 JSON, one line each way. A call that takes too long, or that kills the helper, fails alone: the next one starts another helper.
@@ -16,17 +16,14 @@ from universality.base import errors
 from universality.base.errors import BusyError, ServiceError, UniversalityError
 from universality.service.settings import Settings
 
-_WAITING = 24
-"""So many calls may wait for the helper; further ones are refused at once."""
-
 
 class Helper:
-    """A process that makes one call of `calls.CALLS` at a time."""
+    """A process that makes one call of `calls.CALLS` at a time; `waiting` may wait for it, further ones are refused at once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, waiting: int = 24) -> None:
         self._settings = settings
         self._turn = threading.Lock()
-        self._places = threading.Semaphore(_WAITING)
+        self._places = threading.Semaphore(waiting)
         self._process: subprocess.Popen[str] | None = None
 
     def call(self, name: str, timeout_s: float | None = None, **arguments: Any) -> Any:
@@ -40,7 +37,7 @@ class Helper:
             Too many calls wait, or this one took longer than `timeout_s` (``limits.plan_seconds`` when left out).
         """
         if not self._places.acquire(blocking=False):
-            raise BusyError("the service has too many plans and figures to make; ask again in a minute")
+            raise BusyError("the service has too much to compute; ask again in a minute")
         try:
             with self._turn:
                 return self._made(name, timeout_s or self._settings.limits.plan_seconds, arguments)

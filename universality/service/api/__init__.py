@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from universality.service.api import jobs
+from universality.service.api import browse, jobs
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(jobs.router)
+router.include_router(browse.router)
