@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.activations.layer import load_layer
+from universality.activations.layer import LayerRef, load_layer
 from universality.activations.places import place_of
 from universality.base.errors import RunError
 from universality.base.names import HAAR_NAME, number
@@ -31,6 +32,7 @@ from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
 from universality.figures.example_sheets import arrow_ends, points_to
+from universality.report.curves import tuning_line
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
 from universality.runs.run import Run
@@ -38,6 +40,8 @@ from universality.runs.visualisations import Drive, OfRun, facts
 
 PARTNER_EXAMPLES = 4
 """Examples of each partner, and of each null, on a page."""
+PICTURE_PX = 112
+"""Side of a picture of an example on a page."""
 _OF_EXAMPLES = ("kind", "rank", "quantile", "value", "sigma", "picture", "source", "licence", "x_px", "y_px", "side_px")
 _QUALITY = 80
 Unit = tuple[str, str, int]
@@ -90,13 +94,13 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     """
     if folder.is_file():
         raise RunError(f"'{folder}' is a file, expected a folder for the pages; give another with --pages")
-    every, book = list(units_of(run) if units is None else units), _Book(run)
+    every, book = list(units_of(run) if units is None else units), Book(run)
     made = set(every)
     advance = (reporter or Quiet()).track("pages of units", len(every))
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends,
+        "haar": HAAR_NAME, "tuning_line": tuning_line,
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
@@ -105,7 +109,7 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
         for match in page["matches"]:  # a partner without a page is named, not linked
             match["has_page"] = tuple(match["partner"]) in made
         page["previous"], page["next"] = (None if other is None else address(other) for other in around)
-        _write_page(folder, unit, page, template.render(page=page, up="../" * address(unit).count("/"), **shared))
+        _write_page(folder, unit, page, template.render(page=page, **_beside(unit, page), **shared))
         for ending, picture in pictures.items():
             _written(picture, folder / address(unit, ending))
         rows.append({"address": address(unit), "unit": unit, "said": page["said"], "words": page["words"]})
@@ -126,6 +130,22 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     return index
 
 
+def _beside(unit: Unit, page: Plain) -> Plain:
+    """Return where the pictures of a unit's page and the pages of its partners lie, seen from it."""
+    up = "../" * address(unit).count("/")
+    return {
+        "up": up, "own_pictures": f"{unit[2]}.webp", "own_visualisation": f"{unit[2]}.visualisation.png",
+        "page_of": lambda match: up + quote(match["address"]), "pictures_of": lambda match: up + quote(match["address"])[: -len(".html")] + ".webp",
+        "nulls_of": lambda match: f"{unit[2]}.nulls.webp", "nulls": page["nulls"], "own_arrow": own_arrow(page),
+    }  # fmt: skip
+
+
+def own_arrow(page: Plain) -> dict[str, float] | None:
+    """Return the line that shows a detector's preferred orientation in its pictures; None where it has none."""
+    pointing = next((family for family in page["families"] if family["detector"] and family["points"]), None)
+    return None if pointing is None else arrow_ends(pointing["preferred_deg"], PICTURE_PX, pointing["period_deg"] != 360)
+
+
 def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
     file = folder / address(unit)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -143,8 +163,8 @@ def _finite(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Book:
-    """What the pages of a run are written from."""
+class Book:
+    """What the pages of a run's units are written from; what is read once serves all of them."""
 
     run: Run
 
@@ -193,52 +213,79 @@ class _Book:
                 )
         return found
 
+    def _variants(self, model: str, tap: str, family: str, unit: int) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
+        names, variants = self._tuning_of(model, tap)[family]
+        return names, variants[unit]
+
     @cached_property
-    def _tuning(self) -> dict[tuple[str, str, str], tuple[tuple[str, ...], NDArray[np.float64]]]:
-        """By model, tap and family: names of the variants, and (unit, variant, orientation) tuning curves, sigma."""
-        found = {}
-        for ref in references(self.run):
-            if ref.seed is None:
-                layer = load_layer(ref)
-                for family in self.run.job.comparison.families:
-                    of = answers.responses(layer, family)
-                    found[ref.model, ref.tap.name, family] = of.variant_names, of.variants
-        return found
+    def _layers(self) -> dict[tuple[str, str], LayerRef]:
+        return {(ref.model, ref.tap.name): ref for ref in references(self.run) if ref.seed is None}
+
+    @cached_property
+    def _tuning(self) -> dict[tuple[str, str], dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]]:
+        return {}
+
+    def _tuning_of(self, model: str, tap: str) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+        """Return by family: names of the variants, and (unit, variant, orientation) tuning curves, sigma."""
+        if (model, tap) not in self._tuning:
+            layer, found = load_layer(self._layers[model, tap]), {}
+            for family in self.run.job.comparison.families:
+                of = answers.responses(layer, family)
+                found[family] = of.variant_names, of.variants
+            self._tuning[model, tap] = found
+        return self._tuning[model, tap]
 
     @cached_property
     def _studio(self) -> OfRun:
         return OfRun(self.run, place_of(str(self.run.store)))
 
-    def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:
-        """Return all that the page of a unit says, and its pictures (y, x, channel) by the endings of their files' names."""
+    def said(self, unit: Unit) -> Plain:
+        """Return what the page of a unit says, its families and its matches, and nothing that needs a picture."""
         families = [self._family(row) for row in self._rows.get(unit, [])]
-        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or "matched, no detector"
-        plain: Plain = {
+        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or ("matched, no detector" if unit in self._matches else "no detector")
+        return {
             "run": self.run.job.name, "model": unit[0], "tap": unit[1], "unit": unit[2], "said": said,
             "words": " ".join([*map(str, unit), said]), "families": families, "examples": [], "visualisation": None,
+            "matches": self._matches.get(unit, []),
         }  # fmt: skip
+
+    def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:
+        """Return all that the page of a unit says, and its pictures (y, x, channel) by the endings of their files' names."""
+        plain = self.said(unit)
         pictures: dict[str, NDArray[np.uint8]] = {}
         try:
             found = self.run.examples(*unit)
         except RunError:  # it answers the same to every picture
             pass
         else:
-            table = found.drop_dims("channel").to_dataframe()[list(_OF_EXAMPLES)]
-            plain["examples"] = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-            pictures[".webp"] = _in_a_row(found["image"].values)
+            plain["examples"] = _examples(found.drop_dims("channel").to_dataframe())
+            pictures[".webp"] = in_a_row(found["image"].values)
         plain["matches"], nulls = self._matches_of(unit)
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
-            pictures[".nulls.webp"] = _in_a_row(np.concatenate(nulls))
-        if self._studio.has(Drive(*unit)):
-            shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
-            plain["visualisation"] = facts(shown)[0]
-            pictures[".visualisation.png"] = shown["image"].values[0]
+            pictures[".nulls.webp"] = in_a_row(np.concatenate(nulls))
+        made = self.visualisation(unit)
+        if made is not None:
+            plain["visualisation"], pictures[".visualisation.png"] = made
         return plain, pictures
+
+    def examples(self, unit: Unit) -> list[Plain]:
+        """Return the rows of a unit's examples, without their pictures; none where it answers the same to every picture."""
+        try:
+            return _examples(self.run.gallery.rows_of(*unit))
+        except RunError:
+            return []
+
+    def visualisation(self, unit: Unit) -> tuple[Plain, NDArray[np.uint8]] | None:
+        """Return the facts and the image (y, x, channel) of a unit's feature visualisation; None where none was made."""
+        if not self._studio.has(Drive(*unit)):
+            return None
+        shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
+        return facts(shown)[0], shown["image"].values[0]
 
     def _family(self, row: Plain) -> Plain:
         family = FAMILIES[row["family"]]
-        names, variants = self._tuning[row["model"], row["tap"], family.name]
+        names, variants = self._variants(row["model"], row["tap"], family.name, row["unit"])
         criteria = [
             {
                 "column": c.column, "op": c.op, "threshold": c.threshold, "value": row[c.column], "passes": c.column not in _names(row["failed"]),
@@ -251,7 +298,7 @@ class _Book:
             "near": bool(row["near"]), "level": row["level"], "score": float(row["score"]), "live": bool(row["live"]), "ties": int(row["ties"]),
             "preferred_deg": float(row["preferred_deg"]), "points": points_to(family.name), "criteria": criteria,
             "tuning_sigma": [float(x) for x in row["tuning_sigma"]],
-            "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants[row["unit"]], strict=True)],
+            "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants, strict=True)],
         }  # fmt: skip
 
     def _counted(self, unit: Sequence[Any]) -> int:
@@ -291,7 +338,12 @@ def _names(failed: str) -> list[str]:
     return [name.strip() for name in failed.split(",")]
 
 
-def _in_a_row(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _examples(rows: pd.DataFrame) -> list[Plain]:
+    return [{str(k): v for k, v in row.items()} for row in rows[list(_OF_EXAMPLES)].to_dict("records")]
+
+
+def in_a_row(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures (picture, y, x, channel) side by side."""
     return np.concatenate(list(images), axis=1)
 
 
@@ -300,11 +352,3 @@ def _written(image: NDArray[np.uint8], file: Path) -> None:
         Image.fromarray(image).save(file, "WEBP", quality=_QUALITY)
     else:
         Image.fromarray(image).save(file)
-
-
-def tuning_line(values: Sequence[float], top: float, width: float, height: float) -> str:
-    """Return a closed tuning curve as the points of an SVG line; responses below 0 lie on the axis."""
-    closed = [*values, values[0]]
-    scale = height / top if top > 0 else 0.0
-    step = width / (len(closed) - 1)
-    return " ".join(f"{step * k:.1f},{height - scale * max(value, 0.0):.1f}" for k, value in enumerate(closed))
