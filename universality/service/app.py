@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from universality.base.errors import UniversalityError
 from universality.service import answers, api, login, pages
-from universality.service.api import jobs
+from universality.service.api import jobs, models
 from universality.service.catalogue import Catalogue
 from universality.service.database import Database
 from universality.service.events import Events
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(login.router)
     app.add_api_route("/jobs/{job}/events", jobs.watch_job, include_in_schema=False)
+    app.include_router(models.router, include_in_schema=False)
     app.include_router(pages.router)
     app.add_middleware(Guard, service=app)
     return app

@@ -127,7 +127,7 @@ class Runner:
         log = settings.logs / f"{claim.id}.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "universality.service.attempt"],
+                [sys.executable, "-m", "universality.service.attempt", claim.id],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
             )  # fmt: skip
         attempt = Attempt(claim, process, log)
@@ -205,7 +205,7 @@ class Runner:
         """Put a job back whose process died or whose scheduler is away, unless that happened too often with nothing gained."""
         wait_s = min(_BACKOFF_S * 2 ** min(attempt.claim.attempt - 1, 10), _LONGEST_BACKOFF_S)
         deaths = self.jobs.deaths(self.name, attempt.claim, attempt.gained)
-        if deaths is not None and deaths >= self.settings.most_deaths:
+        if deaths is not None and deaths >= self.settings.limits.job_deaths:
             self.jobs.end(self.name, attempt.claim, Action.FAIL, f"{why}, {deaths} times in a row; see the log of the service")
         elif deaths is not None:
             self.jobs.give_back(self.name, attempt.claim, why, after_s=wait_s)

@@ -30,6 +30,7 @@ class Limits:
     draws : resamples, permutations and random bases of a job, each
     job_seconds : of one attempt at a job, s
     job_bytes : memory of a job's processes, bytes; None for no limit
+    job_deaths : how often in a row the process of a job may die, with nothing gained between, before the job fails
     plan_seconds : to plan a job, s
     rows : of one page of a table as JSON
     """
@@ -46,6 +47,7 @@ class Limits:
     draws: int = 10_000
     job_seconds: float = 12 * 3600.0
     job_bytes: int | None = None
+    job_deaths: int = 5
     plan_seconds: float = 60.0
     rows: int = 10_000
 
@@ -66,7 +68,6 @@ class Settings:
     workers, threads : local worker processes of a job (None: threads of the job's own process), and threads of each
     at_once : jobs that run at the same time
     lease_s : how long a job belongs to a runner that says nothing, s
-    most_deaths : how often a job's process may die with nothing gained before the job fails
     limits : what requests and jobs may take
     """
 
@@ -82,7 +83,6 @@ class Settings:
     threads: int | None = None
     at_once: int = 1
     lease_s: float = 15.0
-    most_deaths: int = 5
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -1,0 +1,71 @@
+"""What the tests of the service share: an application in a folder, and a small job."""
+
+import threading
+from pathlib import Path
+
+import tomllib
+from fastapi.testclient import TestClient
+
+from universality.runs.job import Job, job_of
+from universality.service.app import create_app
+from universality.service.queue import Queue
+from universality.service.runner import Runner
+from universality.service.settings import Limits, Settings
+
+HERE = "http://127.0.0.1:8000"
+SMALL = """
+name = "small"
+
+[[models]]
+id = "pocket/vgg-focus-s0"
+taps = ["features.4"]
+
+[[models]]
+id = "pocket/alexnet-focus-s0"
+taps = ["features.4"]
+
+[stimuli.natural]
+crops = 64
+
+[extraction]
+reduction = "center"
+
+[comparison]
+families = []
+measures = ["cka_linear_debiased"]
+
+[nulls]
+calibration_crops = 32
+haar_rotations = 1
+shuffles = 1
+"""
+"""Two layers are compared, and no units: seconds."""
+
+
+def small_job(**changed) -> Job:
+    return job_of(tomllib.loads(SMALL) | changed, "the job")
+
+
+def settings(folder: Path, **changed) -> Settings:
+    limits = changed.pop("limits", {})
+    return Settings(
+        runs=folder / "runs", stores=str(folder / "store"), database=f"sqlite:///{folder / 'service.db'}", logs=folder / "logs", threads=1,
+        limits=Limits(**limits), **changed,
+    )  # fmt: skip
+
+
+def client_of(folder: Path, **changed) -> TestClient:
+    return TestClient(create_app(settings(folder, **changed)), base_url=HERE, follow_redirects=False)
+
+
+def run_all(of: Settings, jobs: Queue) -> None:
+    """Run every job that waits, in this process's runner, until none is left."""
+    runner, over = Runner(of, jobs), threading.Event()
+    thread = threading.Thread(target=runner.run, args=(over,))
+    thread.start()
+    try:
+        while any(jobs.counts()[state] for state in ("waiting", "running")):
+            over.wait(0.1)
+    finally:
+        over.set()
+        thread.join()
