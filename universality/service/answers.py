@@ -61,3 +61,16 @@ def of_values(request: Request, cause: Exception) -> Response:
     first = cause.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:])
     return refusal(request, 422, f"'{place}' of the request: {first['msg']}")
+
+
+AWAY = "the service's database does not answer now; ask again in a few seconds"
+
+
+def of_database(request: Request, _: Exception) -> Response:
+    """Return the answer while the database is away."""
+    return refusal(request, 503, AWAY, {"Retry-After": "2"})
+
+
+def of_fault(request: Request, _: Exception) -> Response:
+    """Return the answer to an error of the service's own; what it was is in the service's log."""
+    return refusal(request, 500, "this is a fault of the service, not yours; its log says what happened")

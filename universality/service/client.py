@@ -25,6 +25,8 @@ except ModuleNotFoundError:
     raise ServiceError("the client of a service needs the package httpx, which is not installed; pip install 'universality[serve]'") from None
 
 _TRIES, _PAUSE_S = 8, 0.5
+_LATER = (429, 502, 503, 504)
+"""Answers of a service, or of a proxy before it, that will be another one soon."""
 JobText = str | Path | Job | Mapping[str, Any]
 
 
@@ -93,6 +95,10 @@ class Client:
         while True:
             try:
                 with self._http.stream("GET", f"jobs/{job}/events", headers={"Last-Event-ID": str(after)}) as answer:
+                    if answer.status_code in _LATER and tries < _TRIES:
+                        time.sleep(_PAUSE_S * 2 ** min(tries, 4))
+                        tries += 1
+                        continue
                     if answer.status_code != 200:
                         answer.read()
                         _refuse(answer)
@@ -165,7 +171,7 @@ class Client:
             except httpx.TransportError as cause:
                 tries = self._pause(tries, cause)
                 continue
-            if answer.status_code == 429 and tries < _TRIES:
+            if answer.status_code in _LATER and tries < _TRIES:
                 tries += 1
                 time.sleep(min(int(answer.headers.get("Retry-After", "1")), 60))
                 continue

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
+from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from universality.base.errors import TooMuchError
-from universality.service.answers import refusal
+from universality.service.answers import AWAY, refusal
 from universality.service.principals import LOCAL, SESSION_COOKIE, Principal, address_of, csrf_token
 from universality.service.rates import Counter
 from universality.service.settings import Settings, is_loopback
@@ -76,7 +77,8 @@ class Guard:
             self._check_rate(request)
             if request.method not in SAFE:
                 limited = await self._check_origin(request, limited)
-        except Refused as why:
+        except (Refused, DBAPIError) as cause:
+            why = cause if isinstance(cause, Refused) else Refused(503, AWAY, 2)
             headers = {"Retry-After": str(why.retry_s)} if why.retry_s else {}
             await refusal(request, why.status, why.sentence, headers)(scope, receive, sent)
             return

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from universality.service.states import Action
 _LOOK_EVERY_S = 0.25
 _BACKOFF_S, _LONGEST_BACKOFF_S = 2.0, 60.0
 _KEPT_LOG_BYTES = 1 << 20
+PROGRAM = (sys.executable, "-m", "universality.service.attempt")
 
 
 @dataclass
@@ -41,9 +43,10 @@ class Attempt:
     claim: Claim
     process: subprocess.Popen[bytes]
     log: Path
+    messages: queue.SimpleQueue[dict[str, Any] | None]
+    reader: threading.Thread
     began: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
-    messages: queue.SimpleQueue[dict[str, Any] | None] = field(default_factory=queue.SimpleQueue)
     notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     gained: int = -1
     outcome: dict[str, Any] | None = None
@@ -70,6 +73,15 @@ class Attempt:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
+    def close(self) -> None:
+        """Wait for the process, which has ended or was killed, and close what was open to it."""
+        self.process.wait()
+        self.reader.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
     def held(self) -> None:
         """Tell the process that its job is still ours."""
         with contextlib.suppress(OSError):
@@ -89,9 +101,10 @@ class Attempt:
 
 
 class Runner:
-    """Runs the jobs of one database until it is told to stop."""
+    """Runs the jobs of one database until it is told to stop; `program` makes one attempt at a job (`attempt`)."""
 
-    def __init__(self, settings: Settings, jobs: Queue) -> None:
+    def __init__(self, settings: Settings, jobs: Queue, program: Sequence[str] = PROGRAM) -> None:
+        self.program = program
         self.settings = settings
         self.jobs = jobs
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -127,11 +140,13 @@ class Runner:
         log = settings.logs / f"{claim.id}.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "universality.service.attempt", claim.id],
+                [*self.program, claim.id],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
             )  # fmt: skip
-        attempt = Attempt(claim, process, log)
-        threading.Thread(target=_listen, args=(process, attempt.messages), daemon=True).start()
+        messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_listen, args=(process, messages), daemon=True)
+        reader.start()
+        attempt = Attempt(claim, process, log, messages, reader)
         workers = {"scheduler": settings.scheduler, "workers": settings.workers, "threads": settings.threads}
         asked = {
             "job": claim.job, "out": str(settings.runs / claim.run), "store": settings.stores,
@@ -152,7 +167,7 @@ class Runner:
         for attempt in list(self.attempts):
             if attempt.claim.id not in held:
                 attempt.stop()
-                attempt.process.wait()
+                attempt.close()
                 self.attempts.remove(attempt)
                 continue
             attempt.heard = now
@@ -185,6 +200,7 @@ class Runner:
             return
         attempt.stop()  # whatever of its group is left
         self._ended(attempt)
+        attempt.close()
         self.attempts.remove(attempt)
         _shorten(attempt.log)
 
@@ -219,7 +235,7 @@ class Runner:
     def _put_back(self) -> None:
         for attempt in self.attempts:
             attempt.stop()
-            attempt.process.wait()
+            attempt.close()
             with contextlib.suppress(DBAPIError):
                 self.jobs.give_back(self.name, attempt.claim, "the service stopped")
         self.attempts = []
@@ -322,6 +338,7 @@ class RunnerProcess:
                 self._process.stdin.write(json.dumps(asdict(self._settings), default=str).encode() + b"\n")
                 self._process.stdin.flush()
             self._process.wait()
+            self._process.stdin.close()
             wait_s = 0.5 if time.monotonic() - began > 10 else min(2 * wait_s, 30.0)
             self._over.wait(wait_s)
 
