@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from universality.base.errors import RunError, did_you_mean
+from universality.base.errors import MissingError, RunError, did_you_mean
 from universality.runs.run import Run
 
 ROWS = 50
@@ -207,9 +207,9 @@ def _kind(of: pa.DataType) -> Kind:
 
 
 def file_of(run: Run, table: str) -> Path:
-    """Return the file of a table; raise `RunError` if the run has none of this name."""
+    """Return the file of a table; raise `MissingError` if the run has none of this name."""
     if table not in run.tables:
-        raise RunError(f"run '{run.path.name}' has no table '{table[:_MOST_TEXT]}'{did_you_mean(table[:_MOST_TEXT], run.tables)}")
+        raise MissingError(f"run '{run.path.name}' has no table '{table[:_MOST_TEXT]}'{did_you_mean(table[:_MOST_TEXT], run.tables)}")
     return run.path / f"{table}.parquet"
 
 
@@ -339,7 +339,8 @@ def _of_number(name: str, text: str) -> tuple[str, list[Any]] | None:
 
 
 def _of_bool(name: str, text: str) -> tuple[str, list[Any]] | None:
-    return (f"{name} = ?", [text.lower() == "true"]) if text.lower() in ("true", "false") else None
+    found = re.fullmatch(r"(!?=)?\s*(true|false)", text.lower())
+    return (f"{name} {found[1] or '='} ?", [found[2] == "true"]) if found else None
 
 
 def _of_text(name: str, text: str) -> tuple[str, list[Any]] | None:
@@ -402,7 +403,8 @@ def export(run: Run, table: str, query: Query, form: str) -> Download:
     if form not in MEDIA:
         raise RunError(f"unknown format '{form[:50]}', expected one of {', '.join(MEDIA)}{did_you_mean(form[:50], MEDIA)}")
     statement, columns, _, row = _statement(run, table, query)
-    batches = reader(run.path.parent).cursor().execute(*statement.of(columns)).to_arrow_reader(_BATCH)
+    text, bound = statement.of(columns)
+    batches = reader(run.path.parent).cursor().sql(text, params=bound).to_arrow_reader(_BATCH)
     kept = pq.read_schema(file_of(run, table))
     schema = pa.schema([kept.field(column.name) for column in columns], metadata={b"row": row.encode(), **(kept.metadata or {})})
     write = {"csv": _as_csv, "json": _as_json, "parquet": _as_parquet, "arrow": _as_arrow}[form]

@@ -11,8 +11,9 @@ from universality.base.errors import RunError, did_you_mean
 from universality.report.sentences import noun_of
 from universality.service.catalogue import Catalogue
 from universality.service.pages import diagrams
-from universality.service.pages.rendering import page
+from universality.service.pages.rendering import compare_url, page
 from universality.service.similarities import STATE_LABELS
+from universality.similarity.matching import HOW
 
 router = APIRouter()
 MATCHES = 16
@@ -47,10 +48,11 @@ def compare(
     sides = [(found[side], row[f"tap_{side}"], row[f"unit_{side}"]) for row in shown for side in "ab"]
     counts = catalogue.example_counts(sides, found["run"])
     shown = [row | {"examples": counts[2 * place : 2 * place + 2]} for place, row in enumerate(shown)]
+    here = {"measure": measure, "of": of, "family": family, "tap_a": tap_a, "tap_b": tap_b}
     return page(
-        request, "compare.html", found=found, known=known, measure=measure, of=of, states=STATE_LABELS, family=family,
+        request, "compare.html", again=lambda **changed: compare_url(found["a"], found["b"], found["run"], **{**here, **changed}), found=found, known=known, measure=measure, of=of, states=STATE_LABELS, family=family,
         families={name: noun_of(name) for name in found["families"]}, map=_map(found, measure, of), flows=_flows(found, family), matches=shown,
-        matched=len(matches), tap_a=tap_a, tap_b=tap_b, most=MATCHES,
+        matched=len(matches), how=HOW[found["method"]], tap_a=tap_a, tap_b=tap_b, most=MATCHES,
     )  # fmt: skip
 
 

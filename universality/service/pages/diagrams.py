@@ -114,7 +114,7 @@ def grid(taps_a: Sequence[str], taps_b: Sequence[str], values: Sequence[Sequence
     return [[cell(value) for value in line] for line in values]
 
 
-_WIDTH, _HEIGHT, _NODE, _GAP = 460.0, 260.0, 12.0, 8.0
+_WIDTH, _HEIGHT, _NODE, _GAP = 460.0, 280.0, 12.0, 15.0
 
 
 def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain:

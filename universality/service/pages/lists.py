@@ -30,7 +30,7 @@ def _database(request: Request) -> Database:
 def names(request: Request) -> list[dict[str, Any]]:
     """Return every list: id, name, who made it, how many units it has."""
     with _database(request).reading() as session:
-        counts = dict(session.execute(select(ListedUnit.list, func.count()).group_by(ListedUnit.list)).tuples().all())
+        counts = {number: count for number, count in session.execute(select(ListedUnit.list, func.count()).group_by(ListedUnit.list))}
         rows = session.scalars(select(UnitList).order_by(UnitList.name)).all()
         return [{"id": row.id, "name": row.name, "owner": row.owner, "made": row.made, "units": counts.get(row.id, 0)} for row in rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 from functools import cache
 from importlib.resources import files
@@ -13,6 +14,7 @@ from urllib.parse import quote, urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from universality.base.names import HAAR_NAME, number, short
 from universality.report.page import static_text
@@ -84,6 +86,11 @@ def brief(value: Any) -> str:
     return number(value, 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3)
 
 
+def breakable(name: str) -> Markup:
+    """Return a long name that may break behind a dot, a low line or a slash; what is copied holds no more than the name."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._/])", str(name)))
+
+
 def when(seconds: float | None) -> str:
     """Return a time of day, UTC; empty for none."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
@@ -117,16 +124,16 @@ def environment() -> Environment:
         "number": number, "short": short, "haar": HAAR_NAME, "tuning_line": tuning_line, "navigation": NAVIGATION,
         "asset": lambda name: f"/assets/{asset(name)[1]}/{name}",
     }  # fmt: skip
-    made.filters |= {"combined": lambda one, other: {**one, **other}, "brief": brief, "when": when, "lasting": lasting}
+    made.filters |= {"combined": lambda one, other: {**one, **other}, "brief": brief, "breakable": breakable, "when": when, "lasting": lasting}
     return made
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
     """Return a page."""
     who = principal(request)
     text = environment().get_template(template).render(request=request, who=who, csrf=csrf_token(request), path=request.url.path, **values)
     # Pages show what is there now; browsers keep pictures and style sheets, not these.
-    return HTMLResponse(text, status, {"cache-control": "no-cache", "vary": "HX-Request, Cookie"})
+    return HTMLResponse(text, code, {"cache-control": "no-cache", "vary": "HX-Request, Cookie"})
 
 
 def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
