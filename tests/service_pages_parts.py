@@ -88,7 +88,9 @@ def hostile_copy(run, folder, name="hostile"):
     entry = next(entry for entry in record["job"]["models"] if entry["id"] == renamed.id)
     entry["id"], entry["taps"] = EVIL, None
     for key in ("pairs", "figure_pairs"):
-        record["job"][key] = [[EVIL if m == renamed.id else m for m in pair] for pair in record["job"].get(key) or []] or None
+        record["job"][key] = [
+            [EVIL if m == renamed.id else m for m in pair] for pair in record["job"].get(key) or []
+        ] or None
     for store in record["stores"]:
         if store["model"] == renamed.id:
             store["model"] = EVIL

@@ -50,7 +50,9 @@ def shown(client, address):
 
 
 def sent(client, address, **fields):
-    token = json.loads(next(a["hx-headers"] for t, a in Page(client.get("/lists").text).elements if t == "body"))["X-CSRF-Token"]
+    token = json.loads(next(a["hx-headers"] for t, a in Page(client.get("/lists").text).elements if t == "body"))[
+        "X-CSRF-Token"
+    ]
     return client.post(address, data={"csrf": token, **fields}, headers=FORM)
 
 
@@ -76,7 +78,9 @@ def sent(client, address, **fields):
 def test_filters_are_those_of_pandas(client, run, query, mask):
     table = run.correspondence
     expected = table[mask(table)]
-    found = client.get(f"/api/v1/runs/one/tables/correspondence?{query}&rows=10000&columns=unit_a,unit_b,r_natural").json()
+    found = client.get(
+        f"/api/v1/runs/one/tables/correspondence?{query}&rows=10000&columns=unit_a,unit_b,r_natural"
+    ).json()
     assert found["matched"] == len(expected) == len(found["rows"])
     assert found["total"] == len(table)
     assert [row["unit_b"] for row in found["rows"]] == expected["unit_b"].tolist()
@@ -85,7 +89,10 @@ def test_filters_are_those_of_pandas(client, run, query, mask):
 
 def test_order_and_pages_are_those_of_pandas(client, run):
     table = run.correspondence.sort_values(["verdict", "r_natural"], ascending=[True, False], kind="stable")
-    pages = [client.get(f"/api/v1/runs/one/tables/correspondence?sort=verdict,-r_natural&rows=7&page={n}").json() for n in (1, 2, 3)]
+    pages = [
+        client.get(f"/api/v1/runs/one/tables/correspondence?sort=verdict,-r_natural&rows=7&page={n}").json()
+        for n in (1, 2, 3)
+    ]
     found = [row["unit_a"] for page in pages for row in page["rows"]]
     assert found == table["unit_a"].head(21).tolist()
     assert pages[0]["pages"] == -(-len(table) // 7)
@@ -105,7 +112,12 @@ def test_the_screen_and_the_api_agree(client):
 
 def test_other_pages_and_the_api_agree(client, matched):
     a, b = matched
-    for address in (unit_url(*a, "one"), f"/compare?a={quote(a[0])}&b={quote(b[0])}&run=one&family=curve", "/runs/one", f"/models/{a[0]}/taps/{a[1]}?run=one"):
+    for address in (
+        unit_url(*a, "one"),
+        f"/compare?a={quote(a[0])}&b={quote(b[0])}&run=one&family=curve",
+        "/runs/one",
+        f"/models/{a[0]}/taps/{a[1]}?run=one",
+    ):
         text, api = Page(shown(client, address)).text, client.get(f"/api/v1{address}").json()
         if "matches" in api:
             for match in [match for match in api["matches"] if match["family"] == "curve"][:16]:
@@ -161,7 +173,12 @@ def test_queries_read_nothing_but_runs(client, tmp_path):
     outside = tmp_path / "secret.csv"
     outside.write_text("a\n1\n")
     cursor = tables.reader(client.app.state.settings.runs).cursor()
-    for statement in (f"SELECT * FROM read_csv('{outside}')", f"COPY (SELECT 1) TO '{outside}'", "INSTALL httpfs", "SET threads = 4"):
+    for statement in (
+        f"SELECT * FROM read_csv('{outside}')",
+        f"COPY (SELECT 1) TO '{outside}'",
+        "INSTALL httpfs",
+        "SET threads = 4",
+    ):
         with pytest.raises(duckdb.Error):
             cursor.execute(statement)
     assert outside.read_text() == "a\n1\n"
@@ -170,7 +187,7 @@ def test_queries_read_nothing_but_runs(client, tmp_path):
 def test_a_table_of_another_run_is_no_path(client, run):
     for name in ("../run", "..%2Fone%2Funits", "/etc/passwd"):
         assert client.get(f"/runs/one/tables/{name}").status_code == 404
-    with pytest.raises(MissingError, match="has no table '../units'"):
+    with pytest.raises(MissingError, match=r"has no table '\.\./units'"):
         tables.select(run, "../units", tables.Query())
 
 
@@ -182,7 +199,9 @@ def crawled(client, start, most):
     found, waiting, kinds = {}, list(start), {}
     while waiting and len(found) < most:
         address = waiting.pop(0)
-        kind = "".join(c for c in address.split("?")[0] if not c.isdigit())[:60] + "?".join(sorted(p.split("=")[0] for p in address.partition("?")[2].split("&")))
+        kind = "".join(c for c in address.split("?")[0] if not c.isdigit())[:60] + "?".join(
+            sorted(p.split("=")[0] for p in address.partition("?")[2].split("&"))
+        )
         if address in found or kinds.get(kind, 0) >= 2 or address.startswith("/api/"):
             continue
         kinds[kind] = kinds.get(kind, 0) + 1
@@ -194,7 +213,15 @@ def crawled(client, start, most):
 
 
 def test_every_link_leads_somewhere_and_no_page_brings_its_own_script(client, matched):
-    start = ["/", "/runs/hostile", "/runs/hostile/similarity", "/runs/hostile/atlas", "/runs/hostile/tables/correspondence", f"/models/{quote(EVIL)}", unit_url(*matched[0], "hostile")]
+    start = [
+        "/",
+        "/runs/hostile",
+        "/runs/hostile/similarity",
+        "/runs/hostile/atlas",
+        "/runs/hostile/tables/correspondence",
+        f"/models/{quote(EVIL)}",
+        unit_url(*matched[0], "hostile"),
+    ]
     found = crawled(client, start, 150)
     bad = {address: answer.status_code for address, answer in found.items() if answer.status_code not in (200, 303)}
     # Of a network that no card describes there are no pictures; its pages say so.
@@ -247,7 +274,15 @@ def test_a_unit_is_found_elsewhere_as_by_hand(client, run, matched):
     rows = client.app.state.catalogue.elsewhere(model, tap, unit, "one")
     own, layer = run.gallery.layer(model, tap), run.gallery.layer(*other[:2])
     row = next(row for row in rows if (row["model"], row["tap"]) == other[:2])
-    r = [[np.corrcoef(own.natural[own.fold == f, unit], layer.natural[own.fold == f, u])[0, 1] if layer.live[u] else -2 for u in range(layer.natural.shape[1])] for f in (0, 1)]
+    r = [
+        [
+            np.corrcoef(own.natural[own.fold == f, unit], layer.natural[own.fold == f, u])[0, 1]
+            if layer.live[u]
+            else -2
+            for u in range(layer.natural.shape[1])
+        ]
+        for f in (0, 1)
+    ]
     best = int(np.argmax(r[0]))
     assert row["unit"] == best
     assert row["r"] == pytest.approx(r[1][best])
@@ -277,11 +312,15 @@ def test_lists_and_notes_are_kept_exported_and_ones_own(client, matched):
     sent(client, f"{address}/notes", text="looks like <i>arcs</i>")
     page = shown(client, address)
     assert "looks like &lt;i&gt;arcs&lt;/i&gt;" in page and "good &lt;b&gt;ones&lt;/b&gt;" in page
-    number = next(a["href"].split("/")[-1] for t, a in Page(page).elements if t == "a" and a["href"].startswith("/lists/"))
+    number = next(
+        a["href"].split("/")[-1] for t, a in Page(page).elements if t == "a" and a["href"].startswith("/lists/")
+    )
     listed = client.get(f"/lists/{number}?format=json").json()
     assert sorted((u["model"], u["tap"], u["unit"]) for u in listed["units"]) == sorted(matched)
     table = pd.read_csv(io.BytesIO(client.get(f"/lists/{number}?format=csv").content))
-    assert table[["model", "tap", "unit"]].to_numpy().tolist() == [[u["model"], u["tap"], u["unit"]] for u in listed["units"]]
+    assert table[["model", "tap", "unit"]].to_numpy().tolist() == [
+        [u["model"], u["tap"], u["unit"]] for u in listed["units"]
+    ]
     sent(client, f"{address}/lists", number=number)  # a second time takes it off
     assert [u["unit"] for u in client.get(f"/lists/{number}?format=json").json()["units"]] == [matched[1][2]]
     note = next(a["action"] for t, a in Page(page).elements if t == "form" and "/notes/" in a.get("action", ""))
@@ -327,7 +366,9 @@ def test_a_large_map_has_a_link_for_every_pair_of_networks(run, monkeypatch):
     monkeypatch.setattr(diagrams, "MOST_CELLS", 0)
     drawn = diagrams.heatmap(similarities.all_layers(run, similarities.measures(run)[0], "value"), "one")
     assert not drawn["cells"] and len(drawn["blocks"]) == 2 * len(run.job.compared())
-    assert sum(path.count("M") for _, path in drawn["paths"]) == 2 * int((run.similarity["measure"] == similarities.measures(run)[0]).sum())
+    assert sum(path.count("M") for _, path in drawn["paths"]) == 2 * int(
+        (run.similarity["measure"] == similarities.measures(run)[0]).sum()
+    )
 
 
 def test_compared_networks_are_those_of_the_tables(client, run):
@@ -339,13 +380,18 @@ def test_compared_networks_are_those_of_the_tables(client, run):
         order = matrix.values if matrix.attrs["direction"] == "similarity" else -matrix.values
         for place, row in enumerate(found["orders"]):
             if not np.isnan(order[place]).all():
-                assert order[place][matrix["tap_b"].values.tolist().index(row["nearest"][measure])] == np.nanmax(order[place])
+                assert order[place][matrix["tap_b"].values.tolist().index(row["nearest"][measure])] == np.nanmax(
+                    order[place]
+                )
     back = client.get(f"/api/v1/compare?a={b}&b={a}&run=one").json()
     assert {k: v for k, v in back.items() if k != "runs"} == {k: v for k, v in found.items() if k != "runs"}
 
 
 def test_ribbons_are_as_wide_as_their_numbers():
-    rows = [{"tap_a": a, "tap_b": b, "n_met": n, "n_same_feature": n // 2, "n_met_haar": 0.5, "n_same_feature_haar": 0.0} for a, b, n in (("p", "x", 4), ("p", "y", 2), ("q", "y", 6))]
+    rows = [
+        {"tap_a": a, "tap_b": b, "n_met": n, "n_same_feature": n // 2, "n_met_haar": 0.5, "n_same_feature_haar": 0.0}
+        for a, b, n in (("p", "x", 4), ("p", "y", 2), ("q", "y", 6))
+    ]
     drawn = diagrams.sankey(rows, "", 12)
     heights = {(n["side"], n["text"]): n["height"] for n in drawn["nodes"]}
     per = heights["a", "q"] / 6
@@ -359,7 +405,14 @@ def test_ribbons_are_as_wide_as_their_numbers():
 
 def leaves(model, prefix=""):
     for name, field in model.model_fields.items():
-        inner = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, Spec)), None)
+        inner = next(
+            (
+                a
+                for a in (field.annotation, *getattr(field.annotation, "__args__", ()))
+                if isinstance(a, type) and issubclass(a, Spec)
+            ),
+            None,
+        )
         if inner is not None and name != "models":
             yield from leaves(inner, f"{prefix}{name}.")
         else:
@@ -385,7 +438,10 @@ def test_a_form_becomes_the_job_that_it_says():
     values = job_form.values_of(form, ("families", "similarity", "atlas"))
     assert "permutations" not in values["comparison"]
     job = job_of(values, "the job")
-    assert [(entry.id, entry.taps) for entry in job.models] == [("pocket/vgg-focus-s0", ("features.4",)), ("pocket/alexnet-focus-s0", None)]
+    assert [(entry.id, entry.taps) for entry in job.models] == [
+        ("pocket/vgg-focus-s0", ("features.4",)),
+        ("pocket/alexnet-focus-s0", None),
+    ]
     assert job.nulls.shuffles == 5 and job.nulls.untrained_seeds == (0, 1) and job.stimuli.gratings.contrast == 0.3
     assert job.comparison.families == ("curve",) and job.stages.without == ("atlas",)
     import tomllib
@@ -420,7 +476,13 @@ def test_a_job_shows_its_stages_its_log_and_what_can_be_done(client):
     assert "waiting" in Page(text).text and f'hx-get="{address}/state"' in text and "Cancel" in text
     claim = queue.claim("tester")
     with database.session() as session:
-        session.add(EventRow(job=job, kind="stage", data=json.dumps({"description": "similarity <b>", "done": 2, "total": 8, "seconds": 10.0})))
+        session.add(
+            EventRow(
+                job=job,
+                kind="stage",
+                data=json.dumps({"description": "similarity <b>", "done": 2, "total": 8, "seconds": 10.0}),
+            )
+        )
         session.add(EventRow(job=job, kind="say", data=json.dumps({"text": "read 3 stores"})))
     state = Page(shown(client, f"{address}/state")).text
     assert "2 of 8" in state and "30 s" in state and "read 3 stores" in state and "similarity <b>" in state

@@ -143,7 +143,9 @@ def _beside(unit: Unit, page: Plain) -> Plain:
 def own_arrow(page: Plain) -> dict[str, float] | None:
     """Return the line that shows a detector's preferred orientation in its pictures; None where it has none."""
     pointing = next((family for family in page["families"] if family["detector"] and family["points"]), None)
-    return None if pointing is None else arrow_ends(pointing["preferred_deg"], PICTURE_PX, pointing["period_deg"] != 360)
+    return (
+        None if pointing is None else arrow_ends(pointing["preferred_deg"], PICTURE_PX, pointing["period_deg"] != 360)
+    )
 
 
 def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
@@ -213,7 +215,9 @@ class Book:
                 )
         return found
 
-    def _variants(self, model: str, tap: str, family: str, unit: int) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
+    def _variants(
+        self, model: str, tap: str, family: str, unit: int
+    ) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
         names, variants = self._tuning_of(model, tap)[family]
         return names, variants[unit]
 
@@ -242,7 +246,9 @@ class Book:
     def said(self, unit: Unit) -> Plain:
         """Return what the page of a unit says, its families and its matches, and nothing that needs a picture."""
         families = [self._family(row) for row in self._rows.get(unit, [])]
-        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or ("matched, no detector" if unit in self._matches else "no detector")
+        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or (
+            "matched, no detector" if unit in self._matches else "no detector"
+        )
         return {
             "run": self.run.job.name, "model": unit[0], "tap": unit[1], "unit": unit[2], "said": said,
             "words": " ".join([*map(str, unit), said]), "families": families, "examples": [], "visualisation": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from universality.atlas import cells
@@ -44,7 +45,7 @@ class Catalogue:
 
     def runs(self) -> list[Plain]:
         """Return one entry for every finished run, the newest first."""
-        return [self._kept(run, "entry", lambda run=run: _entry(run)) for run in self.opened()]
+        return [self._kept(run, "entry", partial(_entry, run)) for run in self.opened()]
 
     def run(self, name: str) -> Plain:
         """Return what a run found: sentences with their nulls, cautions, tables, figures.
@@ -55,7 +56,8 @@ class Catalogue:
             There is no such run, or it is damaged.
         """
         run = self._runs.get(name)
-        return self._kept(run, "run", lambda: _run(run))
+        found: Plain = self._kept(run, "run", lambda: _run(run))
+        return found
 
     def _kept(self, run: Run, of: str, make: Callable[[], Any]) -> Any:
         def sized() -> tuple[Any, int]:
@@ -71,7 +73,8 @@ class Catalogue:
     def atlas(self, name: str, family: str) -> Plain:
         """Return the atlas of one family: bins of the preferred angle, and for every network the cell of each."""
         run = self._runs.get(name)
-        return self._kept(run, f"atlas {family}", lambda: _atlas(run, family))
+        found: Plain = self._kept(run, f"atlas {family}", lambda: _atlas(run, family))
+        return found
 
     # ---- networks
     def networks(self) -> list[Plain]:
@@ -114,12 +117,20 @@ class Catalogue:
             for tap in card.taps
         ]  # fmt: skip
         taps += [{"name": tap, "runs": of} for tap, of in recorded.items()]  # NAME:pre and NAME:post
-        return {"id": model, "runs": names, "card": card.plain(), "at_hand": _at_hand(card), "notes": card.weight_notes, "taps": taps}
+        return {
+            "id": model,
+            "runs": names,
+            "card": card.plain(),
+            "at_hand": _at_hand(card),
+            "notes": card.weight_notes,
+            "taps": taps,
+        }
 
     def tap(self, model: str, tap: str, run: str | None = None) -> Plain:
         """Return the units of a tap: what each is a detector of, its peak, and its best match."""
         of = self._with(model, tap, run)
-        return self._kept(of, f"tap {model} {tap}", lambda: _tap(of, model, tap)) | {"runs": self.runs_with(model, tap)}
+        found: Plain = self._kept(of, f"tap {model} {tap}", lambda: _tap(of, model, tap))
+        return found | {"runs": self.runs_with(model, tap)}
 
     def runs_with(self, model: str, tap: str) -> list[str]:
         """Return the names of the runs that recorded a tap."""
@@ -130,7 +141,9 @@ class Catalogue:
         if name:
             run = self._runs.get(name)
             if (model, tap, "natural") not in run.trained_keys:
-                raise MissingError(f"run '{name}' did not record the tap '{tap[:200]}' of '{model[:200]}'; {_NO_RUN if not self.runs_with(model, tap) else 'choose another run'}")
+                raise MissingError(
+                    f"run '{name}' did not record the tap '{tap[:200]}' of '{model[:200]}'; {_NO_RUN if not self.runs_with(model, tap) else 'choose another run'}"
+                )
             return run
         found = [run for run in self.opened() if (model, tap, "natural") in run.trained_keys]
         if not found:
@@ -164,11 +177,15 @@ class Catalogue:
         """Return the answer of the helper process to a call about a run, kept for as long as the run is unchanged."""
         version = str(run.record.get("digest", ""))
         name = f"{call} {sorted(arguments.items())}"
-        return self._kept(run, name, lambda: self._helper.call(call, run=str(run.path.resolve()), version=version, **arguments))
+        return self._kept(
+            run, name, lambda: self._helper.call(call, run=str(run.path.resolve()), version=version, **arguments)
+        )
 
     def example_counts(self, units: Sequence[Unit], run: str) -> list[int]:
         """Return how many examples each of some units has whose pictures are at hand."""
-        counted: list[int] = self._asked(self._runs.get(run), "counts", units=[list(unit) for unit in units]) if units else []
+        counted: list[int] = (
+            self._asked(self._runs.get(run), "counts", units=[list(unit) for unit in units]) if units else []
+        )
         return counted
 
     def pictures(self, model: str, tap: str, unit: int, run: str | None = None) -> bytes:
@@ -177,11 +194,15 @@ class Catalogue:
 
     def visualisation(self, model: str, tap: str, unit: int, run: str | None = None) -> bytes:
         """Return the image that was made to drive a unit, as WebP."""
-        return base64.b64decode(self._asked(self._with(model, tap, run), "visualisation", model=model, tap=tap, unit=unit))
+        return base64.b64decode(
+            self._asked(self._with(model, tap, run), "visualisation", model=model, tap=tap, unit=unit)
+        )
 
     def null(self, unit: Unit, model: str, tap: str, run: str | None = None) -> tuple[bytes, float]:
         """Return the examples of the random direction of another layer that is most like a unit, as WebP, and its held-out r."""
-        found = self._asked(self._with(unit[0], unit[1], run), "null", model=unit[0], tap=unit[1], unit=unit[2], other=model, at=tap)
+        found = self._asked(
+            self._with(unit[0], unit[1], run), "null", model=unit[0], tap=unit[1], unit=unit[2], other=model, at=tap
+        )
         return base64.b64decode(found["picture"]), float(found["r"])
 
     def elsewhere(self, model: str, tap: str, unit: int, run: str | None = None) -> list[Plain]:
@@ -236,17 +257,27 @@ class Catalogue:
                 yield {"kind": kind, **entry}
 
     def _entries(self) -> Iterator[tuple[str, str, Plain]]:
-        for run in self.runs():
-            yield "run", f"run {run['name']} {run['question']}".lower(), {"run": run["name"], "label": run["name"], "detail": run["question"]}
+        for entry in self.runs():
+            hit = {"run": entry["name"], "label": entry["name"], "detail": entry["question"]}
+            yield "run", f"run {entry['name']} {entry['question']}".lower(), hit
         for model, taps in self._taps().items():
             yield "network", f"network {model}".lower(), {"model": model, "label": model, "detail": f"{len(taps)} taps"}
             for tap, recorded in taps.items():
-                entry = {"model": model, "tap": tap, "label": f"{model}, {tap}", "detail": "recorded" if recorded else "not recorded yet"}
-                yield "tap", f"tap {model} {tap}".lower(), entry
-        for run in self.opened():
-            for family in run.job.comparison.families:
-                entry = {"run": run.path.name, "family": family, "label": f"{family} in {run.path.name}", "detail": "detectors of the family"}
-                yield "family", f"family {family} {family.replace('_', ' ')} {run.path.name}".lower(), entry
+                said = "recorded" if recorded else "not recorded yet"
+                yield (
+                    "tap",
+                    f"tap {model} {tap}".lower(),
+                    {"model": model, "tap": tap, "label": f"{model}, {tap}", "detail": said},
+                )
+        for entry in self.runs():
+            for family in entry["families"]:
+                hit = {
+                    "run": entry["name"],
+                    "family": family,
+                    "label": f"{family} in {entry['name']}",
+                    "detail": "detectors of the family",
+                }
+                yield "family", f"family {family} {family.replace('_', ' ')} {entry['name']}".lower(), hit
 
     def _taps(self) -> dict[str, dict[str, bool]]:
         found = {card.id: {tap.name: False for tap in card.taps} for card in cards.cards().values()}
@@ -261,7 +292,15 @@ class Catalogue:
                 fits = all(word in f"{model} {tap} unit".lower() for word in names)
                 if fits and unit < _units_of(run, model, tap):
                     label = f"{model}, {tap}, unit {unit}"
-                    yield {"kind": "unit", "model": model, "tap": tap, "unit": unit, "run": run.path.name, "label": label, "detail": f"in run {run.path.name}"}
+                    yield {
+                        "kind": "unit",
+                        "model": model,
+                        "tap": tap,
+                        "unit": unit,
+                        "run": run.path.name,
+                        "label": label,
+                        "detail": f"in run {run.path.name}",
+                    }
 
 
 def _entry(run: Run) -> Plain:
@@ -287,7 +326,9 @@ def _atlas(run: Run, family: str) -> Plain:
     every = run.table("atlas") if run.has("atlas") else cells.atlas(run)
     rows = every[(every["family"] == family) & every["angle_deg"].notna()]
     units = run.units
-    units = units[(units["seed"] == -1) & (units["family"] == family) & units["detector"]].set_index(["model", "tap", "unit"])
+    units = units[(units["seed"] == -1) & (units["family"] == family) & units["detector"]].set_index(
+        ["model", "tap", "unit"]
+    )
     networks: dict[str, Plain] = {}
     for row in rows.sort_values("angle_deg", kind="stable").to_dict("records"):
         place = row["model"], row["tap"], int(row["unit"])
@@ -295,7 +336,12 @@ def _atlas(run: Run, family: str) -> Plain:
         cell = {"angle_deg": float(row["angle_deg"]), "unit": int(row["unit"]), "links": int(row["links"]), "linked": row["linked"],
                 "n_units": int(row["n_units"]), "n_untrained": float(row["n_untrained"]), "tuning_sigma": curve}  # fmt: skip
         networks.setdefault(row["model"], {"model": row["model"], "tap": row["tap"], "cells": []})["cells"].append(cell)
-    return {"family": family, "stage": run.has("atlas"), "angles_deg": [float(a) for a in sorted(rows["angle_deg"].unique())], "networks": list(networks.values())}
+    return {
+        "family": family,
+        "stage": run.has("atlas"),
+        "angles_deg": [float(a) for a in sorted(rows["angle_deg"].unique())],
+        "networks": list(networks.values()),
+    }
 
 
 def _at_hand(card: Any) -> bool:
@@ -325,25 +371,37 @@ def _units_of(run: Run, model: str, tap: str) -> int:
 
 def _tap(run: Run, model: str, tap: str) -> Plain:
     """Return the units of a tap in a run, detectors first, then near misses, then by number."""
-    units: dict[int, Plain] = {unit: {"unit": unit, "families": [], "near": [], "live": True, "best": None} for unit in range(_units_of(run, model, tap))}
+    units: dict[int, Plain] = {
+        unit: {"unit": unit, "families": [], "near": [], "live": True, "best": None}
+        for unit in range(_units_of(run, model, tap))
+    }
     if run.has("units"):
         rows = run.units
         for row in rows[(rows["seed"] == -1) & (rows["model"] == model) & (rows["tap"] == tap)].to_dict("records"):
             unit = units[int(row["unit"])]
             unit["live"] = bool(row["live"])
             if row["detector"]:
-                unit["families"].append({"family": row["family"], "level": row["level"], "preferred_deg": float(row["preferred_deg"])})
+                unit["families"].append(
+                    {"family": row["family"], "level": row["level"], "preferred_deg": float(row["preferred_deg"])}
+                )
             elif row["near"]:
                 unit["near"].append(row["family"])
     if run.has("correspondence"):
         for own, other in ("ab", "ba"):
             table = run.correspondence
-            here = (table[f"model_{own}"] == model) & (table[f"tap_{own}"] == tap) & (table["method"] == run.job.matched_by())
+            here = (
+                (table[f"model_{own}"] == model)
+                & (table[f"tap_{own}"] == tap)
+                & (table["method"] == run.job.matched_by())
+            )
             for row in table[here].sort_values("r_natural").to_dict("records"):
                 unit = units[int(row[f"unit_{own}"])]
                 best = {"model": row[f"model_{other}"], "tap": row[f"tap_{other}"], "unit": int(row[f"unit_{other}"]),
                         "r_natural": float(row["r_natural"]), "verdict": row["verdict"]}  # fmt: skip
                 if unit["best"] is None or best["r_natural"] > unit["best"]["r_natural"]:
                     unit["best"] = best
-    order = sorted(units.values(), key=lambda unit: (-len(unit["families"]), -len(unit["near"]), unit["best"] is None, unit["unit"]))
+    order = sorted(
+        units.values(),
+        key=lambda unit: (-len(unit["families"]), -len(unit["near"]), unit["best"] is None, unit["unit"]),
+    )
     return {"model": model, "tap": tap, "in_run": run.path.name, "units": order}

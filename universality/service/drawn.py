@@ -31,12 +31,18 @@ class Figure:
 
 def figures(run: Run) -> list[Figure]:
     """Return the figures that a run has drawn."""
-    return [Figure(stem, stem.split("__")[0], str(about.get("caption", ""))) for stem, about in sorted(run.record.get("figures", {}).items())]
+    return [
+        Figure(stem, stem.split("__")[0], str(about.get("caption", "")))
+        for stem, about in sorted(run.record.get("figures", {}).items())
+    ]
 
 
 def table_list(run: Run) -> list[dict[str, Any]]:
     """Return the tables of a run: name, what one row is, how many rows."""
-    return [{"name": name, "row": TABLES[name].row if name in TABLES else "", "rows": count} for name, count in row_counts(run).items()]
+    return [
+        {"name": name, "row": TABLES[name].row if name in TABLES else "", "rows": count}
+        for name, count in row_counts(run).items()
+    ]
 
 
 def file_of(run: Run, helper: Helper, stem: str, form: str, width: str) -> tuple[bytes, str]:
@@ -55,7 +61,9 @@ def file_of(run: Run, helper: Helper, stem: str, form: str, width: str) -> tuple
     known = {figure.stem: figure for figure in figures(run)}
     for given, options, what in ((stem, known, "figure"), (form, MEDIA, "format"), (width, WIDTHS_MM, "width")):
         if given not in options:
-            raise MissingError(f"run '{run.path.name}' has no {what} '{given[:200]}'{did_you_mean(given[:200], options)}")
+            raise MissingError(
+                f"run '{run.path.name}' has no {what} '{given[:200]}'{did_you_mean(given[:200], options)}"
+            )
     file = run.path / "figures" / f"{stem}.{form}"
     if width == "double" and file.is_file():
         return file.read_bytes(), MEDIA[form]

@@ -12,7 +12,12 @@ from universality.runs.run import Run
 from universality.similarity.matrix import STATES
 
 MOST_MATCHES = 200
-_LABELS = {"value": "trained", "value_untrained": "untrained twins", "value_haar": "B in a random basis (Haar)", "value_shuffled": "stimuli shuffled"}
+_LABELS = {
+    "value": "trained",
+    "value_untrained": "untrained twins",
+    "value_haar": "B in a random basis (Haar)",
+    "value_shuffled": "stimuli shuffled",
+}
 STATE_LABELS = {state: _LABELS[state] for state in STATES}
 """Column of the table ``similarity`` -> what it is called."""
 _OF_MATCHES = (
@@ -40,7 +45,9 @@ def chosen(run: Run, measure: str, state: str) -> tuple[str, str]:
     found = []
     for given, options, what in ((measure, known, "measure"), (state, list(STATES), "column")):
         if given and given not in options:
-            raise RunError(f"run '{run.path.name}' has no {what} '{given[:200]}' of similarity{did_you_mean(given[:200], options)}")
+            raise RunError(
+                f"run '{run.path.name}' has no {what} '{given[:200]}' of similarity{did_you_mean(given[:200], options)}"
+            )
         found.append(given or options[0])
     return found[0], found[1]
 
@@ -52,13 +59,23 @@ def all_layers(run: Run, measure: str, state: str) -> Plain:
     """
     rows = run.similarity[run.similarity["measure"] == measure]
     order = {entry.id: place for place, entry in enumerate(run.job.models)}
-    ends = [rows[[f"model_{side}", f"tap_{side}", f"depth_{side}"]].set_axis(["model", "tap", "depth"], axis=1) for side in "ab"]
+    ends = [
+        rows[[f"model_{side}", f"tap_{side}", f"depth_{side}"]].set_axis(["model", "tap", "depth"], axis=1)
+        for side in "ab"
+    ]
     layers = pd.concat(ends).drop_duplicates(["model", "tap"])
-    layers = layers.assign(place=[order.get(model, len(order)) for model in layers["model"]]).sort_values(["place", "depth"], kind="stable")
+    layers = layers.assign(place=[order.get(model, len(order)) for model in layers["model"]]).sort_values(
+        ["place", "depth"], kind="stable"
+    )
     places = {(m, t): place for place, (m, t) in enumerate(zip(layers["model"], layers["tap"], strict=True))}
     cells = [
-        (places[row.model_a, row.tap_a], places[row.model_b, row.tap_b], None if math.isnan(value) else float(value), str(row.reason))
-        for row, value in zip(rows.itertuples(), rows[state].astype(float), strict=True)
+        (
+            places[row.model_a, row.tap_a],
+            places[row.model_b, row.tap_b],
+            _finite(value),
+            str(row.reason),
+        )
+        for row, value in zip(rows.itertuples(), rows[state].to_numpy(float).tolist(), strict=True)
     ]
     return {
         "measure": measure, "state": state, "direction": str(rows["direction"].iloc[0]),
@@ -114,7 +131,9 @@ def _matches(run: Run, a: str, b: str) -> list[Plain]:
         return []
     rows = _of(run.correspondence, a, b)
     rows = rows[rows["method"] == run.job.matched_by()]
-    rows = rows.assign(_same=rows["verdict"] == "same_feature").sort_values(["_same", "r_natural"], ascending=False, kind="stable")
+    rows = rows.assign(_same=rows["verdict"] == "same_feature").sort_values(
+        ["_same", "r_natural"], ascending=False, kind="stable"
+    )
     return _plain(rows.head(MOST_MATCHES), _OF_MATCHES)
 
 

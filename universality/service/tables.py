@@ -142,7 +142,9 @@ def parse_query(parameters: Iterable[tuple[str, str]], most_rows: int = MOST_ROW
     where, single = [], {"q": "", "sort": "", "columns": "", "page": "1", "rows": str(ROWS)}
     for name, value in parameters:
         if len(value) > 10 * _MOST_TEXT:
-            raise RunError(f"parameter '{name[:50]}' has {len(value)} characters, expected at most {10 * _MOST_TEXT}; shorten it")
+            raise RunError(
+                f"parameter '{name[:50]}' has {len(value)} characters, expected at most {10 * _MOST_TEXT}; shorten it"
+            )
         if name.startswith("f.") and value.strip():
             where.append((name[2:], value.strip()))
         elif name == "where" and value.strip():
@@ -160,7 +162,17 @@ def parse_query(parameters: Iterable[tuple[str, str]], most_rows: int = MOST_ROW
     )  # fmt: skip
 
 
-_OPERATORS = {"eq": "=", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "contains": "", "null": "empty", "notnull": "not empty"}
+_OPERATORS = {
+    "eq": "=",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "contains": "",
+    "null": "empty",
+    "notnull": "not empty",
+}
 
 
 def _compared(text: str) -> tuple[str, str]:
@@ -168,7 +180,9 @@ def _compared(text: str) -> tuple[str, str]:
     column, _, rest = text.partition(":")
     operator, _, value = rest.partition(":")
     if operator not in _OPERATORS:
-        raise RunError(f"filter '{text[:_MOST_TEXT]}' has no operator, expected COLUMN:OPERATOR:VALUE with one of {', '.join(_OPERATORS)}; correct it")
+        raise RunError(
+            f"filter '{text[:_MOST_TEXT]}' has no operator, expected COLUMN:OPERATOR:VALUE with one of {', '.join(_OPERATORS)}; correct it"
+        )
     return column, _OPERATORS[operator] + ("" if operator.endswith("null") else value)
 
 
@@ -194,7 +208,9 @@ def _described(file: Path, _: int) -> tuple[str, int, tuple[Column, ...]]:
     columns = []
     for one in schema:
         about = {key.decode(): value.decode() for key, value in (one.metadata or {}).items()}
-        columns.append(Column(one.name, _kind(one.type), about.get("unit", ""), about.get("range", ""), about.get("meaning", "")))
+        columns.append(
+            Column(one.name, _kind(one.type), about.get("unit", ""), about.get("range", ""), about.get("meaning", ""))
+        )
     return (schema.metadata or {}).get(b"row", b"").decode(), metadata.num_rows, tuple(columns)
 
 
@@ -209,7 +225,9 @@ def _kind(of: pa.DataType) -> Kind:
 def file_of(run: Run, table: str) -> Path:
     """Return the file of a table; raise `MissingError` if the run has none of this name."""
     if table not in run.tables:
-        raise MissingError(f"run '{run.path.name}' has no table '{table[:_MOST_TEXT]}'{did_you_mean(table[:_MOST_TEXT], run.tables)}")
+        raise MissingError(
+            f"run '{run.path.name}' has no table '{table[:_MOST_TEXT]}'{did_you_mean(table[:_MOST_TEXT], run.tables)}"
+        )
     return run.path / f"{table}.parquet"
 
 
@@ -235,7 +253,9 @@ def _levels(file: Path, time: int) -> dict[str, list[str]]:
     cursor = reader(file.parent.parent).cursor()
     for column in (column for column in _described(file, time)[2] if column.kind == "text"):
         name = _quoted(column.name)
-        rows = cursor.execute(f"SELECT DISTINCT {name} FROM read_parquet(?) LIMIT {MOST_LEVELS + 1}", [str(file.resolve())]).fetchall()
+        rows = cursor.execute(
+            f"SELECT DISTINCT {name} FROM read_parquet(?) LIMIT {MOST_LEVELS + 1}", [str(file.resolve())]
+        ).fetchall()
         values = sorted(row[0] for row in rows if row[0])
         if 1 < len(rows) <= MOST_LEVELS and not any("," in value for value in values):
             found[column.name] = values
@@ -255,7 +275,11 @@ class Reader:
         }  # fmt: skip
         self._base = duckdb.connect(":memory:", config=options)
         quoted = str(self.folder.resolve()).replace("'", "''")
-        for statement in (f"allowed_directories = ['{quoted}']", "enable_external_access = false", "lock_configuration = true"):
+        for statement in (
+            f"allowed_directories = ['{quoted}']",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
             self._base.execute(f"SET {statement}")
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -285,7 +309,10 @@ class _Statement:
 
     def of(self, columns: Iterable[Column], cut: str = "") -> tuple[str, list[Any]]:
         names = ", ".join(_quoted(column.name) for column in columns)
-        return f"SELECT {names} FROM {self.source} WHERE {self.condition} ORDER BY {self.order}{cut}", [self.file, *self.bound]
+        return f"SELECT {names} FROM {self.source} WHERE {self.condition} ORDER BY {self.order}{cut}", [
+            self.file,
+            *self.bound,
+        ]
 
 
 def _quoted(name: str) -> str:
@@ -305,8 +332,17 @@ def _statement(run: Run, table: str, query: Query) -> tuple[_Statement, tuple[Co
     for word in query.words.split():
         parts.append(f"contains(lower(concat_ws(' ', {', '.join(texts)})), ?)" if texts else "false")
         bound += [word.lower()] if texts else []
-    order = [f"{_quoted(_column(table, columns, name).name)} {'DESC' if down else 'ASC'} NULLS LAST" for name, down in query.order]
-    said = _Statement(f"read_parquet(?, {_PLACE} = true)", str(file.resolve()), " AND ".join(parts) or "true", ", ".join([*order, _PLACE]), tuple(bound))
+    order = [
+        f"{_quoted(_column(table, columns, name).name)} {'DESC' if down else 'ASC'} NULLS LAST"
+        for name, down in query.order
+    ]
+    said = _Statement(
+        f"read_parquet(?, {_PLACE} = true)",
+        str(file.resolve()),
+        " AND ".join(parts) or "true",
+        ", ".join([*order, _PLACE]),
+        tuple(bound),
+    )
     chosen = tuple(_column(table, columns, name) for name in query.columns) or known
     return said, chosen, total, row
 
@@ -325,7 +361,9 @@ def _condition(column: Column, expression: str) -> tuple[str, list[Any]]:
         return (empty if expression == "empty" else f"NOT ({empty})"), []
     made = _CONDITIONS[column.kind](name, expression[:_MOST_TEXT])
     if made is None:
-        raise RunError(f"filter of '{column.name}' is '{expression[:_MOST_TEXT]}', expected {_EXPECTED[column.kind]}; correct it")
+        raise RunError(
+            f"filter of '{column.name}' is '{expression[:_MOST_TEXT]}', expected {_EXPECTED[column.kind]}; correct it"
+        )
     return made
 
 
@@ -401,12 +439,16 @@ def export(run: Run, table: str, query: Query, form: str) -> Download:
         As `select`; or the format is unknown.
     """
     if form not in MEDIA:
-        raise RunError(f"unknown format '{form[:50]}', expected one of {', '.join(MEDIA)}{did_you_mean(form[:50], MEDIA)}")
+        raise RunError(
+            f"unknown format '{form[:50]}', expected one of {', '.join(MEDIA)}{did_you_mean(form[:50], MEDIA)}"
+        )
     statement, columns, _, row = _statement(run, table, query)
     text, bound = statement.of(columns)
     batches = reader(run.path.parent).cursor().sql(text, params=bound).to_arrow_reader(_BATCH)
     kept = pq.read_schema(file_of(run, table))
-    schema = pa.schema([kept.field(column.name) for column in columns], metadata={b"row": row.encode(), **(kept.metadata or {})})
+    schema = pa.schema(
+        [kept.field(column.name) for column in columns], metadata={b"row": row.encode(), **(kept.metadata or {})}
+    )
     write = {"csv": _as_csv, "json": _as_json, "parquet": _as_parquet, "arrow": _as_arrow}[form]
     return Download(MEDIA[form], f"{run.path.name}.{table}.{form}", write(batches, schema))
 
@@ -458,7 +500,12 @@ def _as_csv(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[bytes]
 
 def _without_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch with its lists as JSON text, as the command line writes them."""
-    columns = [pa.array([None if v is None else json.dumps(finite(v)) for v in c.to_pylist()]) if _kind(c.type) == "list" else c for c in batch.columns]
+    columns = [
+        pa.array([None if v is None else json.dumps(finite(v)) for v in c.to_pylist()])
+        if _kind(c.type) == "list"
+        else c
+        for c in batch.columns
+    ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 

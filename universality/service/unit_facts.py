@@ -34,7 +34,9 @@ class _Book(Book):
         """What could not be read, a sentence each."""
         return []
 
-    def _variants(self, model: str, tap: str, family: str, unit: int) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
+    def _variants(
+        self, model: str, tap: str, family: str, unit: int
+    ) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
         if self.missing:
             return (), ()
         try:
@@ -75,7 +77,10 @@ def unit(run: str, version: str, model: str, tap: str, unit: int) -> Plain:
         page["visualisation"] = made and made[0]
     except (UniversalityError, OSError) as error:
         lacks.append(f"no pictures: {error}")
-    matches = [match | {"examples": _count(book, tuple(match["partner"])), "null": None, "has_page": True} for match in page["matches"]]
+    matches = [
+        match | {"examples": _count(book, tuple(match["partner"])), "null": None, "has_page": True}
+        for match in page["matches"]
+    ]
     found: Plain = _plain(page | {"matches": matches, "arrow": own_arrow(page), "lacks": [*lacks, *book.missing]})
     return found
 
@@ -97,7 +102,9 @@ def visualisation(run: str, version: str, model: str, tap: str, unit: int) -> st
     """Return the image that was made to drive a unit, WebP in base 64."""
     made = _book(run, version).visualisation((model, tap, unit))
     if made is None:
-        raise MissingError(f"no image was made to drive unit {unit} of '{model}' at '{tap}'; make one with universality visualise")
+        raise MissingError(
+            f"no image was made to drive unit {unit} of '{model}' at '{tap}'; make one with universality visualise"
+        )
     return _encoded(made[1])
 
 
@@ -106,13 +113,18 @@ def null(run: str, version: str, model: str, tap: str, unit: int, other: str, at
     book = _book(run, version)
     _refuse_uncomputed(book.run, other, at)
     found = book.run.gallery.of_null((model, tap, unit), other, at)
-    return {"picture": _encoded(in_a_row(found["image"].values[:PARTNER_EXAMPLES])), "r": float(found.attrs["r_natural"])}
+    return {
+        "picture": _encoded(in_a_row(found["image"].values[:PARTNER_EXAMPLES])),
+        "r": float(found.attrs["r_natural"]),
+    }
 
 
 def _refuse_uncomputed(run: Run, model: str, tap: str) -> None:
     # To compute them is the work of a job: a page must not begin it.
     if not _kept(run, model, tap):
-        raise MissingError(f"the examples of '{model}' were not computed in run '{run.path.name}'; the stage examples of a job makes them")
+        raise MissingError(
+            f"the examples of '{model}' were not computed in run '{run.path.name}'; the stage examples of a job makes them"
+        )
 
 
 def _encoded(image: NDArray[np.uint8]) -> str:
@@ -136,10 +148,14 @@ def elsewhere(run: str, version: str, model: str, tap: str, unit: int) -> list[P
     gallery, job = _book(run, version).run.gallery, _book(run, version).run.job
     one = gallery.layer(model, tap)
     if not one.live[unit]:
-        raise RunError(f"unit {unit} of '{model}' at '{tap}' does not vary over both halves of the natural images, so none resembles it; choose another")
+        raise RunError(
+            f"unit {unit} of '{model}' at '{tap}' does not vary over both halves of the natural images, so none resembles it; choose another"
+        )
     own, decides = one.natural[:, [unit]], one.fold == 0
     rows = []
-    recorded = dict.fromkeys((m, t) for m, t, name in _book(run, version).run.trained_keys if name == "natural" and m != model)
+    recorded = dict.fromkeys(
+        (m, t) for m, t, name in _book(run, version).run.trained_keys if name == "natural" and m != model
+    )
     for other, at in recorded:
         layer = gallery.layer(other, at)
         live = np.flatnonzero(layer.live)
@@ -148,7 +164,9 @@ def elsewhere(run: str, version: str, model: str, tap: str, unit: int) -> list[P
         turned = layer.standardised().in_basis(bases.haar(0, job.seed)).natural
         best, r = _best(own, layer.natural[:, live], decides)
         _, r_haar = _best(own, turned, decides)
-        rows.append({"model": other, "tap": at, "unit": int(live[best]), "r": r, "r_haar": r_haar, "n": int((~decides).sum())})
+        rows.append(
+            {"model": other, "tap": at, "unit": int(live[best]), "r": r, "r_haar": r_haar, "n": int((~decides).sum())}
+        )
     return sorted(rows, key=lambda row: -row["r"])
 
 

@@ -21,7 +21,11 @@ def assets(digest: str, name: str) -> Response:
     """Return a style sheet or script; the address names its content, so browsers keep it."""
     if name not in ASSETS or asset(name)[1] != digest:
         raise RunError(f"there is no file '{name[:50]}' of this version; load the page again")
-    return Response(asset(name)[0], media_type=_TYPES[name.rsplit(".", 1)[1]], headers={"cache-control": "public, max-age=31536000, immutable"})
+    return Response(
+        asset(name)[0],
+        media_type=_TYPES[name.rsplit(".", 1)[1]],
+        headers={"cache-control": "public, max-age=31536000, immutable"},
+    )
 
 
 router.include_router(login.router)

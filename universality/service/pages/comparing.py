@@ -22,7 +22,15 @@ _NULLS = (("", "trained"), ("_untrained", "untrained twins"), ("_haar", "one of 
 
 @router.get("/compare")
 def compare(
-    request: Request, a: str = "", b: str = "", run: str = "", measure: str = "", of: str = "value", family: str = "", tap_a: str = "", tap_b: str = ""
+    request: Request,
+    a: str = "",
+    b: str = "",
+    run: str = "",
+    measure: str = "",
+    of: str = "value",
+    family: str = "",
+    tap_a: str = "",
+    tap_b: str = "",
 ) -> HTMLResponse:
     """Show two networks: similarity of all taps, matched units, where measures disagree."""
     catalogue: Catalogue = request.app.state.catalogue
@@ -38,12 +46,22 @@ def compare(
     if turned:  # rows are the first network, as the address says; the run may have asked the other way round
         tap_a, tap_b = (tap_b, tap_a) if tap_a or tap_b else (tap_a, tap_b)
     measures = list(found["similarity"])
-    for given, options, what in ((measure, measures, "measure"), (of, list(STATE_LABELS), "column"), (family, found["families"], "family")):
+    for given, options, what in (
+        (measure, measures, "measure"),
+        (of, list(STATE_LABELS), "column"),
+        (family, found["families"], "family"),
+    ):
         if given and given not in options:
             raise RunError(f"run '{found['run']}' has no {what} '{given[:100]}'{did_you_mean(given[:100], options)}")
     measure = measure or (measures[0] if measures else "")
-    family = family or next((row["family"] for row in found["pairs"] if row["n_met"]), found["families"][0] if found["families"] else "")
-    matches = [row for row in found["matches"] if row["family"] == family and (not tap_a or (row["tap_a"], row["tap_b"]) == (tap_a, tap_b))]
+    family = family or next(
+        (row["family"] for row in found["pairs"] if row["n_met"]), found["families"][0] if found["families"] else ""
+    )
+    matches = [
+        row
+        for row in found["matches"]
+        if row["family"] == family and (not tap_a or (row["tap_a"], row["tap_b"]) == (tap_a, tap_b))
+    ]
     shown = matches[:MATCHES]
     sides = [(found[side], row[f"tap_{side}"], row[f"unit_{side}"]) for row in shown for side in "ab"]
     counts = catalogue.example_counts(sides, found["run"])

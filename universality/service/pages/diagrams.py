@@ -62,9 +62,13 @@ def heatmap(every: Mapping[str, Any], run: str) -> Plain:
     scale, palette = scale_of([value for *_, value, _ in cells]), colours()
     side = _SIDE_PX / max(len(layers), 1)
     networks = [(model, len(list(of))) for model, of in itertools.groupby(layers, key=lambda layer: layer["model"])]
-    starts = dict(zip([model for model, _ in networks], itertools.accumulate([0, *(count for _, count in networks)]), strict=False))
+    starts = dict(
+        zip(
+            [model for model, _ in networks], itertools.accumulate([0, *(count for _, count in networks)]), strict=False
+        )
+    )
     counts = dict(networks)
-    drawn, paths = [], {level: "" for level in range(LEVELS)}
+    drawn, paths = [], dict.fromkeys(range(LEVELS), "")
     few = len(cells) <= MOST_CELLS
     for row, column, value, reason in cells:
         a, b = layers[row], layers[column]
@@ -74,11 +78,24 @@ def heatmap(every: Mapping[str, Any], run: str) -> Plain:
                 continue
             if few:
                 said = f"{short(a['model'])} {a['tap']} and {short(b['model'])} {b['tap']}: {number(value) if value is not None else reason or 'not defined'}"
-                href = compare_url(a["model"], b["model"], run, tap_a=a["tap"], tap_b=b["tap"], measure=every["measure"])
+                href = compare_url(
+                    a["model"], b["model"], run, tap_a=a["tap"], tap_b=b["tap"], measure=every["measure"]
+                )
                 fill = palette[level_of(value, scale)] if value is not None else "none"
-                drawn.append({"x": _px(x * side), "y": _px(y * side), "fill": fill, "href": href, "title": said, "main": (y, x) == (row, column)})
+                drawn.append(
+                    {
+                        "x": _px(x * side),
+                        "y": _px(y * side),
+                        "fill": fill,
+                        "href": href,
+                        "title": said,
+                        "main": (y, x) == (row, column),
+                    }
+                )
             else:
-                paths[level_of(value, scale)] += f"M{_px(x * side)} {_px(y * side)}h{_px(side)}v{_px(side)}h-{_px(side)}z"
+                paths[level_of(value, scale)] += (
+                    f"M{_px(x * side)} {_px(y * side)}h{_px(side)}v{_px(side)}h-{_px(side)}z"
+                )
     blocks = []
     if not few:
         for a, b in dict.fromkeys((layers[row]["model"], layers[column]["model"]) for row, column, *_ in cells):
@@ -88,8 +105,16 @@ def heatmap(every: Mapping[str, Any], run: str) -> Plain:
                     "href": compare_url(a, b, run, measure=every["measure"]), "title": f"{short(a)} and {short(b)}", "main": (first, second) == (a, b),
                 })  # fmt: skip
     named = len(layers) <= _NAMED
-    texts = [f"{short(layer['model'])} {layer['tap']}" for layer in layers] if named else [short(model) for model, _ in networks]
-    middles = [(place + 0.5) * side for place in range(len(layers))] if named else [(starts[m] + n / 2) * side for m, n in networks]
+    texts = (
+        [f"{short(layer['model'])} {layer['tap']}" for layer in layers]
+        if named
+        else [short(model) for model, _ in networks]
+    )
+    middles = (
+        [(place + 0.5) * side for place in range(len(layers))]
+        if named
+        else [(starts[m] + n / 2) * side for m, n in networks]
+    )
     return {
         "side": _px(side), "size": _px(_SIDE_PX), "left": _px(_LETTER_PX * max(map(len, texts), default=0) + 8), "cells": drawn, "blocks": blocks,
         "paths": [(palette[level], path) for level, path in paths.items() if path], "names": [(text, _px(at)) for text, at in zip(texts, middles, strict=True)],
@@ -101,7 +126,9 @@ def _px(value: float) -> float:
     return round(value, 1)
 
 
-def grid(taps_a: Sequence[str], taps_b: Sequence[str], values: Sequence[Sequence[float | None]], scale: tuple[float, float]) -> list[list[Plain]]:
+def grid(
+    taps_a: Sequence[str], taps_b: Sequence[str], values: Sequence[Sequence[float | None]], scale: tuple[float, float]
+) -> list[list[Plain]]:
     """Return the cells of a table of layers: text, colour, and whether dark or light text is read on it."""
     palette = colours()
 
@@ -127,7 +154,10 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
     most : number of detectors that fill the height: the same for all diagrams that stand beside one another
     """
     taps = {side: list(dict.fromkeys(row[f"tap_{side}"] for row in rows)) for side in "ab"}
-    met = {(row["tap_a"], row["tap_b"]): (row[f"n_met{ending}"] or 0.0, row[f"n_same_feature{ending}"] or 0.0) for row in rows}
+    met = {
+        (row["tap_a"], row["tap_b"]): (row[f"n_met{ending}"] or 0.0, row[f"n_same_feature{ending}"] or 0.0)
+        for row in rows
+    }
     per_px = (_HEIGHT - _GAP * (max(map(len, taps.values()), default=1) - 1)) / max(most, 1.0)
     nodes, at = [], {}
     for side, x in (("a", 0.0), ("b", _WIDTH - _NODE)):
@@ -135,7 +165,9 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
         for tap in taps[side]:
             count = sum(n for (one, two), (n, _) in met.items() if tap == (one if side == "a" else two))
             height = max(count * per_px, 1.0)
-            nodes.append({"x": x, "y": _px(y), "height": _px(height), "text": tap, "count": number(count, 0), "side": side})
+            nodes.append(
+                {"x": x, "y": _px(y), "height": _px(height), "text": tap, "count": number(count, 0), "side": side}
+            )
             at[side, tap] = y
             y += height + _GAP
     ribbons = []
@@ -146,8 +178,17 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
         y1, y2 = at["a", one], at["b", two]
         at["a", one], at["b", two] = y1 + width, y2 + width
         title = f"{one} and {two}: {number(n, 0 if n == int(n) else 1)} pairs of detectors, {number(same, 0 if same == int(same) else 1)} the same feature"
-        ribbons.append({"d": _ribbon(y1, y2, width), "dark": _ribbon(y1, y2, same * per_px) if same else "", "title": title})
-    return {"nodes": nodes, "ribbons": ribbons, "width": _WIDTH, "height": _HEIGHT, "node": _NODE, "total": number(sum(n for n, _ in met.values()), 0)}
+        ribbons.append(
+            {"d": _ribbon(y1, y2, width), "dark": _ribbon(y1, y2, same * per_px) if same else "", "title": title}
+        )
+    return {
+        "nodes": nodes,
+        "ribbons": ribbons,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "node": _NODE,
+        "total": number(sum(n for n, _ in met.values()), 0),
+    }
 
 
 def _ribbon(y1: float, y2: float, width: float) -> str:

@@ -39,4 +39,8 @@ def address(hit: dict[str, Any]) -> str:
         return tap_url(hit["model"], hit["tap"])
     if kind == "network":
         return model_url(hit["model"])
-    return run_url(hit["run"], "tables/units", **{"f.family": f"={hit['family']}", "f.detector": "true", "f.seed": "-1"}) if kind == "family" else run_url(hit["run"])
+    return (
+        run_url(hit["run"], "tables/units", **{"f.family": f"={hit['family']}", "f.detector": "true", "f.seed": "-1"})
+        if kind == "family"
+        else run_url(hit["run"])
+    )

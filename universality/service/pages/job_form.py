@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 
 from universality.base.errors import JobError
 from universality.features import names
-from universality.runs.job import Job
+from universality.runs.job import ComparisonSpec, Job, MatchMethod
 from universality.similarity.registry import COMPARATORS
 
-_OWN = {"name", "question", "seed", "models", "pairs", "figure_pairs", "stages", "comparison.families", "comparison.measures", "comparison.matching"}
+_OWN = {
+    "name",
+    "question",
+    "seed",
+    "models",
+    "pairs",
+    "figure_pairs",
+    "stages",
+    "comparison.families",
+    "comparison.measures",
+    "comparison.matching",
+}
 """What the form shows in a way of its own."""
 _NEVER = {"stimuli.natural.folders", "stimuli.natural.images", "stimuli.folder"}
 """What a request may not say: which files a job reads is decided by whoever runs the service."""
-_NUMBERS = {"integer": int, "number": float}
+FAMILIES, MEASURES, MATCHING = tuple(names.NAMES), tuple(COMPARATORS), get_args(MatchMethod)
+DEFAULTS: dict[str, tuple[str, ...]] = ComparisonSpec().model_dump(include={"families", "measures", "matching"})
+"""What is ticked at first."""
+_NUMBERS: dict[str, Callable[[str], int | float]] = {"integer": int, "number": float}
 _MOST_LETTERS = 4000
 
 
@@ -49,7 +63,11 @@ def fields() -> tuple[Field, ...]:
     """Return the values that the schema of job files names and that the form has no other way for, in the schema's order."""
     schema = Job.model_json_schema()
     found = _walk(schema, schema["$defs"], "", True)
-    return tuple(field for field in found if not any(field.name == own or field.name.startswith(f"{own}.") for own in _OWN | _NEVER))
+    return tuple(
+        field
+        for field in found
+        if not any(field.name == own or field.name.startswith(f"{own}.") for own in _OWN | _NEVER)
+    )
 
 
 def _walk(part: Mapping[str, Any], known: Mapping[str, Any], prefix: str, required: bool) -> Iterator[Field]:
@@ -137,10 +155,9 @@ def values_of(form: Sequence[tuple[str, str]], stages: Sequence[str]) -> dict[st
 
 
 def _comparison(ticked: Mapping[str, list[str]]) -> dict[str, Any]:
-    defaults = {name: list(Job.model_fields["comparison"].default_factory().model_dump()[name]) for name in ("families", "measures", "matching")}  # type: ignore[misc, union-attr, call-arg]
-    asked = {name: ticked.get(name, []) for name in defaults}
     # A browser says nothing of boxes that are not ticked; that a form had boxes at all is said by `boxes`.
-    return {name: asked[name] for name in defaults if "boxes" in ticked and asked[name] != defaults[name]}
+    asked = {name: ticked.get(name, []) for name in DEFAULTS if "boxes" in ticked}
+    return {name: values for name, values in asked.items() if sorted(values) != sorted(DEFAULTS[name])}
 
 
 def _pair(line: str) -> list[str]:
@@ -163,7 +180,9 @@ def _number(name: str, text: str, kind: str) -> int | float:
     try:
         return _NUMBERS[kind](text)
     except ValueError:
-        raise JobError(f"'{name}' is '{text[:60]}', expected a {'whole number' if kind == 'integer' else 'number'}; correct it") from None
+        raise JobError(
+            f"'{name}' is '{text[:60]}', expected a {'whole number' if kind == 'integer' else 'number'}; correct it"
+        ) from None
 
 
 def _put(job: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -175,10 +194,3 @@ def _put(job: dict[str, Any], keys: list[str], value: Any) -> None:
 def toml_of(values: Mapping[str, Any]) -> str:
     """Return the values of a job as a job file."""
     return tomli_w.dumps(values)
-
-
-FAMILIES, MEASURES, MATCHING = tuple(names.NAMES), tuple(COMPARATORS), ("hungarian", "mutual_nearest")
-DEFAULTS = {
-    "families": tuple(names.DEFAULT), "matching": MATCHING,
-    "measures": ("cka_linear_debiased", "cka_linear_biased", "svcca_variance99", "unit_match_hungarian", "unit_match_mutual_nearest"),
-}  # fmt: skip

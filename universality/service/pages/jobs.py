@@ -142,4 +142,3 @@ def retry(request: Request, who: Submitter, job: str) -> RedirectResponse:
     refuse_others(request, who, job)
     request.app.state.queue.retry(job)
     return RedirectResponse(f"/jobs/{job}", 303)
-

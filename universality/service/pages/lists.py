@@ -30,9 +30,14 @@ def _database(request: Request) -> Database:
 def names(request: Request) -> list[dict[str, Any]]:
     """Return every list: id, name, who made it, how many units it has."""
     with _database(request).reading() as session:
-        counts = {number: count for number, count in session.execute(select(ListedUnit.list, func.count()).group_by(ListedUnit.list))}
+        counts: dict[int, int] = {
+            row[0]: row[1] for row in session.execute(select(ListedUnit.list, func.count()).group_by(ListedUnit.list))
+        }
         rows = session.scalars(select(UnitList).order_by(UnitList.name)).all()
-        return [{"id": row.id, "name": row.name, "owner": row.owner, "made": row.made, "units": counts.get(row.id, 0)} for row in rows]
+        return [
+            {"id": row.id, "name": row.name, "owner": row.owner, "made": row.made, "units": counts.get(row.id, 0)}
+            for row in rows
+        ]
 
 
 def holding(request: Request, model: str, tap: str, unit: int) -> set[int]:
@@ -45,8 +50,14 @@ def holding(request: Request, model: str, tap: str, unit: int) -> set[int]:
 def notes_of(request: Request, model: str, tap: str, unit: int) -> list[dict[str, Any]]:
     """Return what people wrote about a unit, the oldest first."""
     with _database(request).reading() as session:
-        asked = select(UnitNote).where(UnitNote.model == model, UnitNote.tap == tap, UnitNote.unit == unit).order_by(UnitNote.id)
-        return [{"id": row.id, "owner": row.owner, "text": row.text, "made": row.made} for row in session.scalars(asked)]
+        asked = (
+            select(UnitNote)
+            .where(UnitNote.model == model, UnitNote.tap == tap, UnitNote.unit == unit)
+            .order_by(UnitNote.id)
+        )
+        return [
+            {"id": row.id, "owner": row.owner, "text": row.text, "made": row.made} for row in session.scalars(asked)
+        ]
 
 
 def _held(request: Request, number: int) -> tuple[UnitList, list[ListedUnit]]:
@@ -54,7 +65,11 @@ def _held(request: Request, number: int) -> tuple[UnitList, list[ListedUnit]]:
         row = session.get(UnitList, number)
         if row is None:
             raise HTTPException(404, f"there is no list {number}; it may have been deleted")
-        asked = select(ListedUnit).where(ListedUnit.list == number).order_by(ListedUnit.model, ListedUnit.tap, ListedUnit.unit)
+        asked = (
+            select(ListedUnit)
+            .where(ListedUnit.list == number)
+            .order_by(ListedUnit.model, ListedUnit.tap, ListedUnit.unit)
+        )
         return row, list(session.scalars(asked))
 
 
@@ -130,7 +145,13 @@ _UNIT = "/models/{model:path}/taps/{tap:path}/units/{unit:int}"
 
 @router.post(f"{_UNIT}/lists")
 def put(
-    request: Request, model: str, tap: str, unit: int, who: Writer, name: Annotated[str, Form(max_length=100)] = "", number: Annotated[int, Form()] = 0
+    request: Request,
+    model: str,
+    tap: str,
+    unit: int,
+    who: Writer,
+    name: Annotated[str, Form(max_length=100)] = "",
+    number: Annotated[int, Form()] = 0,
 ) -> RedirectResponse:
     """Put a unit on a list, made by its name if there is none; or take it off where it is on it."""
     request.app.state.catalogue.unit(model, tap, unit)  # only what is there
@@ -143,14 +164,18 @@ def put(
         if session.scalar(select(ListedUnit.id).where(*same)) is not None:
             session.execute(delete(ListedUnit).where(*same))
         elif len(units) >= MOST_UNITS:
-            raise HTTPException(400, f"list '{row.name}' has {MOST_UNITS} units, which is as many as it may have; make another")
+            raise HTTPException(
+                400, f"list '{row.name}' has {MOST_UNITS} units, which is as many as it may have; make another"
+            )
         else:
             session.add(ListedUnit(list=number, model=model, tap=tap, unit=unit))
     return RedirectResponse(unit_url(model, tap, unit, request.query_params.get("run", "")) + "#lists", 303)
 
 
 @router.post(f"{_UNIT}/notes")
-def write(request: Request, model: str, tap: str, unit: int, who: Writer, text: Annotated[str, Form(max_length=MOST_LETTERS)]) -> RedirectResponse:
+def write(
+    request: Request, model: str, tap: str, unit: int, who: Writer, text: Annotated[str, Form(max_length=MOST_LETTERS)]
+) -> RedirectResponse:
     """Write a note on a unit."""
     request.app.state.catalogue.unit(model, tap, unit)
     if text.strip():

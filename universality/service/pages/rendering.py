@@ -17,12 +17,19 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from universality.base.names import HAAR_NAME, number, short
-from universality.report.page import static_text
 from universality.report.curves import tuning_line
+from universality.report.page import static_text
 from universality.service.principals import csrf_token, principal
 
 ASSETS = ("style.css", "app.js")
-NAVIGATION = (("/", "Runs"), ("/zoo", "Zoo"), ("/compare", "Compare"), ("/jobs/new", "Submit"), ("/jobs", "Jobs"), ("/lists", "Lists"))
+NAVIGATION = (
+    ("/", "Runs"),
+    ("/zoo", "Zoo"),
+    ("/compare", "Compare"),
+    ("/jobs/new", "Submit"),
+    ("/jobs", "Jobs"),
+    ("/lists", "Lists"),
+)
 
 
 @cache
@@ -124,14 +131,24 @@ def environment() -> Environment:
         "number": number, "short": short, "haar": HAAR_NAME, "tuning_line": tuning_line, "navigation": NAVIGATION,
         "asset": lambda name: f"/assets/{asset(name)[1]}/{name}",
     }  # fmt: skip
-    made.filters |= {"combined": lambda one, other: {**one, **other}, "brief": brief, "breakable": breakable, "when": when, "lasting": lasting}
+    made.filters |= {
+        "combined": lambda one, other: {**one, **other},
+        "brief": brief,
+        "breakable": breakable,
+        "when": when,
+        "lasting": lasting,
+    }
     return made
 
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
     """Return a page."""
     who = principal(request)
-    text = environment().get_template(template).render(request=request, who=who, csrf=csrf_token(request), path=request.url.path, **values)
+    text = (
+        environment()
+        .get_template(template)
+        .render(request=request, who=who, csrf=csrf_token(request), path=request.url.path, **values)
+    )
     # Pages show what is there now; browsers keep pictures and style sheets, not these.
     return HTMLResponse(text, code, {"cache-control": "no-cache", "vary": "HX-Request, Cookie"})
 

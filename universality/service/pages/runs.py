@@ -18,7 +18,12 @@ from universality.service.pages import diagrams
 from universality.service.pages.rendering import page
 
 router = APIRouter()
-TOPICS = (("detectors", "Which detectors are there"), ("matches", "Do they correspond"), ("similarity", "How alike are whole layers"), ("circuits", "Are they made alike"))
+TOPICS = (
+    ("detectors", "Which detectors are there"),
+    ("matches", "Do they correspond"),
+    ("similarity", "How alike are whole layers"),
+    ("circuits", "Are they made alike"),
+)
 _ROWS = (25, 50, 100, 500)
 
 
@@ -34,7 +39,14 @@ def run(request: Request, name: str) -> HTMLResponse:
     found = catalogue.run(name)
     topics = [(title, [f for f in found["findings"] if f["topic"] == topic]) for topic, title in TOPICS]
     others = [f for f in found["findings"] if f["topic"] not in dict(TOPICS)]
-    return page(request, "run.html", run=found, topics=[*topics, ("Other findings", others)], words=STANDINGS, pairs=_run(request, name).job.compared())
+    return page(
+        request,
+        "run.html",
+        run=found,
+        topics=[*topics, ("Other findings", others)],
+        words=STANDINGS,
+        pairs=_run(request, name).job.compared(),
+    )
 
 
 @router.get("/runs/{name}/tables/{table}")
@@ -67,7 +79,11 @@ def choose(name: str, table: str) -> RedirectResponse:
 def download(of: Run, table: str, query: tables.Query, form: str) -> Response:
     """Return the rows of a table as a file."""
     made = tables.export(of, table, query, form)
-    return StreamingResponse(made.chunks, media_type=made.media_type, headers={"content-disposition": f'attachment; filename="{made.filename}"'})
+    return StreamingResponse(
+        made.chunks,
+        media_type=made.media_type,
+        headers={"content-disposition": f'attachment; filename="{made.filename}"'},
+    )
 
 
 def _address(query: tables.Query, changed: dict[str, Any]) -> str:
@@ -84,17 +100,26 @@ def _links(names: list[str]) -> dict[str, tuple[str, str]]:
 def figures(request: Request, name: str) -> HTMLResponse:
     """Show the figures of a run, to download in any format and width."""
     of = _run(request, name)
-    return page(request, "figures.html", name=name, figures=drawn.figures(of), formats=tuple(drawn.MEDIA), widths=tuple(drawn.WIDTHS_MM))
+    return page(
+        request,
+        "figures.html",
+        name=name,
+        figures=drawn.figures(of),
+        formats=tuple(drawn.MEDIA),
+        widths=tuple(drawn.WIDTHS_MM),
+    )
 
 
 @router.get("/runs/{name}/figures/{stem}")
-def figure(request: Request, name: str, stem: str, format: str = "png", width: str = "double", download: bool = False) -> Response:
+def figure(
+    request: Request, name: str, stem: str, format: str = "png", width: str = "double", download: bool = False
+) -> Response:
     """Return a figure's file."""
     content, media = request.app.state.catalogue.figure(name, stem, format, width)
     headers = {"cache-control": "private, max-age=3600"}
     if download or format not in ("png", "svg"):
         # Quoted, and of no letters but those of a run's and a figure's names.
-        headers["content-disposition"] = f"attachment; filename=\"{quote(f'{name}.{stem}.{width}.{format}')}\""
+        headers["content-disposition"] = f'attachment; filename="{quote(f"{name}.{stem}.{width}.{format}")}"'
     return Response(content, media_type=media, headers=headers)
 
 
@@ -104,7 +129,11 @@ def report(request: Request, name: str) -> Response:
     file = _run(request, name).path / "report.html"
     if not file.is_file():
         raise RunError(f"run '{name}' has no report; run its job again")
-    return Response(file.read_bytes(), media_type="text/html", headers={"content-disposition": f'attachment; filename="{quote(name)}.report.html"'})
+    return Response(
+        file.read_bytes(),
+        media_type="text/html",
+        headers={"content-disposition": f'attachment; filename="{quote(name)}.report.html"'},
+    )
 
 
 @router.get("/runs/{name}/similarity")
@@ -127,8 +156,11 @@ def atlas(request: Request, name: str, family: str = "") -> HTMLResponse:
         raise RunError(f"run '{name}' has no units, so it has no atlas; run its job again with --only atlas")
     families = list(found.job.comparison.families)
     if family and family not in families:
-        raise RunError(f"run '{name}' has no family '{family[:100]}', expected one of {', '.join(families)}; choose another")
+        raise RunError(
+            f"run '{name}' has no family '{family[:100]}', expected one of {', '.join(families)}; choose another"
+        )
     family = family or families[0]
     grid = request.app.state.catalogue.atlas(name, family)
-    return page(request, "atlas.html", name=name, families={of: noun_of(of) for of in families}, family=family, grid=grid)
-
+    return page(
+        request, "atlas.html", name=name, families={of: noun_of(of) for of in families}, family=family, grid=grid
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
@@ -34,13 +36,17 @@ def visualisation(request: Request, model: str, tap: str, unit: int, run: str | 
 
 
 @router.get(f"{_UNIT}/null.webp")
-def null_picture(request: Request, model: str, tap: str, unit: int, other: str, at: str, run: str | None = None) -> Response:
+def null_picture(
+    request: Request, model: str, tap: str, unit: int, other: str, at: str, run: str | None = None
+) -> Response:
     """Return the examples of the random direction of another layer that is most like a unit."""
     return Response(_catalogue(request).null((model, tap, unit), other, at, run)[0], media_type=_WEBP, headers=_KEEP)
 
 
 @router.get(f"{_UNIT}/null")
-def null(request: Request, model: str, tap: str, unit: int, other: str, at: str, run: str | None = None) -> HTMLResponse:
+def null(
+    request: Request, model: str, tap: str, unit: int, other: str, at: str, run: str | None = None
+) -> HTMLResponse:
     """Show that random direction: a part of the unit's page."""
     _, r = _catalogue(request).null((model, tap, unit), other, at, run)
     href = unit_url(model, tap, unit, run or "", "null.webp", other=other, at=at)
@@ -61,12 +67,16 @@ def unit(request: Request, model: str, tap: str, unit: int, run: str | None = No
     found = catalogue.unit(model, tap, unit, run)
     of = found["in_run"]
     who = principal(request)
+
+    def of_partner(match: dict[str, Any], asked: str, part: str = "") -> str:
+        other, at, number = match["partner"]
+        return unit_url(other, at, number, asked, part)
+
     return page(
         request, "unit.html", page=found, of=of, asked=run or "", nulls=0, own_arrow=found["arrow"], own_pictures=unit_url(model, tap, unit, of, "examples.webp"),
-        own_visualisation=unit_url(model, tap, unit, of, "visualisation.webp"),
-        page_of=lambda match: unit_url(*match["partner"], run or ""), pictures_of=lambda match: unit_url(*match["partner"], of, "examples.webp"),
-        nulls_of=lambda match: "", notes=lists.notes_of(request, model, tap, unit), lists=lists.names(request), in_lists=lists.holding(request, model, tap, unit),
-        may_write=who is not None and who.may("submit"),
+        own_visualisation=unit_url(model, tap, unit, of, "visualisation.webp"), page_of=lambda match: of_partner(match, run or ""),
+        pictures_of=lambda match: of_partner(match, of, "examples.webp"), nulls_of=lambda match: "", notes=lists.notes_of(request, model, tap, unit),
+        lists=lists.names(request), in_lists=lists.holding(request, model, tap, unit), may_write=who is not None and who.may("submit"),
     )  # fmt: skip
 
 

@@ -21,4 +21,6 @@ def network(request: Request, model: str) -> HTMLResponse:
     """Show one network with its taps."""
     catalogue = request.app.state.catalogue
     pairs = [pair for pair in catalogue.compared_pairs() if model in pair]
-    return page(request, "network.html", network=catalogue.network(model), partners=[a if b == model else b for a, b in pairs])
+    return page(
+        request, "network.html", network=catalogue.network(model), partners=[a if b == model else b for a, b in pairs]
+    )

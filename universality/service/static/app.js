@@ -56,8 +56,8 @@
   // What htmx could not get is said where a screen reader hears it, and on the page.
   document.addEventListener("htmx:responseError", (event) => {
     const place = document.querySelector("[data-errors]");
-    const text = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").querySelector("[role=alert]");
-    const said = text ? text.textContent : `The server answered ${event.detail.xhr.status}.`;
+    let said = `The server answered ${event.detail.xhr.status}.`;
+    try { said = JSON.parse(event.detail.xhr.responseText).error || said; } catch { /* no JSON: a proxy's own page */ }
     document.getElementById("status").textContent = said;
     if (place) { place.textContent = said; place.hidden = false; }
   });
