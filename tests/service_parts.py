@@ -1,15 +1,16 @@
 """What the tests of the service share: an application in a folder, and a small job."""
 
+import contextlib
 import threading
+import time
 from pathlib import Path
 
 import tomllib
+import uvicorn
 from fastapi.testclient import TestClient
 
 from universality.runs.job import Job, job_of
 from universality.service.app import create_app
-from universality.service.queue import Queue
-from universality.service.runner import Runner
 from universality.service.settings import Limits, Settings
 
 HERE = "http://127.0.0.1:8000"
@@ -58,14 +59,17 @@ def client_of(folder: Path, **changed) -> TestClient:
     return TestClient(create_app(settings(folder, **changed)), base_url=HERE, follow_redirects=False)
 
 
-def run_all(of: Settings, jobs: Queue) -> None:
-    """Run every job that waits, in this process's runner, until none is left."""
-    runner, over = Runner(of, jobs), threading.Event()
-    thread = threading.Thread(target=runner.run, args=(over,))
+@contextlib.contextmanager
+def listening(app):
+    """Serve an application at a free port of this machine, and yield the port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while any(jobs.counts()[state] for state in ("waiting", "running")):
-            over.wait(0.1)
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
-        over.set()
+        server.should_exit = True
         thread.join()

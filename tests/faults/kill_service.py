@@ -3,7 +3,7 @@
     python tests/faults/kill_service.py --kills 50 --report kills.md
     python tests/faults/kill_service.py --kills 50 --database postgresql --report kills.md
 
-Two services share one database and one Dask scheduler with a worker; whatever is killed is started again, as an init system does.
+Most kills wait until everything is up again and a job runs, some hit a service that is still starting. Two services share one database and one Dask scheduler with a worker; whatever is killed is started again, as an init system does.
 Jobs of seconds, each with images of its own, are submitted all the time by a client that tries again when a connection breaks. In the end every job
 that was accepted must be done, once, with the tables of `universality.run`; meanwhile nothing may run one job twice at the same
 time, which is looked for ten times a second. On PostgreSQL the database server is killed too.
@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -159,14 +160,15 @@ class Trial:
             for n, port in enumerate(self.ports)
         ]  # fmt: skip
         self.clients = [universality.Client(f"http://127.0.0.1:{port}", timeout_s=120) for port in self.ports]
+        self.probes = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) for port in self.ports]
         self.jobs: dict[str, Job] = {}
         self._over = threading.Event()
         self._submitting = threading.Thread(target=self._submit, daemon=True)
 
     def start(self) -> None:
         """Wait until both services answer, then keep submitting."""
-        for client in self.clients:
-            tiny.wait_until(lambda client=client: _answers(client), 300)
+        for probe in self.probes:
+            tiny.wait_until(lambda probe=probe: _answers(probe), 300)
         self._submitting.start()
 
     def _submit(self) -> None:
@@ -179,6 +181,12 @@ class Trial:
                 values["stimuli"]["natural"]["seed"] = len(self.jobs)
                 job = job_of(values, "the job")
                 self.jobs[client.submit(job)] = job
+
+    def whole(self) -> bool:
+        """Return whether everything is up again and a job runs."""
+        there = self.victims()
+        parts = {"web", "runner", "job", "worker", "scheduler"} | ({"database"} if self.database is not None else set())
+        return parts <= set(there) and all(_answers(probe) for probe in self.probes)
 
     def stop_submitting(self) -> None:
         self._over.set()
@@ -210,10 +218,9 @@ class Trial:
                 kept.end()
 
 
-def _answers(client: universality.Client) -> bool:
-    with contextlib.suppress(universality.UniversalityError):
-        client.jobs(1)
-        return True
+def _answers(probe: httpx.Client) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return probe.get("/api/v1/jobs", params={"limit": 1}).status_code == 200
     return False
 
 
@@ -221,7 +228,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--after", type=float, nargs=2, default=(1.0, 15.0), help="s between two kills")
+    parser.add_argument("--after", type=float, nargs=2, default=(0.0, 10.0), help="s until the next kill, once everything is up again")
+    parser.add_argument("--unready", type=float, default=0.25, help="share of kills that do not wait for that")
+    parser.add_argument("--minutes", type=float, default=120.0, help="no more kills after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
@@ -233,7 +242,10 @@ def main() -> None:
     twice = Twice(folder)
     try:
         trial.start()
-        while sum(kills.values()) < asked.kills:
+        while sum(kills.values()) < asked.kills and time.monotonic() - began < 60 * asked.minutes:
+            if rng.random() > asked.unready:
+                with contextlib.suppress(TimeoutError):
+                    tiny.wait_until(trial.whole, 240)
             time.sleep(rng.uniform(*asked.after))
             there = trial.victims()
             part = rng.choice([name for name in PARTS if name in there])

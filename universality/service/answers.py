@@ -13,6 +13,18 @@ from starlette.exceptions import HTTPException
 from universality.base.errors import BusyError, MissingError, TooMuchError, UniversalityError
 from universality.service import pages
 
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+        "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+"""Sent with every answer: no script, style or picture from elsewhere or within a page, and no page in a frame."""
 _STATUS: tuple[tuple[type[UniversalityError], int], ...] = ((MissingError, 404), (TooMuchError, 413), (BusyError, 503))
 
 
@@ -73,4 +85,6 @@ def of_database(request: Request, _: Exception) -> Response:
 
 def of_fault(request: Request, _: Exception) -> Response:
     """Return the answer to an error of the service's own; what it was is in the service's log."""
-    return refusal(request, 500, "this is a fault of the service, not yours; its log says what happened")
+    answer = refusal(request, 500, "this is a fault of the service, not yours; its log says what happened")
+    answer.headers.update(HEADERS)  # it is made outside of the guard, which sends them with all others
+    return answer

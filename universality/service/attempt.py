@@ -87,6 +87,8 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
     except MemoryError:
         return {"ended": "failed", "error": "the memory did not suffice; compare fewer networks or taps at a time"}
     except OSError as cause:
+        if type(cause).__module__.startswith("distributed."):
+            return {"ended": "away", "error": f"the Dask scheduler was lost ({type(cause).__name__})"}
         if cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return {"ended": "failed", "error": f"the disk is full ({cause.strerror}); ask whoever runs the service to free space"}

@@ -19,24 +19,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from universality.base.errors import TooMuchError
-from universality.service.answers import AWAY, refusal
+from universality.service.answers import AWAY, HEADERS, refusal
 from universality.service.principals import LOCAL, SESSION_COOKIE, Principal, address_of, csrf_token
 from universality.service.rates import Counter
 from universality.service.settings import Settings, is_loopback
 from universality.service.tokens import Tokens
 
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
-        "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
-"""Sent with every answer: no script, style or picture from elsewhere or within a page, and no page in a frame."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM = "application/x-www-form-urlencoded"
 

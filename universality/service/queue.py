@@ -12,16 +12,18 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from universality.base.errors import MissingError, ServiceError, TooMuchError
-from universality.runs.job import Job
 from universality.service.database import Database, EventRow, JobRow
 from universality.service.states import ENDED, TRANSITIONS, Action, State
+
+if TYPE_CHECKING:
+    from universality.runs.job import Job  # a runner, which starts often, needs none of what it imports
 
 _COLUMNS_WHEN = {
     Action.CANCEL: {"cancel": False, "runner": None, "lease_until": None},
@@ -225,7 +227,8 @@ class Queue:
     def note(self, runner: str, claim: Claim, notes: Iterable[tuple[str, dict[str, Any]]]) -> bool:
         """Write down what happened to a job that the runner holds; False if it is not its own any more."""
         with self.database.session() as session:
-            if session.scalar(select(JobRow.id).where(*self._mine(runner, claim))) is None:
+            # Whoever writes an event of a job locks the job first: streams would miss one whose id is lower than one they have read.
+            if session.scalar(select(JobRow.id).where(*self._mine(runner, claim)).with_for_update()) is None:
                 return False
             session.add_all([EventRow(job=claim.id, kind=kind, data=json.dumps(data)) for kind, data in notes])
         return True

@@ -219,11 +219,13 @@ class Runner:
 
     def _again(self, attempt: Attempt, why: str) -> None:
         """Put a job back whose process died or whose scheduler is away, unless that happened too often with nothing gained."""
-        wait_s = min(_BACKOFF_S * 2 ** min(attempt.claim.attempt - 1, 10), _LONGEST_BACKOFF_S)
         deaths = self.jobs.deaths(self.name, attempt.claim, attempt.gained)
-        if deaths is not None and deaths >= self.settings.limits.job_deaths:
+        if deaths is None:
+            return
+        if deaths >= self.settings.limits.job_deaths:
             self.jobs.end(self.name, attempt.claim, Action.FAIL, f"{why}, {deaths} times in a row; see the log of the service")
-        elif deaths is not None:
+        else:
+            wait_s = min(_BACKOFF_S * 2 ** min(deaths - 1, 10), _LONGEST_BACKOFF_S)
             self.jobs.give_back(self.name, attempt.claim, why, after_s=wait_s)
 
     def _stop_what_is_not_held(self) -> None:

@@ -24,13 +24,9 @@ def parse(body: str | dict[str, Any], limits: Limits) -> Job:
         It is larger than the limits.
     """
     values = body if isinstance(body, dict) else plain(body)
+    _refuse_folders(values)
     _refuse_many(values, limits)
     job = job_of(values, _WHERE)
-    if job.stimuli.natural.folders:
-        raise JobError(
-            "the job names folders (stimuli.natural.folders), which a job of a request may not; leave them out, or run the job with "
-            "universality run where the folders are"
-        )
     for what, came, most in _sizes(job, limits):
         if came > most:
             raise TooMuchError(f"the job asks for {came} {what}, this service allows {most}; lower them")
@@ -50,6 +46,18 @@ def plain(text: str) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _refuse_folders(values: dict[str, Any]) -> None:
+    """Refuse folders before the job is read: reading it would look into them, and say whether they exist."""
+    inner: Any = values
+    for name in ("stimuli", "natural"):
+        inner = inner.get(name) if isinstance(inner, dict) else None
+    if isinstance(inner, dict) and inner.get("folders"):
+        raise JobError(
+            "the job names folders (stimuli.natural.folders), which a job of a request may not; leave them out, or run the job with "
+            "universality run where the folders are"
+        )
 
 
 def _refuse_many(values: dict[str, Any], limits: Limits) -> None:
