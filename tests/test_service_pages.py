@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from urllib.parse import quote
 
 import duckdb
@@ -250,7 +251,28 @@ def test_markup_for_names_is_shown_as_text(client, matched):
         assert "alert(1)" in Page(text).text or "alert(1)" in json.dumps([a for _, a in Page(text).elements]), address
 
 
+def test_figures_come_in_every_format_and_width(client, run):
+    stem = next(stem for stem in run.record["figures"] if stem.startswith("detectors_against_depth"))
+    address = f"/runs/one/figures/{stem}"
+    assert client.get(address).content == (run.path / "figures" / f"{stem}.png").read_bytes()
+    drawn = client.get(f"{address}?format=svg&width=single")
+    width_pt = float(re.search(r'<svg[^>]* width="([0-9.]+)pt"', drawn.text)[1])
+    assert width_pt / 72 * 25.4 == pytest.approx(89, abs=0.5)
+    numbers = pd.read_csv(io.BytesIO(client.get(f"{address}?format=csv").content))
+    expected = run.families[run.families["family"] == stem.split("__")[1]]
+    np.testing.assert_allclose(sorted(numbers["share"]), sorted(expected["share"]))
+    assert "attachment" in client.get(f"{address}?download=true").headers["content-disposition"]
+    assert "no format 'exe'" in client.get(f"{address}?format=exe").text.replace("&#39;", "'")
+
+
 # ---- units
+
+
+def test_units_of_untrained_twins_do_not_lead_to_trained_ones(client, run):
+    page = Page(shown(client, "/runs/one/tables/units?f.seed=-1&rows=5"))
+    twins = Page(shown(client, "/runs/one/tables/units?f.seed=!%3D-1&rows=5"))
+    links = [[a for t, a in of.elements if t == "a" and a.get("class") == "unit"] for of in (page, twins)]
+    assert len(links[0]) == 5 and not links[1]
 
 
 def test_a_unit_says_what_its_static_page_says(client, run, matched):

@@ -44,7 +44,7 @@ def plan(job: dict[str, Any], out: str, store: str, workers: int | None, threads
 
 
 def figure(run: str, stem: str, suffix: str, width_mm: float) -> str:
-    """Draw one figure of a run and return the path of its file, which the caller deletes with its folder."""
+    """Draw one figure of a run, or write the numbers that it draws (csv), and return the path of the file, which the caller deletes with its folder."""
     from universality.figures import FIGURES, Tables, drawings
     from universality.figures.export import lacking
     from universality.figures.style import save
@@ -56,8 +56,13 @@ def figure(run: str, stem: str, suffix: str, width_mm: float) -> str:
     for drawing in drawings(Tables(opened), job.drawn(), job.matched_by(), job.comparison.families, kinds):
         if drawing.stem == stem:
             folder = Path(tempfile.mkdtemp(prefix="universality-figure-"))
+            if suffix == "csv":
+                drawing.data().to_csv(folder / "figure.csv", index=False, lineterminator="\n")
+                return str(folder / "figure.csv")
             about = {"kind": drawing.kind, "caption": drawing.caption}
-            (file,) = save(drawing.figure(width_mm), folder / "figure", opened.record.get("provenance"), [f".{suffix}"], **about)
+            (file,) = save(
+                drawing.figure(width_mm), folder / "figure", opened.record.get("provenance"), [f".{suffix}"], **about
+            )
             return str(file)
     raise MissingError(f"run '{job.name}' has no figure '{stem}'{did_you_mean(stem, opened.record.get('figures', {}))}")
 

@@ -12,8 +12,8 @@ from universality.runs.run import Run, row_counts
 from universality.runs.tables import TABLES
 from universality.service.helper import Helper
 
-MEDIA = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
-"""Formats of figures."""
+MEDIA = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
+"""Formats of figures; ``csv`` are the numbers that are drawn."""
 WIDTHS_MM = {"double": 183.0, "single": 89.0}
 """Widths of figures: of a journal's page and of its column."""
 _KEPT_BYTES = 32 << 20

@@ -79,7 +79,8 @@ def all_layers(run: Run, measure: str, state: str) -> Plain:
     ]
     return {
         "measure": measure, "state": state, "direction": str(rows["direction"].iloc[0]),
-        "layers": [{"model": r.model, "tap": r.tap, "depth": float(r.depth)} for r in layers.itertuples()], "cells": cells,
+        "layers": [{"model": m, "tap": t, "depth": d} for m, t, d in zip(layers["model"], layers["tap"], layers["depth"].tolist(), strict=True)],
+        "cells": cells,
     }  # fmt: skip
 
 

@@ -58,14 +58,13 @@ def table(request: Request, name: str, table: str, format: str = "") -> Response
         return download(of, table, query, format)
     columns = tables.columns_of(of, table)
     if not query.columns and table in SHOWN:
-        known = {column.name for column in columns}
-        chosen = tuple(column for column in SHOWN[table] if column in known)
+        chosen = _chosen(table, {column.name for column in columns})
         shown = tables.select(of, table, tables.replaced(query, columns=chosen))
     else:
         shown = tables.select(of, table, query)
     return page(
         request, "table.html", name=name, table=table, shown=shown, query=query, columns=columns, where=dict(query.where), formats=tuple(tables.MEDIA), rows=_ROWS,
-        base=f"/runs/{quote(name)}/tables/{quote(table)}", links=_links([c.name for c in shown.columns]), every=of.tables, ordered=dict(query.order),
+        base=f"/runs/{quote(name)}/tables/{quote(table)}", links=_links(table, [c.name for c in shown.columns]), seeded=any(c.name == "seed" for c in columns), every=of.tables, ordered=dict(query.order),
         address=lambda **changed: _address(query, changed), levels=tables.levels(of, table),
     )  # fmt: skip
 
@@ -90,8 +89,17 @@ def _address(query: tables.Query, changed: dict[str, Any]) -> str:
     return "?" + urlencode(tables.replaced(query, **changed).parameters())
 
 
-def _links(names: list[str]) -> dict[str, tuple[str, str]]:
-    """Return by column that holds a unit the columns of its network and tap."""
+def _chosen(table: str, known: set[str]) -> tuple[str, ...]:
+    """Return the columns that are shown of a table before somebody chooses others."""
+    # The report shows trained units only; here the rows of untrained twins are told from theirs.
+    first = ("seed",) if "seed" in known and "seed" not in SHOWN[table] else ()
+    return first + tuple(column for column in SHOWN[table] if column in known)
+
+
+def _links(table: str, names: list[str]) -> dict[str, tuple[str, str]]:
+    """Return by column that holds a trained unit the columns of its network and tap."""
+    if table == "correspondence_nulls":
+        return {}
     sides = {"unit": ("model", "tap")} | {f"unit_{side}": (f"model_{side}", f"tap_{side}") for side in "ab"}
     return {unit: layer for unit, layer in sides.items() if unit in names and set(layer) <= set(names)}
 
