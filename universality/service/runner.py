@@ -181,7 +181,7 @@ class Runner:
             attempt.cancelled = True
         elif now - attempt.began > limits.job_seconds:
             attempt.refused = f"it ran longer than the {limits.job_seconds:.0f} s that this service allows; divide the job"
-        elif limits.job_bytes is not None and (used := attempt.bytes_used()) > limits.job_bytes:
+        elif (used := attempt.bytes_used()) > limits.job_bytes:
             attempt.refused = (
                 f"it took {used / 1e6:.0f} MB of memory, this service allows {limits.job_bytes / 1e6:.0f} MB; compare fewer "
                 "networks or taps at a time"

@@ -29,7 +29,7 @@ class Limits:
     models, taps, images : of a job: networks, taps of all networks, images of all stimulus sets shown to one network
     draws : resamples, permutations and random bases of a job, each
     job_seconds : of one attempt at a job, s
-    job_bytes : memory of a job's processes, bytes; None for no limit
+    job_bytes : memory of a job's processes, bytes, looked at every second
     job_deaths : how often in a row the process of a job may die, with nothing gained between, before the job fails
     plan_seconds : to plan a job, s
     rows : of one page of a table as JSON
@@ -46,7 +46,7 @@ class Limits:
     images: int = 50_000
     draws: int = 10_000
     job_seconds: float = 12 * 3600.0
-    job_bytes: int | None = None
+    job_bytes: int = 16 << 30
     job_deaths: int = 5
     plan_seconds: float = 60.0
     rows: int = 10_000
