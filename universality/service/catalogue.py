@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from universality.atlas import cells
 from universality.base.errors import MissingError, UniversalityError, did_you_mean
 from universality.base.recent import Recent
 from universality.models import catalogue as cards
-from universality.models import weight_files
+from universality.models.card import ModelCard
 from universality.report import cautions, findings
 from universality.runs.run import Run
 from universality.service import drawn
@@ -23,6 +24,7 @@ from universality.service.similarities import compared
 Plain = dict[str, Any]
 Unit = tuple[str, str, int]
 _KEPT_BYTES = 128 << 20
+_LOOK_AGAIN_S = 60.0
 _MOST_HITS = 40
 _NO_RUN = "no finished run has it; submit a job that names it"
 
@@ -32,6 +34,7 @@ class Catalogue:
 
     def __init__(self, runs: RunIndex, helper: Helper) -> None:
         self._runs, self._helper = runs, helper
+        self._looked: tuple[float, set[str], set[str]] | None = None
         self._said: Recent[tuple[Any, int]] = Recent(_KEPT_BYTES, lambda kept: kept[1])
 
     # ---- runs
@@ -84,10 +87,19 @@ class Catalogue:
         for run in self.opened():
             for entry in run.job.models:
                 runs.setdefault(entry.id, []).append(run.path.name)
-        listed = [_network(known[model], runs.get(model, [])) for model in known]
+        here = self._at_hand(known)
+        listed = [_network(known[model], model in here, runs.get(model, [])) for model in known]
         lacking = [{"id": model, "taps": 0, "at_hand": False, "runs": of, "licence": "", "training_set": "", "library": "",
                     "architecture": "", "source": "", "input": ""} for model, of in runs.items() if model not in known]  # fmt: skip
         return listed + lacking
+
+    def _at_hand(self, known: Collection[str]) -> set[str]:
+        """Return the networks whose weights lie on this machine, as they did up to `_LOOK_AGAIN_S` ago."""
+        looked = self._looked
+        if looked is None or looked[1] != set(known) or time.monotonic() - looked[0] > _LOOK_AGAIN_S:
+            looked = time.monotonic(), set(known), set(self._helper.call("at_hand"))
+            self._looked = looked
+        return looked[2]
 
     def network(self, model: str) -> Plain:
         """Return a network's card, its taps, and the runs that have it.
@@ -121,7 +133,7 @@ class Catalogue:
             "id": model,
             "runs": names,
             "card": card.plain(),
-            "at_hand": _at_hand(card),
+            "at_hand": model in self._at_hand(known),
             "notes": card.weight_notes,
             "taps": taps,
         }
@@ -344,16 +356,9 @@ def _atlas(run: Run, family: str) -> Plain:
     }
 
 
-def _at_hand(card: Any) -> bool:
-    try:
-        return bool(weight_files.weights_at_hand(card))
-    except UniversalityError:
-        return False
-
-
-def _network(card: Any, runs: list[str]) -> Plain:
+def _network(card: ModelCard, at_hand: bool, runs: list[str]) -> Plain:
     return {
-        "id": card.id, "taps": len(card.taps), "at_hand": _at_hand(card), "runs": runs, "licence": card.licence, "training_set": card.training_set,
+        "id": card.id, "taps": len(card.taps), "at_hand": at_hand, "runs": runs, "licence": card.licence, "training_set": card.training_set,
         "library": card.library, "architecture": card.architecture, "source": card.source,
         "input": " x ".join(map(str, dict.fromkeys(card.preprocessing.shape[1:]))),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the helper process knows of units: their pages, pictures, and where else they are found. It has Torch; the web process has not."""
+"""What the helper process knows of networks and units: their pages, pictures, and where else they are found. It has Torch; the web process has not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from PIL import Image
 
 from universality.activations import bases
 from universality.base.arrays import standardised
-from universality.base.errors import MissingError, RunError, UniversalityError
+from universality.base.errors import MissingError, RunError, UniversalityError, WeightsError
+from universality.models import weight_files
+from universality.models.catalogue import cards
 from universality.report.pages import PARTNER_EXAMPLES, Book, in_a_row, own_arrow
 from universality.runs.run import Run, open_run
 from universality.similarity import correlations
@@ -177,6 +179,18 @@ def _best(own: NDArray[np.float64], others: NDArray[np.float64], decides: NDArra
     return best, float(held[0, 0])
 
 
+def at_hand() -> list[str]:
+    """Return the networks whose weights lie on this machine: to ask some of their sources takes Torch."""
+    found = []
+    for model, card in cards().items():
+        try:
+            if weight_files.weights_at_hand(card):
+                found.append(model)
+        except WeightsError:  # a file in the place of the folder: none is at hand
+            continue
+    return found
+
+
 def _plain(value: Any) -> Any:
     """Return values as JSON has them, whole numbers as such."""
     if isinstance(value, dict):
@@ -187,6 +201,6 @@ def _plain(value: Any) -> Any:
 
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "unit": unit, "counts": counts, "examples": examples, "visualisation": visualisation, "null": null, "elsewhere": elsewhere,
+    "unit": unit, "counts": counts, "examples": examples, "visualisation": visualisation, "null": null, "elsewhere": elsewhere, "at_hand": at_hand,
 }  # fmt: skip
 """What the helper process does of this (`calls.CALLS`)."""
