@@ -37,12 +37,22 @@ def running_postgres(folder: Path):
             part.chmod(part.stat().st_mode | 0o011)
         folder.chmod(0o755)
         how = {"user": "postgres", "group": owner.pw_gid, "extra_groups": []}
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "universality", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **how)
+    subprocess.run(
+        [initdb, "-D", data, "-A", "trust", "-U", "universality", "--no-sync"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **how,
+    )
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     options = ["-c", "fsync=off", "-c", "log_min_messages=fatal", "-c", "listen_addresses=127.0.0.1"]
-    process = subprocess.Popen([server, "-D", data, "-p", str(port), "-k", data, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
+    process = subprocess.Popen(
+        [server, "-D", data, "-p", str(port), "-k", data, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **how,
+    )
     url = f"postgresql://universality@127.0.0.1:{port}/postgres"
     try:
         for _ in range(600):

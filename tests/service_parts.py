@@ -3,9 +3,9 @@
 import contextlib
 import threading
 import time
+import tomllib
 from pathlib import Path
 
-import tomllib
 import uvicorn
 from fastapi.testclient import TestClient
 

@@ -56,7 +56,9 @@ def test_a_plan_says_time_disk_and_the_smallest_effect_and_begins_nothing(served
     text = SMALL.replace("families = []", 'families = ["curve"]')
     plan = ok(served.post(f"{API}/jobs/plan", content=text, headers=TOML)).json()
     assert plan["seconds"] > 0 and plan["disk_bytes"]["expected"] > 0 and 0 < plan["smallest_effect"] <= 1
-    assert plan["taps"] == 2 and plan["tasks"]["kept"] == 0 and any("power" in sentence for sentence in plan["sentences"])
+    assert (
+        plan["taps"] == 2 and plan["tasks"]["kept"] == 0 and any("power" in sentence for sentence in plan["sentences"])
+    )
     assert served.get(f"{API}/jobs").json() == []
     unknown = served.post(f"{API}/jobs/plan", content=text.replace("features.4", "features.5"), headers=TOML)
     assert unknown.status_code == 400 and "has no tap 'features.5'; did you mean" in unknown.json()["error"]
@@ -103,7 +105,11 @@ def test_what_a_job_may_take_is_limited(tmp_path, monkeypatch, limits, plan, sen
 def test_the_frames_of_a_jobs_events_are_exactly_these(quick):
     queue, job = quick.app.state.queue, submitted(quick)
     claim = queue.claim("one")
-    queue.note("one", claim, [("say", {"text": "two\nlines"}), ("stage", {"description": "x", "done": 1, "total": 2, "seconds": 0.5})])
+    queue.note(
+        "one",
+        claim,
+        [("say", {"text": "two\nlines"}), ("stage", {"description": "x", "done": 1, "total": 2, "seconds": 0.5})],
+    )
     queue.end("one", claim, Action.FINISH)
     ids = [event.id for event in queue.events(job)]
     frames = [
@@ -116,12 +122,17 @@ def test_the_frames_of_a_jobs_events_are_exactly_these(quick):
     ]
     whole = ok(quick.get(f"{API}/jobs/{job}/events"))
     assert whole.text == "".join(frames)
-    assert whole.headers["content-type"].startswith("text/event-stream") and whole.headers["cache-control"] == "no-store"
+    assert (
+        whole.headers["content-type"].startswith("text/event-stream") and whole.headers["cache-control"] == "no-store"
+    )
     for taken in range(len(ids) + 1):
         after = str(ids[taken - 1]) if taken else "0"
         assert quick.get(f"{API}/jobs/{job}/events", headers={"Last-Event-ID": after}).text == "".join(frames[taken:])
         assert quick.get(f"/jobs/{job}/events", params={"after": after}).text == "".join(frames[taken:])
-    assert "no id of an event" in ok(quick.get(f"{API}/jobs/{job}/events", headers={"Last-Event-ID": "-1"}), 400).json()["error"]
+    assert (
+        "no id of an event"
+        in ok(quick.get(f"{API}/jobs/{job}/events", headers={"Last-Event-ID": "-1"}), 400).json()["error"]
+    )
 
 
 def test_a_stream_goes_on_while_its_job_does(quick):
@@ -145,7 +156,11 @@ def test_a_page_of_a_table_and_its_files_hold_the_same_rows(served, small):
     table = small.run.correspondence
     here = f"{API}/runs/small/tables/units"
     units = small.run.units
-    page = ok(served.get(here, params={"where": "detector:eq:true", "sort": "-unit", "rows": 5, "columns": "model,tap,unit,detector"})).json()
+    page = ok(
+        served.get(
+            here, params={"where": "detector:eq:true", "sort": "-unit", "rows": 5, "columns": "model,tap,unit,detector"}
+        )
+    ).json()
     expected = units[units["detector"]].sort_values("unit", ascending=False, kind="stable")
     assert page["matched"] == len(expected) and page["total"] == len(units)
     assert [row["unit"] for row in page["rows"]] == expected["unit"].head(5).tolist()
@@ -155,10 +170,16 @@ def test_a_page_of_a_table_and_its_files_hold_the_same_rows(served, small):
         "arrow": lambda content: pa.ipc.open_stream(content).read_all().to_pandas(),
         "json": lambda content: pd.DataFrame(json.loads(content)),
     }.items():
-        answer = ok(served.get(f"{API}/runs/small/tables/correspondence", params={"format": form, "columns": "unit_a,unit_b,r_natural"}))
+        answer = ok(
+            served.get(
+                f"{API}/runs/small/tables/correspondence", params={"format": form, "columns": "unit_a,unit_b,r_natural"}
+            )
+        )
         found = read(answer.content)
         assert found["unit_a"].tolist() == table["unit_a"].tolist(), form
-        assert found["r_natural"].astype(float).tolist() == pytest.approx(table["r_natural"].tolist(), nan_ok=True), form
+        assert found["r_natural"].astype(float).tolist() == pytest.approx(table["r_natural"].tolist(), nan_ok=True), (
+            form
+        )
 
 
 def test_what_is_not_there_is_said_with_the_nearest_name(served):
@@ -170,12 +191,21 @@ def test_what_is_not_there_is_said_with_the_nearest_name(served):
         "nowhere": "there is nothing at /api/v1/nowhere",
     }.items():
         assert sentence in ok(served.get(f"{API}/{path}"), 404).json()["error"]
-    assert "has no column 'unti'; did you mean 'unit'?" in served.get(f"{API}/runs/small/tables/units?sort=unti").json()["error"]
+    assert (
+        "has no column 'unti'; did you mean 'unit'?"
+        in served.get(f"{API}/runs/small/tables/units?sort=unti").json()["error"]
+    )
 
 
 def test_the_description_of_the_api_names_what_there_is(served):
     described = ok(served.get(f"{API}/openapi.json")).json()
-    assert {f"{API}/jobs", f"{API}/jobs/plan", f"{API}/jobs/{{job}}/events", f"{API}/runs/{{run}}/tables/{{table}}", f"{API}/models"} <= set(described["paths"])
+    assert {
+        f"{API}/jobs",
+        f"{API}/jobs/plan",
+        f"{API}/jobs/{{job}}/events",
+        f"{API}/runs/{{run}}/tables/{{table}}",
+        f"{API}/models",
+    } <= set(described["paths"])
     assert all(path.startswith(API) for path in described["paths"])
     assert all(operation.get("summary") for path in described["paths"].values() for operation in path.values())
 
@@ -220,17 +250,16 @@ def test_a_table_that_changed_on_its_way_is_refused(client, monkeypatch):
 def test_the_client_submits_watches_and_says_why_a_job_failed(live, client, tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(SMALL)
-    queue = live.app.state.queue
+    queue, steps = live.app.state.queue, []
     for given in (str(job), job, SMALL, small_job(), small_job().plain()):
         identity = client.submit(given)
         assert client.job(identity)["name"] == "small"
         claim = queue.claim("one")
         queue.note("one", claim, [("stage", {"description": "x", "done": 1, "total": 2, "seconds": 0.5})])
         queue.end("one", claim, Action.FAIL, "the store is gone")
-        steps = []
         with pytest.raises(JobError, match=f"job '{identity}' failed: the store is gone"):
-            client.wait(identity, progress=lambda done, total: steps.append((done, total)))
-        assert steps == [(1, 2)]
+            client.wait(identity, progress=lambda *step: steps.append(step))
+    assert steps == [(1, 2)] * 5
     with pytest.raises(MissingError, match="the service refused: there is no job 'nothing'"):
         client.job("nothing")
     with pytest.raises(JobError, match="cannot be read"):
@@ -249,5 +278,7 @@ def test_the_client_tries_again_and_gives_up_in_one_sentence(client, monkeypatch
     monkeypatch.setattr(client._http, "request", request)
     assert client.jobs() == []
     answers += [httpx.ConnectError("refused")] * 20
-    with pytest.raises(ServiceError, match=f"the service at '{client.url}' does not answer \\(ConnectError\\); start it"):
+    with pytest.raises(
+        ServiceError, match=f"the service at '{client.url}' does not answer \\(ConnectError\\); start it"
+    ):
         client.jobs()

@@ -44,7 +44,10 @@ def there(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bearer(there):
     """Headers of tokens of each scope, and of a second user."""
-    made = {name: there.app.state.tokens.new(scope).text for name, scope in (("read", "read"), ("submit", "submit"), ("other", "submit"), ("admin", "admin"))}
+    made = {
+        name: there.app.state.tokens.new(scope).text
+        for name, scope in (("read", "read"), ("submit", "submit"), ("other", "submit"), ("admin", "admin"))
+    }
     return {name: {"authorization": f"Bearer {text}"} for name, text in made.items()}
 
 
@@ -252,16 +255,40 @@ def test_a_form_needs_the_token_of_its_own_browser(there, bearer):
         import hashlib
         import hmac
 
-        return hmac.new(there.app.state.secret, f"csrf:{hashlib.sha256(cookie.encode()).hexdigest()}".encode(), "sha256").hexdigest()
+        return hmac.new(
+            there.app.state.secret, f"csrf:{hashlib.sha256(cookie.encode()).hexdigest()}".encode(), "sha256"
+        ).hexdigest()
 
     def asked(cookie, token):
-        return there.post(f"{API}/jobs", content=SMALL, headers=TOML | origin | {"cookie": f"{SESSION_COOKIE}={cookie}", "x-csrf-token": token}).status_code
+        return there.post(
+            f"{API}/jobs",
+            content=SMALL,
+            headers=TOML | origin | {"cookie": f"{SESSION_COOKIE}={cookie}", "x-csrf-token": token},
+        ).status_code
 
     assert asked(mine, csrf(mine)) == 201
-    assert asked(mine, csrf(other)) == 403 and asked(mine, csrf("")) == 403 and asked(mine, "") == 403 and asked("guessed", csrf("")) != 201
+    assert (
+        asked(mine, csrf(other)) == 403
+        and asked(mine, csrf("")) == 403
+        and asked(mine, "") == 403
+        and asked("guessed", csrf("")) != 201
+    )
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "169.254.169.254", "x@127.0.0.1", "", "a b", "[::1", "lab.example.org"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "169.254.169.254",
+        "x@127.0.0.1",
+        "",
+        "a b",
+        "[::1",
+        "lab.example.org",
+    ],
+)
 def test_a_name_that_leads_here_is_not_the_service(here, host):
     assert here.get("/api/v1/jobs", headers={"host": host}).status_code in (400, 421)
 
@@ -272,21 +299,47 @@ def test_this_machine_reaches_the_service_by_its_own_names(here, host):
 
 
 def test_every_answer_forbids_scripts_frames_and_guessing(here, there):
-    for client, path in ((here, "/"), (here, "/nowhere"), (here, f"{API}/jobs"), (here, "/static/nothing"), (there, f"{API}/jobs")):
+    for client, path in (
+        (here, "/"),
+        (here, "/nowhere"),
+        (here, f"{API}/jobs"),
+        (here, "/static/nothing"),
+        (there, f"{API}/jobs"),
+    ):
         headers = client.get(path).headers
         assert {name: headers.get(name) for name in HEADERS} == HEADERS
     policy = HEADERS["content-security-policy"]
-    assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "data:" not in policy
+    assert (
+        "unsafe" not in policy
+        and "default-src 'none'" in policy
+        and "frame-ancestors 'none'" in policy
+        and "data:" not in policy
+    )
 
 
-@pytest.mark.parametrize("next", ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example", "/x\r\nset-cookie: a=b", "javascript:alert(1)", "", "/\t/evil.example"])
+@pytest.mark.parametrize(
+    "next",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/x\r\nset-cookie: a=b",
+        "javascript:alert(1)",
+        "",
+        "/\t/evil.example",
+    ],
+)
 def test_giving_a_token_leads_to_no_other_site_and_sets_no_other_header(there, bearer, next):
     text = bearer["read"]["authorization"].split()[1]
-    from universality.service.principals import csrf_token
     from starlette.requests import Request
 
+    from universality.service.principals import csrf_token
+
     csrf = csrf_token(Request({"type": "http", "app": there.app, "principal": None}))
-    answer = there.post("/session", data={"token": text, "csrf": csrf, "next": next}, headers={"origin": "http://lab.example.org"})
+    answer = there.post(
+        "/session", data={"token": text, "csrf": csrf, "next": next}, headers={"origin": "http://lab.example.org"}
+    )
     assert answer.status_code == 303 and answer.headers["location"] == "/"
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and text not in cookie
@@ -298,13 +351,29 @@ def test_names_in_headers_bring_no_headers(here, name):
     from urllib.parse import quote
 
     answer = here.get(f"{API}/runs/{quote(name)}/tables/units?format=csv")
-    assert answer.status_code == 404 and "set-cookie" not in answer.headers and "content-disposition" not in answer.headers
+    assert (
+        answer.status_code == 404 and "set-cookie" not in answer.headers and "content-disposition" not in answer.headers
+    )
 
 
 # Tokens and other people
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/zoo", "/lists", f"{API}/jobs", f"{API}/runs", f"{API}/models", f"{API}/search?q=x", f"{API}/jobs/x/events", "/jobs/x/events"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/jobs",
+        "/zoo",
+        "/lists",
+        f"{API}/jobs",
+        f"{API}/runs",
+        f"{API}/models",
+        f"{API}/search?q=x",
+        f"{API}/jobs/x/events",
+        "/jobs/x/events",
+    ],
+)
 def test_without_a_token_there_is_nothing_to_see(there, path):
     assert there.get(path).status_code == 401
     page = there.get(path, headers={"accept": "text/html"})
@@ -328,14 +397,26 @@ def test_guessing_tokens_locks_the_guesser_out_and_nobody_else(tmp_path, monkeyp
     with client_of(tmp_path, names=("lab.example.org",), limits={"refusals_per_minute": 5}) as client:
         client.base_url = "http://lab.example.org"
         good = {"authorization": f"Bearer {client.app.state.tokens.new('read').text}"}
-        answers = [client.get(f"{API}/jobs", headers={"authorization": f"Bearer guess{n}"}).status_code for n in range(8)]
+        answers = [
+            client.get(f"{API}/jobs", headers={"authorization": f"Bearer guess{n}"}).status_code for n in range(8)
+        ]
         assert answers == [401] * 5 + [429] * 3
         assert client.get(f"{API}/jobs", headers=good).status_code == 429
         elsewhere = TestClient(client.app, base_url="http://lab.example.org", client=("10.0.0.9", 4000))
         assert elsewhere.get(f"{API}/jobs", headers=good).status_code == 200
 
 
-@pytest.mark.parametrize("given", ["Bearer", "Bearer ", "Basic dXZzOnV2cw==", "bearer \x00", "Bearer uvs_aaaaaaaa_" + "a" * 32 + "_00000000", "x" * 5000])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "Bearer",
+        "Bearer ",
+        "Basic dXZzOnV2cw==",
+        "bearer \x00",
+        "Bearer uvs_aaaaaaaa_" + "a" * 32 + "_00000000",
+        "x" * 5000,
+    ],
+)
 def test_what_is_no_token_is_refused(tmp_path_factory, given):
     with client_of(tmp_path_factory.mktemp("tokens")) as client:
         assert client.get(f"{API}/jobs", headers={"authorization": given.encode("latin-1")}).status_code in (400, 401)
@@ -357,7 +438,10 @@ def test_another_users_job_is_not_cancelled_or_begun_again(there, bearer):
 
 def test_the_same_key_of_another_user_shows_nothing_of_the_first(there, bearer):
     key = {"idempotency-key": "same"}
-    mine, other = (there.post(f"{API}/jobs", content=SMALL, headers=TOML | key | bearer[name]).json()["id"] for name in ("submit", "other"))
+    mine, other = (
+        there.post(f"{API}/jobs", content=SMALL, headers=TOML | key | bearer[name]).json()["id"]
+        for name in ("submit", "other")
+    )
     assert mine != other
 
 
@@ -366,13 +450,19 @@ def test_who_asks_too_often_is_refused(tmp_path):
         client.base_url = "http://lab.example.org"
         good = {"authorization": f"Bearer {client.app.state.tokens.new('read').text}"}
         answers = [client.get(f"{API}/jobs", headers=good) for _ in range(5)]
-        assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2 and answers[-1].headers["retry-after"]
+        assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2 and answers[-1].headers[
+            "retry-after"
+        ]
 
 
-@pytest.mark.parametrize("how", [{"host": "0.0.0.0"}, {"host": "10.1.2.3"}, {"host": "::"}, {"names": ("lab.example.org",)}])
+@pytest.mark.parametrize(
+    "how", [{"host": "0.0.0.0"}, {"host": "10.1.2.3"}, {"host": "::"}, {"names": ("lab.example.org",)}]
+)
 def test_nobody_elsewhere_reaches_a_service_without_tokens(tmp_path, how):
     of = Settings(runs=tmp_path, database=f"sqlite:///{tmp_path / 'service.db'}", port=0, **how)
-    with pytest.raises(ServiceError, match="everybody needs a token, and there is none; make one with universality serve token new"):
+    with pytest.raises(
+        ServiceError, match="everybody needs a token, and there is none; make one with universality serve token new"
+    ):
         web.serve(of, say=print)
 
 
@@ -389,5 +479,7 @@ def test_faults_of_the_service_show_nothing_of_its_inside(tmp_path, monkeypatch)
         monkeypatch.setattr(client.app.state.queue, "list", lambda *_: 1 / 0)
         outside = TestClient(client.app, base_url=HERE, raise_server_exceptions=False)
         answer = outside.get(f"{API}/jobs")
-        assert answer.status_code == 500 and answer.json() == {"error": "this is a fault of the service, not yours; its log says what happened"}
+        assert answer.status_code == 500 and answer.json() == {
+            "error": "this is a fault of the service, not yours; its log says what happened"
+        }
         assert HEADERS.items() <= dict(answer.headers).items()

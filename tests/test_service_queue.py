@@ -105,7 +105,11 @@ def test_a_lease_that_ran_out_gives_the_job_to_another_and_the_first_can_end_it_
     assert second.attempt == 2
     assert jobs.renew("one", [first]) == {}
     assert not jobs.note("one", first, [("say", {"text": "late"})])
-    assert not jobs.end("one", first, Action.FINISH) and not jobs.give_back("one", first, "late") and jobs.deaths("one", first, 1) is None
+    assert (
+        not jobs.end("one", first, Action.FINISH)
+        and not jobs.give_back("one", first, "late")
+        and jobs.deaths("one", first, 1) is None
+    )
     assert jobs.end("two", second, Action.FINISH)
     assert states(jobs, row.id) == ["waiting", "running", "waiting", "running", "done"]
     assert all(json.loads(event.data).get("text") != "late" for event in jobs.events(row.id))
@@ -203,7 +207,11 @@ def test_events_resume_from_an_id_and_say_how_far_a_job_is(jobs):
     assert [event.kind for event in every] == ["state", "state", "stage", "say", "stage"]
     assert [event.id for event in jobs.events(row.id, every[2].id)] == [event.id for event in every[3:]]
     found = progress(every)
-    assert found["stages"] == [stage | {"done": 2}] and found["said"][0]["text"] == "a warning" and found["last"] == every[-1].id
+    assert (
+        found["stages"] == [stage | {"done": 2}]
+        and found["said"][0]["text"] == "a warning"
+        and found["last"] == every[-1].id
+    )
 
 
 def test_an_unknown_job_is_said(jobs):
@@ -227,7 +235,9 @@ def test_only_the_table_of_transitions_changes_a_state(jobs, state):
     }
     for action, ask in asked.items():
         with jobs.database.session() as session:
-            session.execute(update(JobRow).values(state=state, runner="one", attempts=1, lease_until=0.0, not_before=0.0))
+            session.execute(
+                update(JobRow).values(state=state, runner="one", attempts=1, lease_until=0.0, not_before=0.0)
+            )
         try:
             ask()
         except ServiceError:

@@ -93,19 +93,27 @@ def test_a_job_that_kills_its_process_is_tried_again_and_then_fails_in_one_sente
     monkeypatch.setattr("universality.service.runner._BACKOFF_S", 0.01)
     row = ended(jobs, tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", job_deaths=2)
     assert (row.state, row.attempts) == ("failed", 2)
-    assert row.error == "the job's process was killed by SIGKILL (out of memory, or a crash of a library), 2 times in a row; see the log of the service"
+    assert (
+        row.error
+        == "the job's process was killed by SIGKILL (out of memory, or a crash of a library), 2 times in a row; see the log of the service"
+    )
 
 
 def test_an_error_that_is_no_sentence_ends_in_one_and_lies_in_the_log(jobs, tmp_path):
     row = ended(jobs, tmp_path, "raise RuntimeError('of a library')", job_deaths=1)
-    assert row.error.startswith("the job's process ended with status 1: RuntimeError: of a library") and "\n" not in row.error
+    assert (
+        row.error.startswith("the job's process ended with status 1: RuntimeError: of a library")
+        and "\n" not in row.error
+    )
     assert "Traceback" in (tmp_path / "logs" / f"{row.id}.log").read_text()
 
 
 def test_a_job_whose_process_died_once_goes_on(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr("universality.service.runner._BACKOFF_S", 0.01)
     marker = tmp_path / "died"
-    row = ended(jobs, tmp_path, f"if not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); os._exit(9)\n{DONE}")
+    row = ended(
+        jobs, tmp_path, f"if not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); os._exit(9)\n{DONE}"
+    )
     assert (row.state, row.attempts, row.error) == ("done", 2, None)
 
 
@@ -113,7 +121,9 @@ def test_a_job_without_its_scheduler_waits_for_it(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr("universality.service.runner._BACKOFF_S", 0.01)
     marker = tmp_path / "away"
     row = ended(
-        jobs, tmp_path, f"if not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); say(ended='away', error='no scheduler')\nelse: {DONE}"
+        jobs,
+        tmp_path,
+        f"if not os.path.exists({str(marker)!r}): open({str(marker)!r}, 'w'); say(ended='away', error='no scheduler')\nelse: {DONE}",
     )
     assert (row.state, row.attempts) == ("done", 2)
     assert [json.loads(e.data).get("why") for e in jobs.events(row.id)][2] == "no scheduler"
@@ -188,7 +198,13 @@ def test_a_runner_outlives_its_database_and_stops_what_it_cannot_hold(jobs, tmp_
 
 
 def asked(folder, **changed) -> dict:
-    return {"job": small_job().plain(), "out": str(folder / "run"), "store": str(folder / "store"), "workers": {"threads": 1}, "silence_s": 60} | changed
+    return {
+        "job": small_job().plain(),
+        "out": str(folder / "run"),
+        "store": str(folder / "store"),
+        "workers": {"threads": 1},
+        "silence_s": 60,
+    } | changed
 
 
 @pytest.mark.parametrize(
@@ -229,12 +245,16 @@ def test_stages_are_told_at_most_once_a_second_and_at_their_end():
     assert told[-1] == {"description": "families (tasks)", "done": 16, "total": 16, "seconds": 4.0}
 
 
-WAITING = "import time\nfrom universality.service import attempt\nattempt.plan = lambda *_: time.sleep(600)\nattempt.main()"
+WAITING = (
+    "import time\nfrom universality.service import attempt\nattempt.plan = lambda *_: time.sleep(600)\nattempt.main()"
+)
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "gone"])
 def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, silent):
-    process = subprocess.Popen([sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     process.stdin.write(json.dumps(asked(tmp_path, silence_s=1.0 if silent else 600)).encode() + b"\n")
     process.stdin.flush()
     if not silent:
@@ -260,5 +280,7 @@ def test_a_job_of_the_service_has_the_tables_of_the_command_line(jobs, tmp_path)
     assert jobs.get(row.id).attempts == 2
     alone = universality.run(small_job(), tmp_path / "alone", store=tmp_path / "other", threads=1)
     for name in alone.tables:
-        ours, theirs = ((folder / f"{name}.parquet").read_bytes() for folder in (tmp_path / "runs" / row.run, alone.path))
+        ours, theirs = (
+            (folder / f"{name}.parquet").read_bytes() for folder in (tmp_path / "runs" / row.run, alone.path)
+        )
         assert ours == theirs, name

@@ -54,7 +54,15 @@ def started(folder: Path, run: Path) -> tuple[subprocess.Popen[bytes], str]:
 def pages_of(url: str, run: str) -> list[str]:
     """The pages that readers look at: the first, lists, the run, tables of it sorted and filtered, units."""
     tables = [f"/runs/{run}/tables/{name}" for name in ("families", "similarity", "pairs")]
-    found = ["/", "/zoo", "/jobs", f"/runs/{run}", *tables, f"/runs/{run}/tables/similarity?sort=-value", f"/runs/{run}/tables/correspondence?sort=-r_natural&rows=50"]
+    found = [
+        "/",
+        "/zoo",
+        "/jobs",
+        f"/runs/{run}",
+        *tables,
+        f"/runs/{run}/tables/similarity?sort=-value",
+        f"/runs/{run}/tables/correspondence?sort=-r_natural&rows=50",
+    ]
     return [page for page in found if httpx.get(url + page, timeout=120).status_code == 200]
 
 
@@ -100,7 +108,9 @@ def main() -> None:
     process, url = started(folder, asked.run)
     try:
         pages = pages_of(url, asked.run.name)
-        print(f"pages: {', '.join(pages)}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before anything is asked")
+        print(
+            f"pages: {', '.join(pages)}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before anything is asked"
+        )
         one = []
         for page in pages * 3:
             began = time.perf_counter()
@@ -110,7 +120,9 @@ def main() -> None:
         began = time.perf_counter()
         for n in range(asked.jobs):
             job = JOB.replace("crops = 64", f"crops = 64\nseed = {n}")
-            httpx.post(f"{url}/api/v1/jobs", content=job, headers={"Content-Type": "application/toml"}, timeout=120).raise_for_status()
+            httpx.post(
+                f"{url}/api/v1/jobs", content=job, headers={"Content-Type": "application/toml"}, timeout=120
+            ).raise_for_status()
         print(f"{asked.jobs} jobs accepted in {time.perf_counter() - began:.1f} s")
         took, failed = asyncio.run(many(url, pages, asked.readers, asked.seconds))
         states = [job["state"] for job in httpx.get(f"{url}/api/v1/jobs", params={"limit": 100}, timeout=60).json()]
@@ -119,14 +131,18 @@ def main() -> None:
             f"{len(failed)} failed {sorted(set(failed))[:3]}; jobs: { {state: states.count(state) for state in set(states)} }; load average {os.getloadavg()[0]:.1f}"
         )
         for job in httpx.get(f"{url}/api/v1/jobs", params={"limit": 100}, timeout=60).json():
-            httpx.post(f"{url}/api/v1/jobs/{job['id']}/cancel", headers={"Content-Type": "application/json"}, timeout=60)
+            httpx.post(
+                f"{url}/api/v1/jobs/{job['id']}/cancel", headers={"Content-Type": "application/json"}, timeout=60
+            )
         web, memory = psutil.Process(process.pid), []
         with httpx.Client(base_url=url, timeout=60) as client:
             for n in range(asked.requests + 1):
                 if n % max(asked.requests // 10, 1) == 0:
                     memory.append(web.memory_info().rss / 1e6)
                 client.get(pages[n % len(pages)])
-        print(f"memory of the web process after each tenth of {asked.requests} requests, MB: {', '.join(f'{mb:.0f}' for mb in memory)}")
+        print(
+            f"memory of the web process after each tenth of {asked.requests} requests, MB: {', '.join(f'{mb:.0f}' for mb in memory)}"
+        )
     finally:
         process.terminate()
         process.wait(30)

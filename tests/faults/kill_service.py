@@ -52,7 +52,9 @@ def free_port() -> int:
 class Kept:
     """A process that is started again whenever it ends."""
 
-    def __init__(self, command: list[str], log: Path, before: Callable[[], object] = lambda: None, **how: object) -> None:
+    def __init__(
+        self, command: list[str], log: Path, before: Callable[[], object] = lambda: None, **how: object
+    ) -> None:
         self._command, self._log, self._before, self._how = command, log, before, how
         self._over = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
@@ -64,7 +66,9 @@ class Kept:
         while not self._over.is_set():
             self._before()
             with self._log.open("ab") as log:
-                self.process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._how)
+                self.process = subprocess.Popen(
+                    self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._how
+                )
             self.starts += 1
             self.process.wait()
             self._over.wait(0.5)
@@ -90,7 +94,12 @@ def kept_postgres(folder: Path) -> tuple[Kept, str]:
         owner = pwd.getpwnam("postgres")
         os.chown(data, owner.pw_uid, owner.pw_gid)
         how = {"user": "postgres", "group": owner.pw_gid}
-    subprocess.run(["initdb", "-D", str(data), "-A", "trust", "-U", "universality", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **how)
+    subprocess.run(
+        ["initdb", "-D", str(data), "-A", "trust", "-U", "universality", "--no-sync"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **how,
+    )
     lock = data / "postmaster.pid"
     server = Kept(
         ["postgres", "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data), "-c", "log_min_messages=fatal"],
@@ -145,8 +154,21 @@ class Trial:
         port = free_port()
         address = f"tcp://127.0.0.1:{port}"
         dask = [sys.executable, "-m", "distributed.cli"]
-        self.scheduler = Kept([*dask[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], log / "scheduler")
-        worker = [*dask[:2], "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--death-timeout", "30"]
+        self.scheduler = Kept(
+            [*dask[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+            log / "scheduler",
+        )
+        worker = [
+            *dask[:2],
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "2",
+            "--no-nanny",
+            "--no-dashboard",
+            "--death-timeout",
+            "30",
+        ]
         self.worker = Kept([*worker, "--local-directory", str(folder / "dask")], log / "worker")
         limits = folder / "limits.toml"
         limits.write_text("job_deaths = 100\nrequests_per_minute = 100000\n")
@@ -204,6 +226,7 @@ class Trial:
 
     def ended(self) -> list[dict[str, object]]:
         """Wait until every job has ended and return them."""
+
         def all_ended() -> bool:
             with contextlib.suppress(universality.UniversalityError):
                 return all(self.clients[0].job(job)["state"] not in ("waiting", "running") for job in self.jobs)
@@ -228,7 +251,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--after", type=float, nargs=2, default=(0.0, 10.0), help="s until the next kill, once everything is up again")
+    parser.add_argument(
+        "--after", type=float, nargs=2, default=(0.0, 10.0), help="s until the next kill, once everything is up again"
+    )
     parser.add_argument("--unready", type=float, default=0.25, help="share of kills that do not wait for that")
     parser.add_argument("--minutes", type=float, default=120.0, help="no more kills after so long")
     parser.add_argument("--seed", type=int, default=0)
@@ -252,10 +277,16 @@ def main() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(rng.choice(there[part]), signal.SIGKILL)
                 kills[part] += 1
-                print(f"{time.monotonic() - began:.0f} s: killed {part} ({sum(kills.values())} of {asked.kills}), {len(trial.jobs)} jobs accepted", flush=True)
+                print(
+                    f"{time.monotonic() - began:.0f} s: killed {part} ({sum(kills.values())} of {asked.kills}), {len(trial.jobs)} jobs accepted",
+                    flush=True,
+                )
         trial.stop_submitting()
         jobs = trial.ended()
-        events = {job: [data["state"] for _, kind, data in trial.clients[0].events(job) if kind == "state"] for job in trial.jobs}
+        events = {
+            job: [data["state"] for _, kind, data in trial.clients[0].events(job) if kind == "state"]
+            for job in trial.jobs
+        }
     finally:
         twice.end()
         trial.close()

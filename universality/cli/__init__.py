@@ -7,8 +7,8 @@ import typer
 from universality.base import memory
 from universality.cli import about, analyses, compare, jobs, results, runs, seeing
 from universality.cli.cluster import cluster_app
-from universality.cli.serve import serve_app
 from universality.cli.leaving import leave
+from universality.cli.serve import serve_app
 from universality.cli.stimuli import stimuli_app
 from universality.cli.zoo import zoo_app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,9 @@ from universality.cli.output import line, print_json
 if TYPE_CHECKING:
     from universality.service.tokens import Tokens
 
-serve_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Serve jobs, runs and units over HTTP.")
+serve_app = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="Serve jobs, runs and units over HTTP."
+)
 token_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke tokens of a service.")
 serve_app.add_typer(token_app, name="token")
 
@@ -30,11 +32,17 @@ DatabaseOption = Annotated[
 @serve_app.callback()
 def serve_command(
     context: typer.Context,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; any but this machine's needs tokens.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; any but this machine's needs tokens.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen at.", min=0, max=65535)] = 8000,
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", help="Host name of a reverse proxy before the service; everybody then needs a token.", metavar="NAME"),
+        typer.Option(
+            "--name",
+            help="Host name of a reverse proxy before the service; everybody then needs a token.",
+            metavar="NAME",
+        ),
     ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the runs.", metavar="DIR")] = Path(DEFAULT_RUNS),
     store: StoreOption = None,
@@ -43,10 +51,13 @@ def serve_command(
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler.", metavar="ADDRESS")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Local worker processes of each job [default: threads of its own].", min=1)
+        int | None,
+        typer.Option("--workers", help="Local worker processes of each job [default: threads of its own].", min=1),
     ] = None,
     threads: ThreadsOption = None,
-    at_once: Annotated[int, typer.Option("--at-once", help="Jobs that run at the same time; 0: this service runs none.", min=0)] = 1,
+    at_once: Annotated[
+        int, typer.Option("--at-once", help="Jobs that run at the same time; 0: this service runs none.", min=0)
+    ] = 1,
     limits: Annotated[
         Path | None, typer.Option("--limits", help="TOML file with limits of requests and jobs.", metavar="FILE")
     ] = None,
@@ -60,7 +71,7 @@ def serve_command(
     _require_packages()
     from universality.service import settings, web
 
-    given = {"stores": store, "database": database}
+    given: dict[str, Any] = {"stores": store, "database": database}
     web.serve(
         settings.Settings(
             host=host, port=port, names=tuple(n.lower() for n in name or ()), runs=runs, scheduler=scheduler, workers=workers, threads=threads,
@@ -72,7 +83,9 @@ def serve_command(
 
 @token_app.command("new")
 def new_command(
-    scope: Annotated[str, typer.Option("--scope", help="read, submit or admin; each includes those before it.")] = "read",
+    scope: Annotated[
+        str, typer.Option("--scope", help="read, submit or admin; each includes those before it.")
+    ] = "read",
     name: Annotated[str, typer.Option("--for", help="Whose it is, for lists.")] = "",
     database: DatabaseOption = None,
 ) -> None:

@@ -50,7 +50,9 @@ class Told:
 
         def tell(now: float) -> None:
             seconds = round(now - began, 1)
-            self.write(kind="stage", data={"description": description, "done": done, "total": total, "seconds": seconds})
+            self.write(
+                kind="stage", data={"description": description, "done": done, "total": total, "seconds": seconds}
+            )
 
         def advance(steps: int) -> None:
             nonlocal done, shown
@@ -91,7 +93,10 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
             return {"ended": "away", "error": f"the Dask scheduler was lost ({type(cause).__name__})"}
         if cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        return {"ended": "failed", "error": f"the disk is full ({cause.strerror}); ask whoever runs the service to free space"}
+        return {
+            "ended": "failed",
+            "error": f"the disk is full ({cause.strerror}); ask whoever runs the service to free space",
+        }
     return {"ended": "done"}
 
 

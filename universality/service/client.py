@@ -22,7 +22,9 @@ from universality.runs.run import Run, with_lists
 try:
     import httpx
 except ModuleNotFoundError:
-    raise ServiceError("the client of a service needs the package httpx, which is not installed; pip install 'universality[serve]'") from None
+    raise ServiceError(
+        "the client of a service needs the package httpx, which is not installed; pip install 'universality[serve]'"
+    ) from None
 
 _TRIES, _PAUSE_S = 8, 0.5
 _LATER = (429, 502, 503, 504)
@@ -47,10 +49,14 @@ class Client:
     >>> run.correspondence.query("verdict == 'same_feature'")  # doctest: +SKIP
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", token: str | None = None, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, url: str = "http://127.0.0.1:8000", token: str | None = None, *, timeout_s: float = 60.0
+    ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=timeout_s, follow_redirects=False)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1/", headers=headers, timeout=timeout_s, follow_redirects=False
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -131,7 +137,9 @@ class Client:
                 stages[name] = (advance, max(done, before))
         ended = self.job(job)
         if ended["state"] != "done":
-            raise JobError(f"job '{job}' {'was cancelled' if ended['state'] == 'cancelled' else 'failed: ' + str(ended['error'])}")
+            raise JobError(
+                f"job '{job}' {'was cancelled' if ended['state'] == 'cancelled' else 'failed: ' + str(ended['error'])}"
+            )
         return self.open(ended["run"])
 
     def run(self, job: JobText, progress: Progress = False, reporter: Reporter | None = None) -> RemoteRun:
@@ -181,7 +189,9 @@ class Client:
 
     def _pause(self, tries: int, cause: httpx.TransportError) -> int:
         if tries >= _TRIES:
-            raise ServiceError(f"the service at '{self.url}' does not answer ({type(cause).__name__}); start it, or correct the address") from None
+            raise ServiceError(
+                f"the service at '{self.url}' does not answer ({type(cause).__name__}); start it, or correct the address"
+            ) from None
         time.sleep(_PAUSE_S * 2 ** min(tries, 4))
         return tries + 1
 
@@ -198,7 +208,9 @@ class RemoteRun(Run):
         if self.has(name) and name not in self._tables:
             content = self._client.file(self.path.name, f"{name}.parquet")
             if hashlib.sha256(content).hexdigest() != self.record["tables"][f"{name}.parquet"]:
-                raise RunError(f"table '{name}' of run '{self.path}' came with another checksum than its record states; ask for it again")
+                raise RunError(
+                    f"table '{name}' of run '{self.path}' came with another checksum than its record states; ask for it again"
+                )
             self._tables[name] = with_lists(name, pd.read_parquet(io.BytesIO(content)))
         return super().table(name)
 
@@ -211,7 +223,9 @@ class RemoteRun(Run):
         self._refuse("pictures of units")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise RunError(f"run '{self.path}' lies with a service, which gives its tables and figures but no {what}; open it where the service runs")
+        raise RunError(
+            f"run '{self.path}' lies with a service, which gives its tables and figures but no {what}; open it where the service runs"
+        )
 
     def __repr__(self) -> str:
         return f"<RemoteRun '{self.record['job']['name']}' at {self._client.url}/runs/{self.path}>"

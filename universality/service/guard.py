@@ -80,7 +80,9 @@ class Guard:
         if not settings.names and not is_loopback(settings.host):
             return  # bound to an address of a network, where everybody needs a token: any name of it will do
         if name not in known and not is_loopback(name):
-            raise Refused(421, f"this service is not reached under the name '{name[:100]}'; its owner can add it with --name")
+            raise Refused(
+                421, f"this service is not reached under the name '{name[:100]}'; its owner can add it with --name"
+            )
 
     def _limited(self, request: Request, receive: Receive) -> Receive:
         """Return what reads the body, and refuses one that is too long: by what it says, and by what comes."""
@@ -113,7 +115,9 @@ class Guard:
             found = await run_in_threadpool(self._tokens.of_token, text.strip()) if kind.lower() == "bearer" else None
             if found is None:
                 self._wrong.take(address)
-                raise Refused(401, "the token is not valid (mistyped, unknown or revoked); ask whoever runs the service for one")
+                raise Refused(
+                    401, "the token is not valid (mistyped, unknown or revoked); ask whoever runs the service for one"
+                )
             return found
         if cookie and (known := await run_in_threadpool(self._tokens.of_session, cookie)) is not None:
             return known
@@ -124,14 +128,20 @@ class Guard:
         if who is LOCAL:
             return
         if not self._requests.take(who.name if who is not None else address_of(request)):
-            raise Refused(429, f"more than {self._settings.limits.requests_per_minute} requests came in a minute; wait a little", 5)
+            raise Refused(
+                429,
+                f"more than {self._settings.limits.requests_per_minute} requests came in a minute; wait a little",
+                5,
+            )
 
     async def _check_origin(self, request: Request, receive: Receive) -> Receive:
         """Refuse what would change something and comes from elsewhere; return what reads the body that was read for that."""
         headers = request.headers
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site not in (None, "same-origin", "none") or (origin is not None and not _same(origin, request)):
-            raise Refused(403, "this request comes from a page of another site; use the pages of this service, or a script")
+            raise Refused(
+                403, "this request comes from a page of another site; use the pages of this service, or a script"
+            )
         if headers.get("authorization"):
             return receive
         browser = site is not None or origin is not None or SESSION_COOKIE in request.cookies
@@ -139,7 +149,11 @@ class Guard:
             return receive  # a script on this machine, where nobody needs a token
         given, body = headers.get("x-csrf-token", ""), b""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data" and request.url.path in UPLOADS and (site == "same-origin" or origin is not None):
+        if (
+            kind == "multipart/form-data"
+            and request.url.path in UPLOADS
+            and (site == "same-origin" or origin is not None)
+        ):
             return receive  # too long to be read here: it comes from this service by the browser's own word
         if not given and kind == FORM:
             body, receive = await _read(receive)

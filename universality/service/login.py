@@ -14,7 +14,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/session")
-def begin(request: Request, token: Annotated[str, Form(max_length=200)], next: Annotated[str, Form(max_length=2000)] = "/") -> Response:
+def begin(
+    request: Request, token: Annotated[str, Form(max_length=200)], next: Annotated[str, Form(max_length=2000)] = "/"
+) -> Response:
     """Begin a session with a token, and go on to the page that was asked for."""
     tokens, wrong, address = request.app.state.tokens, request.app.state.wrong, address_of(request)
     if not wrong.take(address, 0):
@@ -22,7 +24,9 @@ def begin(request: Request, token: Annotated[str, Form(max_length=200)], next: A
     who = tokens.of_token(token.strip())
     if who is None:
         wrong.take(address)
-        raise HTTPException(403, "the token is not valid (mistyped, unknown or revoked); ask whoever runs the service for one")
+        raise HTTPException(
+            403, "the token is not valid (mistyped, unknown or revoked); ask whoever runs the service for one"
+        )
     answer = RedirectResponse(_inner(next), 303)
     answer.set_cookie(
         SESSION_COOKIE, tokens.open_session(who), max_age=int(SESSION_S), httponly=True, samesite="strict",
@@ -41,7 +45,7 @@ def end(request: Request) -> Response:
 
 
 def _inner(path: str) -> str:
-    """Return a path of this service; anything else that a link may have brought leads to the first page.
+    r"""Return a path of this service; anything else that a link may have brought leads to the first page.
 
     Examples
     --------

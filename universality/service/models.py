@@ -11,8 +11,7 @@ import math
 import os
 import re
 import shutil
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import tomli_w
 
@@ -69,9 +68,13 @@ def keep(card: bytes, weights: BinaryIO, limits: Limits) -> ModelCard:
         raise ServiceError(f"there is a network '{checked.id}' already; give yours another name") from None
     except OSError as cause:
         file.unlink(missing_ok=True)
-        raise ServiceError(f"the checkpoint cannot be kept ({cause.strerror or cause}); ask whoever runs the service to free space") from None
+        raise ServiceError(
+            f"the checkpoint cannot be kept ({cause.strerror or cause}); ask whoever runs the service to free space"
+        ) from None
     partial = place.with_suffix(".partial")
-    partial.write_text(tomli_w.dumps(checked.model_dump(mode="json", exclude_none=True, exclude_defaults=True)), encoding="utf-8")
+    partial.write_text(
+        tomli_w.dumps(checked.model_dump(mode="json", exclude_none=True, exclude_defaults=True)), encoding="utf-8"
+    )
     partial.replace(place)
     return checked
 
@@ -125,7 +128,9 @@ def check_safetensors(file: BinaryIO, limits: Limits) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size > limits.upload_bytes:
-        raise TooMuchError(f"the checkpoint has {size} bytes, this service takes {limits.upload_bytes}; send a smaller one")
+        raise TooMuchError(
+            f"the checkpoint has {size} bytes, this service takes {limits.upload_bytes}; send a smaller one"
+        )
     length = int.from_bytes(file.read(8), "little") if size >= 8 else 0
     if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
         raise WeightsError("the checkpoint is no safetensors file; convert it with safetensors.torch.save_file")
@@ -134,24 +139,34 @@ def check_safetensors(file: BinaryIO, limits: Limits) -> None:
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         places = sorted(_place(name, entry) for name, entry in entries.items())
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as cause:
-        raise WeightsError(f"the checkpoint's header is damaged ({type(cause).__name__}: {str(cause)[:120]}); save it again") from None
+        raise WeightsError(
+            f"the checkpoint's header is damaged ({type(cause).__name__}: {str(cause)[:120]}); save it again"
+        ) from None
     if len(places) > limits.upload_tensors:
-        raise TooMuchError(f"the checkpoint has {len(places)} tensors, this service takes {limits.upload_tensors}; send a smaller network")
+        raise TooMuchError(
+            f"the checkpoint has {len(places)} tensors, this service takes {limits.upload_tensors}; send a smaller network"
+        )
     end = 0
     for begins, ends in places:
         if begins != end:
             raise WeightsError("the checkpoint's tensors overlap or leave gaps; save it again")
         end = ends
     if not places or end != size - 8 - length:
-        raise WeightsError(f"the checkpoint's header describes {end} bytes, came {size - 8 - length}; save it again, or send it again")
+        raise WeightsError(
+            f"the checkpoint's header describes {end} bytes, came {size - 8 - length}; save it again, or send it again"
+        )
 
 
-def _place(name: str, entry: dict[str, object]) -> tuple[int, int]:
+def _place(name: str, entry: dict[str, Any]) -> tuple[int, int]:
     """Return where a tensor begins and ends; raise `ValueError` where that contradicts its shape."""
-    kind, shape, (begins, ends) = entry["dtype"], entry["shape"], entry["data_offsets"]  # type: ignore[misc]
-    whole = [value for value in (*shape, begins, ends) if type(value) is int and value >= 0]  # type: ignore[misc]
-    if kind not in _BYTES or len(whole) != len(shape) + 2 or len(shape) > 16:  # type: ignore[arg-type]
+    kind, shape = entry["dtype"], entry["shape"]
+    begins, ends = entry["data_offsets"]
+    if (
+        kind not in _BYTES
+        or len(shape) > 16
+        or not all(type(value) is int and value >= 0 for value in (*shape, begins, ends))
+    ):
         raise ValueError(f"tensor '{name[:60]}' is of an unknown kind or shape")
-    if ends - begins != math.prod(shape) * _BYTES[str(kind)]:  # type: ignore[arg-type, operator]
+    if ends - begins != math.prod(shape) * _BYTES[kind]:
         raise ValueError(f"tensor '{name[:60]}' has another length than its shape")
     return begins, ends

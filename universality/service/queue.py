@@ -25,9 +25,17 @@ from universality.service.states import ENDED, TRANSITIONS, Action, State
 if TYPE_CHECKING:
     from universality.runs.job import Job  # a runner, which starts often, needs none of what it imports
 
-_COLUMNS_WHEN = {
+_COLUMNS_WHEN: dict[Action, dict[str, Any]] = {
     Action.CANCEL: {"cancel": False, "runner": None, "lease_until": None},
-    Action.RETRY: {"error": None, "started": None, "ended": None, "deaths": 0, "gained": -1, "not_before": 0.0, "cancel": False},
+    Action.RETRY: {
+        "error": None,
+        "started": None,
+        "ended": None,
+        "deaths": 0,
+        "gained": -1,
+        "not_before": 0.0,
+        "cancel": False,
+    },
     Action.FINISH: {"error": None, "runner": None, "lease_until": None, "cancel": False},
     Action.FAIL: {"runner": None, "lease_until": None, "cancel": False},
     Action.GIVE_BACK: {"runner": None, "lease_until": None},
@@ -74,8 +82,10 @@ class Queue:
             with self.database.session() as session:
                 if key is not None and (known := session.scalar(select(JobRow).where(JobRow.same == key))):
                     return known
-                unended = select(func.count()).select_from(JobRow).where(
-                    JobRow.owner == owner, JobRow.state.in_([State.WAITING, State.RUNNING])
+                unended = (
+                    select(func.count())
+                    .select_from(JobRow)
+                    .where(JobRow.owner == owner, JobRow.state.in_([State.WAITING, State.RUNNING]))
                 )
                 if (waiting := session.scalar(unended) or 0) >= most_waiting:
                     raise TooMuchError(
@@ -143,7 +153,7 @@ class Queue:
             raise ServiceError(f"job '{job}' is {row.state}, and only one that failed or was cancelled is begun again")
         return row
 
-    def events(self, job: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
+    def events(self, job: str, after: int = 0, limit: int = 1000) -> Sequence[EventRow]:
         """Return what happened to a job since the event `after`, in order."""
         wanted = select(EventRow).where(EventRow.job == job, EventRow.id > after).order_by(EventRow.id).limit(limit)
         with self.database.reading() as session:
@@ -165,7 +175,7 @@ class Queue:
                 .order_by(JobRow.submitted, JobRow.id).limit(8)
             )  # fmt: skip
             for job in session.scalars(waiting).all():
-                held = {
+                held: dict[str, Any] = {
                     "runner": runner, "lease_until": now + self.lease_s, "attempts": JobRow.attempts + 1,
                     "started": func.coalesce(JobRow.started, now),
                 }  # fmt: skip
@@ -185,7 +195,7 @@ class Queue:
                     held[claim.id] = bool(session.scalar(select(JobRow.cancel).where(JobRow.id == claim.id)))
         return held
 
-    def expire(self) -> list[str]:
+    def expire(self) -> Sequence[str]:
         """Put jobs back whose runners have said nothing for longer than their lease; return their ids."""
         with self.database.session() as session:
             now = self._now(session)
@@ -199,8 +209,7 @@ class Queue:
     def end(self, runner: str, claim: Claim, action: Action, error: str | None = None) -> bool:
         """Finish, fail or cancel a job that the runner holds; False if it is not its own any more."""
         with self.database.session() as session:
-            changed = self._change(session, claim.id, action, *self._mine(runner, claim), say=error, error=error)
-        return changed
+            return self._change(session, claim.id, action, *self._mine(runner, claim), say=error, error=error)
 
     def deaths(self, runner: str, claim: Claim, gained: int) -> int | None:
         """Count that an attempt ended without an outcome, and return how often in a row that was with nothing gained.

@@ -118,7 +118,11 @@ class Runner:
                 try:
                     self.step()
                 except DBAPIError as cause:
-                    print(f"the database does not answer ({type(cause).__name__}); trying again", file=sys.stderr, flush=True)
+                    print(
+                        f"the database does not answer ({type(cause).__name__}); trying again",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     over.wait(1.0)
                 self._stop_what_is_not_held()
                 over.wait(_LOOK_EVERY_S)
@@ -180,7 +184,9 @@ class Runner:
         if cancel:
             attempt.cancelled = True
         elif now - attempt.began > limits.job_seconds:
-            attempt.refused = f"it ran longer than the {limits.job_seconds:.0f} s that this service allows; divide the job"
+            attempt.refused = (
+                f"it ran longer than the {limits.job_seconds:.0f} s that this service allows; divide the job"
+            )
         elif (used := attempt.bytes_used()) > limits.job_bytes:
             attempt.refused = (
                 f"it took {used / 1e6:.0f} MB of memory, this service allows {limits.job_bytes / 1e6:.0f} MB; compare fewer "
@@ -223,7 +229,9 @@ class Runner:
         if deaths is None:
             return
         if deaths >= self.settings.limits.job_deaths:
-            self.jobs.end(self.name, attempt.claim, Action.FAIL, f"{why}, {deaths} times in a row; see the log of the service")
+            self.jobs.end(
+                self.name, attempt.claim, Action.FAIL, f"{why}, {deaths} times in a row; see the log of the service"
+            )
         else:
             wait_s = min(_BACKOFF_S * 2 ** min(deaths - 1, 10), _LONGEST_BACKOFF_S)
             self.jobs.give_back(self.name, attempt.claim, why, after_s=wait_s)
@@ -340,7 +348,8 @@ class RunnerProcess:
                 self._process.stdin.write(json.dumps(asdict(self._settings), default=str).encode() + b"\n")
                 self._process.stdin.flush()
             self._process.wait()
-            self._process.stdin.close()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             wait_s = 0.5 if time.monotonic() - began > 10 else min(2 * wait_s, 30.0)
             self._over.wait(wait_s)
 

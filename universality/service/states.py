@@ -40,7 +40,10 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     (State.RUNNING, Action.FINISH): State.DONE,  # by the holder of the lease
     (State.RUNNING, Action.FAIL): State.FAILED,  # by the holder of the lease
     (State.RUNNING, Action.CANCEL): State.CANCELLED,  # by the holder of the lease, after a user asked for it
-    (State.RUNNING, Action.GIVE_BACK): State.WAITING,  # by the holder: its process died, its scheduler was lost, or it stops
+    (
+        State.RUNNING,
+        Action.GIVE_BACK,
+    ): State.WAITING,  # by the holder: its process died, its scheduler was lost, or it stops
     (State.RUNNING, Action.EXPIRE): State.WAITING,  # by anyone: the holder has said nothing for longer than the lease
     (State.FAILED, Action.RETRY): State.WAITING,
     (State.CANCELLED, Action.RETRY): State.WAITING,

@@ -46,7 +46,11 @@ def get_file(request: Request, run: str, name: str) -> Response:
     known = {*found.record["tables"], *({"report.html"} if "report" in found.record else ())}
     if name not in known:
         raise MissingError(f"run '{run}' has no file '{name[:200]}'{did_you_mean(name[:200], known)}")
-    return FileResponse(found.path / name, media_type=tables.MEDIA["parquet"] if name.endswith(".parquet") else "text/html", filename=name)
+    return FileResponse(
+        found.path / name,
+        media_type=tables.MEDIA["parquet"] if name.endswith(".parquet") else "text/html",
+        filename=name,
+    )
 
 
 @router.get("/runs/{run}/tables/{table}", tags=["runs"], description=f"Return a page of a table. {_FILTERS}")
@@ -77,7 +81,9 @@ def get_figure(
     request: Request,
     run: str,
     stem: str,
-    format: Annotated[Literal["png", "svg", "pdf", "csv"], Query(description="csv: the numbers that are drawn")] = "png",
+    format: Annotated[
+        Literal["png", "svg", "pdf", "csv"], Query(description="csv: the numbers that are drawn")
+    ] = "png",
     width: Annotated[Literal["single", "double"], Query(description="89 or 183 mm")] = "double",
 ) -> Response:
     """Return a figure."""

@@ -64,7 +64,9 @@ _JOB_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object", "description": "a job, as `universality schema job` states it"}},
+            "application/json": {
+                "schema": {"type": "object", "description": "a job, as `universality schema job` states it"}
+            },
             "application/toml": {"schema": {"type": "string", "description": "a job file"}},
         },
     }
@@ -167,13 +169,17 @@ def refuse_others(request: Request, who: Principal, job: str) -> None:
 @router.get(
     "/jobs/{job}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events: state, stage, say, and end."}},
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "Server-sent events: state, stage, say, and end."}
+    },
 )
 async def watch_job(
     request: Request,
     who: Reader,
     job: str,
-    after: Annotated[int, Query(ge=0, description="events beyond this id; the header Last-Event-ID counts before it")] = 0,
+    after: Annotated[
+        int, Query(ge=0, description="events beyond this id; the header Last-Event-ID counts before it")
+    ] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Watch a job: what has happened to it, then what happens, until it has ended."""
@@ -182,7 +188,8 @@ async def watch_job(
             raise HTTPException(400, "Last-Event-ID is no id of an event")
         after = int(last_event_id)
 
-
     await run_in_threadpool(request.app.state.queue.get, job)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(request.app.state.events.stream(job, after), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        request.app.state.events.stream(job, after), media_type="text/event-stream", headers=headers
+    )
