@@ -17,6 +17,7 @@ endef
 
 demo: $(VENV)/.demo
 	$(BIN)/universality run analyses/quickstart/job.toml
+	@echo "To look at it in a browser, and to submit jobs of your own: $(BIN)/universality serve"
 
 # Each worker of the test run uses one thread: as many as there are cores and room for (3 GB each), two at least and four at most.
 WORKERS ?= $(shell $(PYTHON) -c "import os; gb = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30; print(max(2, min(4, os.cpu_count() or 2, int(gb / 5))))")

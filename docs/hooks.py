@@ -30,11 +30,14 @@ def commands() -> str:
 
 
 def _command(path: str, command: click.Command) -> Iterator[str]:
-    inner = getattr(command, "commands", None)
-    if inner:
-        for name, child in inner.items():
-            yield from _command(f"{path} {name}", child)
-        return
+    inner = getattr(command, "commands", {})
+    if not inner or getattr(command, "invoke_without_command", False):
+        yield from _one(path, command)
+    for name, child in inner.items():
+        yield from _command(f"{path} {name}", child)
+
+
+def _one(path: str, command: click.Command) -> Iterator[str]:
     yield f"\n## {path}\n"
     yield (command.help or "").replace("Example: ", "    ")
     rows = [row for parameter in command.params for row in _parameter(parameter)]

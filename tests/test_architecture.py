@@ -27,6 +27,7 @@ ORDER = (
     ("figures",),
     ("report",),
     ("jobs",),
+    ("service",),
     ("cli",),
 )
 # Science takes arrays and tables, never a run or a job: those come later in the order.

@@ -162,7 +162,7 @@ def test_the_page_of_commands_names_every_command_and_option():
     def check(command, path):
         for name, child in getattr(command, "commands", {}).items():
             check(child, [*path, name])
-        if not hasattr(command, "commands"):
+        if not hasattr(command, "commands") or command.invoke_without_command:
             section = sections[" ".join(path)]
             for parameter in command.params:
                 assert (

@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 from universality import figures
 from universality.base import schema
 from universality.base.errors import RunError
-from universality.circuits.motif_tables import EDGES, EQUIVARIANCE, LAYOUTS
 from universality.causes.tables import ABLATION_CLASSES, TRANSPLANTS
+from universality.circuits.motif_tables import EDGES, EQUIVARIANCE, LAYOUTS
 from universality.circuits.tables import CIRCUITS, PROFILES
 from universality.cli import app
 from universality.features.tables import OWN, UNITS, own_name

@@ -36,6 +36,8 @@ STEPS = {
     "universality.plan('analyses/quickstart/job.toml', store='data/no_store')": (*SELDOM, "zarr"),
     "command('plan', 'analyses/quickstart/job.toml', '--store', 'data/no_store', '--json')": (*SELDOM, "zarr"),
     "import universality.jobs.trace, universality.runs.layers": (*SELDOM, "zarr"),
+    # The web process leaves to its helper process what takes these.
+    "import universality.service.app": ("torch", "torchvision", "timm", *OF_FIGURES, "skimage", "ot"),
     "import universality.jobs.comparing": (*OF_NETWORKS, *OF_FIGURES, *OF_SOME_MEASURES),
     "import universality.models.pocket.networks": ("timm", "torchvision", *OF_FIGURES, *OF_SOME_MEASURES),
 }

@@ -22,6 +22,7 @@ CONDA_NAMES = {
     "build": "python-build",
     "POT": "pot",
     "huggingface-hub": "huggingface_hub",
+    "duckdb": "python-duckdb",
 }
 
 
@@ -46,7 +47,7 @@ def test_environment_yml_states_the_same_lower_bounds():
 
 def test_dev_holds_what_the_demo_needs():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras["demo"]) <= set(extras["dev"])
+    assert set(extras["serve"]) <= set(extras["demo"]) <= set(extras["dev"])
 
 
 def test_version_is_stated_once():

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from universality.runs.provenance import provenance
     from universality.runs.run import Run, open_run
     from universality.runs.visualisations import visualise
+    from universality.service.client import Client
     from universality.similarity import COMPARATORS, LinearCKAAccumulator, match_units, measures, score
     from universality.similarity.all_pairs import compare_all
     from universality.similarity.in_hand import compare
 
 __all__ = [
     "COMPARATORS",
+    "Client",
     "Edit",
     "LinearCKAAccumulator",
     "Run",
@@ -65,6 +67,7 @@ __all__ = [
 # Jobs import Torch, Dask and the plotting packages, measures SciPy; the help of a command needs none of them.
 _LATE = {
     "COMPARATORS": "similarity",
+    "Client": "service.client",
     "Edit": "models.editing",
     "LinearCKAAccumulator": "similarity",
     "Run": "runs.run",

@@ -62,6 +62,38 @@ class FigureError(UniversalityError):
     """A figure cannot be drawn of the tables that it was given."""
 
 
+class ServiceError(UniversalityError):
+    """A service cannot be started or reached, or refuses a request."""
+
+
+class MissingError(ServiceError):
+    """A service has no job, run, table, figure or unit of this name."""
+
+
+class TooMuchError(ServiceError):
+    """A request, a job or an upload takes more than the service allows."""
+
+
+class BusyError(ServiceError):
+    """A service has too much to do to answer in time."""
+
+
+class AwayError(UniversalityError):
+    """Something outside a job is away for now, so that the same job may succeed later."""
+
+
+class RunInUseError(RunError, AwayError):
+    """A run directory is in use by another run."""
+
+
+class SchedulerAwayError(JobError, AwayError):
+    """No Dask scheduler answers, or it has no worker."""
+
+
+class SchedulerLostError(RunError, AwayError):
+    """The Dask scheduler, or all of its workers, went away while a job ran."""
+
+
 class TasksFailedError(RunError):
     """Some tasks of a job failed; what the others made is kept."""
 

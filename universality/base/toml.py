@@ -48,16 +48,21 @@ def parse_toml(
         raise error(f"{kind} '{path}' is a folder, expected a TOML file") from None
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{kind} '{path}' cannot be read as UTF-8 text: {cause}") from None
+    return toml_of(text, f"{kind} '{path}'", kind, error)
+
+
+def toml_of(text: str, where: str, kind: str, error: type[UniversalityError]) -> dict[str, Any]:
+    """Return what a TOML text holds; raise `error` in one sentence that begins with `where` if it is malformed."""
     if _ENDLESS_KEY.search(text):
-        raise error(f"{kind} '{path}' has a key of {_MOST_DOTS} parts or more; a {kind} needs three levels at most")
+        raise error(f"{where} has a key of {_MOST_DOTS} parts or more; a {kind} needs three levels at most")
     try:
         return tomllib.loads(text)
     except ValueError as cause:  # also a number of thousands of digits, which Python refuses to read
         windows = _WINDOWS_PATH.search(text)
         remedy = f"write paths in single quotes, '{windows[1]}...', or with /" if windows else "correct that line"
-        raise error(f"{kind} '{path}' is not valid TOML: {cause}; {remedy}") from None
+        raise error(f"{where} is not valid TOML: {cause}; {remedy}") from None
     except RecursionError:
-        raise error(f"{kind} '{path}' is nested too deeply; a {kind} needs three levels at most") from None
+        raise error(f"{where} is nested too deeply; a {kind} needs three levels at most") from None
 
 
 def validate(model: type[S], data: dict[str, Any], where: str, error: type[UniversalityError]) -> S:

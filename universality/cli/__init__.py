@@ -8,6 +8,7 @@ from universality.base import memory
 from universality.cli import about, analyses, compare, jobs, ledger, results, runs, seeing
 from universality.cli.cluster import cluster_app
 from universality.cli.leaving import leave
+from universality.cli.serve import serve_app
 from universality.cli.stimuli import stimuli_app
 from universality.cli.zoo import zoo_app
 
@@ -39,6 +40,7 @@ app.add_typer(zoo_app, name="zoo")
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(runs.runs_app, name="runs")
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(serve_app, name="serve")
 
 
 def main() -> None:

@@ -112,6 +112,11 @@ def maxima(
     return {name: looked for name, looked in found.items() if looked is not None}
 
 
+def is_kept(network: Network, ref: LayerRef, seed: int) -> bool:
+    """Return whether what a layer answers to whole pictures is kept in its store."""
+    return _read(place_of(ref.store_root), key_of(network, ref, seed)) is not None
+
+
 def _read(place: Place, key: str) -> Looked | None:
     kept = pieces.read(place, pieces.name_of(FOLDER, key))
     if kept is None:

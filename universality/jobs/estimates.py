@@ -22,6 +22,7 @@ from universality.jobs.placement import gpus_here
 from universality.jobs.planning import Plan, PlannedStore
 from universality.jobs.seconds import DEFAULTS, MEASURED, Recorded, recorded
 from universality.jobs.table_sizes import table_sizes
+from universality.runs.job import Job
 from universality.stimuli import sets
 
 COMPRESSED = 0.67
@@ -216,13 +217,20 @@ def sentences(plan: Plan, threads: int, workers: int | None = None, found: Time 
     return [*_of_workers(plan, threads, workers, found or time(plan)), _of_tables(plan), *_of_power(plan)]
 
 
-def _of_power(plan: Plan) -> list[str]:
-    job = plan.job
+def smallest_correlation(job: Job) -> float | None:
+    """Return the true correlation of units that a job tells from random bases with probability `POWER`; None where it matches none."""
     if not (job.compared() and job.comparison.families):
+        return None
+    return confirmable_with(int(sets.parameters("natural", job.stimuli).sizes[STIMULUS]))
+
+
+def _of_power(plan: Plan) -> list[str]:
+    smallest = smallest_correlation(plan.job)
+    if smallest is None:
         return []
-    images = int(sets.parameters("natural", job.stimuli).sizes[STIMULUS])
+    images = int(sets.parameters("natural", plan.job.stimuli).sizes[STIMULUS])
     return [
-        f"power: with {images} natural images, a pair of units whose true correlation is {confirmable_with(images):.2f} is told from "
+        f"power: with {images} natural images, a pair of units whose true correlation is {smallest:.2f} is told from "
         f"random bases with probability {POWER:g} (layers of pocket networks; column r_confirmable says it for each pair afterwards)"
     ]
 

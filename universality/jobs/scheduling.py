@@ -23,7 +23,7 @@ from distributed.comm.core import CommClosedError
 from threadpoolctl import threadpool_limits
 
 from universality.base import memory
-from universality.base.errors import JobError, RunError
+from universality.base.errors import JobError, RunError, SchedulerAwayError, SchedulerLostError
 from universality.jobs import agreement
 from universality.jobs.workers import GPU, Workers, active, elsewhere, workers_of
 
@@ -99,7 +99,7 @@ def _remote(address: str) -> Iterator[Client]:
     try:
         opened = Client(address, timeout=f"{SCHEDULER_TIMEOUT_S:g}s")
     except OSError as cause:  # Dask's time-out is one
-        raise JobError(
+        raise SchedulerAwayError(
             f"no Dask scheduler answers at '{address}' ({type(cause).__name__}); start it, or leave out --scheduler"
         ) from None
     except (ValueError, TypeError, RuntimeError, ImportError) as cause:
@@ -112,7 +112,7 @@ def _remote(address: str) -> Iterator[Client]:
         try:
             opened.wait_for_workers(1, timeout=WORKER_TIMEOUT_S)
         except TimeoutError:
-            raise JobError(
+            raise SchedulerAwayError(
                 f"the Dask scheduler at '{address}' has no worker after {WORKER_TIMEOUT_S:g} s; start one with "
                 f"`dask worker {address}`"
             ) from None
@@ -270,7 +270,7 @@ class Watch:
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > WORKER_TIMEOUT_S:
             kind = f"worker with the resource {self._needed}" if self._needed else "worker"
-            raise RunError(
+            raise SchedulerLostError(
                 f"the Dask scheduler has had no {kind} for {WORKER_TIMEOUT_S:g} s; start workers and run the job again: "
                 "what is finished is kept"
             )
@@ -287,7 +287,7 @@ def watching(client: Client, needed: str | None = None) -> Iterator[Watch]:
     try:
         yield watch
     except (CancelledError, CommClosedError, FutureCancelledError) as cause:
-        raise RunError(
+        raise SchedulerLostError(
             f"the Dask scheduler was lost ({type(cause).__name__}); start it and run the job again: what is finished is kept"
         ) from None
     finally:

@@ -31,7 +31,7 @@ from universality.similarity.matching import HOW
 MOST_ROWS = {"units": 8000, "correspondence": 8000, "similarity": 20_000}
 MOST_OTHER_ROWS = 2000
 GALLERY_PAIRS = 8
-_SHOWN = {
+SHOWN = {
     "families": (
         "model", "tap", "depth", "family", "n_units", "n_dead", "n_detectors", "share", "share_low", "share_high",
         "share_untrained", "share_haar", "share_shuffled", "share_naive", "share_naive_untrained",
@@ -166,7 +166,7 @@ def table_of(name: str, rows: pd.DataFrame, total: int) -> Plain:
             continue
         about = {"name": column, "unit": known.unit if known else "", "meaning": known.meaning if known else ""}
         columns.append(about | _values(rows[column]))
-    shown = [c for c in _SHOWN.get(name, tuple(c["name"] for c in columns)) if c in rows.columns]
+    shown = [c for c in SHOWN.get(name, tuple(c["name"] for c in columns)) if c in rows.columns]
     file = f"{name}.parquet" if name in TABLES else ""
     return {"name": name, "file": file, "columns": columns, "shown": shown, "rows": len(rows), "total": total}
 

@@ -6,12 +6,10 @@ A page has a stable address, ``MODEL/TAP/UNIT.html``, and the same data beside i
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -24,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.activations.layer import load_layer
+from universality.activations.layer import LayerRef, load_layer
 from universality.activations.places import place_of
 from universality.base.errors import RunError
 from universality.base.names import HAAR_NAME, number
@@ -35,6 +33,7 @@ from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
 from universality.figures.example_sheets import arrow_ends, points_to
 from universality.figures.wiring import paired_maps, strongest
+from universality.report.curves import tuning_line, weight_colours
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
 from universality.runs.run import Run
@@ -42,6 +41,8 @@ from universality.runs.visualisations import Drive, OfRun, facts
 
 PARTNER_EXAMPLES = 4
 """Examples of each partner, and of each null, on a page."""
+PICTURE_PX = 112
+"""Side of a picture of an example on a page."""
 _OF_EXAMPLES = ("kind", "rank", "quantile", "value", "sigma", "picture", "source", "licence", "x_px", "y_px", "side_px")
 _QUALITY = 80
 Unit = tuple[str, str, int]
@@ -94,13 +95,13 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     """
     if folder.is_file():
         raise RunError(f"'{folder}' is a file, expected a folder for the pages; give another with --pages")
-    every, book = list(units_of(run) if units is None else units), _Book(run)
+    every, book = list(units_of(run) if units is None else units), Book(run)
     made = set(every)
     advance = (reporter or Quiet()).track("pages of units", len(every))
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends, "weight_map": weight_map, "nouns": {name: family.noun for name, family in FAMILIES.items()},
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours,
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
@@ -111,7 +112,7 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
         for source in page["circuit"]["sources"] if page["circuit"] else ():
             source["has_page"] = (unit[0], page["circuit"]["source_tap"], source["unit"]) in made
         page["previous"], page["next"] = (None if other is None else address(other) for other in around)
-        _write_page(folder, unit, page, template.render(page=page, up="../" * address(unit).count("/"), **shared))
+        _write_page(folder, unit, page, template.render(page=page, **_beside(unit, page), **shared))
         for ending, picture in pictures.items():
             _written(picture, folder / address(unit, ending))
         rows.append({"address": address(unit), "unit": unit, "said": page["said"], "words": page["words"]})
@@ -132,6 +133,24 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     return index
 
 
+def _beside(unit: Unit, page: Plain) -> Plain:
+    """Return where the pictures of a unit's page and the pages of its partners lie, seen from it."""
+    up = "../" * address(unit).count("/")
+    return {
+        "up": up, "own_pictures": f"{unit[2]}.webp", "own_visualisation": f"{unit[2]}.visualisation.png",
+        "page_of": lambda match: up + quote(match["address"]), "pictures_of": lambda match: up + quote(match["address"])[: -len(".html")] + ".webp",
+        "nulls_of": lambda match: f"{unit[2]}.nulls.webp", "nulls": page["nulls"], "own_arrow": own_arrow(page),
+    }  # fmt: skip
+
+
+def own_arrow(page: Plain) -> dict[str, float] | None:
+    """Return the line that shows a detector's preferred orientation in its pictures; None where it has none."""
+    pointing = next((family for family in page["families"] if family["detector"] and family["points"]), None)
+    return (
+        None if pointing is None else arrow_ends(pointing["preferred_deg"], PICTURE_PX, pointing["period_deg"] != 360)
+    )
+
+
 def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
     file = folder / address(unit)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +168,8 @@ def _finite(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Book:
-    """What the pages of a run are written from."""
+class Book:
+    """What the pages of a run's units are written from; what is read once serves all of them."""
 
     run: Run
 
@@ -179,7 +198,7 @@ class _Book:
                 unit = row[f"model_{own}"], row[f"tap_{own}"], int(row[f"unit_{own}"])
                 partner = row[f"model_{other}"], row[f"tap_{other}"], int(row[f"unit_{other}"])
                 found.setdefault(unit, []).append({
-                    "partner": list(partner), "address": address(partner), "family": row["family"], "verdict": row["verdict"],
+                    "partner": list(partner), "address": address(partner), "family": row["family"], "noun": FAMILIES[row["family"]].noun, "verdict": row["verdict"],
                     "detector": bool(row[f"detector_{other}"]), "r_natural": row["r_natural"], "r_natural_low": row["r_natural_low"],
                     "r_natural_high": row["r_natural_high"], "r_natural_haar": row["r_natural_haar"],
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
@@ -199,6 +218,12 @@ class _Book:
                     {str(name): value for name, value in row.items()}
                 )
         return found
+
+    def _variants(
+        self, model: str, tap: str, family: str, unit: int
+    ) -> tuple[Sequence[str], Sequence[NDArray[np.float64]]]:
+        names, variants = self._tuning_of(model, tap)[family]
+        return names, variants[unit]
 
     @cached_property
     def _transplants(self) -> dict[tuple[Any, ...], list[Plain]]:
@@ -223,57 +248,80 @@ class _Book:
         return found
 
     @cached_property
-    def _tuning(self) -> dict[tuple[str, str, str], tuple[tuple[str, ...], NDArray[np.float64]]]:
-        """By model, tap and family: names of the variants, and (unit, variant, orientation) tuning curves, sigma."""
-        found = {}
-        for ref in references(self.run):
-            if ref.seed is None:
-                layer = load_layer(ref)
-                for family in self.run.job.comparison.families:
-                    of = answers.responses(layer, family)
-                    found[ref.model, ref.tap.name, family] = of.variant_names, of.variants
-        return found
+    def _layers(self) -> dict[tuple[str, str], LayerRef]:
+        return {(ref.model, ref.tap.name): ref for ref in references(self.run) if ref.seed is None}
+
+    @cached_property
+    def _tuning(self) -> dict[tuple[str, str], dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]]:
+        return {}
+
+    def _tuning_of(self, model: str, tap: str) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+        """Return by family: names of the variants, and (unit, variant, orientation) tuning curves, sigma."""
+        if (model, tap) not in self._tuning:
+            layer, found = load_layer(self._layers[model, tap]), {}
+            for family in self.run.job.comparison.families:
+                of = answers.responses(layer, family)
+                found[family] = of.variant_names, of.variants
+            self._tuning[model, tap] = found
+        return self._tuning[model, tap]
 
     @cached_property
     def _studio(self) -> OfRun:
         return OfRun(self.run, place_of(str(self.run.store)))
 
-    def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:
-        """Return all that the page of a unit says, and its pictures (y, x, channel) by the endings of their files' names."""
+    def said(self, unit: Unit) -> Plain:
+        """Return what the page of a unit says, its families and its matches, and nothing that needs a picture."""
         families = [self._family(row) for row in self._rows.get(unit, [])]
-        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or "matched, no detector"
-        plain: Plain = {
+        said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or (
+            "matched, no detector" if unit in self._matches else "no detector"
+        )
+        return {
             "run": self.run.job.name, "model": unit[0], "tap": unit[1], "unit": unit[2], "said": said,
             "words": " ".join([*map(str, unit), said]), "families": families, "examples": [], "visualisation": None,
+            "matches": [match | {"weights": self._weights_of(unit, match)} for match in self._matches.get(unit, [])],
+            "circuit": self._circuit_of(unit), "layouts": [row | {"noun": FAMILIES[row["source_family"]].noun} for row in self._of_unit("layouts", unit)], "cases": self._of_unit("cases", unit),
+            "ablations": self._ablations.get(unit, []),
         }  # fmt: skip
+
+    def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:
+        """Return all that the page of a unit says, and its pictures (y, x, channel) by the endings of their files' names."""
+        plain = self.said(unit)
         pictures: dict[str, NDArray[np.uint8]] = {}
         try:
             found = self.run.examples(*unit)
         except RunError:  # it answers the same to every picture
             pass
         else:
-            table = found.drop_dims("channel").to_dataframe()[list(_OF_EXAMPLES)]
-            plain["examples"] = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-            pictures[".webp"] = _in_a_row(found["image"].values)
-        plain["circuit"], plain["layouts"], plain["cases"] = (
-            self._circuit_of(unit),
-            self._of_unit("layouts", unit),
-            self._of_unit("cases", unit),
-        )
-        plain["matches"], nulls = self._matches_of(unit)
-        plain["ablations"] = self._ablations.get(unit, [])
+            plain["examples"] = _examples(found.drop_dims("channel").to_dataframe())
+            pictures[".webp"] = in_a_row(found["image"].values)
+        for source in plain["circuit"]["sources"] if plain["circuit"] else ():
+            source["examples"] = self._counted(source["partner"])
+        plain["matches"], nulls = self._matches_of(unit, plain["matches"])
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
-            pictures[".nulls.webp"] = _in_a_row(np.concatenate(nulls))
-        if self._studio.has(Drive(*unit)):
-            shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
-            plain["visualisation"] = facts(shown)[0]
-            pictures[".visualisation.png"] = shown["image"].values[0]
+            pictures[".nulls.webp"] = in_a_row(np.concatenate(nulls))
+        made = self.visualisation(unit)
+        if made is not None:
+            plain["visualisation"], pictures[".visualisation.png"] = made
         return plain, pictures
+
+    def examples(self, unit: Unit) -> list[Plain]:
+        """Return the rows of a unit's examples, without their pictures; none where it answers the same to every picture."""
+        try:
+            return _examples(self.run.gallery.rows_of(*unit))
+        except RunError:
+            return []
+
+    def visualisation(self, unit: Unit) -> tuple[Plain, NDArray[np.uint8]] | None:
+        """Return the facts and the image (y, x, channel) of a unit's feature visualisation; None where none was made."""
+        if not self._studio.has(Drive(*unit)):
+            return None
+        shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
+        return facts(shown)[0], shown["image"].values[0]
 
     def _family(self, row: Plain) -> Plain:
         family = FAMILIES[row["family"]]
-        names, variants = self._tuning[row["model"], row["tap"], family.name]
+        names, variants = self._variants(row["model"], row["tap"], family.name, row["unit"])
         criteria = [
             {
                 "column": c.column, "op": c.op, "threshold": c.threshold, "value": row[c.column], "passes": c.column not in _names(row["failed"]),
@@ -286,7 +334,7 @@ class _Book:
             "near": bool(row["near"]), "level": row["level"], "score": float(row["score"]), "live": bool(row["live"]), "ties": int(row["ties"]),
             "preferred_deg": float(row["preferred_deg"]), "points": points_to(family.name), "criteria": criteria,
             "tuning_sigma": [float(x) for x in row["tuning_sigma"]],
-            "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants[row["unit"]], strict=True)],
+            "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants, strict=True)],
         }  # fmt: skip
 
     def _counted(self, unit: Sequence[Any]) -> int:
@@ -333,10 +381,9 @@ class _Book:
         shown, tap = strongest(rows), str(rows["source_tap"].iloc[0])
         sources = [
             {
-                "unit": int(row["source_unit"]), "address": address((unit[0], tap, int(row["source_unit"]))), "noun": _noun_of(row["source_family"]),
+                "unit": int(row["source_unit"]), "partner": [unit[0], tap, int(row["source_unit"])], "address": address((unit[0], tap, int(row["source_unit"]))), "noun": _noun_of(row["source_family"]),
                 "preferred_deg": float(row["source_deg"]), "weight": float(row["weight"]), "above": bool(abs(row["weight"]) > row["untrained_95"]),
                 "untrained_95": float(row["untrained_95"]), "map": [float(x) for x in row["map"]],
-                "examples": self._counted((unit[0], tap, int(row["source_unit"]))),
             }
             for row in shown.to_dict("records")
         ]  # fmt: skip
@@ -364,21 +411,18 @@ class _Book:
             {str(key): [float(x) for x in value] if isinstance(value, np.ndarray) else value for key, value in row.items()} for row in both.to_dict("records")
         ]  # fmt: skip
 
-    def _matches_of(self, unit: Unit) -> tuple[list[Plain], list[NDArray[np.uint8]]]:
+    def _matches_of(self, unit: Unit, those: Iterable[Plain]) -> tuple[list[Plain], list[NDArray[np.uint8]]]:
         """Return a unit's matches, and of those with the verdict same_feature the examples of the random direction to be better than."""
         matches: list[Plain] = []
         nulls: list[NDArray[np.uint8]] = []
-        for match in self._matches.get(unit, []):
+        for match in those:
             null = None
             if match["verdict"] == "same_feature":
                 model, tap, _ = match["partner"]
                 found = self.run.gallery.of_null(unit, model, tap)
                 null = {"place": PARTNER_EXAMPLES * len(nulls), "r_natural": found.attrs["r_natural"]}
                 nulls.append(found["image"].values[:PARTNER_EXAMPLES])
-            matches.append(
-                match
-                | {"null": null, "examples": self._counted(match["partner"]), "weights": self._weights_of(unit, match)}
-            )
+            matches.append(match | {"null": null, "examples": self._counted(match["partner"])})
         return matches, nulls
 
 
@@ -390,22 +434,16 @@ def _noun_of(family: str) -> str:
     return FAMILIES[family].noun[:-1] if family in FAMILIES else ""
 
 
-def weight_map(values: Sequence[float], most: float) -> str:
-    """Return a map of weights, row by row, as the data URI of a small picture: red excites, blue inhibits, full colour at `most`."""
-    side = round(len(values) ** 0.5)
-    strength = np.clip(np.asarray(values, dtype=np.float64).reshape(side, side) / (most or 1.0), -1, 1)
-    white, colours = np.array([247.0, 247.0, 247.0]), np.array([[33.0, 102.0, 172.0], [178.0, 24.0, 43.0]])
-    image = white + np.abs(strength)[..., None] * (colours[(strength > 0).astype(int)] - white)
-    held = io.BytesIO()
-    Image.fromarray(image.round().astype(np.uint8)).save(held, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(held.getvalue()).decode()}"
-
-
 def _names(failed: str) -> list[str]:
     return [name.strip() for name in failed.split(",")]
 
 
-def _in_a_row(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _examples(rows: pd.DataFrame) -> list[Plain]:
+    return [{str(k): v for k, v in row.items()} for row in rows[list(_OF_EXAMPLES)].to_dict("records")]
+
+
+def in_a_row(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pictures (picture, y, x, channel) side by side."""
     return np.concatenate(list(images), axis=1)
 
 
@@ -414,11 +452,3 @@ def _written(image: NDArray[np.uint8], file: Path) -> None:
         Image.fromarray(image).save(file, "WEBP", quality=_QUALITY)
     else:
         Image.fromarray(image).save(file)
-
-
-def tuning_line(values: Sequence[float], top: float, width: float, height: float) -> str:
-    """Return a closed tuning curve as the points of an SVG line; responses below 0 lie on the axis."""
-    closed = [*values, values[0]]
-    scale = height / top if top > 0 else 0.0
-    step = width / (len(closed) - 1)
-    return " ".join(f"{step * k:.1f},{height - scale * max(value, 0.0):.1f}" for k, value in enumerate(closed))

@@ -45,6 +45,11 @@ class Gallery:
         rows = self.rows_of(model, tap, unit)
         return self._dataset(network, ref, rows, size_px).assign_attrs(model=model, tap=tap, unit=unit)
 
+    def is_kept(self, model: str, tap: str) -> bool:
+        """Return whether what a tap answers to whole pictures lies in the store, so that its examples need no network."""
+        network, ref = self.layer_of(model, tap, 0)
+        return (model, tap) in self._seen or examples.is_kept(network, ref, self._run.job.seed)
+
     def rows_of(self, model: str, tap: str, unit: int) -> pd.DataFrame:
         """Return the rows of the table ``examples`` of one unit, whether or not the run has that table."""
         network, ref = self.layer_of(model, tap, unit)

@@ -255,16 +255,21 @@ LEAST_NATURAL = 24
 
 def read_job(path: Path) -> Job:
     """Read a job file; raise `JobError` if it is malformed, `StimulusError` if a stimulus set is empty."""
-    job = validate(Job, parse_toml(path, "job", JobError), f"job '{path}'", JobError)
+    return job_of(parse_toml(path, "job", JobError), f"job '{path}'")
+
+
+def job_of(values: dict[str, Any], where: str) -> Job:
+    """Return the job that plain values state; raise as `read_job` does, in a sentence that begins with `where`."""
+    job = validate(Job, values, where, JobError)
     images = natural.count(job.stimuli.natural)
     if images == 0:
         raise StimulusError(
-            f"job '{path}': stimulus set 'natural' is empty (crops = 0, shapes = 0, no folders), expected at least one image; "
+            f"{where}: stimulus set 'natural' is empty (crops = 0, shapes = 0, no folders), expected at least one image; "
             "set stimuli.natural.crops, shapes or folders"
         )
     if images < LEAST_NATURAL:
         raise StimulusError(
-            f"job '{path}': {images} natural images are too few to match units on one half and score them on the other, expected at "
+            f"{where}: {images} natural images are too few to match units on one half and score them on the other, expected at "
             f"least {LEAST_NATURAL}; raise stimuli.natural.crops or shapes, or name more images in folders"
         )
     return job

@@ -12,7 +12,7 @@ from typing import Any
 from universality.activations.network import Network
 from universality.activations.store import ActivationStore
 from universality.base import locks
-from universality.base.errors import RunError
+from universality.base.errors import RunError, RunInUseError
 from universality.base.spec import sealed
 from universality.runs import provenance, run
 from universality.runs.job import Job
@@ -59,7 +59,7 @@ def claimed(out: Path, job: Job, store: ActivationStore, tables: Sequence[str]) 
             try:
                 stack.enter_context(locks.held(out / LOCK))
             except BlockingIOError:
-                raise RunError(
+                raise RunInUseError(
                     f"run directory '{out}' is in use by another run; wait for it or give another with --out"
                 ) from None
         try:

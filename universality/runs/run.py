@@ -133,7 +133,7 @@ class Run:
             )
         if name not in self._tables:
             rows = pd.read_parquet(self.path / f"{name}.parquet")
-            self._tables[name] = _with_lists(TABLES[name], rows) if name in TABLES else rows
+            self._tables[name] = with_lists(name, rows)
         return self._tables[name]
 
     @cached_property
@@ -296,8 +296,11 @@ class _Numbers(np.ndarray):
         return json.dumps(self.tolist())
 
 
-def _with_lists(table: schema.Table, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows as the table's schema has them; cells of several numbers are written by pandas with all digits."""
+def with_lists(name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as a table's schema has them; cells of several numbers are written by pandas with all digits."""
+    if name not in TABLES:
+        return rows
+    table = TABLES[name]
     lists = [column.name for column in table.columns if column.kind == "floats"]
     return schema.as_table(table, rows).assign(**{name: [cell.view(_Numbers) for cell in rows[name]] for name in lists})
 

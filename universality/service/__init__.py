@@ -1,0 +1,1 @@
+"""The service: jobs, runs and tables over HTTP and in a browser."""

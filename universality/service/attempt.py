@@ -1,0 +1,120 @@
+"""One attempt at a job, in a process of its own: the same call as the command line's, told as lines of JSON.
+
+The first line of the standard input says what to run. Every further line says that the runner still holds the job; without one
+for `SILENCE_S`, or when the input ends, this process and all that it started are killed: somebody else may have the job by then.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from universality.base.errors import AwayError, UniversalityError
+from universality.base.toml import validate
+from universality.jobs.execute import run
+from universality.jobs.planning import plan
+from universality.runs.job import Job
+
+_PACE_S = 1.0
+
+
+class Told:
+    """A reporter that writes what happens as lines of JSON, each stage at most once a second and ever more rarely."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def write(self, **message: Any) -> None:
+        """Write one line."""
+        with self._lock:
+            self._out.write(json.dumps(message) + "\n")
+            self._out.flush()
+
+    def say(self, text: str) -> None:
+        """Report one line of text."""
+        self.write(kind="say", data={"text": text})
+
+    def track(self, description: str, total: int) -> Callable[[int], None]:
+        """Report a stage and return what advances it."""
+        began = shown = self._clock()
+        done = 0
+
+        def tell(now: float) -> None:
+            seconds = round(now - began, 1)
+            self.write(
+                kind="stage", data={"description": description, "done": done, "total": total, "seconds": seconds}
+            )
+
+        def advance(steps: int) -> None:
+            nonlocal done, shown
+            done, now = done + steps, self._clock()
+            if done == total or now - shown >= max(_PACE_S, (now - began) / 60):
+                shown = now
+                tell(now)
+
+        tell(began)
+        return advance
+
+
+def main() -> None:
+    """Run the job of the first line of the standard input, as long as the runner holds it."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print goes where errors go
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_watch, args=(asked["silence_s"],), daemon=True).start()
+    told = Told(out)
+    told.write(**outcome(asked, told))
+
+
+def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
+    """Run a job and return how it ended: ``done``, ``failed`` or ``away`` with a sentence."""
+    try:
+        job = validate(Job, asked["job"], "job", UniversalityError)
+        planned = plan(job, asked["out"], asked["store"])
+        told.write(gained=len(planned.stores) - len(planned.missing) + planned.kept())
+        run(job, asked["out"], store=asked["store"], reporter=told, **asked["workers"])
+    except AwayError as cause:
+        return {"ended": "away", "error": str(cause)}
+    except UniversalityError as cause:
+        return {"ended": "failed", "error": str(cause)}
+    except MemoryError:
+        return {"ended": "failed", "error": "the memory did not suffice; compare fewer networks or taps at a time"}
+    except OSError as cause:
+        if type(cause).__module__.startswith("distributed."):
+            return {"ended": "away", "error": f"the Dask scheduler was lost ({type(cause).__name__})"}
+        if cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return {
+            "ended": "failed",
+            "error": f"the disk is full ({cause.strerror}); ask whoever runs the service to free space",
+        }
+    return {"ended": "done"}
+
+
+def _watch(silence_s: float) -> None:
+    """Kill this process and what it started once the runner has said nothing for so long, or is gone."""
+    heard = time.monotonic()
+
+    def listen() -> None:
+        nonlocal heard
+        while sys.stdin.readline():
+            heard = time.monotonic()
+        heard = -silence_s
+
+    threading.Thread(target=listen, daemon=True).start()
+    while time.monotonic() - heard < silence_s:
+        time.sleep(0.1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
