@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from universality import similarity
+from universality.activations.dictionaries.spec import LEARNT
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network, Variant
 from universality.activations.store import ActivationStore, store_at
@@ -25,6 +26,7 @@ from universality.jobs.stages import STAGES, Stage, chosen
 from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
 from universality.runs import drawn, provenance, run
+from universality.runs.bases import in_bases
 from universality.runs.job import Job, read_job
 from universality.runs.networks import compared_sets, networks_of, stimulus_sets
 from universality.stimuli.framing import Frame
@@ -253,7 +255,8 @@ def plan(
         job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
         provenance.package_versions(),
     ]  # fmt: skip
-    inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.variant): n for n in networks})
+    layers = in_bases(job, _layers(planned, stores, compared_sets(job)))
+    inputs = Inputs(job, layers, {(n.card.id, n.variant): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
 
 
@@ -270,7 +273,7 @@ def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> No
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
-    has = {"families": bool(job.comparison.families), "copies": bool(job.nulls.noisy_copies)}
+    has = {"families": bool(job.comparison.families), "copies": bool(job.nulls.noisy_copies), "dictionaries": job.basis in LEARNT}
     if only is None and without is None:
         return chosen(job.stages.only, job.stages.without, **has)
     wanted = chosen(only, without or (), **has)

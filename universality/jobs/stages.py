@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
@@ -66,6 +67,7 @@ class Stage:
     of_layers : whether it is about layers alone: it is all that a job without families has, and takes layers without a scene of
         their own, which the others leave out (`Inputs.judged`)
     of_copies : whether it is about noisy copies: a job without any (`nulls.noisy_copies`) has no such stage
+    of_dictionaries : whether it is about dictionaries: a job whose `basis` is none has no such stage
     """
 
     name: str
@@ -82,6 +84,7 @@ class Stage:
     figures: Mapping[str, Per] = field(default_factory=dict)
     of_layers: bool = False
     of_copies: bool = False
+    of_dictionaries: bool = False
 
     def tables_of(self, job: Job) -> tuple[Table, ...]:
         """Return the tables that it makes of a job."""
@@ -107,7 +110,12 @@ def lineage(stage: Stage) -> list[Stage]:
 
 
 def chosen(
-    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True
+    only: Iterable[str] | None = None,
+    without: Iterable[str] = (),
+    *,
+    families: bool = True,
+    copies: bool = True,
+    dictionaries: bool = True,
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
@@ -121,6 +129,8 @@ def chosen(
         Whether the job has families of detectors; without any, stages about layers alone are left.
     copies : bool
         Whether the job has noisy copies of its networks; without any, stages about them are left out.
+    dictionaries : bool
+        Whether the job's layers are seen in dictionaries; else stages about these are left out.
 
     Raises
     ------
@@ -141,7 +151,14 @@ def chosen(
                 f"stage '{name}' is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, "
                 "such as [0.84]"
             )
-    has = {name: (families or stage.of_layers) and (copies or not stage.of_copies) for name, stage in STAGES.items()}
+        if not dictionaries and STAGES[name].of_dictionaries:
+            raise JobError(
+                f"stage '{name}' is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'"
+            )
+    has = {
+        name: (families or stage.of_layers) and (copies or not stage.of_copies) and (dictionaries or not stage.of_dictionaries)
+        for name, stage in STAGES.items()
+    }
     offered = [name for name in STAGES if has[name]]
     wanted = {s.name for name in (offered if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
@@ -174,7 +191,35 @@ def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
     """Yield the units of both layers of every pair that is compared."""
     for a, b in inputs.job.compared():
         for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
-            yield x.tap.channels, y.tap.channels
+            yield x.width, y.width
+
+
+# dictionaries -------------------------------------------------------------------------------------------------------
+
+
+def _dictionary_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("dictionaries")
+    for model in inputs.models:
+        for seed in inputs.seeds:
+            for place, ref in enumerate(inputs.layers[model, seed]):
+                causes = [inputs.identity(model, place, seed, ()), inputs.job.dictionary.plain()]
+                twin = "" if seed is None else f" (untrained, seed {seed})"
+                label = f"dictionary of {model}{twin}, {ref.tap.name}"
+                yield Task("dictionaries", {"": key_of(causes)}, label, dictionary_task, (ref,))
+
+
+def _dictionary_work(inputs: Inputs) -> float:
+    """Count products of a position with a direction, over all seeds and the random dictionaries beside them; 10^11 are a unit."""
+    refs = [ref for model in inputs.models for seed in inputs.seeds for ref in inputs.layers[model, seed]]
+    chosen = inputs.job.dictionary
+    return sum(2 * len(chosen.seeds) * chosen.steps * chosen.batch * ref.width * ref.tap.channels / 1e11 for ref in refs)
+
+
+def dictionary_task(layer: LayerRef) -> Tables:
+    """Return the rows of ``dictionaries`` and ``directions`` of one layer; its dictionaries are kept for all stages."""
+    from universality.activations.dictionaries.tables import dictionary_rows  # SciPy's part is not needed to plan
+
+    return dictionary_rows(layer)
 
 
 # families -----------------------------------------------------------------------------------------------------------
@@ -201,7 +246,7 @@ def _family_work(inputs: Inputs) -> float:
     Beside what others see, a layer is seen in random bases of its standardised units, and its twins as sparse as it is.
     """
     seen = _variants(inputs) + inputs.job.nulls.haar_rotations + len(inputs.seeds) - 1
-    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers_judged(model, None)]
+    units = [ref.width for model in inputs.models for ref in inputs.layers_judged(model, None)]
     rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
     return sum(1 + n * u * seen / 2e6 for n, u in itertools.product(rows, units))
 
@@ -371,7 +416,7 @@ def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
 def _ceiling_work(inputs: Inputs) -> float:
     """Count copies of layers; correlating large ones takes longer."""
     rows, refs = _rows(inputs, "natural"), (ref for model in inputs.models for ref in inputs.layers_judged(model, None))
-    return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.tap.channels**2 / 1e9 for ref in refs)
+    return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.width**2 / 1e9 for ref in refs)
 
 
 def ceiling_task(layer: LayerRef, copies: Sequence[LayerRef], matching: MatchingPlan) -> Tables:
@@ -651,6 +696,11 @@ def _atlas(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
+        Stage(
+            "dictionaries", "dictionaries in which layers are seen, and their directions", tuple(DICTIONARY_TABLES.values()), 1, _dictionary_work,
+            _dictionary_tasks, lambda inputs: sum(len(inputs.layers[model, seed]) for model in inputs.models for seed in inputs.seeds),
+            packages=("torch", "scikit-learn", *_NUMBERS), of_layers=True, of_dictionaries=True,
+        ),
         Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 4, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), _layer_by_layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.base import schema
 from universality.base.schema import Table
 from universality.circuits.tables import CIRCUIT_TABLES
@@ -10,6 +11,7 @@ from universality.features.tables import EXAMPLES, OWN, UNITS
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
+        *DICTIONARY_TABLES.values(),
         schema.SIMILARITY,
         schema.CORRESPONDENCE,
         schema.CORRESPONDENCE_NULLS,
