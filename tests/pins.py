@@ -67,7 +67,7 @@ def write() -> None:
             job,
             Path(folder) / "run",
             store=Path(folder) / "store",
-            only=[name for name, stage in STAGES.items() if not stage.of_copies],
+            only=[name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_dictionaries)],
         )
         FILE.write_text(json.dumps(pin(run), indent=1) + "\n", encoding="utf-8")
 

@@ -31,6 +31,8 @@ from universality.runs.job import Job, read_job
 from universality.runs.networks import compared_sets, networks_of, stimulus_sets
 from universality.stimuli.framing import Frame
 
+NEURONS = ("act", "act1", "act2", "relu", "gelu", "activation")
+"""What modules are called that apply the nonlinearity of a transformer's MLP: their units are neurons."""
 DRAWING = ("figures", "report")
 """Folders of the code that draws: a change of it draws again, and computes nothing."""
 
@@ -174,9 +176,16 @@ class Plan:
             for tap in network.taps
             if not network.judged(tap)
         ]
+        stream = [
+            f"'{tap.name}' of '{network.card.id}' holds tokens that are not read after a nonlinearity, so its units are no privileged basis and no features to look for; "
+            "name the tap of the MLP's neurons (such as blocks.3.mlp.act), or set basis = 'sae'"
+            for network in (trained if judges and self.job.basis == "units" else ())
+            for tap in network.taps
+            if tap.kind == "tokens" and tap.path.rpartition(".")[2] not in NEURONS
+        ]
         void = [f"'{n.card.id}': {n.card.void_twin[:-1]}" for n in trained if n.card.void_twin]
         weights = [f"'{n.card.id}': {text}" for n in trained for text in n.card.weight_notes]
-        return [*weights, *left_out, *void] + [
+        return [*weights, *left_out, *stream, *void] + [
             f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
             f"({network.card.preprocessing.canvas_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found

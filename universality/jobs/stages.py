@@ -28,6 +28,7 @@ from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
 from universality.base.spec import digest
 from universality.circuits.plan import TAPS_BACK, CircuitPlan
+from universality.circuits.recovery import RECOVERY, recovery_rows
 from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
@@ -645,6 +646,34 @@ def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     }  # fmt: skip
 
 
+# recovery -----------------------------------------------------------------------------------------------------------
+
+
+def _recovery_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("recovery")
+    for model in inputs.models:
+        causes = [inputs.of_model(model), inputs.judged(model), inputs.job.comparison.families, inputs.job.seed]
+        refs = [inputs.layers_judged(model, seed) for seed in inputs.seeds]
+        yield Task(
+            "recovery", {"": key_of(causes)}, f"detectors of {model}, found in the next tap", recovery_task,
+            (refs[0], refs[1:], inputs.job.comparison.families, inputs.job.seed),
+        )  # fmt: skip
+
+
+def _recovery_work(inputs: Inputs) -> float:
+    """Count values of all layers, trained and untrained; a million are a unit."""
+    rows = _rows(inputs, "natural")
+    return sum(1 + rows * ref.width / 1e6 for model in inputs.models for seed in inputs.seeds for ref in inputs.layers_judged(model, seed))
+
+
+def recovery_task(
+    layers: Sequence[LayerRef], twins: Sequence[Sequence[LayerRef]], families: Sequence[str], seed: int
+) -> Tables:
+    """Return the rows of ``recovery`` of one network."""
+    of_twins = [[read_layer(ref) for ref in refs] for refs in twins]
+    return {"recovery": recovery_rows([read_layer(ref) for ref in layers], of_twins, families, seed)}
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -739,6 +768,10 @@ STAGES: dict[str, Stage] = {
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
+        ),
+        Stage(
+            "recovery", "detectors found again in the next tap, by one unit and by all", (RECOVERY,), 1, _recovery_work, _recovery_tasks,
+            lambda inputs: len(inputs.models), packages=("scikit-learn", *_NUMBERS),
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

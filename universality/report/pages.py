@@ -11,7 +11,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ Unit = tuple[str, str, int]
 Plain = dict[str, Any]
 
 
-def address(unit: Unit, suffix: str = ".html") -> str:
-    """Return where the page of a unit lies in the folder, as a path of files.
+def address(unit: Unit, suffix: str = ".html", basis: str = "") -> str:
+    """Return where the page of a unit, or of a direction of a basis, lies in the folder, as a path of files.
 
     What a file system may not take in a name is escaped as in an address.
 
@@ -53,9 +53,17 @@ def address(unit: Unit, suffix: str = ".html") -> str:
     --------
     >>> address(("pocket/vgg-focus-s0", "features.13:pre", 7))
     'pocket/vgg-focus-s0/features.13%3Apre/7.html'
+    >>> address(("pocket/vgg-focus-s0", "features.13", 7), basis="sae")
+    'pocket/vgg-focus-s0/features.13/bases/sae/directions/7.html'
     """
     model, tap, index = unit
-    return "/".join([*map(_safe, model.split("/")), _safe(tap), f"{index}{suffix}"])
+    below = ["bases", basis, "directions"] if basis else []
+    return "/".join([*map(_safe, model.split("/")), _safe(tap), *below, f"{index}{suffix}"])
+
+
+def _basis(run: Run) -> str:
+    """Return the basis whose directions a run's units are; empty where they are all units of their layers."""
+    return "" if run.job.in_units else run.job.basis
 
 
 def _safe(part: str) -> str:
@@ -91,7 +99,7 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     if folder.is_file():
         raise RunError(f"'{folder}' is a file, expected a folder for the pages; give another with --pages")
     every, book = list(units_of(run) if units is None else units), _Book(run)
-    made = set(every)
+    made, where = set(every), partial(address, basis=_basis(run))
     advance = (reporter or Quiet()).track("pages of units", len(every))
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
@@ -104,11 +112,11 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
         page, pictures = book.page(unit)
         for match in page["matches"]:  # a partner without a page is named, not linked
             match["has_page"] = tuple(match["partner"]) in made
-        page["previous"], page["next"] = (None if other is None else address(other) for other in around)
-        _write_page(folder, unit, page, template.render(page=page, up="../" * address(unit).count("/"), **shared))
+        page["previous"], page["next"] = (None if other is None else where(other) for other in around)
+        _write_page(folder, where(unit), page, template.render(page=page, up="../" * where(unit).count("/"), **shared))
         for ending, picture in pictures.items():
-            _written(picture, folder / address(unit, ending))
-        rows.append({"address": address(unit), "unit": unit, "said": page["said"], "words": page["words"]})
+            _written(picture, folder / where(unit, ending))
+        rows.append({"address": where(unit), "unit": unit, "said": page["said"], "words": page["words"]})
         advance(1)
     index = folder / "index.html"
     report, layers = (
@@ -126,12 +134,12 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     return index
 
 
-def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
-    file = folder / address(unit)
+def _write_page(folder: Path, where: str, page: Plain, text: str) -> None:
+    file = folder / where
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     plain = json.dumps(_finite(page), indent=1, sort_keys=True)
-    (folder / address(unit, ".json")).write_text(plain, encoding="utf-8")
+    file.with_suffix(".json").write_text(plain, encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -173,7 +181,7 @@ class _Book:
                 unit = row[f"model_{own}"], row[f"tap_{own}"], int(row[f"unit_{own}"])
                 partner = row[f"model_{other}"], row[f"tap_{other}"], int(row[f"unit_{other}"])
                 found.setdefault(unit, []).append({
-                    "partner": list(partner), "address": address(partner), "family": row["family"], "verdict": row["verdict"],
+                    "partner": list(partner), "address": address(partner, basis=_basis(self.run)), "family": row["family"], "verdict": row["verdict"],
                     "detector": bool(row[f"detector_{other}"]), "r_natural": row["r_natural"], "r_natural_low": row["r_natural_low"],
                     "r_natural_high": row["r_natural_high"], "r_natural_haar": row["r_natural_haar"],
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
@@ -230,7 +238,8 @@ class _Book:
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
             pictures[".nulls.webp"] = _in_a_row(np.concatenate(nulls))
-        if self._studio.has(Drive(*unit)):
+        # A direction has no visualisation of its own: that of the unit with its number shows another feature.
+        if self.run.job.in_units and self._studio.has(Drive(*unit)):
             shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
             plain["visualisation"] = facts(shown)[0]
             pictures[".visualisation.png"] = shown["image"].values[0]

@@ -24,7 +24,7 @@ def in_bases(job: Job, layers: Layers) -> dict[tuple[str, Variant], list[LayerRe
     JobError
         A dictionary of several networks is asked for and they have not as many taps each, or more directions are to be active than a layer has.
     """
-    if job.basis == "units" and job.dictionary.directions is None:
+    if job.in_units:
         return {key: list(refs) for key, refs in layers.items()}
     found = {}
     for (model, variant), refs in layers.items():

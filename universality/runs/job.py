@@ -235,6 +235,11 @@ class Job(Spec):
             return list(itertools.combinations(models, 2))
         return [pair for pair in itertools.combinations_with_replacement(models, 2) if frozenset(pair) in wanted]
 
+    @property
+    def in_units(self) -> bool:
+        """Whether its layers are seen in all of their units."""
+        return self.basis == "units" and self.dictionary.directions is None
+
     def matched_by(self) -> str:
         """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""
         return self.comparison.matching[0]

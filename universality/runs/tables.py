@@ -5,6 +5,7 @@ from __future__ import annotations
 from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.base import schema
 from universality.base.schema import Table
+from universality.circuits.recovery import RECOVERY
 from universality.circuits.tables import CIRCUIT_TABLES
 from universality.features.tables import EXAMPLES, OWN, UNITS
 
@@ -23,6 +24,7 @@ TABLES: dict[str, Table] = {
         schema.JOINT,
         EXAMPLES,
         *CIRCUIT_TABLES.values(),
+        RECOVERY,
         *schema.ATLAS_TABLES.values(),
     )
 }

@@ -26,7 +26,7 @@ class DictionarySpec(Spec):
     seeds: Annotated[
         tuple[Annotated[Int, Field(ge=0, lt=2**31)], ...], Field(min_length=1), AfterValidator(unique)
     ] = Field((0, 1), description="of the learning; the first gives the basis, the others say how stable it is")
-    steps: Int = Field(1500, ge=1, le=1_000_000, description="sae: steps of the learning")
+    steps: Int = Field(1000, ge=1, le=1_000_000, description="sae: steps of the learning")
     batch: Int = Field(512, ge=8, le=65_536, description="positions of images in a step")
     samples: Int = Field(
         65_536, ge=64, le=10_000_000, description="positions of images that are learnt from, at most; more are drawn from at random"

@@ -90,11 +90,10 @@ def dictionary_rows(ref: LayerRef) -> dict[str, pd.DataFrame]:
         sample(ref.store_root, basis.own, basis.spec, fold=fold).astype(np.float64) for fold in (0, 1)
     )
     seeds = basis.spec.seeds
-    found, frozen = (
-        [basis.dictionary(ref.store_root, seed, frozen=null) for seed in (seeds if not null else (*seeds, seeds[-1] + 1)[:2])]
-        for null in (False, True)
-    )
-    one, null = found[0], frozen[0]
+    found = [basis.dictionary(ref.store_root, seed) for seed in seeds]
+    one, null = found[0], basis.dictionary(ref.store_root, seeds[0], frozen=True)
+    # Of another draw of random directions nothing is asked but which they are.
+    other_null = replace(basis, spec=basis.spec.model_copy(update={"steps": 1})).dictionary(ref.store_root, seeds[0] + 1, frozen=True)
     of_one, of_null = quality.described(one, judged), quality.described(null, judged)
     of_seeds = [of_one, *(quality.described(other, judged) for other in found[1:])]
     partners = [quality.cosines(one.atoms, other.atoms) for other in found[1:]]
@@ -119,7 +118,7 @@ def dictionary_rows(ref: LayerRef) -> dict[str, pd.DataFrame]:
         "n_learnt": len(learnt), "n_judged": len(judged), "r2": of_one.r2, "r2_seeds": float(np.mean([of.r2 for of in of_seeds])),
         "r2_frozen": of_null.r2, "r2_haar": quality.r2_of_random_basis(learnt, judged, one.directions, round(of_one.l0), seeds[0]),
         "l0": of_one.l0, "l0_frozen": of_null.l0, "n_dead": _dead(one, learnt), "n_dead_frozen": _dead(null, learnt),
-        "stability": quality.stability([of.atoms for of in found]), "stability_frozen": quality.stability([of.atoms for of in frozen]),
+        "stability": quality.stability([of.atoms for of in found]), "stability_frozen": quality.stability([null.atoms, other_null.atoms]),
         "share_stable": float((partners[0] > quality.SAME_COSINE).mean()) if partners else np.nan,
         "interference": quality.interference(one.atoms), "interference_frozen": quality.interference(null.atoms),
         "n_units_each": float(np.nanmedian(each["n_units"])), "n_units_each_frozen": float(np.nanmedian(quality.participation(null.atoms))),
