@@ -73,7 +73,9 @@ def test_tables_of_functions(name, tmp_path):
 
 def test_tables_of_a_run(whole, tmp_path):
     families = (None, *whole.job.comparison.families)
-    of_copies = {table.name for stage in STAGES.values() if stage.of_copies or stage.of_dictionaries for table in stage.tables}
+    of_copies = {
+        table.name for stage in STAGES.values() if stage.of_copies or stage.of_dictionaries for table in stage.tables
+    }
     assert set(whole.tables) == {name for name, table in TABLES.items() if table.family in families} - of_copies
     for name in whole.tables:
         table = whole.table(name)

@@ -34,7 +34,9 @@ def in_basis(job: Job, name: str) -> Job:
     basis = "universal_sae" if name == "universal_sae_shuffled" else name
     learnt = job.dictionary if basis not in ("units", "haar") else DictionarySpec(directions=job.dictionary.directions)
     chosen = learnt.model_copy(update={"shuffled_images": name == "universal_sae_shuffled"})
-    return Job.model_validate(job.model_copy(update={"name": f"{job.name}-{name}", "basis": basis, "dictionary": chosen}).plain())
+    return Job.model_validate(
+        job.model_copy(update={"name": f"{job.name}-{name}", "basis": basis, "dictionary": chosen}).plain()
+    )
 
 
 def rows(finished: Run, name: str) -> Iterator[dict[str, Any]]:

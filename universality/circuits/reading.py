@@ -128,7 +128,11 @@ def between(weights: Weights, first: Layer, second: Layer) -> Weights:
         if written is None:
             return found
         values = np.einsum("tuyx,du->tdyx", found.values, written.astype(found.dtype))
-        return found.isel(unit_a=np.zeros(len(written), dtype=int)).assign_coords(unit_a=np.arange(len(written))).copy(data=values)
+        return (
+            found.isel(unit_a=np.zeros(len(written), dtype=int))
+            .assign_coords(unit_a=np.arange(len(written)))
+            .copy(data=values)
+        )
 
     return projected
 

@@ -10,6 +10,7 @@ C. Olah et al., Zoom In, Distill 2020 (cars in superposition: a detector of cars
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -53,7 +54,9 @@ RECOVERY = Table(
 )  # fmt: skip
 
 
-def recovery_rows(layers: Sequence[Layer], twins: Sequence[Sequence[Layer]], families: Sequence[str], seed: int) -> pd.DataFrame:
+def recovery_rows(
+    layers: Sequence[Layer], twins: Sequence[Sequence[Layer]], families: Sequence[str], seed: int
+) -> pd.DataFrame:
     """Return the rows of ``recovery`` of one network.
 
     Parameters
@@ -64,7 +67,7 @@ def recovery_rows(layers: Sequence[Layer], twins: Sequence[Sequence[Layer]], fam
     """
     order = np.argsort([layer.ref.tap.relative_depth for layer in layers], kind="stable")
     rows = []
-    for here, there in zip(order[:-1], order[1:], strict=True):
+    for here, there in itertools.pairwise(order):
         source, target = layers[here], layers[there]
         if not target.live.any():
             continue

@@ -135,9 +135,7 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         layer = read(ref)
         scale = reciprocal((layer.in_units or layer).natural.std(axis=0)).astype(np.float32)
         random = bases.haar(0, seed, ref.width)
-        watched[ref.tap.name] = _Watched(
-            counted_positions(ref.tap, preprocessing.shape), scale, layer.basis, random
-        )
+        watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, layer.basis, random)
     module = extraction.laid_out(folded(network.load(), taps, preprocessing.shape))
     last = extraction.probe(module, taps, preprocessing.shape)
 

@@ -66,9 +66,7 @@ def _rows_of(
     layers = {tap: read(tap) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
-    seen = {
-        tap.name: _in_basis(layers[tap], values) for tap, values in _answers(network, list(layers), shown).items()
-    }
+    seen = {tap.name: _in_basis(layers[tap], values) for tap, values in _answers(network, list(layers), shown).items()}
     for (tap, family), rows in chosen.items():
         of_family = np.isin(shown, top[tap, family])
         yield from _rows(network, tap, family, rows, seen[tap.name][of_family], layers[tap])

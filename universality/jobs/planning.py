@@ -282,7 +282,11 @@ def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> No
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
-    has = {"families": bool(job.comparison.families), "copies": bool(job.nulls.noisy_copies), "dictionaries": job.basis in LEARNT}
+    has = {
+        "families": bool(job.comparison.families),
+        "copies": bool(job.nulls.noisy_copies),
+        "dictionaries": job.basis in LEARNT,
+    }
     if only is None and without is None:
         return chosen(job.stages.only, job.stages.without, **has)
     wanted = chosen(only, without or (), **has)

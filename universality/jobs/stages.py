@@ -157,7 +157,9 @@ def chosen(
                 f"stage '{name}' is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'"
             )
     has = {
-        name: (families or stage.of_layers) and (copies or not stage.of_copies) and (dictionaries or not stage.of_dictionaries)
+        name: (families or stage.of_layers)
+        and (copies or not stage.of_copies)
+        and (dictionaries or not stage.of_dictionaries)
         for name, stage in STAGES.items()
     }
     offered = [name for name in STAGES if has[name]]
@@ -213,7 +215,9 @@ def _dictionary_work(inputs: Inputs) -> float:
     """Count products of a position with a direction, over all seeds and the random dictionaries beside them; 10^11 are a unit."""
     refs = [ref for model in inputs.models for seed in inputs.seeds for ref in inputs.layers[model, seed]]
     chosen = inputs.job.dictionary
-    return sum(2 * len(chosen.seeds) * chosen.steps * chosen.batch * ref.width * ref.tap.channels / 1e11 for ref in refs)
+    return sum(
+        2 * len(chosen.seeds) * chosen.steps * chosen.batch * ref.width * ref.tap.channels / 1e11 for ref in refs
+    )
 
 
 def dictionary_task(layer: LayerRef) -> Tables:
@@ -663,7 +667,12 @@ def _recovery_tasks(inputs: Inputs) -> Iterator[Task]:
 def _recovery_work(inputs: Inputs) -> float:
     """Count values of all layers, trained and untrained; a million are a unit."""
     rows = _rows(inputs, "natural")
-    return sum(1 + rows * ref.width / 1e6 for model in inputs.models for seed in inputs.seeds for ref in inputs.layers_judged(model, seed))
+    return sum(
+        1 + rows * ref.width / 1e6
+        for model in inputs.models
+        for seed in inputs.seeds
+        for ref in inputs.layers_judged(model, seed)
+    )
 
 
 def recovery_task(

@@ -38,7 +38,13 @@ def cautions(run: Run) -> list[str]:
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
         said += of_photographs(sets.parameters("natural", run.job.stimuli))
-    return [*of_basis(run.job), *said, *of_twins(run.record), *of_places(run.job), *of_processors(processors(run.record))]
+    return [
+        *of_basis(run.job),
+        *said,
+        *of_twins(run.record),
+        *of_places(run.job),
+        *of_processors(processors(run.record)),
+    ]
 
 
 def of_basis(job: Job) -> Iterator[str]:

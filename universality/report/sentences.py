@@ -613,7 +613,19 @@ def _of_dictionaries(run: Run) -> Iterator[Finding]:
     """Yield how well dictionaries describe layers, beside random directions, and how many of their directions another seed finds again."""
     table = run.table("dictionaries")
     trained, twins = table[table["seed"] == -1], table[table["seed"] != -1]
-    of = {name: number(trained[name].mean()) for name in ("r2", "r2_frozen", "r2_haar", "l0", "stability", "stability_frozen", "interference", "interference_frozen")}
+    of = {
+        name: number(trained[name].mean())
+        for name in (
+            "r2",
+            "r2_frozen",
+            "r2_haar",
+            "l0",
+            "stability",
+            "stability_frozen",
+            "interference",
+            "interference_frozen",
+        )
+    }
     stable = "" if trained["stability"].isna().all() else (
         f" Directions of two seeds, paired one to one, have a mean cosine of {of['stability']} (random ones {of['stability_frozen']})."
     )  # fmt: skip

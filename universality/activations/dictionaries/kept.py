@@ -85,7 +85,16 @@ class BasisRef:
         """Return the key under which the dictionaries of one seed are kept, those of all sources together."""
         plain = {name: value for name, value in self.spec.plain().items() if name not in ("seeds", "directions")}
         library = "scikit-learn" if self.name == "nmf" else "torch"
-        made_of = [VERSION, self.name, plain, self.directions, [of.store for of in self.sources], seed, frozen, self.device]
+        made_of = [
+            VERSION,
+            self.name,
+            plain,
+            self.directions,
+            [of.store for of in self.sources],
+            seed,
+            frozen,
+            self.device,
+        ]
         return digest([*made_of, library, version(library)])[:32]
 
     def basis(self, store_root: str) -> Basis:
@@ -94,7 +103,9 @@ class BasisRef:
             drawn = np.random.default_rng([self.seed, self.own.units]).permutation(self.own.units)[: self.directions]
             return bases.orthonormal("units", np.eye(self.own.units)[:, np.sort(drawn)])
         if self.name == "haar":
-            return bases.orthonormal("haar", bases.directions_of(self.own.units, self.directions, *_OWN_HAAR, self.seed))
+            return bases.orthonormal(
+                "haar", bases.directions_of(self.own.units, self.directions, *_OWN_HAAR, self.seed)
+            )
         return self.dictionary(store_root, self.spec.seeds[0]).basis(self.name)
 
     def dictionary(self, store_root: str, seed: int, *, frozen: bool = False) -> Dictionary:
@@ -116,7 +127,10 @@ class BasisRef:
             with _alone(store_root, key):
                 kept = pieces.read(place, names[self.place])
                 if kept is None:
-                    rows = [sample(store_root, of, self.spec, shuffled=self._shuffled(k)) for k, of in enumerate(self.sources)]
+                    rows = [
+                        sample(store_root, of, self.spec, shuffled=self._shuffled(k))
+                        for k, of in enumerate(self.sources)
+                    ]
                     made = [of.to_bytes() for of in learn(self, rows, seed, frozen=frozen)]
                     for written, content in zip(names, made, strict=True):
                         pieces.write(place, written, content)

@@ -73,7 +73,9 @@ def r2_of_random_basis(learnt: Array, activations: Array, directions: int, activ
 
 def cosines(a: Array, b: Array) -> Array:
     """Return the cosines of directions (direction, unit) that are paired one to one so that their sum is largest, (direction of `a`,); NaN for one left over."""
-    products = (a * reciprocal(np.linalg.norm(a, axis=1))[:, None]) @ (b * reciprocal(np.linalg.norm(b, axis=1))[:, None]).T
+    products = (a * reciprocal(np.linalg.norm(a, axis=1))[:, None]) @ (
+        b * reciprocal(np.linalg.norm(b, axis=1))[:, None]
+    ).T
     rows, columns = linear_sum_assignment(-products)
     found = np.full(len(a), np.nan)
     found[rows] = products[rows, columns]
@@ -82,9 +84,7 @@ def cosines(a: Array, b: Array) -> Array:
 
 def stability(dictionaries: list[Array]) -> float:
     """Return the mean cosine of directions paired one to one between every two dictionaries (direction, unit); NaN of a single one."""
-    pairs = [
-        np.nanmean(cosines(a, b)) for place, a in enumerate(dictionaries) for b in dictionaries[place + 1 :]
-    ]
+    pairs = [np.nanmean(cosines(a, b)) for place, a in enumerate(dictionaries) for b in dictionaries[place + 1 :]]
     return float(np.mean(pairs)) if pairs else float("nan")
 
 

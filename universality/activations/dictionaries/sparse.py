@@ -82,7 +82,13 @@ def sae(
             w, b, d = (value.detach().cpu().double().numpy() for value in (encoder, bias, of))
             found.append(
                 Dictionary(
-                    "threshold" if sparsity == "batch_topk" else "topk", d * scale, w / scale, b, offset, active, threshold
+                    "threshold" if sparsity == "batch_topk" else "topk",
+                    d * scale,
+                    w / scale,
+                    b,
+                    offset,
+                    active,
+                    threshold,
                 )
             )
     return found
@@ -102,7 +108,9 @@ def _first(data: list[Tensor], directions: int, generator: torch.Generator, froz
         made = [torch.randn(directions, of.shape[1], generator=generator).to(of.device) for of in data]
     else:
         drawn = torch.randperm(len(data[0]), generator=generator)[:directions]
-        made = [of[drawn] + 0.01 * torch.randn(directions, of.shape[1], generator=generator).to(of.device) for of in data]
+        made = [
+            of[drawn] + 0.01 * torch.randn(directions, of.shape[1], generator=generator).to(of.device) for of in data
+        ]
     _of_unit_length(made)
     return made
 

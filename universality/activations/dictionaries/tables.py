@@ -86,14 +86,14 @@ def dictionary_rows(ref: LayerRef) -> dict[str, pd.DataFrame]:
     """Return the rows of ``dictionaries`` and ``directions`` of one layer that is seen in a dictionary; what is not kept is learnt."""
     basis = ref.basis
     assert basis is not None and basis.learnt  # the stage asks for no others
-    learnt, judged = (
-        sample(ref.store_root, basis.own, basis.spec, fold=fold).astype(np.float64) for fold in (0, 1)
-    )
+    learnt, judged = (sample(ref.store_root, basis.own, basis.spec, fold=fold).astype(np.float64) for fold in (0, 1))
     seeds = basis.spec.seeds
     found = [basis.dictionary(ref.store_root, seed) for seed in seeds]
     one, null = found[0], basis.dictionary(ref.store_root, seeds[0], frozen=True)
     # Of another draw of random directions nothing is asked but which they are.
-    other_null = replace(basis, spec=basis.spec.model_copy(update={"steps": 1})).dictionary(ref.store_root, seeds[0] + 1, frozen=True)
+    other_null = replace(basis, spec=basis.spec.model_copy(update={"steps": 1})).dictionary(
+        ref.store_root, seeds[0] + 1, frozen=True
+    )
     of_one, of_null = quality.described(one, judged), quality.described(null, judged)
     of_seeds = [of_one, *(quality.described(other, judged) for other in found[1:])]
     partners = [quality.cosines(one.atoms, other.atoms) for other in found[1:]]
@@ -177,7 +177,5 @@ def _independent(ref: LayerRef, basis: BasisRef, one: Dictionary, null: Dictiona
     spec = basis.spec.model_copy(update={"shuffled_images": False})
     alone = replace(basis, name="sae", spec=spec, sources=(basis.own,), place=0)
     atoms = alone.dictionary(ref.store_root, basis.spec.seeds[0]).atoms
-    found, chance = (
-        float((quality.cosines(of.atoms, atoms) > quality.SAME_COSINE).mean()) for of in (one, null)
-    )
+    found, chance = (float((quality.cosines(of.atoms, atoms) > quality.SAME_COSINE).mean()) for of in (one, null))
     return found, chance
