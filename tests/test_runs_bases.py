@@ -234,3 +234,34 @@ def test_a_job_in_units_has_no_dictionaries_and_the_digest_of_before(tmp_path):
 
 def test_directions_have_addresses_of_their_own():
     assert address(("a/b", "t", 3), ".json", "nmf") == "a/b/t/bases/nmf/directions/3.json"
+
+
+class Tokens(nn.Module):
+    """Patches as tokens, a residual stream with one MLP."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.stream = nn.Conv2d(3, 8, 8, 8), nn.Identity()
+        self.up, self.act, self.down = nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        return self.stream(tokens + self.down(self.act(self.up(tokens))))
+
+
+def test_units_of_a_residual_stream_are_said_to_be_no_features(tmp_path):
+    from universality.jobs.execute import take_in_hand
+
+    def warnings(basis):
+        asked = Job.model_validate(
+            {**JOB, "models": [{"id": "vit", "taps": ["act", "stream"]}], "pairs": [], "basis": basis, "dictionary": {}}
+        )
+        take_in_hand({"vit": (Tokens(), PREPARED)}, asked, lambda text: None)
+        planned = universality.plan(asked, tmp_path / "run", tmp_path / "store", only=["families"])
+        return [text for text in planned.warnings if "no privileged basis" in text]
+
+    (said,) = warnings("units")
+    assert said.startswith("'stream' of 'vit' holds tokens") and "basis = 'sae'" in said
+    assert not warnings("sae")
+    catalogue.IN_HAND.pop("vit")
