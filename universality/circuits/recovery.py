@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from universality.activations.layer import Layer
 from universality.base.schema import Column, Table, as_table
-from universality.correspondence.resampling import paired
 from universality.features import answers
 from universality.similarity import correlations, mixture
 
@@ -106,7 +105,7 @@ def _best(source: Layer, target: Layer) -> Array:
     found = np.full(source.live.size, np.nan)
     if own.live.size and other.live.size:
         best = correlations(own.decide, other.decide).argmax(axis=1)
-        found[own.live] = paired(own.score, other.score[:, best])
+        found[own.live] = (own.score * other.score[:, best]).sum(axis=0)
     return found
 
 

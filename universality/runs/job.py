@@ -148,7 +148,7 @@ class Job(Spec):
     @model_validator(mode="after")
     def _dictionary_is_asked_for(self) -> Job:
         if self.basis not in LEARNT:
-            default = DictionarySpec(directions=self.dictionary.directions, active=self.dictionary.active)
+            default = DictionarySpec(directions=self.dictionary.directions)
             stated = [name for name, value in self.dictionary if value != getattr(default, name)]
             if stated:
                 raise ValueError(
