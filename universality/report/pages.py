@@ -104,7 +104,7 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends,
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "arrow": arrow_ends, "noun": "unit" if run.job.in_units else f"direction of {run.job.basis}",
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
