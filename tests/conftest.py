@@ -264,7 +264,11 @@ def whole(once, small) -> Run:
             small.job,
             folder / "run",
             store=folder / "store",
-            only=[name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)],
+            only=[
+                name
+                for name, stage in STAGES.items()
+                if not (stage.of_copies or stage.of_edits or stage.of_dictionaries)
+            ],
         )
 
     folder = once("whole", make)

@@ -65,7 +65,11 @@ def write() -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.toml"
             job.write_text(text, encoding="utf-8")
-            only = [name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)]
+            only = [
+                name
+                for name, stage in STAGES.items()
+                if not (stage.of_copies or stage.of_edits or stage.of_dictionaries)
+            ]
             run = universality.run(
                 job, Path(folder) / "run", store=Path(folder) / "store", only=None if edits else only
             )

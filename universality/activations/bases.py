@@ -21,10 +21,16 @@ Values = TypeVar("Values", NDArray[np.float32], NDArray[np.float64])
 
 @dataclass(frozen=True)
 class Basis:
-    """One basis: its name, and how activations (row, unit) are seen in it: (row, direction)."""
+    """One basis: its name, and how activations (row, unit) are seen in it: (row, direction).
+
+    `read` (direction, unit) is the linear part of that, and `written` (direction, unit) what one of a direction adds to the units; None
+    for the units themselves.
+    """
 
     name: str
     seen: Callable[[Array], Array]
+    read: Array | None = None
+    written: Array | None = None
 
 
 MOST_BYTES = 192 << 20
@@ -34,22 +40,31 @@ WIDEST_DRAWN = 256
 BLOCK = 64
 """Directions that are mixed with one another at a time, in a basis of a wider layer."""
 _DRAWN: Recent[tuple[NDArray[Any], ...]] = Recent(MOST_BYTES, lambda parts: sum(part.nbytes for part in parts))
+_FURTHER = 100_000
+"""Between the numbers of random bases that make up one of more directions than there are units."""
 UNITS = Basis("units", lambda activations: activations)
 
 
 def orthonormal(name: str, directions: Array) -> Basis:
     """Return the basis whose directions are the columns of an orthogonal (unit, direction) matrix."""
-    return Basis(name, lambda activations: activations @ directions)
+    return Basis(name, lambda activations: activations @ directions, directions.T, directions.T)
 
 
-def haar(index: int, seed: int) -> Basis:
-    """Return the Haar-random orthonormal basis number `index`; layers of one width get the same."""
-    return Basis(f"haar {index}", lambda activations: mixed(turned(activations, seed).T, index, seed).T)
+def haar(index: int, seed: int, directions: int | None = None) -> Basis:
+    """Return the Haar-random orthonormal basis number `index`; layers of one width get the same. `directions` as in `mixed`."""
+    return Basis(f"haar {index}", lambda activations: mixed(turned(activations, seed).T, index, seed, directions).T)
 
 
-def haars(count: int, seed: int) -> Iterator[Basis]:
+def haars(count: int, seed: int, directions: int | None = None) -> Iterator[Basis]:
     """Yield the first `count` Haar-random bases."""
-    return (haar(index, seed) for index in range(count))
+    return (haar(index, seed, directions) for index in range(count))
+
+
+def directions_of(units: int, directions: int, *key: int) -> Array:
+    """Return random orthonormal directions, the columns of (unit, direction), drawn with a seed (`key`); beyond as many as there are units, those of further bases."""
+    rng = np.random.default_rng(key)
+    drawn = [arrays.haar_orthogonal(units, rng) for _ in range(-(-directions // units))]
+    return np.ascontiguousarray(np.concatenate(drawn, axis=1)[:, :directions])
 
 
 def turned(activations: Values, seed: int) -> Values:
@@ -71,7 +86,7 @@ def turned(activations: Values, seed: int) -> Values:
     return np.asarray(activations @ matrix.astype(activations.dtype, copy=False))
 
 
-def mixed(begun: Values, index: int, seed: int) -> Values:
+def mixed(begun: Values, index: int, seed: int, directions: int | None = None) -> Values:
     """Return activations in random basis number `index`, from what `turned` gives: (direction, row), of their dtype.
 
     The basis of a narrow layer is an orthogonal matrix of its own (`haar_orthogonal`). That of a wide one is the Haar-random matrix H of
@@ -82,8 +97,13 @@ def mixed(begun: Values, index: int, seed: int) -> Values:
     Parameters
     ----------
     begun : (direction, row)
+    directions : of a layer that is seen in a dictionary, as many as that has: the first of the basis, or with those of bases far from all others
+        (`_FURTHER`) more; as many as there are units when left out
     """
     units = len(begun)
+    if directions is not None and directions != units:
+        parts = [mixed(begun, index + _FURTHER * part, seed) for part in range(-(-directions // units))]
+        return np.asarray(np.concatenate(parts)[:directions])
     if units <= WIDEST_DRAWN:
         (matrix,) = _DRAWN.get((units, index, seed), lambda: (_orthogonal(units, seed, units, index),))
         return np.asarray(matrix.T.astype(begun.dtype, copy=False) @ begun)

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.activations.bases import UNITS, Basis
+from universality.activations.bases import UNITS, Basis, haar
+from universality.activations.dictionaries.kept import BasisRef
 from universality.activations.store import ActivationStore
 from universality.base import arrays, schema
 from universality.models.card import Tap
@@ -23,7 +24,7 @@ class LayerRef:
     """Where a layer's activations lie: everything a worker needs, and no array.
 
     `seed` is None for the trained network, else the seed of the untrained twin; `copy_r` is that of a noisy copy, else None; `stores` maps each stimulus set that is
-    read to the name of its store; `scene` says how scenes lay in the images shown, where that is known.
+    read to the name of its store; `scene` says how scenes lay in the images shown, where that is known. `basis` is the one that the layer is seen in, None for its units.
     """
 
     model: str
@@ -33,6 +34,12 @@ class LayerRef:
     stores: dict[str, str]
     scene: Scene | None = None
     copy_r: float | None = None
+    basis: BasisRef | None = None
+
+    @property
+    def width(self) -> int:
+        """How many units the layer has: those of the tap, or the directions of its basis."""
+        return self.tap.channels if self.basis is None else self.basis.directions
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Layer:
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
     shown : by stimulus set, what it answered
     places : rows per natural image
+    basis : that it is seen in
+    in_units : the same layer in its units, which random bases are made of; None where it is seen in them
     """
 
     ref: LayerRef
@@ -84,6 +93,8 @@ class Layer:
     photograph: NDArray[np.int64]
     shown: Mapping[str, Shown]
     places: int = 1
+    basis: Basis = UNITS
+    in_units: Layer | None = None
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
@@ -111,7 +122,8 @@ class Layer:
         spread = self.natural.std(axis=0)
         scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=np.ptp(self.natural, axis=0) > 0)
         shown = {name: replace(of, activations=of.activations * scale) for name, of in self.shown.items()}
-        return replace(self, natural=self.natural * scale, shown=shown)
+        in_units = None if self.in_units is None else self.in_units.standardised()
+        return replace(self, natural=self.natural * scale, shown=shown, in_units=in_units)
 
     def as_sparse_as(self, other: Layer) -> Layer:
         """Return the layer with each unit's bias lowered until it is active for as many natural images as its counterpart in `other`.
@@ -133,11 +145,16 @@ class Layer:
         return replace(self, natural=cut(self.natural), shown=shown)
 
     def in_basis(self, basis: Basis) -> Layer:
-        """Return the layer seen in a basis: its units are the basis's directions."""
+        """Return the layer seen in a basis of its units: its units are the basis's directions."""
+        units = self.in_units or self
         if basis is UNITS:
-            return self
-        shown = {name: replace(of, activations=basis.seen(of.activations)) for name, of in self.shown.items()}
-        return replace(self, natural=basis.seen(self.natural), shown=shown)
+            return units
+        shown = {name: replace(of, activations=basis.seen(of.activations)) for name, of in units.shown.items()}
+        return replace(units, natural=basis.seen(units.natural), shown=shown, basis=basis, in_units=units)
+
+    def in_random(self, index: int, seed: int) -> Layer:
+        """Return the layer in the Haar-random basis number `index` of its units: in as many directions as it has now."""
+        return self.in_basis(haar(index, seed, self.natural.shape[1]))
 
 
 def load_layer(ref: LayerRef) -> Layer:
@@ -161,7 +178,8 @@ def load_layer(ref: LayerRef) -> Layer:
         answers = of[schema.ACTIVATION].values.astype(np.float64)
         middle = answers if answers.ndim == 2 else np.ascontiguousarray(answers[:, places // 2])
         shown[name] = Shown(middle, of.drop_vars(schema.ACTIVATION))
-    return Layer(ref, values, fold, photograph, shown, places)
+    layer = Layer(ref, values, fold, photograph, shown, places)
+    return layer if ref.basis is None else layer.in_basis(ref.basis.basis(ref.store_root))
 
 
 def pair_identity(a: LayerRef, b: LayerRef) -> dict[str, Any]:

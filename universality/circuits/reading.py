@@ -15,7 +15,7 @@ from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
 from universality.base.errors import TapError
 from universality.base.recent import Recent
-from universality.circuits.pairs import Ends
+from universality.circuits.pairs import Ends, Weights
 from universality.circuits.profiles import Units
 from universality.circuits.wirings import Array
 from universality.features.families import FAMILIES
@@ -112,14 +112,32 @@ def ends(
     network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer]
 ) -> Ends:
     """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
-    return Ends(
-        read(source),
-        read(target),
-        weights_of(network),
-        weights_of(network, True),
-        labels(units, source),
-        labels(units, target),
-    )
+    first, second = read(source), read(target)
+    linear, gradients = (between(weights_of(network, kind), first, second) for kind in (False, True))
+    return Ends(first, second, linear, gradients, labels(units, source), labels(units, target))
+
+
+def between(weights: Weights, first: Layer, second: Layer) -> Weights:
+    """Return what gives the weights between two layers as they are seen: projected on the directions of a basis that one is seen in.
+
+    From one of a source's code to what it adds to the source's units, through the weights between units, to the linear part of the target's code.
+    """
+    written, read = first.basis.written, second.basis.read
+    if written is None and read is None:
+        return weights
+
+    def projected(a: Tap, b: Tap, directions: Array) -> xr.DataArray:
+        found = weights(a, b, directions if read is None else directions @ read)
+        if written is None:
+            return found
+        values = np.einsum("tuyx,du->tdyx", found.values, written.astype(found.dtype))
+        return (
+            found.isel(unit_a=np.zeros(len(written), dtype=int))
+            .assign_coords(unit_a=np.arange(len(written)))
+            .copy(data=values)
+        )
+
+    return projected
 
 
 def twin(

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from universality.activations.bases import UNITS, orthonormal
+from universality.activations.bases import directions_of, orthonormal
 from universality.activations.layer import Layer
 from universality.activations.spec import NullSpec
-from universality.base import arrays
 from universality.base.spec import digest
 from universality.correspondence import verdict
 from universality.correspondence.links import ANY_UNIT, Block, Links, Marks, Resampling, Sight, View, rematched
@@ -116,12 +115,12 @@ def _none(resamples: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: int, seed: int) -> Sight:
     """Return a layer as it is and in random bases of its own (no two layers share one), and the bases to be exceeded."""
     number = int(digest([layer.ref.model, layer.ref.tap.name])[:12], 16)
-    units = layer.natural.shape[1]
+    units, directions = (layer.in_units or layer).natural.shape[1], layer.natural.shape[1]
     own = (
-        orthonormal(f"own {basis}", arrays.haar_orthogonal(units, np.random.default_rng([seed, number, basis])))
+        layer.in_basis(orthonormal(f"own {basis}", directions_of(units, directions, seed, number, basis)))
         for basis in range(bases)
     )
-    views = [_view(layer.in_basis(basis), families) for basis in (UNITS, *own)]
+    views = [_view(seen, families) for seen in (layer, *own)]
     return Sight(views, verdict.RandomBases.of(layer, haar_rotations, seed))
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.bases import haar, haars
 from universality.activations.layer import Halves, Layer
 from universality.activations.nulls import NullPlan
 from universality.base import intervals
@@ -84,7 +83,7 @@ class Contender:
         A null layer in which no unit varies holds no partner and is left out.
         """
         nulls, families = self.plan.nulls, self.plan.families
-        turned = (self.layer.in_basis(basis) for basis in haars(nulls.haar_rotations, nulls.seed))
+        turned = (self.layer.in_random(index, nulls.seed) for index in range(nulls.haar_rotations))
         made = {"untrained": self.twins, "haar": turned}
         return {
             name: [side for side in (Side.of(layer, families) for layer in layers) if side.halves.live.size]
@@ -123,8 +122,8 @@ class Contender:
         Another rotation of a rotated layer is one more Haar-random basis of the layer, so both have the same nulls.
         """
         nulls = self.plan.nulls
-        basis = haar(max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
-        return _Turned(self.layer.in_basis(basis), self.twins, replace(self.plan, verdicts_only=True), self)
+        turned = self.layer.in_random(max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
+        return _Turned(turned, self.twins, replace(self.plan, verdicts_only=True), self)
 
 
 @dataclass(frozen=True)

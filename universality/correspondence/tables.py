@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality import similarity
-from universality.activations.bases import haars
 from universality.activations.layer import Layer, pair_identity
 from universality.activations.nulls import NullPlan
 from universality.base import schema
@@ -61,7 +60,7 @@ def family_rows(family: str, layer: Layer, twins: Sequence[Layer], plan: NullPla
     units = len(table)
     haar, haar_standardised = (
         _mean_counts(
-            (answers.units(of.in_basis(basis), family) for basis in haars(plan.haar_rotations, plan.seed)), family
+            (answers.units(of.in_random(index, plan.seed), family) for index in range(plan.haar_rotations)), family
         )
         for of in (layer, layer.standardised())
     )

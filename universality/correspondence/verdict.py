@@ -179,11 +179,13 @@ class RandomBases:
         of the deciding fold in every scaling, in the order of `SCALINGS`, and then those of the scoring fold. None for a layer in which no
         unit varies in both folds.
     count, seed : how many bases, and the seed of them all
+    directions : of each basis: as many as the layer has in its own
     """
 
     begun: Single | None
     count: int
     seed: int
+    directions: int | None = None
 
     @classmethod
     def of(cls, layer: Layer, count: int, seed: int) -> RandomBases:
@@ -192,9 +194,9 @@ class RandomBases:
         name = ("random bases", count, seed)
         if name not in layer.derived:
             # They are asked about natural images only.
-            bare = replace(layer, shown={})
+            bare = replace(layer.in_units or layer, shown={})
             begun = _begun((bare, bare.standardised()), seed) if layer.live.any() else None
-            layer.derived[name] = cls(begun, count, seed)
+            layer.derived[name] = cls(begun, count, seed, layer.natural.shape[1])
         kept: RandomBases = layer.derived[name]
         return kept
 
@@ -264,7 +266,7 @@ def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resam
     parts, usual = np.zeros((scalings, photographs.sums.rows.size, units.size)), np.empty(scalings)
     ends = np.cumsum([*[len(decide)] * scalings, *[len(score)] * scalings])[:-1]
     for basis in range(bases.count):
-        seen = np.split(mixed(bases.begun, basis, bases.seed), ends, axis=1)
+        seen = np.split(mixed(bases.begun, basis, bases.seed, bases.directions), ends, axis=1)
         for scaling, (deciding, scoring) in enumerate(zip(seen[:scalings], seen[scalings:], strict=True)):
             best = (deciding @ decide / np.linalg.norm(deciding, axis=1)[:, None]).argmax(axis=0)
             found = arrays.standardised(scoring[best].T.astype(np.float64))

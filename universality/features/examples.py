@@ -87,8 +87,9 @@ def key_of(network: Network, ref: LayerRef, seed: int) -> str:
     """Return the key of a layer's maxima: the digest of what decides them."""
     of = network.key("natural", ref.tap)
     pictures = whole.content(network.stimuli.natural)
+    basis = [] if ref.basis is None else [ref.basis.identity]
     # Directions are mixtures of units standardised over the stored natural images.
-    return digest([VERSION, of.weights, of.preprocessing, of.tap, pictures, ref.stores["natural"], seed])[:32]
+    return digest([VERSION, of.weights, of.preprocessing, of.tap, pictures, ref.stores["natural"], seed, *basis])[:32]
 
 
 def maxima(
@@ -136,8 +137,10 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
     taps, preprocessing = [ref.tap for ref in refs], network.card.preprocessing
     watched = {}
     for ref in refs:
-        scale = reciprocal(read(ref).natural.std(axis=0)).astype(np.float32)
-        watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, seed)
+        layer = read(ref)
+        scale = reciprocal((layer.in_units or layer).natural.std(axis=0)).astype(np.float32)
+        random = bases.haar(0, seed, ref.width)
+        watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, layer.basis, random)
     module = extraction.laid_out(folded(network.load(), taps, preprocessing.shape))
     last = extraction.probe(module, taps, preprocessing.shape)
 
@@ -173,8 +176,10 @@ def _squares(spec: NaturalStimuli) -> Iterator[tuple[int, int, whole.Square, Ima
 class _Watched:
     """One layer while pictures are shown: the largest answers so far, picture by picture."""
 
-    def __init__(self, inside: NDArray[np.bool_], scale: NDArray[np.float32], seed: int) -> None:
-        self._inside, self._scale, self._basis = inside, scale, bases.haar(0, seed)
+    def __init__(
+        self, inside: NDArray[np.bool_], scale: NDArray[np.float32], own: bases.Basis, random: bases.Basis
+    ) -> None:
+        self._inside, self._scale, self._own, self._basis = inside, scale, own, random
         self._now: list[tuple[int, int]] = []
         self._rows: dict[str, list[dict[str, NDArray[Any]]]] = {"units": [], "haar": []}
 
@@ -186,6 +191,8 @@ class _Watched:
         """Take in the maps (image, unit, y, x) of a batch."""
         answers = maps[: len(self._now)].to(torch.float32).cpu().numpy()[:, :, self._inside]
         directions = [self._basis.seen(each.T * self._scale).T for each in answers]
+        if self._own is not bases.UNITS:
+            answers = np.stack([self._own.seen(each.T.astype(np.float64)).T for each in answers])
         rows, columns = (at.astype(np.uint16) for at in np.nonzero(self._inside))
         for (picture, square), units, haar in zip(self._now, answers, directions, strict=True):
             for name, values in (("units", units), ("haar", haar)):

@@ -66,7 +66,7 @@ def _rows_of(
     layers = {tap: read(tap) for tap, _ in chosen}
     top = {key: _top_images(layers[key[0]], rows) for key, rows in chosen.items()}
     shown = np.unique(np.concatenate([images.ravel() for images in top.values()]))
-    seen = _answers(network, list(layers), shown)
+    seen = {tap.name: _in_basis(layers[tap], values) for tap, values in _answers(network, list(layers), shown).items()}
     for (tap, family), rows in chosen.items():
         of_family = np.isin(shown, top[tap, family])
         yield from _rows(network, tap, family, rows, seen[tap.name][of_family], layers[tap])
@@ -88,7 +88,13 @@ def _top_images(layer: Layer, units: pd.DataFrame) -> NDArray[np.int64]:
     return top_crops(by_image, CROPS_EACH)
 
 
-def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def _in_basis(layer: Layer, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return responses (image, turn, unit) in the basis that a layer is seen in."""
+    seen = layer.basis.seen(answers.reshape(-1, answers.shape[-1]))
+    return np.asarray(seen.reshape(*answers.shape[:-1], -1))
+
+
+def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -> dict[Tap, NDArray[np.float64]]:
     """Return responses (image, turn, unit) by tap to natural images, turned, reduced as the run's; of several places the middle."""
     preprocessing, spec = network.card.preprocessing, network.extraction
     size = preprocessing.canvas_px
@@ -111,7 +117,7 @@ def _answers(network: Network, taps: Sequence[Tap], images: NDArray[np.int64]) -
         shown |= extraction.collect(
             extraction.extract(loaded, together, batches(frame), spec, preprocessing.shape, frame)
         )
-    return {name: values.astype(np.float64).reshape(len(images), TURNS_DEG.size, -1) for name, values in shown.items()}
+    return {tap: shown[tap.name].astype(np.float64).reshape(len(images), TURNS_DEG.size, -1) for tap in taps}
 
 
 def _rows(

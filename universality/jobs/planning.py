@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from universality import similarity
+from universality.activations.dictionaries.spec import LEARNT
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network, Variant
 from universality.activations.store import ActivationStore, store_at
@@ -25,10 +26,13 @@ from universality.jobs.stages import STAGES, Stage, chosen
 from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
 from universality.runs import drawn, provenance, run
+from universality.runs.bases import in_bases
 from universality.runs.job import Job, read_job
 from universality.runs.networks import compared_sets, networks_of, stimulus_sets
 from universality.stimuli.framing import Frame
 
+NEURONS = ("act", "act1", "act2", "relu", "gelu", "activation")
+"""What modules are called that apply the nonlinearity of a transformer's MLP: their units are neurons."""
 DRAWING = ("figures", "report")
 """Folders of the code that draws: a change of it draws again, and computes nothing."""
 
@@ -172,9 +176,16 @@ class Plan:
             for tap in network.taps
             if not network.judged(tap)
         ]
+        stream = [
+            f"'{tap.name}' of '{network.card.id}' holds tokens that are not read after a nonlinearity, so its units are no privileged basis and no features to look for; "
+            "name the tap of the MLP's neurons (such as blocks.3.mlp.act), or set basis = 'sae'"
+            for network in (trained if judges and self.job.basis == "units" else ())
+            for tap in network.taps
+            if tap.kind == "tokens" and tap.path.rpartition(".")[2] not in NEURONS
+        ]
         void = [f"'{n.card.id}': {n.card.void_twin[:-1]}" for n in trained if n.card.void_twin]
         weights = [f"'{n.card.id}': {text}" for n in trained for text in n.card.weight_notes]
-        return [*weights, *left_out, *void] + [
+        return [*weights, *left_out, *stream, *void] + [
             f"the receptive field of '{tap.name}' of '{network.card.id}' ({tap.rf_px} px) reaches beyond the input "
             f"({network.card.preprocessing.canvas_px} px): {shown:.0%} of the side of each scene is shown"
             for network, tap, shown in found
@@ -253,7 +264,8 @@ def plan(
         job.digest(), [p.key for p in planned], [n.card.digest() for n in networks], [(s.name, s.version) for s in stages],
         provenance.package_versions(),
     ]  # fmt: skip
-    inputs = Inputs(job, _layers(planned, stores, compared_sets(job)), {(n.card.id, n.variant): n for n in networks})
+    layers = in_bases(job, _layers(planned, stores, compared_sets(job)))
+    inputs = Inputs(job, layers, {(n.card.id, n.variant): n for n in networks})
     return Plan(job, directory, stores, networks, planned, tuple(stages), inputs, digest(made_of))
 
 
@@ -270,7 +282,12 @@ def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> No
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
-    has = {"families": bool(job.comparison.families), "copies": bool(job.nulls.noisy_copies), "edits": job.edits}
+    has = {
+        "families": bool(job.comparison.families),
+        "copies": bool(job.nulls.noisy_copies),
+        "edits": job.edits,
+        "dictionaries": job.basis in LEARNT,
+    }
     if only is None and without is None:
         return chosen(job.stages.only, job.stages.without, **has)
     wanted = chosen(only, without or (), **has)

@@ -35,12 +35,15 @@ class RecentLayers:
 
 def nbytes(layer: Layer) -> int:
     """Return what a layer's activations take, bytes."""
-    return layer.natural.nbytes + sum(shown.activations.nbytes for shown in layer.shown.values())
+    own = layer.natural.nbytes + sum(shown.activations.nbytes for shown in layer.shown.values())
+    return own + (0 if layer.in_units is None else nbytes(layer.in_units))
 
 
 def _sealed(layer: Layer) -> Layer:
     for values in (layer.natural, layer.fold, layer.photograph, *(shown.activations for shown in layer.shown.values())):
         values.flags.writeable = False
+    if layer.in_units is not None:
+        _sealed(layer.in_units)
     return layer
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
@@ -29,6 +30,7 @@ from universality.base.spec import digest
 from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, CIRCUIT_AND_ROLE, PATCHES, TRANSPLANTS
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.plan import TAPS_BACK, CircuitPlan
+from universality.circuits.recovery import RECOVERY, recovery_rows
 from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, CIRCUITS_UNTRAINED, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
@@ -70,6 +72,7 @@ class Stage:
         their own, which the others leave out (`Inputs.judged`)
     of_copies : whether it is about noisy copies: a job without any (`nulls.noisy_copies`) has no such stage
     of_edits : whether it is about interventions: a job none of whose models names taps to edit (``edited``) has no such stage
+    of_dictionaries : whether it is about dictionaries: a job whose `basis` is none has no such stage
     """
 
     name: str
@@ -87,6 +90,7 @@ class Stage:
     of_layers: bool = False
     of_copies: bool = False
     of_edits: bool = False
+    of_dictionaries: bool = False
 
     def tables_of(self, job: Job) -> tuple[Table, ...]:
         """Return the tables that it makes of a job."""
@@ -118,6 +122,7 @@ def chosen(
     families: bool = True,
     copies: bool = True,
     edits: bool = True,
+    dictionaries: bool = True,
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
@@ -133,6 +138,8 @@ def chosen(
         Whether the job has noisy copies of its networks; without any, stages about them are left out.
     edits : bool
         Whether the job names taps whose units are edited; without any, stages about interventions are left out.
+    dictionaries : bool
+        Whether the job's layers are seen in dictionaries; else stages about these are left out.
 
     Raises
     ------
@@ -158,8 +165,15 @@ def chosen(
                 f"stage '{name}' is about interventions, and no model of the job names taps whose units are edited; name some there, such as edited = "
                 '["features.13"]'
             )
+        if not dictionaries and STAGES[name].of_dictionaries:
+            raise JobError(
+                f"stage '{name}' is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'"
+            )
     has = {
-        name: (families or stage.of_layers) and (copies or not stage.of_copies) and (edits or not stage.of_edits)
+        name: (families or stage.of_layers)
+        and (copies or not stage.of_copies)
+        and (edits or not stage.of_edits)
+        and (dictionaries or not stage.of_dictionaries)
         for name, stage in STAGES.items()
     }
     offered = [name for name in STAGES if has[name]]
@@ -194,7 +208,37 @@ def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
     """Yield the units of both layers of every pair that is compared."""
     for a, b in inputs.job.compared():
         for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
-            yield x.tap.channels, y.tap.channels
+            yield x.width, y.width
+
+
+# dictionaries -------------------------------------------------------------------------------------------------------
+
+
+def _dictionary_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("dictionaries")
+    for model in inputs.models:
+        for seed in inputs.seeds:
+            for place, ref in enumerate(inputs.layers[model, seed]):
+                causes = [inputs.identity(model, place, seed, ()), inputs.job.dictionary.plain()]
+                twin = "" if seed is None else f" (untrained, seed {seed})"
+                label = f"dictionary of {model}{twin}, {ref.tap.name}"
+                yield Task("dictionaries", {"": key_of(causes)}, label, dictionary_task, (ref,))
+
+
+def _dictionary_work(inputs: Inputs) -> float:
+    """Count products of a position with a direction, over all seeds and the random dictionaries beside them; 10^11 are a unit."""
+    refs = [ref for model in inputs.models for seed in inputs.seeds for ref in inputs.layers[model, seed]]
+    chosen = inputs.job.dictionary
+    return sum(
+        2 * len(chosen.seeds) * chosen.steps * chosen.batch * ref.width * ref.tap.channels / 1e11 for ref in refs
+    )
+
+
+def dictionary_task(layer: LayerRef) -> Tables:
+    """Return the rows of ``dictionaries`` and ``directions`` of one layer; its dictionaries are kept for all stages."""
+    from universality.activations.dictionaries.tables import dictionary_rows  # SciPy's part is not needed to plan
+
+    return dictionary_rows(layer)
 
 
 # families -----------------------------------------------------------------------------------------------------------
@@ -221,7 +265,7 @@ def _family_work(inputs: Inputs) -> float:
     Beside what others see, a layer is seen in random bases of its standardised units, and its twins as sparse as it is.
     """
     seen = _variants(inputs) + inputs.job.nulls.haar_rotations + len(inputs.seeds) - 1
-    units = [ref.tap.channels for model in inputs.models for ref in inputs.layers_judged(model, None)]
+    units = [ref.width for model in inputs.models for ref in inputs.layers_judged(model, None)]
     rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
     return sum(1 + n * u * seen / 2e6 for n, u in itertools.product(rows, units))
 
@@ -391,7 +435,7 @@ def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
 def _ceiling_work(inputs: Inputs) -> float:
     """Count copies of layers; correlating large ones takes longer."""
     rows, refs = _rows(inputs, "natural"), (ref for model in inputs.models for ref in inputs.layers_judged(model, None))
-    return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.tap.channels**2 / 1e9 for ref in refs)
+    return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.width**2 / 1e9 for ref in refs)
 
 
 def ceiling_task(layer: LayerRef, copies: Sequence[LayerRef], matching: MatchingPlan) -> Tables:
@@ -721,6 +765,39 @@ def _roles(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     return {"circuit_and_role": role_rows(before["transplants"], before["circuits"], inputs.job.seed)}
 
 
+# recovery -----------------------------------------------------------------------------------------------------------
+
+
+def _recovery_tasks(inputs: Inputs) -> Iterator[Task]:
+    key_of = _keys("recovery")
+    for model in inputs.models:
+        causes = [inputs.of_model(model), inputs.judged(model), inputs.job.comparison.families, inputs.job.seed]
+        refs = [inputs.layers_judged(model, seed) for seed in inputs.seeds]
+        yield Task(
+            "recovery", {"": key_of(causes)}, f"detectors of {model}, found in the next tap", recovery_task,
+            (refs[0], refs[1:], inputs.job.comparison.families, inputs.job.seed),
+        )  # fmt: skip
+
+
+def _recovery_work(inputs: Inputs) -> float:
+    """Count values of all layers, trained and untrained; a million are a unit."""
+    rows = _rows(inputs, "natural")
+    return sum(
+        1 + rows * ref.width / 1e6
+        for model in inputs.models
+        for seed in inputs.seeds
+        for ref in inputs.layers_judged(model, seed)
+    )
+
+
+def recovery_task(
+    layers: Sequence[LayerRef], twins: Sequence[Sequence[LayerRef]], families: Sequence[str], seed: int
+) -> Tables:
+    """Return the rows of ``recovery`` of one network."""
+    of_twins = [[read_layer(ref) for ref in refs] for refs in twins]
+    return {"recovery": recovery_rows([read_layer(ref) for ref in layers], of_twins, families, seed)}
+
+
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -773,6 +850,11 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
+            "dictionaries", "dictionaries in which layers are seen, and their directions", tuple(DICTIONARY_TABLES.values()), 1, _dictionary_work,
+            _dictionary_tasks, lambda inputs: sum(len(inputs.layers[model, seed]) for model in inputs.models for seed in inputs.seeds),
+            packages=("torch", "scikit-learn", *_NUMBERS), of_layers=True, of_dictionaries=True,
+        ),
+        Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 4, _family_work,
             _family_tasks, lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), _layer_by_layer,
             figures={"detectors_against_depth": "family", "tuning_family": "family"},
@@ -810,6 +892,10 @@ STAGES: dict[str, Stage] = {
             _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
+        ),
+        Stage(
+            "recovery", "detectors found again in the next tap, by one unit and by all", (RECOVERY,), 1, _recovery_work, _recovery_tasks,
+            lambda inputs: len(inputs.models), packages=("scikit-learn", *_NUMBERS),
         ),
         Stage(
             "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, _motif_work,

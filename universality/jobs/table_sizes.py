@@ -58,12 +58,15 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
     chosen = plan.job.comparison
     families, methods = len(chosen.families), len(chosen.matching)
     every = {n.card.id: len(n.taps) for n in plan.networks if n.trained}
-    trained = {n.card.id: [tap.channels for tap in n.taps if n.judged(tap)] for n in plan.networks if n.trained}
+    inputs = plan.inputs
+    trained = {model: [ref.width for ref in inputs.layers_judged(model, None)] for model in inputs.models}
     compared = [(trained[a], trained[b]) for a, b in plan.job.compared()]
     pairs = sum(len(a) * len(b) for a, b in compared)
     matched = families * methods * sum(min(x, y) for a, b in compared for x in a for y in b)
     draws = HAAR_DRAWS + len(plan.job.nulls.untrained_seeds)
-    units = sum(tap.channels for n in plan.networks if n.copy_r is None for tap in n.taps if n.judged(tap))
+    units = sum(
+        ref.width for model in inputs.models for seed in inputs.seeds for ref in inputs.layers_judged(model, seed)
+    )
     found = {
         "similarity": sum(every[a] * every[b] for a, b in plan.job.compared()) * len(chosen.measures),
         "pairs": pairs * families * methods,

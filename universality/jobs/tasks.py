@@ -172,4 +172,5 @@ class Inputs:
 def _identity(ref: LayerRef, families: tuple[str, ...]) -> str:
     shown = ("natural", *(name for family in families for name in FAMILIES[family].sets))
     stores = {name: ref.stores[name] for name in dict.fromkeys(shown)}
-    return digest([ref.model, ref.seed, ref.tap.plain(), stores, families, repr(ref.scene)])
+    basis = [] if ref.basis is None else [ref.basis.identity]
+    return digest([ref.model, ref.seed, ref.tap.plain(), stores, families, repr(ref.scene), *basis])

@@ -38,7 +38,31 @@ def cautions(run: Run) -> list[str]:
     # A missing photograph does not make the tables wrong; the pictures say that they are missing.
     with suppress(UniversalityError):
         said += of_photographs(sets.parameters("natural", run.job.stimuli))
-    return [*said, *of_twins(run.record), *of_places(run.job), *of_processors(processors(run.record))]
+    return [
+        *of_basis(run.job),
+        *said,
+        *of_twins(run.record),
+        *of_places(run.job),
+        *of_processors(processors(run.record)),
+    ]
+
+
+def of_basis(job: Job) -> Iterator[str]:
+    """Yield what `unit` means in the tables of a job whose layers are not seen in all of their units."""
+    if job.basis == "units" and not job.in_units:
+        yield f"Only {job.dictionary.directions} units of every layer are looked at, drawn at random; `unit` is the number among them."
+    elif job.basis == "haar":
+        yield "Layers are seen in random directions (basis = 'haar'): what is called a unit here is a random mixture of units."
+    elif not job.in_units:
+        yield (
+            f"Layers are seen in dictionaries (basis = '{job.basis}'): what is called a unit here is a direction that was learnt from natural images of the fold that decides matches. "
+            "Random bases are of the layers' units."
+        )
+    if job.basis == "universal_sae":
+        yield (
+            "A universal dictionary is learnt so that its directions answer alike in all networks: that they correspond is no finding by itself. Compare with "
+            "dictionary.shuffled_images and with dictionaries of single networks."
+        )
 
 
 def of_places(job: Job) -> Iterator[str]:

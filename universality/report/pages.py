@@ -11,7 +11,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ Unit = tuple[str, str, int]
 Plain = dict[str, Any]
 
 
-def address(unit: Unit, suffix: str = ".html") -> str:
-    """Return where the page of a unit lies in the folder, as a path of files.
+def address(unit: Unit, suffix: str = ".html", basis: str = "") -> str:
+    """Return where the page of a unit, or of a direction of a basis, lies in the folder, as a path of files.
 
     What a file system may not take in a name is escaped as in an address.
 
@@ -58,9 +58,17 @@ def address(unit: Unit, suffix: str = ".html") -> str:
     --------
     >>> address(("pocket/vgg-focus-s0", "features.13:pre", 7))
     'pocket/vgg-focus-s0/features.13%3Apre/7.html'
+    >>> address(("pocket/vgg-focus-s0", "features.13", 7), basis="sae")
+    'pocket/vgg-focus-s0/features.13/bases/sae/directions/7.html'
     """
     model, tap, index = unit
-    return "/".join([*map(_safe, model.split("/")), _safe(tap), f"{index}{suffix}"])
+    below = ["bases", basis, "directions"] if basis else []
+    return "/".join([*map(_safe, model.split("/")), _safe(tap), *below, f"{index}{suffix}"])
+
+
+def _basis(run: Run) -> str:
+    """Return the basis whose directions a run's units are; empty where they are all units of their layers."""
+    return "" if run.job.in_units else run.job.basis
 
 
 def _safe(part: str) -> str:
@@ -96,12 +104,12 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     if folder.is_file():
         raise RunError(f"'{folder}' is a file, expected a folder for the pages; give another with --pages")
     every, book = list(units_of(run) if units is None else units), Book(run)
-    made = set(every)
+    made, where = set(every), partial(address, basis=_basis(run))
     advance = (reporter or Quiet()).track("pages of units", len(every))
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours,
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours, "noun": "unit" if run.job.in_units else f"direction of {run.job.basis}",
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
@@ -111,11 +119,11 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
             match["has_page"] = tuple(match["partner"]) in made
         for source in page["circuit"]["sources"] if page["circuit"] else ():
             source["has_page"] = (unit[0], page["circuit"]["source_tap"], source["unit"]) in made
-        page["previous"], page["next"] = (None if other is None else address(other) for other in around)
-        _write_page(folder, unit, page, template.render(page=page, **_beside(unit, page), **shared))
+        page["previous"], page["next"] = (None if other is None else where(other) for other in around)
+        _write_page(folder, where(unit), page, template.render(page=page, **_beside(where(unit), page), **shared))
         for ending, picture in pictures.items():
-            _written(picture, folder / address(unit, ending))
-        rows.append({"address": address(unit), "unit": unit, "said": page["said"], "words": page["words"]})
+            _written(picture, folder / where(unit, ending))
+        rows.append({"address": where(unit), "unit": unit, "said": page["said"], "words": page["words"]})
         advance(1)
     index = folder / "index.html"
     report, layers = (
@@ -133,13 +141,13 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     return index
 
 
-def _beside(unit: Unit, page: Plain) -> Plain:
+def _beside(where: str, page: Plain) -> Plain:
     """Return where the pictures of a unit's page and the pages of its partners lie, seen from it."""
-    up = "../" * address(unit).count("/")
+    up, own = "../" * where.count("/"), page["unit"]
     return {
-        "up": up, "own_pictures": f"{unit[2]}.webp", "own_visualisation": f"{unit[2]}.visualisation.png",
+        "up": up, "own_pictures": f"{own}.webp", "own_visualisation": f"{own}.visualisation.png",
         "page_of": lambda match: up + quote(match["address"]), "pictures_of": lambda match: up + quote(match["address"])[: -len(".html")] + ".webp",
-        "nulls_of": lambda match: f"{unit[2]}.nulls.webp", "nulls": page["nulls"], "own_arrow": own_arrow(page),
+        "nulls_of": lambda match: f"{own}.nulls.webp", "nulls": page["nulls"], "own_arrow": own_arrow(page),
     }  # fmt: skip
 
 
@@ -151,12 +159,12 @@ def own_arrow(page: Plain) -> dict[str, float] | None:
     )
 
 
-def _write_page(folder: Path, unit: Unit, page: Plain, text: str) -> None:
-    file = folder / address(unit)
+def _write_page(folder: Path, where: str, page: Plain, text: str) -> None:
+    file = folder / where
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     plain = json.dumps(_finite(page), indent=1, sort_keys=True)
-    (folder / address(unit, ".json")).write_text(plain, encoding="utf-8")
+    file.with_suffix(".json").write_text(plain, encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -198,7 +206,7 @@ class Book:
                 unit = row[f"model_{own}"], row[f"tap_{own}"], int(row[f"unit_{own}"])
                 partner = row[f"model_{other}"], row[f"tap_{other}"], int(row[f"unit_{other}"])
                 found.setdefault(unit, []).append({
-                    "partner": list(partner), "address": address(partner), "family": row["family"], "noun": FAMILIES[row["family"]].noun, "verdict": row["verdict"],
+                    "partner": list(partner), "address": address(partner, basis=_basis(self.run)), "family": row["family"], "noun": FAMILIES[row["family"]].noun, "verdict": row["verdict"],
                     "detector": bool(row[f"detector_{other}"]), "r_natural": row["r_natural"], "r_natural_low": row["r_natural_low"],
                     "r_natural_high": row["r_natural_high"], "r_natural_haar": row["r_natural_haar"],
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
@@ -314,7 +322,8 @@ class Book:
 
     def visualisation(self, unit: Unit) -> tuple[Plain, NDArray[np.uint8]] | None:
         """Return the facts and the image (y, x, channel) of a unit's feature visualisation; None where none was made."""
-        if not self._studio.has(Drive(*unit)):
+        # A direction has no visualisation of its own: that of the unit with its number shows another feature.
+        if not self.run.job.in_units or not self._studio.has(Drive(*unit)):
             return None
         shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
         return facts(shown)[0], shown["image"].values[0]
@@ -381,7 +390,7 @@ class Book:
         shown, tap = strongest(rows), str(rows["source_tap"].iloc[0])
         sources = [
             {
-                "unit": int(row["source_unit"]), "partner": [unit[0], tap, int(row["source_unit"])], "address": address((unit[0], tap, int(row["source_unit"]))), "noun": _noun_of(row["source_family"]),
+                "unit": int(row["source_unit"]), "partner": [unit[0], tap, int(row["source_unit"])], "address": address((unit[0], tap, int(row["source_unit"])), basis=_basis(self.run)), "noun": _noun_of(row["source_family"]),
                 "preferred_deg": float(row["source_deg"]), "weight": float(row["weight"]), "above": bool(abs(row["weight"]) > row["untrained_95"]),
                 "untrained_95": float(row["untrained_95"]), "map": [float(x) for x in row["map"]],
             }

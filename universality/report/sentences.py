@@ -679,7 +679,37 @@ def _of_interventions(run: Run) -> Iterator[Finding]:
                 yield Finding("interventions", text, _standing(above) if above else "none")
 
 
+def _of_dictionaries(run: Run) -> Iterator[Finding]:
+    """Yield how well dictionaries describe layers, beside random directions, and how many of their directions another seed finds again."""
+    table = run.table("dictionaries")
+    trained, twins = table[table["seed"] == -1], table[table["seed"] != -1]
+    of = {
+        name: number(trained[name].mean())
+        for name in (
+            "r2",
+            "r2_frozen",
+            "r2_haar",
+            "l0",
+            "stability",
+            "stability_frozen",
+            "interference",
+            "interference_frozen",
+        )
+    }
+    stable = "" if trained["stability"].isna().all() else (
+        f" Directions of two seeds, paired one to one, have a mean cosine of {of['stability']} (random ones {of['stability_frozen']})."
+    )  # fmt: skip
+    yield Finding(
+        "dictionaries",
+        f"Dictionaries ({run.job.basis}) of {len(trained)} layers describe {of['r2']} of the variance of held-out images (R2) with {of['l0']} of "
+        f"{number(trained['n_directions'].mean(), 0)} directions at a time; random directions whose description is learnt {of['r2_frozen']}, random orthonormal ones {of['r2_haar']}; "
+        f"untrained twins {number(twins['r2'].mean())}.{stable} Two directions overlap by {of['interference']} (mean squared cosine; random ones {of['interference_frozen']}).",
+        _standing([bool((trained["r2"] > trained[["r2_frozen", "r2_haar"]].max(axis=1)).all())]),
+    )
+
+
 _SAID: tuple[tuple[tuple[str, ...], Callable[[Run], Iterable[Finding]]], ...] = (
+    (("dictionaries",), _of_dictionaries),
     (("families",), _of_detectors),
     (("families", "units", "similarity", "correspondence"), _of_matches),
     (("ceilings",), _of_ceilings),

@@ -11,7 +11,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from universality.activations import bases
 from universality.activations.layer import Layer, LayerRef, load_layer
 from universality.activations.network import Network
 from universality.base.arrays import standardised
@@ -77,7 +76,7 @@ class Gallery:
                 "it; choose another"
             )
         if (model, tap) not in self._turned:
-            seen = self.layer(model, tap).standardised().in_basis(bases.haar(0, self._run.job.seed))
+            seen = self.layer(model, tap).standardised().in_random(0, self._run.job.seed)
             self._turned[model, tap] = seen.natural
         turned = self._turned[model, tap]
         own, decides = one.natural[:, [unit[2]]], one.fold == 0
@@ -101,7 +100,7 @@ class Gallery:
             raise RunError(
                 f"run '{self._run.path}' has no tap '{tap}' of '{model}', expected one of {', '.join(refs)}{did_you_mean(tap, refs)}"
             )
-        units = refs[tap].tap.channels
+        units = refs[tap].width
         if not 0 <= unit < units:
             raise RunError(
                 f"run '{self._run.path}' has no unit {unit} of '{model}' at '{tap}', expected 0 to {units - 1}; choose another"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from universality.activations.dictionaries.spec import LEARNT, BasisName, DictionarySpec
 from universality.activations.spec import ExtractionSpec, NullSpec
 from universality.base.errors import JobError, StimulusError, did_you_mean
 from universality.base.spec import Int, Spec, digest, unique
@@ -121,6 +122,12 @@ class Job(Spec):
     nulls: NullSpec = Field(default_factory=NullSpec)
     interventions: InterventionSpec = Field(default_factory=InterventionSpec)
     stages: StagesSpec = Field(default_factory=StagesSpec)
+    basis: BasisName = Field(
+        "units",
+        description="in which every layer is seen: its units, as many random directions (haar), or a dictionary learnt from its natural activations (nmf, sae; "
+        "universal_sae: one for the same tap of all models)",
+    )
+    dictionary: DictionarySpec = Field(DictionarySpec(), description="how many directions, and how they are learnt")
     pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_each_pair_once)] | None = Field(
         None,
         description="pairs of models to compare (ids); all when left out, none when empty; one id twice for a network "
@@ -129,6 +136,8 @@ class Job(Spec):
     figure_pairs: Annotated[tuple[tuple[str, str], ...], AfterValidator(_each_pair_once)] | None = Field(
         None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
     )
+
+    _later: ClassVar[tuple[str, ...]] = ("basis", "dictionary")
 
     def digest(self) -> str:
         """Return the SHA-256 of the validated values that decide numbers.
@@ -155,6 +164,21 @@ class Job(Spec):
     def edits(self) -> bool:
         """Whether a model names taps whose units are edited."""
         return any(entry.edited for entry in self.models)
+
+    @model_validator(mode="after")
+    def _dictionary_is_asked_for(self) -> Job:
+        if self.basis not in LEARNT:
+            default = DictionarySpec(directions=self.dictionary.directions)
+            stated = [name for name, value in self.dictionary if value != getattr(default, name)]
+            if stated:
+                raise ValueError(
+                    f"dictionary.{stated[0]} is about dictionaries that are learnt, and basis = '{self.basis}' is none; drop it, or set basis = 'sae'"
+                )
+        if self.dictionary.shuffled_images and self.basis != "universal_sae":
+            raise ValueError(
+                f"dictionary.shuffled_images needs basis = 'universal_sae', came '{self.basis}': one network's images have no other order; drop it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pairs_are_of_models(self) -> Job:
@@ -230,6 +254,11 @@ class Job(Spec):
         if wanted is None:
             return list(itertools.combinations(models, 2))
         return [pair for pair in itertools.combinations_with_replacement(models, 2) if frozenset(pair) in wanted]
+
+    @property
+    def in_units(self) -> bool:
+        """Whether its layers are seen in all of their units."""
+        return self.basis == "units" and self.dictionary.directions is None
 
     def matched_by(self) -> str:
         """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""

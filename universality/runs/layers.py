@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from universality.activations.layer import LayerRef
-from universality.activations.network import tap_of
+from universality.activations.network import Variant, tap_of
 from universality.models import catalogue
+from universality.runs.bases import in_bases
 from universality.runs.networks import compared_sets
 from universality.runs.run import Run
 
@@ -18,6 +20,8 @@ def references(run: Run) -> Iterator[LayerRef]:
     for entry in run.recorded_stores:
         if entry["stimuli"] in compared:
             stores.setdefault((entry["model"], entry["seed"], entry["tap"]), {})[entry["stimuli"]] = entry["key"]
+    layers: dict[tuple[str, Variant], list[LayerRef]] = {}
     for (model, seed, tap), keys in stores.items():
         known = tap_of(catalogue.card(model), tap)
-        yield LayerRef(model, seed, known, run.store, keys)
+        layers.setdefault((model, seed), []).append(LayerRef(model, seed, known, run.store, keys))
+    yield from itertools.chain.from_iterable(in_bases(run.job, layers).values())

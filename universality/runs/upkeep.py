@@ -132,6 +132,7 @@ PIECES = {
     "results": "kept results of comparisons",
     "shards": "kept shards of stimuli",
     "examples": "kept answers to whole pictures, and thumbnails of them",
+    "dictionaries": "kept dictionaries of layers",
     "visualisations": "kept feature visualisations",
 }
 """Folders of a store in which jobs keep pieces of work, and what lies there."""
