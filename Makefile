@@ -13,6 +13,11 @@ while kill -0 $$command 2>/dev/null; do \
 done; wait $$command || exit; echo "  done in $$(( $$(date +%s) - begun )) s"
 endef
 
+# pip would compile on one core, and the packages' own tests too.
+define compiling
+$(BIN)/python -c 'import compileall, re; compileall.compile_dir("$(VENV)/lib", rx=re.compile("/tests?/"), quiet=2, workers=0)'
+endef
+
 .PHONY: demo test notebooks peers docs lint format benchmark clean
 
 demo: $(VENV)/.demo
@@ -61,7 +66,9 @@ $(VENV)/.%: pyproject.toml
 		{ echo "universality needs Python 3.11 or newer, '$(PYTHON)' is older; call make with PYTHON=..." >&2; exit 1; }
 	@echo "Installing universality ($*) into $(VENV): minutes, and 6 to 7 GB if Torch with its GPU libraries is not there yet."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(call telling,$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]',du -sm $(VENV) | cut -f1 | sed 's/$$/ MB/')
+	@$(call telling,$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[$*]',du -sm $(VENV) | cut -f1 | sed 's/$$/ MB/')
+	@echo "Compiling what was installed"
+	@$(call telling,$(compiling),echo compiling)
 	@touch $@
 
 clean:

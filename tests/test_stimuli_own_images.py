@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 from rounding import float32_slack
+from undrawn import draw_no_figures
 
 import universality
 from universality.base.errors import StimulusError
@@ -66,7 +67,13 @@ def own(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(root / "photos" / place)
     manifest_path = manifest.write(root / "photos").path
     (root / "job.toml").write_text(JOB.format(manifest=manifest_path.as_posix()), encoding="utf-8")
-    return read_job(root / "job.toml"), universality.run(root / "job.toml", root / "run", store=root / "store"), root
+    return read_job(root / "job.toml"), _without_figures(root), root
+
+
+def _without_figures(root):
+    with pytest.MonkeyPatch.context() as patch:
+        draw_no_figures(patch)
+        return universality.run(root / "job.toml", root / "run", store=root / "store")
 
 
 def test_activations_of_the_folder_are_those_of_a_plain_forward_pass(own):
@@ -382,7 +389,7 @@ def alone(tmp_path_factory):
     )
     text = text[: text.index("[stimuli.folder]")] + text[text.index("[extraction]") :]
     (root / "job.toml").write_text(text.replace("calibration_crops = 32", "calibration_crops = 48"), encoding="utf-8")
-    return universality.run(root / "job.toml", root / "run", store=root / "store")
+    return _without_figures(root)
 
 
 def test_own_images_decide_score_and_calibrate(alone):

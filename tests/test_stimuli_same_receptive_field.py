@@ -147,6 +147,8 @@ permutations = 19
 calibration_crops = 32
 haar_rotations = 1
 shuffles = 1
+[stages]
+without = ["atlas"]
 """
 
 

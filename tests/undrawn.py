@@ -5,6 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 
+def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
+    """Let the jobs of this process write the report without figures."""
+    patch.setattr("universality.figures.drawings", lambda *_: iter(()))
+
+
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Let the jobs of this process write tables and record as ever, no figure, and a report of one word."""
 
@@ -13,5 +18,5 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
         page.write_text("undrawn", encoding="utf-8")
         return page
 
-    patch.setattr("universality.figures.drawings", lambda *_: iter(()))
+    draw_no_figures(patch)
     patch.setattr("universality.jobs.writing.report", SimpleNamespace(write=write))

@@ -14,8 +14,8 @@ are cut short, each of which goes on where the last was killed. With `--begin` a
 stands before a stage (a copy of what the undisturbed run left), and the moments are drawn over the life that is left:
 so the late stages of a long job, and the writing of tables between comparisons and figures, are hit without waiting
 for the early ones. With `--whom worker` the job runs on two processes and one of these is killed, `--each` times in
-the one life that the job has; ``--whom job worker`` makes so many kills of each, beside one undisturbed run. Children are forked from a process that has imported everything, so that the moments
-fall into the job and not into its start.
+the one life that the job has; ``--whom job worker`` makes so many kills of each, beside one undisturbed run. Children,
+and workers, are forked from a process that has imported everything, so that the moments fall into the job and not into its start.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 
+import dask
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
+import apart  # noqa: F401 - says what the fork server imports
 import tiny
 
 import universality
@@ -113,6 +116,9 @@ def _job(folder: Path, job: Path, workers: int | None) -> None:
 
     comparing.gather = noted_gather
     threads = 1 if workers else 2
+    if workers:
+        forkserver.ensure_running()  # before Dask would have it import something else
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     try:
         universality.run(
             job,
@@ -161,7 +167,8 @@ class Life:
         """Kill one of its worker processes, if there are any now."""
         try:
             below = psutil.Process(self._child.pid).children(recursive=True)
-            workers = sorted(p.pid for p in below if "spawn_main" in " ".join(p.cmdline()))
+            servers = {p.pid for p in below if "multiprocessing.forkserver" in " ".join(p.cmdline())}
+            workers = sorted(p.pid for p in below if p.ppid() in servers)
             if workers:
                 os.kill(rng.choice(workers), signal.SIGKILL)
         except (psutil.NoSuchProcess, ProcessLookupError):

@@ -1,6 +1,7 @@
 """Jobs that show images on GPUs, with a CPU in a GPU's place: placement of tasks, refusals, and records."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -202,9 +203,8 @@ class TestGivenCluster:
         with pytest.raises(RunError, match="has had no worker with the resource GPU for 1 s; start workers"):
             universality.run(tiny.write_job(tmp_path, CUDA), tmp_path / "run", store=tmp_path / "store", client=bare)
 
-    def test_comparisons_need_none(self, bare, planted, tmp_path):
-        job = tiny.write_job(tmp_path, CUDA)
-        universality.run(job, tmp_path / "run", store=tmp_path / "store", threads=1)
+    def test_comparisons_need_none(self, bare, on_cpu, on_gpu, tmp_path):
+        shutil.copytree(on_cpu / "store", tmp_path / "store")  # where the job on the planted GPU stored too
         other = tiny.write_job(tmp_path / "other", CUDA.replace("bootstraps = 100", "bootstraps = 101"))
         finished = universality.run(other, tmp_path / "again", store=tmp_path / "store", client=bare)
         assert finished.record["extracted_stores"] == 0
@@ -274,7 +274,7 @@ class TestAuto:
 
 
 @pytest.mark.slow
-def test_processes_get_one_gpu_each_and_the_others_none(monkeypatch):
+def test_processes_get_one_gpu_each_and_the_others_none(forked, monkeypatch):
     monkeypatch.setattr(devices, "visible", lambda: ["GPU-7"])
     with scheduling.comparison_client(Workers(processes=2, threads=1, gpus=1)) as client:
         seen = client.run(tiny.visible_gpus)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from undrawn import draw_nothing
 
 import universality
 from universality import cli, report
@@ -72,16 +73,14 @@ def test_a_path_too_long_is_one_sentence(done, tmp_path, filled, what, nbytes):
     assert "\n" not in sentence
 
 
-@pytest.mark.parametrize("what", ["run", "store", "both"])
-def test_links(done, tmp_path, what):
+def test_links(done, tmp_path):
     shutil.copytree(done / "store", tmp_path / "far" / "store", ignore=shutil.ignore_patterns("results"))
     (tmp_path / "far" / "run").mkdir()
     for name in ("run", "store"):
-        if what in (name, "both"):
-            (tmp_path / name).symlink_to(tmp_path / "far" / name)
+        (tmp_path / name).symlink_to(tmp_path / "far" / name)
     ends_well(done / "job.toml", tmp_path / "run", tmp_path / "store", done)
-    assert (tmp_path / "far" / "store" / "results").is_dir() == (what != "run")
-    assert (tmp_path / "far" / "run" / "run.json").is_file() == (what != "store")
+    assert (tmp_path / "far" / "store" / "results").is_dir()
+    assert (tmp_path / "far" / "run" / "run.json").is_file()
 
 
 @pytest.mark.parametrize("what", ["run", "store"])
@@ -116,6 +115,7 @@ class TestCopy:
         assert list(upkeep.problems(copied / "run", copied / "store")) == []
         self.command(monkeypatch, "runs", "verify", copied / "run", "--store", copied / "store")
         self.command(monkeypatch, "runs", "show", copied / "run")
+        draw_nothing(monkeypatch)
         self.command(monkeypatch, "reproduce", copied / "run", "--out", copied / "again")
         assert "equal to the byte" in capsys.readouterr().out
 

@@ -59,11 +59,11 @@ class TestSchedulers:
         assert tiny.table_hashes(finished.path) == tiny.table_hashes(done / "run")
 
     @pytest.mark.slow
-    def test_two_processes(self, done, tmp_path):
+    def test_two_processes(self, done, forked, tmp_path):
         self.same(done, tmp_path, workers=2, threads=1)
 
     @pytest.mark.slow
-    def test_scheduler_by_address_and_client_stays_open(self, done, tmp_path):
+    def test_scheduler_by_address_and_client_stays_open(self, done, forked, tmp_path):
         with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
             self.same(done, tmp_path / "a", scheduler=cluster.scheduler_address)
             with Client(cluster) as client:

@@ -5,7 +5,6 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from multiprocessing import forkserver
 
 import apart
 import dask
@@ -25,15 +24,11 @@ from universality.jobs.workers import Failure, Workers, raise_failures
 pytestmark = pytest.mark.slow
 
 
-METHOD = "distributed.worker.multiprocessing-method"
-
-
 @pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes, and those that come in the place of the dead, forked from a process that has imported everything."""
-    forkserver.ensure_running()  # before Dask would have it import something else
+def cluster(forked):
+    """Two worker processes, and those that come in the place of the dead."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0, METHOD: "forkserver"}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         scheduling.comparison_client(Workers(processes=2, threads=1, memory="1500MB")) as client,
     ):
         yield client
@@ -132,7 +127,7 @@ def test_a_worker_that_dies_is_started_again_however_soon_dask_looks():
             {
                 "distributed.deploy.lost-worker-timeout": "1ms",
                 "distributed.scheduler.allowed-failures": 3,
-                METHOD: "spawn",
+                "distributed.worker.multiprocessing-method": "spawn",
             }
         ),
         scheduling.comparison_client(Workers(processes=1, threads=1)) as client,
