@@ -285,7 +285,7 @@ class _Book:
         at = {"edges": "target_tap", "layouts": "target_tap", "cases": "target_tap"}
         return {
             name: {
-                (str(model), str(tap), int(unit)): rows
+                (str(model), str(tap), int(str(unit))): rows
                 for (model, tap, unit), rows in self.run.table(name).groupby(["model", column, "unit"], sort=False)
             }
             for name, column in at.items()
