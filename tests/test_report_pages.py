@@ -118,7 +118,7 @@ def test_a_circuit_is_the_strongest_of_the_edges(whole, made, tmp_path):
     assert [source["weight"] for source in circuit["sources"]] == [5, 4, 3, 2, 1, -2, -3, -4, -5, -6]
     assert [source["above"] for source in circuit["sources"]] == [True] * 3 + [False] * 3 + [True] * 4
     text = (tmp_path / pages.address(unit)).read_text()
-    assert "Its circuit" in text and text.count("stroke-dasharray") == 3
+    assert "Its circuit" in text and text.count('stroke-dasharray="5 4"') == 3
 
 
 def test_a_map_of_weights_is_red_where_it_excites_and_blue_where_it_inhibits():

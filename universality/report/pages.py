@@ -366,7 +366,7 @@ class Book:
         at = {"edges": "target_tap", "layouts": "target_tap", "cases": "target_tap"}
         return {
             name: {
-                (str(model), str(tap), int(unit)): rows
+                (str(model), str(tap), int(str(unit))): rows
                 for (model, tap, unit), rows in self.run.table(name).groupby(["model", column, "unit"], sort=False)
             }
             for name, column in at.items()
