@@ -1,4 +1,4 @@
-"""What looking at units costs: feature visualisation a unit, against bare passes of the same network; all weights between two taps, against backward passes.
+"""What looking at units costs: feature visualisation a unit, against bare passes of the same network.
 
     python tests/benchmarks/seeing.py
 
@@ -14,7 +14,6 @@ import time
 import torch
 
 import universality
-from universality.circuits.expanded import expanded_weights
 from universality.models import catalogue, zoo
 
 CASES = {
@@ -49,14 +48,6 @@ def main() -> int:
         print(
             f"visualise {model} {tap}: {each:.1f} s an image of {steps} steps, {took / (steps * step):.2f} of bare passes of the whole network"
         )
-    step = bare("package/efficientnet_lite0", 8, 3) / 8
-    begun = time.perf_counter()
-    found = expanded_weights("package/efficientnet_lite0", "blocks.3.1.bn2", "blocks.4.1.bn2")
-    took = time.perf_counter() - begun
-    count = found.sizes["unit_b"]
-    print(
-        f"expanded weights of {count} x {found.sizes['unit_a']} units: {took:.1f} s, {took / (count * step):.2f} of as many bare passes; support {found.sizes['dy']} x {found.sizes['dx']}"
-    )
     return 0
 
 
