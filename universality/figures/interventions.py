@@ -16,6 +16,7 @@ from universality.figures.style import (
     canvas,
     columns_for,
     drawn_width,
+    legend_below,
     style,
     wrapped,
 )
@@ -141,12 +142,16 @@ def ablation_by_class(
             ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
             ax.set_xticks(x, rows["class"], rotation=60, ha="right", rotation_mode="anchor", fontsize=5)
             ax.set_title(
-                wrapped(f"{short(str(model))}, {tap}: {rows['n_units'].iloc[0]} units", width / columns - 6, 6),
+                wrapped(
+                    f"{short(str(model))}, {tap}: {rows['n_units'].iloc[0]} units{'' if rows['d_accuracy_random'].notna().any() else ', and fewer others'}",
+                    width / columns - 6,
+                    6,
+                ),
                 fontsize=6,
             )
         if panels:
             sheet.supylabel("change of accuracy within the class", fontsize=6)
-            axes[0, 0].legend(fontsize=5, loc="lower left")
+            legend_below(sheet, axes[0, 0], width)
         sheet.suptitle(
             wrapped(f"what each class loses without {noun} (maps of other images in their place)", width, 7), fontsize=7
         )

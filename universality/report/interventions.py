@@ -37,10 +37,11 @@ def ablations_said(table: pd.DataFrame) -> Iterator[Said]:
     table : ``ablations``
     """
     families = table[(table["what"] == "family") & table["kl_random"].notna()]
-    for family, rows in table[(table["what"] == "family") & table["kl_random"].isna()].groupby("family", sort=False):
+    alone = table[(table["what"] == "family") & table["kl_random"].isna()]
+    for name, rows in alone.groupby("family", sort=False):
         layers = len(rows[["model", "tap"]].drop_duplicates())
         yield Said(
-            f"{_noun(str(family)).capitalize()} are more than half of the units of {layers} layer(s), which hold no random set of as many others: what removing them costs "
+            f"{_noun(str(name)).capitalize()} are more than half of the units of {layers} layer(s), which hold no random set of as many others: what removing them costs "
             f"({number(rows[rows['base'] == 'mean']['kl'].mean(), 3)} nats, means in their place) has no null there.",
             [],
         )
