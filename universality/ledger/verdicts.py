@@ -198,7 +198,10 @@ def _judged(claim: Claim, value: object, tables: Tables, seed: int) -> dict[str,
         claim, of, float(values[0]), (low, high), excess, (excess_low, excess_high), len(networks)
     )
     if verdict == "failed" and ceilings is not None and of.beyond(float(ceilings[0])):
-        verdict, reason = "undecided", f"could not have held: the ceiling, {ceilings[0]:.3g}, is below what was predicted"
+        verdict, reason = (
+            "undecided",
+            f"could not have held: the ceiling, {ceilings[0]:.3g}, is below what was predicted",
+        )
     return row | {"verdict": verdict, "reason": reason}
 
 
