@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import duckdb
@@ -15,12 +17,13 @@ from service_parts import HERE, SMALL
 from universality.base.errors import JobError, MissingError, RunError
 from universality.base.spec import Spec
 from universality.runs.job import Job, job_of
-from universality.runs.run import open_run
+from universality.runs.run import Run, open_run
 from universality.service import similarities, tables
 from universality.service.database import EventRow, JobRow
 from universality.service.pages import diagrams, job_form, jobs
 from universality.service.pages.rendering import brief, unit_url
 from universality.service.principals import Principal
+from universality.similarity.matrix import STATES
 
 FORM = {"sec-fetch-site": "same-origin", "origin": HERE, **PAGE}
 
@@ -86,6 +89,40 @@ def test_filters_are_those_of_pandas(client, run, query, mask):
     assert found["total"] == len(table)
     assert [row["unit_b"] for row in found["rows"]] == expected["unit_b"].tolist()
     np.testing.assert_allclose([row["r_natural"] for row in found["rows"]], expected["r_natural"])
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A run with one small table whose rows are known, gaps and an odd name among them."""
+    (tmp_path / "run").mkdir()
+    rows = pd.DataFrame(
+        {"v": [0.5, None, 0.25, 0.75], 'odd "name': ["b", "a", None, "a"], "on": [True, False, True, True]}
+    )
+    rows.to_parquet(tmp_path / "run" / "planted.parquet")
+    return SimpleNamespace(path=tmp_path / "run", tables=["planted"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "places"),
+    [
+        ([("f.v", "0.25..0.5")], [0, 2]),
+        ([("f.v", ">0.25"), ("f.on", "true")], [0, 3]),
+        ([("f.v", "<=0.25")], [2]),
+        ([("sort", "v")], [2, 0, 3, 1]),
+        ([("sort", "-v")], [3, 0, 2, 1]),
+        ([("sort", 'odd "name,-v')], [3, 1, 0, 2]),
+        ([('f.odd "name', "empty")], [2]),
+        ([('f.odd "name', "!=a")], [0]),
+        ([("q", "A")], [1, 3]),
+        ([("rows", "3"), ("page", "2")], [3]),
+    ],
+)  # fmt: skip
+def test_ends_gaps_and_names_of_a_known_table(planted, parameters, places):
+    values = [0.5, None, 0.25, 0.75]
+    found = tables.select(planted, "planted", tables.parse_query([*parameters, ("columns", "v")]))
+    assert [row[0] for row in found.values] == [values[place] for place in places]
+    exported = b"".join(tables.export(planted, "planted", tables.parse_query(parameters), "json").chunks)
+    assert len(json.loads(exported)) == found.matched
 
 
 def test_order_and_pages_are_those_of_pandas(client, run):
@@ -251,6 +288,7 @@ def test_markup_for_names_is_shown_as_text(client, matched):
         assert "alert(1)" in Page(text).text or "alert(1)" in json.dumps([a for _, a in Page(text).elements]), address
 
 
+@pytest.mark.draws
 def test_figures_come_in_every_format_and_width(client, run):
     stem = next(stem for stem in run.record["figures"] if stem.startswith("detectors_against_depth"))
     address = f"/runs/one/figures/{stem}"
@@ -407,6 +445,24 @@ def test_compared_networks_are_those_of_the_tables(client, run):
                 )
     back = client.get(f"/api/v1/compare?a={b}&b={a}&run=one").json()
     assert {k: v for k, v in back.items() if k != "runs"} == {k: v for k, v in found.items() if k != "runs"}
+
+
+def test_the_nearest_tap_is_the_most_alike_by_similarities_and_distances():
+    values = {
+        "cka_linear_debiased": ("similarity", [[0.9, 0.2], [np.nan, 0.4]]),
+        "procrustes_orthogonal": ("distance", [[0.9, 0.2], [0.1, 0.4]]),
+    }
+    rows = pd.DataFrame([
+        {"model_a": "m/a", "model_b": "m/b", "tap_a": f"a{i}", "tap_b": f"b{j}", "depth_a": (i + 1) / 2, "depth_b": (j + 1) / 2, "measure": measure,
+         "direction": direction, **dict.fromkeys(STATES, grid[i][j]), "n": 9, "p": 9, "q": 9, "reason": ""}
+        for measure, (direction, grid) in values.items() for i in (0, 1) for j in (0, 1)
+    ])  # fmt: skip
+    run = Run(Path("planted"), {"tables": {"similarity.parquet": ""}}, tables={"similarity": rows})
+    found = similarities.nearest_taps(run, "m/a", "m/b")
+    assert found == [
+        {"tap": "a0", "nearest": {"cka_linear_debiased": "b0", "procrustes_orthogonal": "b1"}, "agree": False},
+        {"tap": "a1", "nearest": {"cka_linear_debiased": "b1", "procrustes_orthogonal": "b0"}, "agree": False},
+    ]
 
 
 def test_ribbons_are_as_wide_as_their_numbers():

@@ -344,9 +344,9 @@ def _atlas(run: Run, family: str) -> Plain:
     networks: dict[str, Plain] = {}
     for row in rows.sort_values("angle_deg", kind="stable").to_dict("records"):
         place = row["model"], row["tap"], int(row["unit"])
-        curve = [float(x) for x in units.loc[place, "tuning_sigma"]] if place in units.index else []
+        tuning = [float(x) for x in units.loc[place, "tuning_sigma"]] if place in units.index else []
         cell = {"angle_deg": float(row["angle_deg"]), "unit": int(row["unit"]), "links": int(row["links"]), "linked": row["linked"],
-                "n_units": int(row["n_units"]), "n_untrained": float(row["n_untrained"]), "tuning_sigma": curve}  # fmt: skip
+                "n_units": int(row["n_units"]), "n_untrained": float(row["n_untrained"]), "tuning_sigma": tuning}  # fmt: skip
         networks.setdefault(row["model"], {"model": row["model"], "tap": row["tap"], "cells": []})["cells"].append(cell)
     return {
         "family": family,

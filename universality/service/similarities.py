@@ -89,7 +89,7 @@ def compared(run: Run, a: str, b: str) -> Plain:
     return {
         "a": a, "b": b, "run": run.path.name, "method": run.job.matched_by(), "families": list(run.job.comparison.families),
         "similarity": _similarity(run, a, b), "matches": _matches(run, a, b), "pairs": _pairs(run, a, b),
-        "disagreements": _disagreements(run, a, b), "orders": _orders(run, a, b),
+        "disagreements": _disagreements(run, a, b), "orders": nearest_taps(run, a, b),
     }  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _disagreements(run: Run, a: str, b: str) -> list[Plain]:
     return [row for row in _pairs(run, a, b) if row["disagreement"]]
 
 
-def _orders(run: Run, a: str, b: str) -> list[Plain]:
+def nearest_taps(run: Run, a: str, b: str) -> list[Plain]:
     """Return for every tap of `a` which tap of `b` each measure calls the most alike, and whether all name the same."""
     found: list[Plain] = []
     for measure, grid in _similarity(run, a, b).items():

@@ -9,13 +9,12 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -24,59 +23,24 @@ import pyarrow.parquet as pq
 
 from universality.base.errors import MissingError, RunError, did_you_mean
 from universality.runs.run import Run
+from universality.service.queries import (
+    MOST_ROWS,
+    MOST_TEXT,
+    ROWS,
+    Column,
+    Kind,
+    Query,
+    condition,
+    parse_query,
+    quoted,
+    replaced,
+)
 
-ROWS = 50
-"""Rows of a page unless a request says otherwise."""
-MOST_ROWS = 10_000
-_MOST_FILTERS, _MOST_TEXT = 20, 200
+__all__ = ["MEDIA", "MOST_ROWS", "ROWS", "Column", "Download", "Page", "Query", "Reader", "columns_of", "export", "file_of", "finite", "levels", "parse_query", "reader", "replaced", "select"]  # fmt: skip
+
 _BATCH = 20_000
 _MEMORY = "512MB"
 _PLACE = "file_row_number"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
-_RANGE = re.compile(rf"({_NUMBER})?\s*\.\.\s*({_NUMBER})?")
-_BOUND = re.compile(rf"(>=|<=|!=|>|<|=)?\s*({_NUMBER})")
-
-Kind = Literal["number", "bool", "text", "list"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its name, kind, unit, range and meaning as the table's file states them."""
-
-    name: str
-    kind: Kind
-    unit: str
-    range: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is asked of a table.
-
-    Attributes
-    ----------
-    where : column -> expression, see `parse_query`
-    words : each has to be in a text column
-    order : (column, whether descending), the first counts most; then the table's own order
-    columns : the columns wanted; empty for all
-    page, rows : which page, from 1, of how many rows
-    """
-
-    where: tuple[tuple[str, str], ...] = ()
-    words: str = ""
-    order: tuple[tuple[str, bool], ...] = ()
-    columns: tuple[str, ...] = ()
-    page: int = 1
-    rows: int = ROWS
-
-    def parameters(self) -> list[tuple[str, str]]:
-        """Return the query as parameters of an address; those with their defaults are left out."""
-        said = [(f"f.{name}", expression) for name, expression in self.where]
-        order = ",".join(f"-{name}" if down else name for name, down in self.order)
-        every = [("q", self.words, ""), ("sort", order, ""), ("columns", ",".join(self.columns), ""), ("page", str(self.page), "1"),
-                 ("rows", str(self.rows), str(ROWS))]  # fmt: skip
-        return said + [(name, value) for name, value, default in every if value != default]
 
 
 @dataclass(frozen=True)
@@ -121,86 +85,6 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def parse_query(parameters: Iterable[tuple[str, str]], most_rows: int = MOST_ROWS) -> Query:
-    """Return the query that the parameters of an address say.
-
-    Parameters
-    ----------
-    parameters : pairs of name and value
-        ``f.COLUMN=EXPRESSION`` filters: numbers by ``0.6..0.8``, ``0.6..``, ``>0.5``, ``>=``, ``<``, ``<=``, ``=3`` (or ``3``), ``!=3``; truth values
-        by ``true`` or ``false``; text by words that it contains, ``=EXACTLY`` or ``!=EXACTLY``; any by ``empty`` or ``not empty``. ``q=WORDS`` searches
-        all text columns, ``where=COLUMN:OPERATOR:VALUE`` filters too (``eq``, ``ne``, ``lt``, ``le``, ``gt``, ``ge``, ``contains``, ``null``, ``notnull``),
-        ``sort=-r_natural,unit_a`` orders (``-``: the largest first), ``columns=a,b`` chooses, ``page`` and ``rows`` cut. Other
-        names and empty values are passed over.
-    most_rows : rows of a page, at most
-
-    Raises
-    ------
-    RunError
-        A number is none or too large, or there are too many filters.
-    """
-    where, single = [], {"q": "", "sort": "", "columns": "", "page": "1", "rows": str(ROWS)}
-    for name, value in parameters:
-        if len(value) > 10 * _MOST_TEXT:
-            raise RunError(
-                f"parameter '{name[:50]}' has {len(value)} characters, expected at most {10 * _MOST_TEXT}; shorten it"
-            )
-        if name.startswith("f.") and value.strip():
-            where.append((name[2:], value.strip()))
-        elif name == "where" and value.strip():
-            where.append(_compared(value))
-        elif name == "columns":
-            single[name] = f"{single[name]},{value}"
-        elif name in single and value.strip():
-            single[name] = value.strip()
-    if len(where) > _MOST_FILTERS:
-        raise RunError(f"{len(where)} filters are given, expected at most {_MOST_FILTERS}; leave some out")
-    order = [(name.lstrip("-"), name.startswith("-")) for name in _listed(single["sort"])]
-    return Query(
-        tuple(where), single["q"][:_MOST_TEXT], tuple(order), tuple(_listed(single["columns"])),
-        _whole("page", single["page"], 10**9), _whole("rows", single["rows"], most_rows),
-    )  # fmt: skip
-
-
-_OPERATORS = {
-    "eq": "=",
-    "ne": "!=",
-    "lt": "<",
-    "le": "<=",
-    "gt": ">",
-    "ge": ">=",
-    "contains": "",
-    "null": "empty",
-    "notnull": "not empty",
-}
-
-
-def _compared(text: str) -> tuple[str, str]:
-    """Return column and expression of ``COLUMN:OPERATOR:VALUE``."""
-    column, _, rest = text.partition(":")
-    operator, _, value = rest.partition(":")
-    if operator not in _OPERATORS:
-        raise RunError(
-            f"filter '{text[:_MOST_TEXT]}' has no operator, expected COLUMN:OPERATOR:VALUE with one of {', '.join(_OPERATORS)}; correct it"
-        )
-    return column, _OPERATORS[operator] + ("" if operator.endswith("null") else value)
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _whole(name: str, text: str, most: int) -> int:
-    if not re.fullmatch(r"\d{1,10}", text) or not 1 <= int(text) <= most:
-        raise RunError(f"parameter '{name}' is '{text[:50]}', expected a whole number from 1 to {most}; correct it")
-    return int(text)
-
-
-def replaced(query: Query, **changed: Any) -> Query:
-    """Return a query with some of its parts changed; unless the page itself is, the first page of it."""
-    return replace(query, **({"page": 1} | changed))
-
-
 @lru_cache(maxsize=256)
 def _described(file: Path, _: int) -> tuple[str, int, tuple[Column, ...]]:
     """Return what a row of a table's file is, how many there are, and its columns; the second value is the file's time."""
@@ -226,7 +110,7 @@ def file_of(run: Run, table: str) -> Path:
     """Return the file of a table; raise `MissingError` if the run has none of this name."""
     if table not in run.tables:
         raise MissingError(
-            f"run '{run.path.name}' has no table '{table[:_MOST_TEXT]}'{did_you_mean(table[:_MOST_TEXT], run.tables)}"
+            f"run '{run.path.name}' has no table '{table[:MOST_TEXT]}'{did_you_mean(table[:MOST_TEXT], run.tables)}"
         )
     return run.path / f"{table}.parquet"
 
@@ -252,7 +136,7 @@ def _levels(file: Path, time: int) -> dict[str, list[str]]:
     found = {}
     cursor = reader(file.parent.parent).cursor()
     for column in (column for column in _described(file, time)[2] if column.kind == "text"):
-        name = _quoted(column.name)
+        name = quoted(column.name)
         rows = cursor.execute(
             f"SELECT DISTINCT {name} FROM read_parquet(?) LIMIT {MOST_LEVELS + 1}", [str(file.resolve())]
         ).fetchall()
@@ -308,15 +192,11 @@ class _Statement:
         return f"SELECT count(*) FROM {self.source} WHERE {self.condition}", [self.file, *self.bound]
 
     def of(self, columns: Iterable[Column], cut: str = "") -> tuple[str, list[Any]]:
-        names = ", ".join(_quoted(column.name) for column in columns)
+        names = ", ".join(quoted(column.name) for column in columns)
         return f"SELECT {names} FROM {self.source} WHERE {self.condition} ORDER BY {self.order}{cut}", [
             self.file,
             *self.bound,
         ]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _statement(run: Run, table: str, query: Query) -> tuple[_Statement, tuple[Column, ...], int, str]:
@@ -325,15 +205,15 @@ def _statement(run: Run, table: str, query: Query) -> tuple[_Statement, tuple[Co
     columns = {column.name: column for column in known}
     parts, bound = [], []
     for name, expression in query.where:
-        sql, values = _condition(_column(table, columns, name), expression)
+        sql, values = condition(_column(table, columns, name), expression)
         parts.append(sql)
         bound += values
-    texts = [_quoted(c.name) for c in known if c.kind == "text"]
+    texts = [quoted(c.name) for c in known if c.kind == "text"]
     for word in query.words.split():
         parts.append(f"contains(lower(concat_ws(' ', {', '.join(texts)})), ?)" if texts else "false")
         bound += [word.lower()] if texts else []
     order = [
-        f"{_quoted(_column(table, columns, name).name)} {'DESC' if down else 'ASC'} NULLS LAST"
+        f"{quoted(_column(table, columns, name).name)} {'DESC' if down else 'ASC'} NULLS LAST"
         for name, down in query.order
     ]
     said = _Statement(
@@ -349,53 +229,8 @@ def _statement(run: Run, table: str, query: Query) -> tuple[_Statement, tuple[Co
 
 def _column(table: str, columns: dict[str, Column], name: str) -> Column:
     if name not in columns:
-        raise RunError(f"table '{table}' has no column '{name[:_MOST_TEXT]}'{did_you_mean(name[:_MOST_TEXT], columns)}")
+        raise RunError(f"table '{table}' has no column '{name[:MOST_TEXT]}'{did_you_mean(name[:MOST_TEXT], columns)}")
     return columns[name]
-
-
-def _condition(column: Column, expression: str) -> tuple[str, list[Any]]:
-    """Return the SQL of one filter with its bound values."""
-    name = _quoted(column.name)
-    if expression in ("empty", "not empty"):
-        empty = f"({name} IS NULL OR {name} = '')" if column.kind == "text" else f"{name} IS NULL"
-        return (empty if expression == "empty" else f"NOT ({empty})"), []
-    made = _CONDITIONS[column.kind](name, expression[:_MOST_TEXT])
-    if made is None:
-        raise RunError(
-            f"filter of '{column.name}' is '{expression[:_MOST_TEXT]}', expected {_EXPECTED[column.kind]}; correct it"
-        )
-    return made
-
-
-def _of_number(name: str, text: str) -> tuple[str, list[Any]] | None:
-    if (found := _RANGE.fullmatch(text)) and any(found.groups()):
-        ends = [(f"{name} {sign} ?", float(end)) for sign, end in zip((">=", "<="), found.groups(), strict=True) if end]
-        return " AND ".join(sql for sql, _ in ends), [end for _, end in ends]
-    if found := _BOUND.fullmatch(text):
-        return f"{name} {found[1] or '='} ?", [float(found[2])]
-    return None
-
-
-def _of_bool(name: str, text: str) -> tuple[str, list[Any]] | None:
-    found = re.fullmatch(r"(!?=)?\s*(true|false)", text.lower())
-    return (f"{name} {found[1] or '='} ?", [found[2] == "true"]) if found else None
-
-
-def _of_text(name: str, text: str) -> tuple[str, list[Any]] | None:
-    for sign in ("!=", "="):
-        if text.startswith(sign):
-            return f"{name} {sign} ?", [text.removeprefix(sign).strip()]
-    words = text.lower().split()
-    return " AND ".join(f"contains(lower({name}), ?)" for _ in words), list(words)
-
-
-_CONDITIONS: dict[str, Callable[[str, str], tuple[str, list[Any]] | None]] = {
-    "number": _of_number, "bool": _of_bool, "text": _of_text, "list": lambda name, text: None,
-}  # fmt: skip
-_EXPECTED = {
-    "number": "a number, a range such as 0.6..0.8, a bound such as >0.5, empty or not empty", "bool": "true, false, empty or not empty",
-    "text": "words", "list": "empty or not empty: a list of numbers is not filtered by value",
-}  # fmt: skip
 
 
 def select(run: Run, table: str, query: Query) -> Page:
