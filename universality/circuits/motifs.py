@@ -14,9 +14,9 @@ from universality.circuits import branches, cases, chance, equivariance, layouts
 from universality.circuits.chance import Array, Ints
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.pairs import BLOCK, LEAST_DETECTORS, STRIDES, Ends
-from universality.circuits.pairs import PLACES as CASE_PLACES
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import BINS, Units, differences, placed, rms
+from universality.circuits.wirings import PLACES as CASE_PLACES
 from universality.models.card import Tap
 
 STRONGEST = 6
