@@ -129,7 +129,7 @@ def test_attribution_finds_the_effects_of_a_linear_loss(tables, monkeypatch):
     assert known.sum() >= UNITS - 1
     np.testing.assert_allclose(rows["effect"][known], effects[known], atol=0.05)
     assert (
-        (rows["r_held_out"] > 0.999).all()
+        (rows["r_held_out"] > 0.95).all()
         and (rows["r_single"] > 0.999).all()
         and (rows["r_held_out_shuffled"] < 0.9).all()
     )
