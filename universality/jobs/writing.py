@@ -167,7 +167,9 @@ def _remove_others(planned: Plan, reporter: Reporter) -> None:
     for file in (planned.out / "ledger.parquet", planned.out / "ledger.csv"):
         if file.is_file():
             file.unlink()
-            reporter.say(f"removed '{file}': claims were held against other tables; universality ledger RUN does it again")
+            reporter.say(
+                f"removed '{file}': claims were held against other tables; universality ledger RUN does it again"
+            )
 
 
 def _entries(planned: Plan) -> list[dict[str, Any]]:
