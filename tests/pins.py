@@ -66,7 +66,9 @@ def write() -> None:
             job = Path(folder) / "job.toml"
             job.write_text(text, encoding="utf-8")
             only = [name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)]
-            run = universality.run(job, Path(folder) / "run", store=Path(folder) / "store", only=None if edits else only)
+            run = universality.run(
+                job, Path(folder) / "run", store=Path(folder) / "store", only=None if edits else only
+            )
             found |= pin(run, edits=edits)
     FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

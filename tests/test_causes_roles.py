@@ -42,12 +42,23 @@ def tables(slope, r_slope=0.0, confounded=0.0):
     units, circuits = [], []
     for a, b in itertools.combinations("vwxyz", 2):
         for unit in range(12):
-            key = {"model_a": a, "model_b": b, "tap_a": "t", "tap_b": "t", "family": "f", "unit_a": unit, "unit_b": unit}
+            key = {
+                "model_a": a,
+                "model_b": b,
+                "tap_a": "t",
+                "tap_b": "t",
+                "family": "f",
+                "unit_a": unit,
+                "unit_b": unit,
+            }
             r = rng.standard_normal()
             s_w = confounded * r + rng.standard_normal()
             recovery = 0.1 * (slope * s_w + r_slope * r + own[a] + own[b] + 0.5 * rng.standard_normal())
             circuits.append({**key, "sources": "match", "back": 1, "s_w": s_w})
-            units += [{**key, "into": into, "what": "unit", "base": "mean", "measure": "kl", "recovery": recovery, "r": r} for into in "ab"]
+            units += [
+                {**key, "into": into, "what": "unit", "base": "mean", "measure": "kl", "recovery": recovery, "r": r}
+                for into in "ab"
+            ]
     return pd.DataFrame(units), pd.DataFrame(circuits)
 
 
@@ -74,9 +85,10 @@ def test_few_pairs_have_no_slope_but_a_reason():
     assert role_rows(units.head(0), circuits, seed=0).empty
 
 
-@pytest.mark.parametrize("lowest", [-1.0, -50.0])
-def test_units_that_cost_nothing_to_remove_do_not_decide(lowest):
+def test_units_that_cost_nothing_to_remove_do_not_decide():
     units, circuits = tables(1.0)
-    units.loc[units.index[:2], "recovery"] = lowest
-    found = row(role_rows(units, circuits, seed=0), "match")
-    assert found["slope"] == pytest.approx(row(role_rows(units.assign(recovery=units["recovery"].clip(lower=-1)), circuits, seed=0), "match")["slope"])
+    circuits, units = circuits[circuits["unit_a"] < 3], units[units["unit_a"] < 3].copy()
+    units.loc[units.index[:2], "recovery"] = -50.0
+    clipped = units.assign(recovery=units["recovery"].clip(lower=-1.0))
+    found, expected = (row(role_rows(of, circuits, seed=0), "match")["slope"] for of in (units, clipped))
+    assert found == pytest.approx(expected)

@@ -18,7 +18,10 @@ STAGES = {"ablations", "patches", "transplants", "roles"}
 
 @pytest.fixture(scope="module")
 def tables(edited):
-    return {name: edited.table(name) for name in ("ablations", "ablation_classes", "attributions", "patches", "transplants", "circuit_and_role")}
+    return {
+        name: edited.table(name)
+        for name in ("ablations", "ablation_classes", "attributions", "patches", "transplants", "circuit_and_role")
+    }
 
 
 def job(**changed):
@@ -27,13 +30,15 @@ def job(**changed):
 
 def test_every_unit_and_family_is_removed_in_every_way_beside_random_units(edited, tables):
     rows = tables["ablations"]
-    assert STAGES <= set(edited.record["stages"])
+    assert set(edited.record["stages"]) >= STAGES
     units = rows[rows["what"] == "unit"]
     assert (units.groupby(["model", "base"]).size() == 64).all() and set(units["base"]) == set(BASES)
     detectors = edited.units[(edited.units["seed"] == -1) & edited.units["detector"]]
     families = rows[rows["what"] == "family"].drop_duplicates("model").set_index("model")["n_units"]
     assert families.to_dict() == detectors.groupby("model").size().to_dict()
-    assert (rows["next_tap"] == "features.11").all() and rows["kl"].min() > -1e-12 and rows["d_loss_random"].notna().all()
+    assert (
+        (rows["next_tap"] == "features.11").all() and rows["kl"].min() > -1e-12 and rows["d_loss_random"].notna().all()
+    )
     assert len(tables["ablation_classes"]) == 12 * len(rows)
     assert (tables["attributions"].groupby("model").size() == 64).all()
 
@@ -56,18 +61,28 @@ def test_transplants_are_of_matched_pairs_in_both_directions(edited, tables):
     assert {(r.into, r.what) for r in rows.itertuples()} >= {("a", "layer"), ("b", "layer")}
     assert set(rows["verdict"]) <= set(VERDICTS) and (rows["verdict"].to_numpy() == judged(rows)).all()
     known = rows[rows["recovery"].notna()]
-    assert (known["recovery"] <= 1).all() and (known["ablated_low"] > 0).all() and (known["recovery_low"] <= known["recovery_high"]).all()
+    assert (
+        (known["recovery"] <= 1).all()
+        and (known["ablated_low"] > 0).all()
+        and (known["recovery_low"] <= known["recovery_high"]).all()
+    )
 
 
 def test_sentences_put_each_number_beside_its_nulls(tables):
-    for said, name in ((ablations_said, "ablations"), (patches_said, "patches"), (lambda t: transplants_said(t, "networks"), "transplants")):
+    for said, name in (
+        (ablations_said, "ablations"),
+        (patches_said, "patches"),
+        (lambda t: transplants_said(t, "networks"), "transplants"),
+    ):
         found = list(said(tables[name]))
         assert found and all("nan" not in text for text, _ in found), found
         assert any("random" in text for text, _ in found)
 
 
 def test_an_interrupted_experiment_resumes_and_other_images_are_another_experiment(edited):
-    plan = universality.plan(edited.job, edited.path, edited.store.location if hasattr(edited.store, "location") else edited.store)
+    plan = universality.plan(
+        edited.job, edited.path, edited.store.location if hasattr(edited.store, "location") else edited.store
+    )
     assert plan.kept() == plan.n_tasks
     other = universality.plan(job(interventions={"images": 36}), edited.path, plan.store.location)
     left = dict(zip((stage.name for stage in other.stages), other.left(), strict=True))
@@ -80,11 +95,19 @@ def test_a_job_without_edited_taps_has_no_such_stage_and_is_the_job_that_it_was(
     plain = job(models=models, stages={})
     assert not STAGES & {stage.name for stage in universality.plan(plain, store="memory://none").stages}
     assert plain.digest() == job(models=models, stages={}, interventions={"images": 99}).digest()
-    with pytest.raises(JobError, match=r"stage 'ablations' is about interventions, and no model of the job names taps .* edited = "):
+    with pytest.raises(
+        JobError, match=r"stage 'ablations' is about interventions, and no model of the job names taps .* edited = "
+    ):
         universality.plan(plain, store="memory://none", only=["ablations"])
 
 
 def test_a_tap_that_is_none_of_the_job_is_one_sentence():
-    models = [{"id": "pocket/alexnet-focus-s0", "taps": ["features.9"], "edited": ["features.8"]}, {"id": "pocket/alexnet-focus-s1", "taps": ["features.9"]}]
-    with pytest.raises(CardError, match="'pocket/alexnet-focus-s0' is to be edited at 'features.8', which is no tap of it in this job; did you mean 'features.9'"):
+    models = [
+        {"id": "pocket/alexnet-focus-s0", "taps": ["features.9"], "edited": ["features.8"]},
+        {"id": "pocket/alexnet-focus-s1", "taps": ["features.9"]},
+    ]
+    with pytest.raises(
+        CardError,
+        match=r"'pocket/alexnet-focus-s0' is to be edited at 'features.8', which is no tap of it in this job; did you mean 'features.9'",
+    ):
         universality.plan(job(models=models), store="memory://none")

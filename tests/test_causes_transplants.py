@@ -92,7 +92,7 @@ def test_units_that_nothing_takes_have_no_recovery(planted):
 
 
 def test_recovery_is_recomputed_from_edited_passes(planted):
-    network, images, maps, fitting, passes, labels = planted
+    network, images, maps, *_ = planted
     other = maps_at(Planted(3).eval(), TAP, images)
     made = experiment(planted, other)
     row = rows_of(made, [Replaced("unit", "f", np.array([1]))]).loc["mean", "kl"]

@@ -55,6 +55,7 @@ JSON = {
     "zoo show": "pocket/vgg-focus-s0",
     "zoo new": "torchvision/squeezenet1_1 --tap features.3",
     "zoo fields": "pocket/vgg-focus-s0",
+    "zoo points": "pocket/vgg-focus-s0",
     "zoo train": "pocket/vgg-focus-s0 --out {tmp}/trained",
     "stimuli list": "",
     "stimuli show": "curves --images 4 --out {tmp}/sheet.png",

@@ -674,7 +674,16 @@ def finished(small, tables, tmp_path_factory):
     record = dict(run.record, tables=dict(run.record["tables"]))
     made = {
         name: tables[name]
-        for name in ("index_by_pair", "index_by_group", "index_by_feature", "clique_counts", "profiles", "circuits", "transplants", "ablation_classes")
+        for name in (
+            "index_by_pair",
+            "index_by_group",
+            "index_by_feature",
+            "clique_counts",
+            "profiles",
+            "circuits",
+            "transplants",
+            "ablation_classes",
+        )
     }
     for name, rows in (made | {"cliques": tables["cliques"].head(0)}).items():
         file = write_table(path, TABLES[name], rows, record["provenance"])
@@ -805,7 +814,15 @@ def test_the_own_figures_of_a_run_are_not_overwritten(finished):
 def test_kinds_without_tables_are_left_out_or_refused(small, tmp_path):
     shutil.copytree(small.out, tmp_path / "run", ignore=shutil.ignore_patterns("atlas"))
     run = open_run(tmp_path / "run", small.store)
-    lacks = {"index_by_group", "index_by_feature", "cliques", "wiring_profiles", "circuits_and_nulls", "ablation_by_class", "transplants_and_nulls"}
+    lacks = {
+        "index_by_group",
+        "index_by_feature",
+        "cliques",
+        "wiring_profiles",
+        "circuits_and_nulls",
+        "ablation_by_class",
+        "transplants_and_nulls",
+    }
     assert set(lacking(run)) == lacks
     with pytest.raises(RunError, match=r"'index_by_group' cannot be drawn of run '.*': they need tables of stages"):
         export(run, tmp_path / "out", kinds=["index_by_group"])

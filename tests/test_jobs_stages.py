@@ -301,7 +301,9 @@ def test_units_of_a_family_come_with_its_own_columns_or_with_one_sentence(small,
 def test_numbers_of_a_stage_change_with_its_version_only(edits, request):
     came = pins.pin(request.getfixturevalue("edited" if edits else "whole"), edits=edits)
     pinned = {
-        name: of for name, of in json.loads(pins.FILE.read_text(encoding="utf-8")).items() if STAGES[name].of_edits == edits
+        name: of
+        for name, of in json.loads(pins.FILE.read_text(encoding="utf-8")).items()
+        if STAGES[name].of_edits == edits
     }
     assert pinned.keys() == came.keys(), "write tests/golden/stages.json anew: python tests/pins.py"
     for stage, expected in pinned.items():

@@ -117,11 +117,15 @@ def test_a_direction_is_edited_and_what_lies_across_it_stays(network, images):
         found = trace.run(images)
     unit = direction / direction.norm()
     along = torch.einsum("nuyx,u->nyx", found.intact["second"], unit)
-    torch.testing.assert_close(found.edited["second"], found.intact["second"] - along[:, None] * unit[None, :, None, None])
+    torch.testing.assert_close(
+        found.edited["second"], found.intact["second"] - along[:, None] * unit[None, :, None, None]
+    )
 
 
 def test_positions_alone_are_edited(network, images):
-    with editing.editing(network, Edit("first", [0], positions=[(0, 1), (7, 7)], action="set", value=9.0), ["first"]) as trace:
+    with editing.editing(
+        network, Edit("first", [0], positions=[(0, 1), (7, 7)], action="set", value=9.0), ["first"]
+    ) as trace:
         found = trace.run(images)
     moved = (found.edited["first"] != found.intact["first"]).any(0).nonzero().tolist()
     assert moved == [[0, 0, 1], [0, 7, 7]] and bool((found.edited["first"][:, 0, 0, 1] == 9).all())
@@ -199,7 +203,9 @@ def test_tokens_are_edited_on_their_grid_and_class_tokens_stay(images):
 
 def test_a_card_is_known_by_its_id_and_a_tap_by_its_name():
     images = np.zeros((2, 3, 64, 64), dtype=np.float32)
-    with universality.editing("pocket/alexnet-focus-s0", Edit("features.9", [0], action="add", value=1.0), ["features.11"]) as trace:
+    with universality.editing(
+        "pocket/alexnet-focus-s0", Edit("features.9", [0], action="add", value=1.0), ["features.11"]
+    ) as trace:
         found = trace.run(images)
     assert found.edited["features.11"].shape == (2, 48, 13, 13) and found.edited["output"].shape == (2, 12)
 
@@ -219,10 +225,22 @@ BAD = {
     "units": (Edit("first", [4]), [], r"names the units \[4\], expected whole numbers from 0 to 3"),
     "twice": (Edit("first", [1, 1]), [], "names units twice"),
     "no units": (Edit("first", []), [], "expected whole numbers"),
-    "value": (Edit("first", [0], action="set", value=[1.0, 2.0]), [], r"has a value of shape \(2,\), expected a number or \(1,\)"),
-    "maps": (Edit("first", [0], action="replace", value=np.zeros((6, 1, 4, 4))), [], r"gives maps of shape .*expected \(6, 1, 8, 8\).*resize"),
+    "value": (
+        Edit("first", [0], action="set", value=[1.0, 2.0]),
+        [],
+        r"has a value of shape \(2,\), expected a number or \(1,\)",
+    ),
+    "maps": (
+        Edit("first", [0], action="replace", value=np.zeros((6, 1, 4, 4))),
+        [],
+        r"gives maps of shape .*expected \(6, 1, 8, 8\).*resize",
+    ),
     "function": (Edit("first", [0], action=lambda maps: maps[:2]), [], "expected"),
-    "positions": (Edit("first", positions=[(8, 0)]), [], r"names the positions \[\[8, 0\]\], expected \(row, column\) within 8 x 8"),
+    "positions": (
+        Edit("first", positions=[(8, 0)]),
+        [],
+        r"names the positions \[\[8, 0\]\], expected \(row, column\) within 8 x 8",
+    ),
     "nan": (Edit("first", [2], action="scale", value=float("nan")), [], "made NaN or infinite values at unit 2"),
     "overflow": (Edit("second", action="set", value=3e38), [], "made the network's output infinite or NaN"),
     "direction": (Edit("first", direction=[0.0] * 4), [], "has a direction that is 0"),
@@ -236,25 +254,26 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_an_edit_that_cannot_be_is_one_sentence(network, images, case):
     edit, taps, said = BAD[case]
-    with pytest.raises(UniversalityError, match=said) as caught:
-        with editing.editing(network, edit, taps) as trace:
-            trace.run(images)
+    with pytest.raises(UniversalityError, match=said) as caught, editing.editing(network, edit, taps) as trace:
+        trace.run(images)
     assert "\n" not in str(caught.value) and hook_count(network) == 0
 
 
 def test_one_image_has_no_other_to_take_maps_of(network, images):
-    with pytest.raises(UniversalityError, match="takes maps of other images and the batch has one"):
-        with editing.editing(network, Edit("first")) as trace:
-            trace.run(images[:1])
+    with (
+        editing.editing(network, Edit("first")) as trace,
+        pytest.raises(UniversalityError, match="takes maps of other images and the batch has one"),
+    ):
+        trace.run(images[:1])
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (dict(action="zeros"), "has the action 'zeros'; did you mean 'zero'"),
-        (dict(action="set"), "the action 'set' needs value"),
-        (dict(action="zero", value=1.0), "the action 'zero' takes no value"),
-        (dict(units=[0], direction=[1.0]), "names units and a direction"),
+        ({"action": "zeros"}, "has the action 'zeros'; did you mean 'zero'"),
+        ({"action": "set"}, "the action 'set' needs value"),
+        ({"action": "zero", "value": 1.0}, "the action 'zero' takes no value"),
+        ({"units": [0], "direction": [1.0]}, "names units and a direction"),
     ],
 )
 def test_an_edit_that_contradicts_itself_is_refused_where_it_is_written(asked, said):

@@ -104,7 +104,7 @@ def test_a_network_that_cannot_be_entered_in_the_middle_is_shown_whole_passes():
 
 def test_a_tap_that_is_read_too_early_or_never_fires_is_one_sentence():
     network, images = networks.build("alexnet", 12).eval(), torch.randn(2, 3, 64, 64)
-    with pytest.raises(TapError, match="tap 'features.3' comes before 'features.6', whose edits it cannot show"):
+    with pytest.raises(TapError, match=r"tap 'features.3' comes before 'features.6', whose edits it cannot show"):
         Restarting(network, tap_at("features.6"), [tap_at("features.3")]).show(images)
     with pytest.raises(TapError, match=r"tap 'features.6' never fires"):
         Restarting(network, tap_at("features.6", call=1, calls=2)).show(images)

@@ -51,7 +51,9 @@ def test_weights_between_two_units_and_no_others_change(network, action):
     wanted = before.copy()
     wanted[[0, 3], 4] = expected(before[[0, 3], 4])
     np.testing.assert_array_equal(after, wanted)
-    assert [name for name, w in made.state_dict().items() if not torch.equal(w, network.state_dict()[name])] == ["last.weight"]
+    assert [name for name, w in made.state_dict().items() if not torch.equal(w, network.state_dict()[name])] == [
+        "last.weight"
+    ]
     assert "two to norm (last; units 1 to 0, 3)" in made.weight_edits[0] and not hasattr(network, "weight_edits")
 
 

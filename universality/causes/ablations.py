@@ -82,7 +82,9 @@ class Ablation:
     def read(self, answers: Answers) -> Removed:
         """Return what answers cost."""
         cost = costs(self.passes.intact, answers, self.labels)
-        by_class = np.array([cost["accuracy"][self.labels == k].mean() for k in range(len(self.classes)) if (self.labels == k).any()])
+        by_class = np.array(
+            [cost["accuracy"][self.labels == k].mean() for k in range(len(self.classes)) if (self.labels == k).any()]
+        )
         return Removed(cost, by_class, None if answers.change is None else answers.change.mean(axis=0))
 
     def norm(self, units: Ints) -> float:
@@ -138,7 +140,7 @@ def ablation_rows(
     """
     weights, found = resamples(len(labels), plan.seed), {"ablations": [], "ablation_classes": []}  # type: ignore[var-annotated]
     values, every = activity(passes.maps), np.arange(passes.maps.shape[1])
-    family_of = {int(unit): name for name, units in reversed(families.items()) for unit in units}
+    family_of = {int(unit): name for name, units in reversed(list(families.items())) for unit in units}
     for base in BASES:
         of = Ablation(passes, labels, classes, base, plan.seed)
         single = [of.removed(np.array([unit])) for unit in every]
@@ -153,13 +155,22 @@ def ablation_rows(
             scaled = [of.removed(some, of.norm(units) / of.norm(some)) for some in sets if of.norm(some)]
             told.append(("family", name, units, of.removed(units), alike, scaled))
         for what, family, units, removed, alike, scaled in told:
-            row = {**common, "what": what, "family": family, "unit": int(units[0]) if what == "unit" else -1, "n_units": len(units), "base": base}
+            row = {
+                **common,
+                "what": what,
+                "family": family,
+                "unit": int(units[0]) if what == "unit" else -1,
+                "n_units": len(units),
+                "base": base,
+            }
             found["ablations"].append(row | _row(of, units, removed, alike, scaled, weights))
             found["ablation_classes"] += [row | of_class for of_class in _by_class(of, removed, alike)]
     return found
 
 
-def _row(of: Ablation, units: Ints, removed: Removed, alike: Sequence[Removed], scaled: Sequence[Removed], weights: Array) -> dict[str, object]:
+def _row(
+    of: Ablation, units: Ints, removed: Removed, alike: Sequence[Removed], scaled: Sequence[Removed], weights: Array
+) -> dict[str, object]:
     row: dict[str, object] = {"n_images": len(of.labels), "edit_norm": of.norm(units), "n_random": len(alike)}
     for column, measure in EFFECTS.items():
         low, high = interval(weights @ removed.cost[measure])

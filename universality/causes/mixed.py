@@ -57,11 +57,16 @@ def fit(y: Array, x: Array, groups: Sequence[Array]) -> Mixed:
 
         vx = weighed(x)
         information = x.T @ vx
-        slopes = np.linalg.solve(information, vx.T @ y)
+        slopes = np.asarray(np.linalg.solve(information, vx.T @ y), dtype=np.float64)
         rest = y - x @ slopes
         variance = float(rest @ weighed(rest)) / (n - p)
         deviance = (n - p) * np.log(variance) + np.linalg.slogdet(inner)[1] + np.linalg.slogdet(information)[1]
-        return float(deviance), slopes, np.linalg.inv(information), variance
+        return (
+            float(deviance),
+            np.asarray(slopes),
+            np.asarray(np.linalg.inv(information), dtype=np.float64),
+            float(variance),
+        )
 
     starts = [np.full(len(groups), start) for start in (0.01, 1.0)]
     tried = [

@@ -58,7 +58,7 @@ class Passes:
     def __init__(
         self, network: nn.Module, tap: Tap, read: Tap | None, images: NDArray[np.float32], *, shared: bool = True
     ) -> None:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
         shown = torch.from_numpy(np.ascontiguousarray(images)).contiguous(memory_format=torch.channels_last)
         self.tap, self.read = tap, read
         self._from = Restarting(network, tap, [] if read is None else [read], shared=shared)
@@ -128,6 +128,6 @@ def maps_at(network: nn.Module, tap: Tap, images: NDArray[np.float32]) -> Tensor
     """Return the maps of a tap: (image, unit, y, x) float32."""
     from universality.models.editing import cache
 
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     shown = torch.from_numpy(np.ascontiguousarray(images)).contiguous(memory_format=torch.channels_last)
     return cache(network, shown, [tap], batch_size=BATCH)[tap.name]

@@ -50,7 +50,11 @@ def pairs(parameter: str, count: int, seed: int, diet: Any) -> tuple[dict[str, N
         step = np.random.default_rng([seed, count]).integers(1, len(shapes.SHAPES), size=count)
         return clean, {**clean, "shape": (clean["shape"] + step) % len(shapes.SHAPES)}
     # One mean colour on both sides of the contour, and no other cue than the one that is taken away.
-    clean |= {"equal_mean": np.ones(count, dtype=np.bool_), "figure_colour": clean["background_colour"], "contrast": np.full(count, CONTRAST, np.float32)}
+    clean |= {
+        "equal_mean": np.ones(count, dtype=np.bool_),
+        "figure_colour": clean["background_colour"],
+        "contrast": np.full(count, CONTRAST, np.float32),
+    }
     clean["defocus_sigma_px"] = np.zeros(count)
     alike = {f"figure_{name}": clean[f"background_{name}"] for name in ("frequency_cpp", "orientation_deg")}
     corrupted = {**clean, **alike}
@@ -59,7 +63,14 @@ def pairs(parameter: str, count: int, seed: int, diet: Any) -> tuple[dict[str, N
     return clean, corrupted
 
 
-def patch_rows(network: Network, module: nn.Module, tap: Tap, families: Mapping[str, Ints], plan: CausePlan, common: Mapping[str, object]) -> Rows:
+def patch_rows(
+    network: Network,
+    module: nn.Module,
+    tap: Tap,
+    families: Mapping[str, Ints],
+    plan: CausePlan,
+    common: Mapping[str, object],
+) -> Rows:
     """Return the rows of ``patches`` of one tap; none of a network without images whose right answer is known.
 
     Parameters
@@ -75,9 +86,9 @@ def patch_rows(network: Network, module: nn.Module, tap: Tap, families: Mapping[
         images = [
             sets.normalise(np.moveaxis(shapes.render(of), 3, 1).astype(np.float32) / np.float32(255), preprocessing) for of in drawn
         ]  # fmt: skip
-        rows += Patching.of(module, tap, images[0], images[1], shapes.labels(drawn[0], training.task)).rows(
-            families, plan, {**common, "parameter": parameter}
-        )
+        rows += Patching.of(
+            module, tap, images[0], images[1], shapes.labels(drawn[0], "texture" if kind == "texture" else "shape")
+        ).rows(families, plan, {**common, "parameter": parameter})
     return rows
 
 
@@ -94,7 +105,9 @@ class Patching:
         self.tried, self.count, self.channels, self.clean, self.corrupted = tried, count, channels, clean, corrupted
 
     @classmethod
-    def of(cls, module: nn.Module, tap: Tap, clean: NDArray[np.float32], corrupted: NDArray[np.float32], labels: Ints) -> Patching:
+    def of(
+        cls, module: nn.Module, tap: Tap, clean: NDArray[np.float32], corrupted: NDArray[np.float32], labels: Ints
+    ) -> Patching:
         """Return the pairs that count, of images (image, channel, y, x) with the right answers to the clean ones."""
         whole = [Passes(module, tap, None, images) for images in (clean, corrupted)]
         answers = [passes.intact.choice for passes in whole]
@@ -102,7 +115,12 @@ class Patching:
         some, channels = counted[:MOST_PAIRS], whole[0].maps.shape[1]
         if len(counted) < LEAST_PAIRS:
             return cls(len(labels), len(counted), channels, None, None)
-        return cls(len(labels), len(some), channels, *(Passes(module, tap, None, images[some]) for images in (clean, corrupted)))
+        return cls(
+            len(labels),
+            len(some),
+            channels,
+            *(Passes(module, tap, None, images[some]) for images in (clean, corrupted)),
+        )
 
     def rows(self, families: Mapping[str, Ints], plan: CausePlan, common: Mapping[str, object]) -> Rows:
         """Return the rows about all units, each family, and each unit."""
@@ -121,7 +139,7 @@ class Patching:
         for name, units in families.items():
             others = np.array([self._restored(self._shares(some)) for some in random_sets(values, units, plan.seed)])
             rows.append(common | self._row("family", name, units, self._shares(units), others, weights) | {"rank": 0})
-        family_of = {int(unit): name for name, units in reversed(families.items()) for unit in units}
+        family_of = {int(unit): name for name, units in reversed(list(families.items())) for unit in units}
         for u in every:
             others = means[nearest(values, int(u), every)]
             row = self._row("unit", family_of.get(int(u), ""), np.array([u]), single[u], others, weights)
@@ -132,7 +150,9 @@ class Patching:
         """Return the log odds of the clean against the corrupted answer, (pair,)."""
         assert self.clean is not None and self.corrupted is not None
         pair = np.arange(self.count)
-        return np.asarray(answers.log_p[pair, self.clean.intact.choice] - answers.log_p[pair, self.corrupted.intact.choice])
+        return np.asarray(
+            answers.log_p[pair, self.clean.intact.choice] - answers.log_p[pair, self.corrupted.intact.choice]
+        )
 
     def _shares(self, units: Ints, other: bool = False) -> tuple[Array, Array, float]:
         """Return the rise of the log odds with units set, what they differ by between the images, (pair,), and the share answered as the clean images."""
@@ -147,7 +167,15 @@ class Patching:
     def _restored(self, shares: tuple[Array, Array, float]) -> float:
         return float(shares[0].sum() / shares[1].sum())
 
-    def _row(self, what: str, family: str, units: Ints, shares: tuple[Array, Array, float], others: Array | list[float], weights: Array) -> dict[str, object]:
+    def _row(
+        self,
+        what: str,
+        family: str,
+        units: Ints,
+        shares: tuple[Array, Array, float],
+        others: Array | list[float],
+        weights: Array,
+    ) -> dict[str, object]:
         low, high = interval((weights @ shares[0]) * reciprocal(weights @ shares[1]))
         others = np.asarray(others, dtype=np.float64)
         return {

@@ -1,4 +1,4 @@
-"""Does the likeness of two units' weights say more of their role than the likeness of their responses does?
+"""Whether the likeness of two units' weights says more of their role than the likeness of their responses does.
 
 Over matched pairs, recovery R (`universality.causes.transplants`, mean of both directions, from -1 on) is regressed on the circuit match s_w (`universality.circuits.pairs`) and the correlation r of the units' maps, all in
 standard deviations. Pairs of units are not independent, since networks are few: every network has a random part (in R, and in the slope of s_w) and every pair of networks one more; the interval takes Student's t of
@@ -35,7 +35,9 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
     ----------
     transplants, circuits : the tables of these names
     """
-    units = transplants[(transplants["what"] == "unit") & (transplants["family"] != "") & transplants["recovery"].notna()]
+    units = transplants[
+        (transplants["what"] == "unit") & (transplants["family"] != "") & transplants["recovery"].notna()
+    ]
     keys = [*_PAIR, "base", "measure"]
     both = units.groupby(keys, as_index=False, sort=False)[["recovery", "r"]].mean()
     both["recovery"] = both["recovery"].clip(lower=LOWEST_R)
@@ -43,12 +45,15 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
     rows = []
     for (base, measure), of in both.groupby(["base", "measure"], sort=False):
         for family, some in _families(of):
-            rows.append({"sources": "response", "back": 0, "family": family, "base": base, "measure": measure} | _regressed(some, "r", None, seed))
+            rows.append(
+                {"sources": "response", "back": 0, "family": family, "base": base, "measure": measure}
+                | _regressed(some, "r", None, seed)
+            )
             for (sources, back), circuit in known.groupby(["sources", "back"], sort=False):
                 joined = some.merge(circuit, on=_PAIR)
                 if joined.empty:
                     continue
-                told = {"sources": sources, "back": int(back), "family": family, "base": base, "measure": measure}
+                told = {"sources": sources, "back": int(str(back)), "family": family, "base": base, "measure": measure}
                 rows.append(told | _regressed(joined, "s_w", "r", seed))
     table = pd.DataFrame(rows, columns=[name for name in CIRCUIT_AND_ROLE.names if name != "q"])
     if table.empty:
@@ -75,7 +80,13 @@ def _regressed(rows: pd.DataFrame, of: str, given: str | None, seed: int) -> dic
     )  # fmt: skip
     columns = [rows[name].to_numpy(float) for name in ("recovery", of, given or of)]
     if len(rows) < LEAST_PAIRS or len(models) < LEAST_MODELS:
-        return found | nothing | {"reason": f"{len(rows)} pairs of {len(models)} networks, expected {LEAST_PAIRS} of {LEAST_MODELS} at least"}
+        return (
+            found
+            | nothing
+            | {
+                "reason": f"{len(rows)} pairs of {len(models)} networks, expected {LEAST_PAIRS} of {LEAST_MODELS} at least"
+            }
+        )
     if any(np.ptp(values) == 0 or not np.isfinite(values).all() for values in columns):
         return found | nothing | {"reason": "a column does not vary"}
     y, x, control = ((values - values.mean()) / values.std() for values in columns)
@@ -100,7 +111,7 @@ def _partial(y: Array, x: Array, control: Array | None, codes: np.ndarray, seed:
 
     def within(values: Array) -> Array:
         means = np.array([values[some].mean() for some in inside])
-        return values - means[codes]
+        return np.asarray(values - means[codes])
 
     base = [] if control is None else [within(control)]
 

@@ -192,12 +192,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Bring the other network's maps to the edited layer's size."""
-        self.sources = Sources(
-            *(
-                [self.fitting.sized(m) for m in of] if not isinstance(of, Tensor) else self.fitting.sized(of)
-                for of in (self.sources.of, self.sources.untrained, self.sources.seeds, self.sources.copies)
-            )
-        )
+        sized, of = self.fitting.sized, self.sources
+        several = ([sized(maps) for maps in some] for some in (of.untrained, of.seeds, of.copies))
+        self.sources = Sources(sized(of.of), *several)
         self._r = self.fitting.correlations(self.sources.of)
 
     def standing(self, units: Ints) -> dict[str, Standing]:
@@ -243,7 +240,9 @@ class Experiment:
         return torch.einsum("nuyx,du->ndyx", of, torch.from_numpy(directions * scale).float())
 
     def _directions(self, units: Ints, draw: int) -> Tensor:
-        made = [np.random.default_rng([self.seed, draw, int(u)]).standard_normal(self.sources.of.shape[1]) for u in units]
+        made = [
+            np.random.default_rng([self.seed, draw, int(u)]).standard_normal(self.sources.of.shape[1]) for u in units
+        ]
         return self._mixed(np.stack(made))
 
     def _basis(self, draw: int) -> Tensor:
@@ -302,7 +301,9 @@ def recovery(cost: Mapping[str, Mapping[str, Array]], base: str, measure: str, w
     drawn = 1.0 - (weights @ cost["matched"][measure]) * reciprocal(weights @ removed) if known else np.array([np.nan])
     ends = interval(drawn)
     found = {f"recovery_{name}": r_of(name) for name in (*NULLS, *CEILINGS)}
-    floor = max((found[f"recovery_{name}"] for name in NULLS if np.isfinite(found[f"recovery_{name}"])), default=float("nan"))
+    floor = max(
+        (found[f"recovery_{name}"] for name in NULLS if np.isfinite(found[f"recovery_{name}"])), default=float("nan")
+    )
     # The interval's lower end exceeds the floor in 80 % of cases where R lies 1.96 + 0.84 standard errors above it.
     return {
         "ablated": ablated, "ablated_low": low, "recovery": r_of("matched"), "recovery_low": ends[0], "recovery_high": ends[1], **found,
@@ -320,5 +321,7 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     nulls = rows[[f"recovery_{name}" for name in NULLS]]
     ceiling = rows[[f"recovery_{name}" for name in CEILINGS]].max(axis=1)
     same = rows["recovery_low"] > nulls.max(axis=1)
-    other = np.where(ceiling.notna(), rows["recovery_high"] < CEILING_SHARE * ceiling, rows["recovery_high"] < nulls.min(axis=1))
+    other = np.where(
+        ceiling.notna(), rows["recovery_high"] < CEILING_SHARE * ceiling, rows["recovery_high"] < nulls.min(axis=1)
+    )
     return np.select([same, other], VERDICTS[:2], default=VERDICTS[2]).astype(object)

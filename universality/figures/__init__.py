@@ -21,6 +21,7 @@ from universality.figures.example_sheets import Matched, examples, matched_examp
 from universality.figures.export import Tables, export
 from universality.figures.heatmaps import similarity_heatmaps
 from universality.figures.index import index_by_feature, index_by_group
+from universality.figures.interventions import ablation_by_class, transplants_and_nulls
 from universality.figures.kinds import FIGURES, Drawing, clique_nouns, drawings
 from universality.figures.sheet import contact_sheet, stimulus_sheet
 from universality.figures.similarity import group_comparison, similarity_against_depth
@@ -38,7 +39,6 @@ from universality.figures.style import (
     style,
     tap_label,
 )
-from universality.figures.interventions import ablation_by_class, transplants_and_nulls
 from universality.figures.thresholds import curves_of, threshold_curves
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
 

@@ -7,7 +7,19 @@ import seaborn as sns
 from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME, short
-from universality.figures.style import DOUBLE_MM, HAAR, TRAINED, UNTRAINED, Panels, canvas, columns_for, drawn_width, style, wrapped
+from universality.figures.style import (
+    DOUBLE_MM,
+    HAAR,
+    TRAINED,
+    UNTRAINED,
+    Panels,
+    canvas,
+    columns_for,
+    drawn_width,
+    legend_below,
+    style,
+    wrapped,
+)
 
 STANDINS = {
     "recovery": "matched", "recovery_unmatched": "best other unit", "recovery_haar": f"best direction of a {HAAR_NAME.split(' (')[0]}",
@@ -71,7 +83,12 @@ def transplants_and_nulls(
                 ax.axhline(level, color="0.7", linewidth=0.5, zorder=0)
             ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
             ax.set(xlabel="", ylabel="recovery R")
-        sheet.suptitle(wrapped(f"{noun} of one network replaced by units of another, by what stood for them; lines are means", width, 7), fontsize=7)
+        sheet.suptitle(
+            wrapped(
+                f"{noun} of one network replaced by units of another, by what stood for them; lines are means", width, 7
+            ),
+            fontsize=7,
+        )
     return axes
 
 
@@ -124,9 +141,18 @@ def ablation_by_class(
             )  # fmt: skip
             ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
             ax.set_xticks(x, rows["class"], rotation=60, ha="right", rotation_mode="anchor", fontsize=5)
-            ax.set_title(wrapped(f"{short(str(model))}, {tap}: {rows['n_units'].iloc[0]} units", width / columns - 6, 6), fontsize=6)
+            ax.set_title(
+                wrapped(
+                    f"{short(str(model))}, {tap}: {rows['n_units'].iloc[0]} units{'' if rows['d_accuracy_random'].notna().any() else ', and fewer others'}",
+                    width / columns - 6,
+                    6,
+                ),
+                fontsize=6,
+            )
         if panels:
             sheet.supylabel("change of accuracy within the class", fontsize=6)
-            axes[0, 0].legend(fontsize=5, loc="lower left")
-        sheet.suptitle(wrapped(f"what each class loses without {noun} (maps of other images in their place)", width, 7), fontsize=7)
+            legend_below(sheet, axes[0, 0], width)
+        sheet.suptitle(
+            wrapped(f"what each class loses without {noun} (maps of other images in their place)", width, 7), fontsize=7
+        )
     return axes

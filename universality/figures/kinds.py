@@ -15,11 +15,11 @@ from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
 from universality.figures.circuits import circuit_data, circuit_words, circuits_and_nulls, wiring_data, wiring_profiles
-from universality.figures.interventions import ablation_by_class, class_data, transplant_data, transplants_and_nulls
 from universality.figures.cliques import clique_data, clique_matrix, clique_words
 from universality.figures.depth import depth_data, depth_words, detectors_against_depth
 from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
 from universality.figures.index import feature_data, index_by_feature, index_by_group, index_data
+from universality.figures.interventions import ablation_by_class, class_data, transplant_data, transplants_and_nulls
 from universality.figures.similarity import (
     depth_difference_data,
     depth_difference_words,

@@ -95,11 +95,17 @@ def ablation_task(network: Network, tap: Tap, plan: CausePlan, families: Mapping
     passes = _passes(network, tap, shown.images)
     labels = passes.intact.choice if shown.labels is None else shown.labels
     common = _place(network, tap) | {"labels": shown.kind}
-    found: dict[str, list[dict[str, object]]] = ablations.ablation_rows(passes, labels, shown.classes, families, plan, common)
+    found: dict[str, list[dict[str, object]]] = ablations.ablation_rows(
+        passes, labels, shown.classes, families, plan, common
+    )
     single = [row for row in found["ablations"] if row["what"] == "unit" and row["base"] == "resample"]
     fewer = slice(0, attributions.IMAGES)
-    of = ablations.Ablation(_passes(network, tap, shown.images[fewer]), labels[fewer], shown.classes, "resample", plan.seed)
-    found["attributions"] = attributions.attribution_rows(of, np.array([row["d_loss"] for row in single], dtype=float), plan, common)
+    of = ablations.Ablation(
+        _passes(network, tap, shown.images[fewer]), labels[fewer], shown.classes, "resample", plan.seed
+    )
+    found["attributions"] = attributions.attribution_rows(
+        of, np.array([row["d_loss"] for row in single], dtype=float), plan, common
+    )
     tables = {table.name: table for table in (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS)}
     return {name: _table(table, found[name]) for name, table in tables.items()}
 
@@ -118,7 +124,9 @@ def _passes(network: Network, tap: Tap, images: np.ndarray) -> Any:
     from universality.base.errors import TapError
     from universality.causes.passes import Passes
 
-    later = sorted((of for of in network.card.taps if of.relative_depth > tap.relative_depth), key=lambda of: of.relative_depth)
+    later = sorted(
+        (of for of in network.card.taps if of.relative_depth > tap.relative_depth), key=lambda of: of.relative_depth
+    )
     module = network.load()
     for read in later[:1]:
         try:
@@ -190,7 +198,10 @@ def _side(inputs: Inputs, model: str, tap: Tap, other: str) -> Side:
     seeds = [
         of
         for of in inputs.networks.values()
-        if of.trained and of.card.id not in (model, other) and _same_but_seed(of, own) and tap.name in {t.name for t in of.taps}
+        if of.trained
+        and of.card.id not in (model, other)
+        and _same_but_seed(of, own)
+        and tap.name in {t.name for t in of.taps}
     ]
     copies = [inputs.networks[model, r] for r in inputs.job.nulls.noisy_copies[:1]]
     twins = [inputs.networks[model, seed] for seed in inputs.job.nulls.untrained_seeds]
@@ -213,7 +224,12 @@ def _matched_at(a: str, tap_a: str, b: str, tap_b: str, method: str) -> Callable
 
 
 def transplant_task(
-    a: Side, b: Side, plan: CausePlan, matched: pd.DataFrame, of_a: Mapping[str, np.ndarray], of_b: Mapping[str, np.ndarray]
+    a: Side,
+    b: Side,
+    plan: CausePlan,
+    matched: pd.DataFrame,
+    of_a: Mapping[str, np.ndarray],
+    of_b: Mapping[str, np.ndarray],
 ) -> Tables:
     """Return the rows of ``transplants``, less the verdict, of two layers: units of each replaced by those of the other."""
     pair = {
@@ -228,8 +244,10 @@ def transplant_task(
             rows.append({**pair, "into": into, units[0]: here, units[1]: there, **row})
     from universality.causes.transplants import judged
 
+    if not rows:
+        return {"transplants": _table(TRANSPLANTS, [])}
     found = pd.DataFrame(rows)
-    return {"transplants": _table(TRANSPLANTS, found.assign(verdict=judged(found)).to_dict("records") if rows else [])}
+    return {"transplants": schema.as_table(TRANSPLANTS, found.assign(verdict=judged(found))[TRANSPLANTS.names])}
 
 
 def _into(
@@ -280,9 +298,9 @@ def _sets(matched: pd.DataFrame, column: str, families: Mapping[str, np.ndarray]
     if not having.size:
         return []
     found = [Replaced("layer", "", having)]
-    for family, units in families.items():
+    for name, units in families.items():
         some = np.intersect1d(units, having)
-        found += [Replaced("family", family, some)] if some.size else []
+        found += [Replaced("family", name, some)] if some.size else []
     for family, rows in matched[matched["verdict"] != "unmatched"].groupby("family", sort=False):
         found += [Replaced("unit", str(family), np.array([unit])) for unit in sorted(set(rows[column].astype(int)))]
     return found

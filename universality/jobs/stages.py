@@ -22,11 +22,11 @@ from universality.activations.layer import LayerRef
 from universality.activations.network import Network
 from universality.activations.nulls import NullPlan
 from universality.atlas.tables import tables_of
-from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, CIRCUIT_AND_ROLE, PATCHES, TRANSPLANTS
 from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
 from universality.base.schema import Table
 from universality.base.spec import digest
+from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, CIRCUIT_AND_ROLE, PATCHES, TRANSPLANTS
 from universality.circuits.plan import TAPS_BACK, CircuitPlan
 from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, MEASURED, PROFILES
 from universality.correspondence import ceilings, layer_pairs, resampling
@@ -111,7 +111,12 @@ def lineage(stage: Stage) -> list[Stage]:
 
 
 def chosen(
-    only: Iterable[str] | None = None, without: Iterable[str] = (), *, families: bool = True, copies: bool = True, edits: bool = True
+    only: Iterable[str] | None = None,
+    without: Iterable[str] = (),
+    *,
+    families: bool = True,
+    copies: bool = True,
+    edits: bool = True,
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 

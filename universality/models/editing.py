@@ -169,8 +169,7 @@ class Trace:
                 calls = edit.calls.get(edit.at.path, 0)
                 raise TapError(
                     f"{edit.of.said} was never made: module '{edit.at.path}' was called {calls} time(s) in this pass and the edit is of call {edit.at.call}; "
-                    "choose a module that the network calls"
-                    + ("" if calls else ", or read what lies behind the edit")
+                    "choose a module that the network calls" + ("" if calls else ", or read what lies behind the edit")
                 )
 
 
@@ -252,7 +251,8 @@ def _direction(edit: Edit, maps: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(direction)
     if not bool(torch.isfinite(length)) or not bool(length > 0):
         raise TapError(f"{edit.said} has a direction that is 0 or not finite; give one with a length")
-    return direction / length
+    along: Tensor = direction / length
+    return along
 
 
 def _mask(edit: Edit, maps: Tensor) -> Tensor | None:
@@ -323,7 +323,9 @@ def _resampled(edit: Edit, maps: Tensor, reference: Tensor | None) -> Tensor:
             )
         return reference[torch.from_numpy(np.random.default_rng(count).integers(len(reference), size=count))]
     if count < 2:
-        raise TapError(f"{edit.said} takes maps of other images and the batch has one; show more at a time, or give reference=")
+        raise TapError(
+            f"{edit.said} takes maps of other images and the batch has one; show more at a time, or give reference="
+        )
     return maps[torch.from_numpy(exchanged(count, count))]
 
 
@@ -392,7 +394,9 @@ def editing(
         handle = module.register_forward_pre_hook(lambda *_: _clear(trace, counted))
         stack.callback(handle.remove)
         counted: list[dict[str, int]] = []
-        counted.append(stack.enter_context(hooks.hooked(module, _once(places), lambda at, value: _edit(trace, at, value))))
+        counted.append(
+            stack.enter_context(hooks.hooked(module, _once(places), lambda at, value: _edit(trace, at, value)))
+        )
         for edit in bound:
             edit.calls = counted[0]
         counted.append(stack.enter_context(hooks.hooked(module, trace.taps, lambda at, value: trace._read(at, value))))
@@ -427,7 +431,9 @@ def _refer(module: nn.Module, bound: Sequence[_Bound], images: np.ndarray | Tens
         edit.reference = found[edit.at.name]
 
 
-def cache(network: str | nn.Module, images: np.ndarray | Tensor, taps: Sequence[At] | str = "all", *, batch_size: int = 32) -> Maps:
+def cache(
+    network: str | nn.Module, images: np.ndarray | Tensor, taps: Sequence[At] | str = "all", *, batch_size: int = 32
+) -> Maps:
     """Return what taps give to images, and the network: what TransformerLens calls a cache.
 
     Parameters

@@ -106,7 +106,8 @@ def matching(network: nn.Module, patterns: str | Sequence[str]) -> list[Point]:
     TapError
         A pattern fits no module.
     """
-    paths, found = [path for path, _ in network.named_modules()], {}
+    paths = [path for path, _ in network.named_modules()]
+    found: dict[str, Point] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         point = named(pattern) if pattern != "all" else Point("*")
         fitting = [path for path in paths if pattern == "all" or fnmatchcase(path, point.path)]

@@ -90,7 +90,9 @@ class Restarting:
         with _calls(self.network, lambda call: None, after), hooks.watching(self.network, [self.tap], take):
             passed = self._pass(images)
         if not kept:
-            raise TapError(f"tap '{self.tap.name}' never fires in a forward pass; choose a module that the network calls")
+            raise TapError(
+                f"tap '{self.tap.name}' never fires in a forward pass; choose a module that the network calls"
+            )
         return Shown(self, images, kept[0], passed, held)
 
     def _pass(self, images: Tensor, maps: Tensor | None = None) -> Passed:
@@ -108,7 +110,9 @@ class Restarting:
 
         def read(tap: Tap, given: Tensor) -> None:
             if not at_tap[0]:
-                raise TapError(f"tap '{tap.name}' comes before '{self.tap.name}', whose edits it cannot show; read a later tap")
+                raise TapError(
+                    f"tap '{tap.name}' comes before '{self.tap.name}', whose edits it cannot show; read a later tap"
+                )
             found[tap.name] = given.clone()
 
         with hooks.hooked(self.network, [self.tap], act), hooks.watching(self.network, self.read, read):
@@ -270,9 +274,7 @@ def _prefix(network: nn.Module, tap: Tap, images: Tensor) -> tuple[frozenset[Cal
     early = done[0]
     outer = frozenset(call for call in early if not early.intersection(inside[call]))
     taken = set().union(*(ids for ids, calls in uses.found if not outer.intersection(calls)))
-    needed = {
-        call for call in outer if any(id(tensor) in taken for _, tensor in hooks.tensors_in([ended[call]]))
-    }
+    needed = {call for call in outer if any(id(tensor) in taken for _, tensor in hooks.tensors_in([ended[call]]))}
     if tap.side == "output":
         needed.add((tap.path, tap.call))
     return outer, frozenset(needed)

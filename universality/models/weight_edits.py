@@ -71,7 +71,9 @@ def edited_weights(
     with zoo.evaluating(made), torch.no_grad():
         path, inputs, outputs = _between(made, first, second, shape)
         layer = made.get_submodule(path)
-        columns, rows = (_places(of, units[k], tap.name) for k, (of, tap) in enumerate(((inputs, first), (outputs, second))))
+        columns, rows = (
+            _places(of, units[k], tap.name) for k, (of, tap) in enumerate(((inputs, first), (outputs, second)))
+        )
         _edit(layer, rows, columns, action, value, f"{first.name} to {second.name}")
     how = action if isinstance(action, str) else getattr(action, "__name__", "function")
     said = f"{how} weights from {first.name} to {second.name} ({path}; units {_shown(units[0])} to {_shown(units[1])})"
@@ -92,8 +94,16 @@ def _places(channels: np.ndarray, units: Sequence[int] | None, name: str) -> np.
     if units is None:
         return channels
     chosen = np.asarray(units)
-    if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(channels):
-        raise TapError(f"units {_shown(list(units))} of '{name}', expected whole numbers from 0 to {len(channels) - 1}; correct them")
+    if (
+        chosen.ndim != 1
+        or not chosen.size
+        or chosen.dtype.kind not in "iu"
+        or chosen.min() < 0
+        or chosen.max() >= len(channels)
+    ):
+        raise TapError(
+            f"units {_shown(list(units))} of '{name}', expected whole numbers from 0 to {len(channels) - 1}; correct them"
+        )
     return np.asarray(channels[chosen])
 
 
@@ -110,7 +120,12 @@ def _between(
         tensor = hooks.chosen(tap, value)
         seen.setdefault(tap.name, hooks.maps_of(points.arranged(tap, tensor), tensor).clone())
 
-    def run(images: Tensor, watched: Sequence[Tap | Point], edit: Callable[[Tensor], Tensor] | None = None, at: Tap | Point | None = None) -> dict[str, Tensor]:
+    def run(
+        images: Tensor,
+        watched: Sequence[Tap | Point],
+        edit: Callable[[Tensor], Tensor] | None = None,
+        at: Tap | Point | None = None,
+    ) -> dict[str, Tensor]:
         order.clear()
         seen.clear()
 
@@ -126,7 +141,11 @@ def _between(
         return dict(seen)
 
     image = noise(shape, hooks.device_of(network), 1)
-    watched: list[Tap | Point] = [first, second, *(Point(path, side=side) for path in layers for side in ("input", "output"))]  # type: ignore[arg-type]
+    watched: list[Tap | Point] = [
+        first,
+        second,
+        *(Point(path, side=side) for path in layers for side in ("input", "output")),
+    ]
     found = run(image, watched)
     for tap in (first, second):
         if tap.name not in found:
@@ -156,8 +175,16 @@ def _between(
             changed[torch.arange(width), torch.arange(width)] += _STEP * spread
             return changed
 
-        into = run(image.expand(width, -1, -1, -1), [second], marked, Point(path))[second.name] if path != second.path else None
-        moved = torch.eye(width, dtype=torch.bool) if into is None else (into - found[second.name]).abs().amax((2, 3)) > 1e-6 * float(found[second.name].abs().max() + 1)
+        into = (
+            run(image.expand(width, -1, -1, -1), [second], marked, Point(path))[second.name]
+            if path != second.path
+            else None
+        )
+        moved = (
+            torch.eye(width, dtype=torch.bool)
+            if into is None
+            else (into - found[second.name]).abs().amax((2, 3)) > 1e-6 * float(found[second.name].abs().max() + 1)
+        )
         outputs = _one_each(moved.T)
         tried.append(path)
         if inputs is not None and outputs is not None:
@@ -186,12 +213,16 @@ def _edit(
     assert isinstance(weight, Tensor)
     groups = getattr(layer, "groups", 1)
     if groups != 1:
-        raise TapError(f"the weights from {said} are of a convolution in {groups} groups, expected one group; choose another layer")
+        raise TapError(
+            f"the weights from {said} are of a convolution in {groups} groups, expected one group; choose another layer"
+        )
     r, c = (torch.from_numpy(np.asarray(v, dtype=np.int64)) for v in (rows, columns))
     block = weight.data[r[:, None], c[None]].clone()
     made = _acted(block, action, value, said)
     if made.shape != block.shape:
-        raise TapError(f"edit of the weights from {said} gives the shape {tuple(made.shape)}, expected {tuple(block.shape)} (unit of B, unit of A, ky, kx)")
+        raise TapError(
+            f"edit of the weights from {said} gives the shape {tuple(made.shape)}, expected {tuple(block.shape)} (unit of B, unit of A, ky, kx)"
+        )
     if not bool(torch.isfinite(made).all()):
         raise TapError(f"edit of the weights from {said} made NaN or infinite weights; give finite ones")
     weight.data[r[:, None], c[None]] = made.to(weight.dtype)
@@ -201,9 +232,13 @@ def _acted(block: Tensor, action: WeightAction | Block, value: float | np.ndarra
     if callable(action):
         return torch.as_tensor(action(block.clone()))
     if action not in WEIGHT_ACTIONS:
-        raise TapError(f"edit of the weights from {said} has the action '{action}'{did_you_mean(str(action), WEIGHT_ACTIONS)}")
+        raise TapError(
+            f"edit of the weights from {said} has the action '{action}'{did_you_mean(str(action), WEIGHT_ACTIONS)}"
+        )
     if (action in ("scale", "set")) != (value is not None):
-        raise TapError(f"edit of the weights from {said}: the action '{action}' {'needs a' if value is None else 'takes no'} value")
+        raise TapError(
+            f"edit of the weights from {said}: the action '{action}' {'needs a' if value is None else 'takes no'} value"
+        )
     if action == "remove":
         return torch.zeros_like(block)
     if action == "remove_positive":
@@ -212,7 +247,9 @@ def _acted(block: Tensor, action: WeightAction | Block, value: float | np.ndarra
         return block.clamp(min=0)
     if action == "swap":
         if len(block) != 2:
-            raise TapError(f"edit of the weights from {said}: swap exchanges the inputs of two units of tap B, came {len(block)}; name two")
+            raise TapError(
+                f"edit of the weights from {said}: swap exchanges the inputs of two units of tap B, came {len(block)}; name two"
+            )
         return block.flip(0)
     given = torch.as_tensor(np.asarray(value)).to(block)
     return (block * given) if action == "scale" else given.expand_as(block)

@@ -36,7 +36,15 @@ def ablations_said(table: pd.DataFrame) -> Iterator[Said]:
     ----------
     table : ``ablations``
     """
-    families = table[table["what"] == "family"]
+    families = table[(table["what"] == "family") & table["kl_random"].notna()]
+    alone = table[(table["what"] == "family") & table["kl_random"].isna()]
+    for name, rows in alone.groupby("family", sort=False):
+        layers = len(rows[["model", "tap"]].drop_duplicates())
+        yield Said(
+            f"{_noun(str(name)).capitalize()} are more than half of the units of {layers} layer(s), which hold no random set of as many others: what removing them costs "
+            f"({number(rows[rows['base'] == 'mean']['kl'].mean(), 3)} nats, means in their place) has no null there.",
+            [],
+        )
     for (family, base), rows in families[families["base"] != "zero"].groupby(["family", "base"], sort=False):
         above = (rows["kl"] > rows["kl_random_95"]) & (rows["kl"] > rows["kl_norm"])
         named = rows[rows["class_hit"] != ""]["class_hit"].value_counts()
@@ -56,7 +64,7 @@ def patches_said(table: pd.DataFrame) -> Iterator[Said]:
     ----------
     table : ``patches``
     """
-    rows = table[(table["what"] == "family") & table["restored"].notna()]
+    rows = table[(table["what"] == "family") & table["restored"].notna() & table["restored_random"].notna()]
     for (family, parameter), of in rows.groupby(["family", "parameter"], sort=False):
         above = of["restored_low"] > of[["restored_random_95", "restored_other"]].max(axis=1)
         yield Said(
@@ -79,7 +87,10 @@ def transplants_said(table: pd.DataFrame, networks: str) -> Iterator[Said]:
         beside = ", ".join(f"{said} {number(nulls[name])}" for name, said in _NULLS.items() if np.isfinite(nulls[name]))
         ceilings = [
             f"{said} {number(float(rows[name].mean()))}"
-            for name, said in (("recovery_seed", "the same architecture from another seed"), ("recovery_copy", "noisy copies"))
+            for name, said in (
+                ("recovery_seed", "the same architecture from another seed"),
+                ("recovery_copy", "noisy copies"),
+            )
             if rows[name].notna().any()
         ]
         counts = rows["verdict"].value_counts()
@@ -108,7 +119,9 @@ def roles_said(table: pd.DataFrame) -> Iterator[Said]:
     ----------
     table : ``circuit_and_role``
     """
-    rows = table[(table["measure"] == "kl") & (table["base"] == "mean") & (table["family"] == "") & table["slope"].notna()]
+    rows = table[
+        (table["measure"] == "kl") & (table["base"] == "mean") & (table["family"] == "") & table["slope"].notna()
+    ]
     for row in rows[rows["back"] > 0].to_dict("records"):
         how = "sources matched one to one" if row["sources"] == "match" else "sources by family and relative angle"
         yield Said(

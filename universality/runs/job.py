@@ -35,7 +35,8 @@ class ModelEntry(Spec):
         description="by tap, side of its scenes under the policy same_receptive_field where that is not the receptive field",
     )
     edited: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
-        (), description="taps whose units are removed, exchanged between images, and replaced by matched units of other networks; none when left out"
+        (),
+        description="taps whose units are removed, exchanged between images, and replaced by matched units of other networks; none when left out",
     )
 
     _later: ClassVar[tuple[str, ...]] = ("edited",)

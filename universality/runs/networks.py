@@ -47,7 +47,9 @@ def networks_of(job: Job) -> list[Network]:
         for name in entry.edited:
             if name not in {tap.name for tap in taps}:
                 near = did_you_mean(name, [tap.name for tap in taps])
-                raise CardError(f"model '{entry.id}' is to be edited at '{name}', which is no tap of it in this job{near}")
+                raise CardError(
+                    f"model '{entry.id}' is to be edited at '{name}', which is no tap of it in this job{near}"
+                )
         variants = [(None, None), *((seed, None) for seed in job.nulls.untrained_seeds)]
         for seed, copy_r in (*variants, *((None, r) for r in job.nulls.noisy_copies)):
             module = _module(card)
