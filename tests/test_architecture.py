@@ -40,6 +40,10 @@ ONLY_IN = {
     "matplotlib": ("figures/",),
     "distributed": ("jobs/",),
     "typer": ("cli/",),
+    "fastapi": ("service/",),
+    "sqlalchemy": ("service/",),
+    "duckdb": ("service/",),
+    "httpx": ("service/",),
 }
 FLAT = {"__init__", "__main__"}
 RANK = {room: rank for rank, place in enumerate(ORDER) for room in place}

@@ -57,7 +57,18 @@ ENTRIES = {
 }  # fmt: skip
 # Public names that take no arrays of measurements.
 OF_NETWORKS = {"activations", "compare", "visualise", "expanded_weights"}  # they take networks and images
-OTHERS = {"COMPARATORS", "Run", "UniversalityError", "findings", "measures", "open_run", "plan", "provenance", "run"}
+OTHERS = {
+    "COMPARATORS",
+    "Client",
+    "Run",
+    "UniversalityError",
+    "findings",
+    "measures",
+    "open_run",
+    "plan",
+    "provenance",
+    "run",
+}
 
 
 def values(seed=0):

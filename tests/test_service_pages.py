@@ -476,6 +476,7 @@ def test_ribbons_are_as_wide_as_their_numbers():
     for node, n in ((("a", "p"), 6), (("b", "x"), 4), (("b", "y"), 8)):
         assert heights[node] == pytest.approx(n * per, abs=0.11)
     assert drawn["total"] == "12"
+    assert diagrams.sankey(rows, "_haar", 12)["total"] == "1.5"  # a mean over bases is not rounded away
 
 
 # ---- jobs

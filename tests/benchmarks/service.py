@@ -2,8 +2,7 @@
 
     python tests/benchmarks/service.py --run data/runs/quickstart --readers 200 --jobs 20 --requests 10000
 
-The service is the real one, with its runner, on a copy of the run. First the readers (each waits a second between two pages, as a person who clicks
-fast) look at the pages of the run while the jobs, of seconds each, wait and run one after another on one thread; then the requests are made one after
+The service is the real one, with its runner, on a copy of the run. First the readers (each waits some seconds between two pages) look at the pages of the run while the jobs, of seconds each, wait and run one after another on one thread; then the requests are made one after
 another by a few readers, and the memory of the web process is noted.
 """
 
@@ -66,11 +65,13 @@ def pages_of(url: str, run: str) -> list[str]:
     return [page for page in found if httpx.get(url + page, timeout=120).status_code == 200]
 
 
-async def read(url: str, pages: list[str], took: list[float], failed: list[str], until: float, seed: int) -> None:
+async def read(
+    url: str, pages: list[str], took: list[float], failed: list[str], until: float, pause_s: float, seed: int
+) -> None:
     rng = random.Random(seed)
     limits = httpx.Limits(max_connections=2)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        await asyncio.sleep(rng.random())
+        await asyncio.sleep(pause_s * rng.random())
         while time.monotonic() < until:
             page, began = rng.choice(pages), time.perf_counter()
             try:
@@ -80,14 +81,16 @@ async def read(url: str, pages: list[str], took: list[float], failed: list[str],
                     failed.append(f"{page}: {answer.status_code}")
             except httpx.TransportError as cause:
                 failed.append(f"{page}: {type(cause).__name__}")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(pause_s)
 
 
-async def many(url: str, pages: list[str], readers: int, seconds: float) -> tuple[list[float], list[str]]:
+async def many(
+    url: str, pages: list[str], readers: int, pause_s: float, seconds: float
+) -> tuple[list[float], list[str]]:
     took: list[float] = []
     failed: list[str] = []
     until = time.monotonic() + seconds
-    await asyncio.gather(*(read(url, pages, took, failed, until, seed) for seed in range(readers)))
+    await asyncio.gather(*(read(url, pages, took, failed, until, pause_s, seed) for seed in range(readers)))
     return took, failed
 
 
@@ -100,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--readers", type=int, default=200)
+    parser.add_argument("--pause", type=float, default=5.0, help="s between two pages of one reader")
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--requests", type=int, default=10_000)
@@ -124,7 +128,7 @@ def main() -> None:
                 f"{url}/api/v1/jobs", content=job, headers={"Content-Type": "application/toml"}, timeout=120
             ).raise_for_status()
         print(f"{asked.jobs} jobs accepted in {time.perf_counter() - began:.1f} s")
-        took, failed = asyncio.run(many(url, pages, asked.readers, asked.seconds))
+        took, failed = asyncio.run(many(url, pages, asked.readers, asked.pause, asked.seconds))
         states = [job["state"] for job in httpx.get(f"{url}/api/v1/jobs", params={"limit": 100}, timeout=60).json()]
         print(
             f"{asked.readers} readers for {asked.seconds:.0f} s while jobs run: {len(took)} pages ({len(took) / asked.seconds:.0f} a second), {percentiles(took)}, "
@@ -135,11 +139,15 @@ def main() -> None:
                 f"{url}/api/v1/jobs/{job['id']}/cancel", headers={"Content-Type": "application/json"}, timeout=60
             )
         web, memory = psutil.Process(process.pid), []
+        before = sum(web.cpu_times()[:2])
         with httpx.Client(base_url=url, timeout=60) as client:
             for n in range(asked.requests + 1):
                 if n % max(asked.requests // 10, 1) == 0:
                     memory.append(web.memory_info().rss / 1e6)
                 client.get(pages[n % len(pages)])
+        print(
+            f"processor time of the web process for a page: {1000 * (sum(web.cpu_times()[:2]) - before) / asked.requests:.1f} ms"
+        )
         print(
             f"memory of the web process after each tenth of {asked.requests} requests, MB: {', '.join(f'{mb:.0f}' for mb in memory)}"
         )

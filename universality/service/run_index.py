@@ -50,8 +50,8 @@ class RunIndex:
         return opened
 
     def _stamp(self, name: str) -> tuple[int, int] | None:
-        """Return time and size of a run's record, None where there is none: of nothing outside the folder."""
-        if not _NAME.fullmatch(name):
+        """Return time and size of a run's record, None where there is none: of nothing outside the folder, so that links are passed over."""
+        if not _NAME.fullmatch(name) or (self.folder / name).is_symlink():
             return None
         try:
             stat = (self.folder / name / RECORD).stat()

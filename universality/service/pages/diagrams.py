@@ -166,7 +166,7 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
             count = sum(n for (one, two), (n, _) in met.items() if tap == (one if side == "a" else two))
             height = max(count * per_px, 1.0)
             nodes.append(
-                {"x": x, "y": _px(y), "height": _px(height), "text": tap, "count": number(count, 0), "side": side}
+                {"x": x, "y": _px(y), "height": _px(height), "text": tap, "count": _counted(count), "side": side}
             )
             at[side, tap] = y
             y += height + _GAP
@@ -177,7 +177,7 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
         width = n * per_px
         y1, y2 = at["a", one], at["b", two]
         at["a", one], at["b", two] = y1 + width, y2 + width
-        title = f"{one} and {two}: {number(n, 0 if n == int(n) else 1)} pairs of detectors, {number(same, 0 if same == int(same) else 1)} the same feature"
+        title = f"{one} and {two}: {_counted(n)} pairs of detectors, {_counted(same)} the same feature"
         ribbons.append(
             {"d": _ribbon(y1, y2, width), "dark": _ribbon(y1, y2, same * per_px) if same else "", "title": title}
         )
@@ -187,8 +187,13 @@ def sankey(rows: Sequence[Mapping[str, Any]], ending: str, most: float) -> Plain
         "width": _WIDTH,
         "height": _HEIGHT,
         "node": _NODE,
-        "total": number(sum(n for n, _ in met.values()), 0),
+        "total": _counted(sum(n for n, _ in met.values())),
     }
+
+
+def _counted(pairs: float) -> str:
+    """Return a number of pairs; of a null it is a mean, with a digit behind the point."""
+    return number(pairs, 0 if pairs == int(pairs) else 1)
 
 
 def _ribbon(y1: float, y2: float, width: float) -> str:
