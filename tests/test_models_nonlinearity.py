@@ -41,7 +41,7 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
     }
     taps = [tap for tap in card.taps if tap.name not in without]
     others = {tap.name: found[tap.name] for tap in taps}
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     maps = recorded(network, [*taps, *(other.tap for other in others.values())], images)
     for tap in taps:
         other = others[tap.name]

@@ -1,6 +1,7 @@
 """The pocket zoo: images, networks and their cards, the training recipe."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -105,6 +106,15 @@ class TestNetworks:
     def test_unknown_architecture_is_refused(self):
         with pytest.raises(ValueError, match="expected one of alexnet"):
             networks.build("lenet", 12)
+
+
+def test_another_thread_draws_the_same_contours_to_the_bit():
+    """NumPy 2.1.0 computes some products in float32 in all threads but the first."""
+    parameters = shapes.sample_parameters(144, training.TEST_STREAM, "focus")
+    assert set(parameters["shape"]) == set(range(len(shapes.SHAPES)))
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(shapes.distance_to_contour, parameters).result()
+    np.testing.assert_array_equal(elsewhere, shapes.distance_to_contour(parameters))
 
 
 HELD_OUT = 360
