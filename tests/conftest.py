@@ -264,11 +264,7 @@ def whole(once, small) -> Run:
             small.job,
             folder / "run",
             store=folder / "store",
-            only=[
-                name
-                for name, stage in STAGES.items()
-                if not (stage.of_copies or stage.of_edits or stage.of_dictionaries)
-            ],
+            only=[name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}],
         )
 
     folder = once("whole", make)

@@ -33,7 +33,7 @@ def pin(run: Run, *, edits: bool = False) -> dict[str, Any]:
             "version": stage.version, "tables": {table.name: of_table(run.table(table.name)) for table in stage.tables_of(run.job)},
         }
         for stage in STAGES.values()
-        if stage.name in run.record["stages"] and stage.of_edits == edits
+        if stage.name in run.record["stages"] and ("edits" in stage.asks) == edits
     }  # fmt: skip
 
 
@@ -65,11 +65,7 @@ def write() -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder) / "job.toml"
             job.write_text(text, encoding="utf-8")
-            only = [
-                name
-                for name, stage in STAGES.items()
-                if not (stage.of_copies or stage.of_edits or stage.of_dictionaries)
-            ]
+            only = [name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}]
             run = universality.run(
                 job, Path(folder) / "run", store=Path(folder) / "store", only=None if edits else only
             )

@@ -154,12 +154,14 @@ def test_only_adds_to_what_a_directory_holds(small, store, tmp_path, toy):
 def test_needs_come_with_a_stage_and_go_with_it():
     assert [stage.name for stage in chosen(["pairs"])] == ["families", "similarity", "correspondence", "pairs"]
     assert [stage.name for stage in chosen(without=["similarity"])] == [
+        "dictionaries",
         "families",
         "correspondence",
         "ceilings",
         "natural",
         "examples",
         "circuits",
+        "recovery",
         "motifs",
         "ablations",
         "patches",
@@ -167,10 +169,15 @@ def test_needs_come_with_a_stage_and_go_with_it():
         "roles",
         "atlas",
     ]
-    assert [stage.name for stage in chosen(without=["families"])] == ["similarity", "correspondence", "ceilings"]
-    assert [stage.name for stage in chosen(copies=False)] == [name for name in STAGES if name != "ceilings"]
+    assert [stage.name for stage in chosen(without=["families"])] == [
+        "dictionaries",
+        "similarity",
+        "correspondence",
+        "ceilings",
+    ]
+    assert [stage.name for stage in chosen(lacking=["copies"])] == [name for name in STAGES if name != "ceilings"]
     of_edits = {"ablations", "patches", "transplants", "roles"}
-    assert [stage.name for stage in chosen(edits=False)] == [name for name in STAGES if name not in of_edits]
+    assert [stage.name for stage in chosen(lacking=["edits"])] == [name for name in STAGES if name not in of_edits]
     assert [stage.name for stage in chosen()] == list(STAGES)
 
 
@@ -180,7 +187,7 @@ def test_needs_come_with_a_stage_and_go_with_it():
         (["familes"], (), "unknown stage 'familes'; did you mean 'families'"),
         (None, ["everything"], "unknown stage 'everything'; choose one of: atlas, ceilings, circuits, correspondence"),
         (["pairs"], ["similarity"], "stage 'pairs' is asked for and needs one that is left out"),
-        (None, ["families", "similarity", "correspondence", "ceilings"], "no stage is left without"),
+        (None, ["dictionaries", "families", "similarity", "correspondence", "ceilings"], "no stage is left without"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(only, without, said):
@@ -209,8 +216,8 @@ def test_the_table_is_sound():
         assert all(set(FIGURES[kind].tables) <= there for kind in stage.figures)
 
 
-_STAGES = [name for name, stage in STAGES.items() if not (stage.of_copies or stage.of_edits)]
-"""Those of a job without noisy copies and interventions."""
+_STAGES = [name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}]
+"""Those of a job without noisy copies, interventions and dictionaries."""
 
 
 class TestKeys:
@@ -305,7 +312,7 @@ def test_numbers_of_a_stage_change_with_its_version_only(edits, request):
     pinned = {
         name: of
         for name, of in json.loads(pins.FILE.read_text(encoding="utf-8")).items()
-        if STAGES[name].of_edits == edits
+        if ("edits" in STAGES[name].asks) == edits
     }
     assert pinned.keys() == came.keys(), "write tests/golden/stages.json anew: python tests/pins.py"
     for stage, expected in pinned.items():

@@ -229,7 +229,7 @@ def test_a_job_in_units_has_no_dictionaries_and_the_digest_of_before(tmp_path):
     with pytest.raises(JobError, match="stage 'dictionaries' is about dictionaries, and the job's basis is none"):
         from universality.jobs.stages import chosen
 
-        chosen(["dictionaries"], dictionaries=False)
+        chosen(["dictionaries"], lacking=["dictionaries"])
 
 
 def test_directions_have_addresses_of_their_own():

@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from universality import similarity
-from universality.activations.dictionaries.spec import LEARNT
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network, Variant
 from universality.activations.store import ActivationStore, store_at
@@ -22,7 +21,7 @@ from universality.base.spec import digest
 from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
-from universality.jobs.stages import STAGES, Stage, chosen
+from universality.jobs.stages import STAGES, Stage, chosen, lacks
 from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
 from universality.runs import drawn, provenance, run
@@ -282,15 +281,10 @@ def _refuse_unjudged(networks: Sequence[Network], stages: Sequence[Stage]) -> No
 
 def _stages(job: Job, directory: Path, only: Iterable[str] | None, without: Iterable[str] | None) -> list[Stage]:
     """Return the stages to run: those asked for, else the job's; with `only` also those that the directory has of this job."""
-    has = {
-        "families": bool(job.comparison.families),
-        "copies": bool(job.nulls.noisy_copies),
-        "edits": job.edits,
-        "dictionaries": job.basis in LEARNT,
-    }
+    lacking = lacks(job)
     if only is None and without is None:
-        return chosen(job.stages.only, job.stages.without, **has)
-    wanted = chosen(only, without or (), **has)
+        return chosen(job.stages.only, job.stages.without, lacking)
+    wanted = chosen(only, without or (), lacking)
     record = run.read_record(directory) if only is not None else None
     if record is None or record["status"] != "complete" or record["job_digest"] != job.digest():
         return wanted

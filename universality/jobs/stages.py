@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from universality.activations.dictionaries.spec import LEARNT
 from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network
@@ -68,11 +69,8 @@ class Stage:
     finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
     packages : names, in `provenance.PACKAGES`, of those that decide its numbers
     figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
-    of_layers : whether it is about layers alone: it is all that a job without families has, and takes layers without a scene of
-        their own, which the others leave out (`Inputs.judged`)
-    of_copies : whether it is about noisy copies: a job without any (`nulls.noisy_copies`) has no such stage
-    of_edits : whether it is about interventions: a job none of whose models names taps to edit (``edited``) has no such stage
-    of_dictionaries : whether it is about dictionaries: a job whose `basis` is none has no such stage
+    asks : names, in `ASKED`, of what a job must have for it; a job that lacks one has no such stage. What does not ask for families
+        is all that a job without any has, and takes layers without a scene of their own, which the others leave out (`Inputs.judged`)
     """
 
     name: str
@@ -87,10 +85,12 @@ class Stage:
     waits: bool = False
     packages: tuple[str, ...] = _NUMBERS
     figures: Mapping[str, Per] = field(default_factory=dict)
-    of_layers: bool = False
-    of_copies: bool = False
-    of_edits: bool = False
-    of_dictionaries: bool = False
+    asks: tuple[str, ...] = ("families",)
+
+    @property
+    def of_layers(self) -> bool:
+        """Whether it is about layers alone, not about families of detectors in them."""
+        return "families" not in self.asks
 
     def tables_of(self, job: Job) -> tuple[Table, ...]:
         """Return the tables that it makes of a job."""
@@ -115,14 +115,46 @@ def lineage(stage: Stage) -> list[Stage]:
     return [of for of in STAGES.values() if of.name in wanted]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a job may have, and some stages ask for: whether a job has it, and what is said of a stage that is asked for without it."""
+
+    has: Callable[[Job], bool]
+    sentence: str
+
+
+ASKED: dict[str, Asked] = {
+    "families": Asked(
+        lambda job: bool(job.comparison.families),
+        "is about families of detectors, and the job has none (comparison.families = []); name some there",
+    ),
+    "copies": Asked(
+        lambda job: bool(job.nulls.noisy_copies),
+        "is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, such as [0.84]",
+    ),
+    "edits": Asked(
+        lambda job: job.edits,
+        'is about interventions, and no model of the job names taps whose units are edited; name some there, such as edited = ["features.13"]',
+    ),
+    "dictionaries": Asked(
+        lambda job: job.basis in LEARNT,
+        "is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'",
+    ),
+    "units": Asked(
+        lambda job: job.in_units,
+        "reads and edits single channels, and the job sees its layers in directions; drop basis and dictionary.directions",
+    ),
+}
+"""By name, what stages ask of a job."""
+
+
+def lacks(job: Job) -> list[str]:
+    """Return the names, in `ASKED`, of what a job has not."""
+    return [name for name, asked in ASKED.items() if not asked.has(job)]
+
+
 def chosen(
-    only: Iterable[str] | None = None,
-    without: Iterable[str] = (),
-    *,
-    families: bool = True,
-    copies: bool = True,
-    edits: bool = True,
-    dictionaries: bool = True,
+    only: Iterable[str] | None = None, without: Iterable[str] = (), lacking: Collection[str] = ()
 ) -> list[Stage]:
     """Return the stages that a job runs, in the order of the table.
 
@@ -132,14 +164,8 @@ def chosen(
         These and what they need; all when left out.
     without : names
         Left out, and whatever needs them with them.
-    families : bool
-        Whether the job has families of detectors; without any, stages about layers alone are left.
-    copies : bool
-        Whether the job has noisy copies of its networks; without any, stages about them are left out.
-    edits : bool
-        Whether the job names taps whose units are edited; without any, stages about interventions are left out.
-    dictionaries : bool
-        Whether the job's layers are seen in dictionaries; else stages about these are left out.
+    lacking : names
+        What the job has not (`lacks`); stages that ask for it are left out.
 
     Raises
     ------
@@ -151,32 +177,10 @@ def chosen(
         if name not in STAGES:
             raise JobError(f"unknown stage '{name}'{did_you_mean(name, STAGES)}")
     for name in only or ():
-        if not families and not STAGES[name].of_layers:
-            raise JobError(
-                f"stage '{name}' is about families of detectors, and the job has none (comparison.families = []); name some there"
-            )
-        if not copies and STAGES[name].of_copies:
-            raise JobError(
-                f"stage '{name}' is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, "
-                "such as [0.84]"
-            )
-        if not edits and STAGES[name].of_edits:
-            raise JobError(
-                f"stage '{name}' is about interventions, and no model of the job names taps whose units are edited; name some there, such as edited = "
-                '["features.13"]'
-            )
-        if not dictionaries and STAGES[name].of_dictionaries:
-            raise JobError(
-                f"stage '{name}' is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'"
-            )
-    has = {
-        name: (families or stage.of_layers)
-        and (copies or not stage.of_copies)
-        and (edits or not stage.of_edits)
-        and (dictionaries or not stage.of_dictionaries)
-        for name, stage in STAGES.items()
-    }
-    offered = [name for name in STAGES if has[name]]
+        for asked in STAGES[name].asks:
+            if asked in lacking:
+                raise JobError(f"stage '{name}' {ASKED[asked].sentence}")
+    offered = [name for name, stage in STAGES.items() if not set(stage.asks) & set(lacking)]
     wanted = {s.name for name in (offered if only is None else only) for s in lineage(STAGES[name])}
     left = [stage for name, stage in STAGES.items() if name in wanted and not _needs_any(stage, without)]
     lost = [name for name in only or () if _needs_any(STAGES[name], without)]
@@ -852,7 +856,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "dictionaries", "dictionaries in which layers are seen, and their directions", tuple(DICTIONARY_TABLES.values()), 1, _dictionary_work,
             _dictionary_tasks, lambda inputs: sum(len(inputs.layers[model, seed]) for model in inputs.models for seed in inputs.seeds),
-            packages=("torch", "scikit-learn", *_NUMBERS), of_layers=True, of_dictionaries=True,
+            packages=("torch", "scikit-learn", *_NUMBERS), asks=("dictionaries",),
         ),
         Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 4, _family_work,
@@ -862,7 +866,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "similarity", "measures between layers", (schema.SIMILARITY,), 2, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
-            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, of_layers=True,
+            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, asks=(),
         ),
         Stage(
             "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 3, _correspondence_work,
@@ -875,7 +879,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 2, _ceiling_work, _ceiling_tasks,
-            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), of_copies=True,
+            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), asks=("families", "copies"),
         ),
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
@@ -900,26 +904,26 @@ STAGES: dict[str, Stage] = {
         Stage(
             "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, _motif_work,
             _motif_tasks, lambda inputs: len(inputs.models), _motifs, needs=("families", "correspondence"),
-            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units"),
             figures={"field_layouts": "family", "equivariance_matrices": "family", "unit_circuits": "family", "matched_weights": "family and pair"},
         ),
         Stage(
             "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 1,
             interventions.units_edited, _ablation_tasks, interventions.count, needs=("families",), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), of_edits=True, figures={"ablation_by_class": "family"},
+            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), asks=("families", "units", "edits"), figures={"ablation_by_class": "family"},
         ),
         Stage(
             "patches", "units that restore the answer to a changed image", (PATCHES,), 1, interventions.units_edited, _patch_tasks,
-            interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True,
+            interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units", "edits"),
         ),
         Stage(
             "transplants", "matched units put in one another's place", (TRANSPLANTS,), 1, interventions.units_exchanged, _transplant_tasks,
             interventions.transplant_count, needs=("families", "correspondence"), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), of_edits=True, figures={"transplants_and_nulls": "family"},
+            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units", "edits"), figures={"transplants_and_nulls": "family"},
         ),
         Stage(
             "roles", "whether units with alike weights have the same role", (CIRCUIT_AND_ROLE,), 1,
-            lambda inputs: interventions.transplant_count(inputs), finished=_roles, needs=("circuits", "transplants"), of_edits=True,
+            lambda inputs: interventions.transplant_count(inputs), finished=_roles, needs=("circuits", "transplants"), asks=("families", "units", "edits"),
         ),
         Stage(
             "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,

@@ -58,6 +58,8 @@ def of_basis(job: Job) -> Iterator[str]:
             f"Layers are seen in dictionaries (basis = '{job.basis}'): what is called a unit here is a direction that was learnt from natural images of the fold that decides matches. "
             "Random bases are of the layers' units."
         )
+    if not job.in_units:
+        yield "Motifs and interventions are about single channels, so this run has none; run the job with basis = 'units' for them."
     if job.basis == "universal_sae":
         yield (
             "A universal dictionary is learnt so that its directions answer alike in all networks: that they correspond is no finding by itself. Compare with "

@@ -166,6 +166,14 @@ class Job(Spec):
         return any(entry.edited for entry in self.models)
 
     @model_validator(mode="after")
+    def _units_are_edited(self) -> Job:
+        if self.edits and not self.in_units:
+            raise ValueError(
+                f"models.edited names taps whose units are edited, and the job sees layers in directions (basis = '{self.basis}'); drop one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _dictionary_is_asked_for(self) -> Job:
         if self.basis not in LEARNT:
             default = DictionarySpec(directions=self.dictionary.directions)
