@@ -55,11 +55,14 @@ def running_postgres(folder: Path):
     )
     url = f"postgresql://universality@127.0.0.1:{port}/postgres"
     try:
-        for _ in range(600):
-            with contextlib.suppress(psycopg.OperationalError):
+        end = time.monotonic() + 300
+        while True:
+            try:
                 psycopg.connect(url).close()
                 break
-            time.sleep(0.1)
+            except psycopg.OperationalError:
+                assert process.poll() is None and time.monotonic() < end, "PostgreSQL does not start"
+                time.sleep(0.1)
         yield url
     finally:
         process.terminate()

@@ -24,7 +24,7 @@ from universality.service.database import Database
 from universality.service.queue import Queue
 from universality.service.runner import Runner, RunnerProcess
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 def program(body: str) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import cloudpickle
 import pytest
 import tiny
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 
 import universality
-from universality.base.errors import WorkersError
+from universality.base.errors import SchedulerLostError, WorkersError
 from universality.jobs import agreement, scheduling
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,21 @@ def test_every_version_that_differs_is_named():
     said = f"computes with numpy 1.0, timm 0.1, expected numpy {expected['numpy']}, timm {expected['timm']} as here"
     with pytest.raises(WorkersError, match=rf"{said}; .*2 of 2 workers differ"):
         agreement.require(Older())
+
+
+def test_a_worker_that_goes_away_while_it_is_asked_is_not_one_without_the_package():
+    class Leaving:
+        def __init__(self, *others):
+            self.others = others
+
+        def run(self, function, on_error):
+            return {"tcp://gone": CommClosedError("in <TCP>: Connection reset by peer"), **dict(self.others)}
+
+    agreement.require(Leaving(("tcp://same", dict(agreement.here()))))
+    with pytest.raises(SchedulerLostError, match="1 worker\\(s\\) went away while they were asked for their versions"):
+        agreement.require(Leaving())
+    with pytest.raises(WorkersError, match="worker 'tcp://bare' cannot import universality"):
+        agreement.require(Leaving(("tcp://bare", "ModuleNotFoundError: no")))
 
 
 def test_who_computes_with_the_same_is_asked_nothing_more():

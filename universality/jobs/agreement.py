@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from universality.base.errors import WorkersError
+from universality.base.errors import SchedulerLostError, WorkersError
 from universality.jobs.workers import single_threaded
 from universality.runs import provenance
 
@@ -47,6 +47,9 @@ def require(client: Client) -> None:
     ------
     WorkersError
         For the first worker that differs, with both versions and how many others do.
+    SchedulerLostError
+        All of them went away while they were asked. One that went away alone is passed over: whoever takes its place is asked by
+        each task.
     """
 
     def asked() -> Any:
@@ -57,7 +60,13 @@ def require(client: Client) -> None:
             return f"{type(cause).__name__}: {cause}"
         return dict(agreement.here())
 
-    answers = client.run(asked, on_error="return")
+    every = client.run(asked, on_error="return")
+    answers = {address: answer for address, answer in every.items() if not isinstance(answer, OSError)}
+    if every and not answers:
+        raise SchedulerLostError(
+            f"{len(every)} worker(s) went away while they were asked for their versions ({next(iter(every.values()))}); start workers and run "
+            "the job again: what is finished is kept"
+        )
     wrong = {address: answer for address, answer in answers.items() if answer != here()}
     if wrong:
         address, answer = next(iter(wrong.items()))

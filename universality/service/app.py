@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, TimeoutError
 from starlette.exceptions import HTTPException
 
 from universality.base.errors import UniversalityError
@@ -52,8 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(UniversalityError, answers.of_error)
     app.add_exception_handler(HTTPException, answers.of_http)
     app.add_exception_handler(RequestValidationError, answers.of_values)
-    app.add_exception_handler(DBAPIError, answers.of_database)
-    app.add_exception_handler(PendingRollbackError, answers.of_database)
+    for kind in (DBAPIError, PendingRollbackError, TimeoutError):
+        app.add_exception_handler(kind, answers.of_database)
     app.add_exception_handler(Exception, answers.of_fault)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
     app.include_router(api.router)

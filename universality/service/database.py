@@ -182,10 +182,11 @@ def _engine(url: str) -> Engine:
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
     if parts.get_backend_name() != "sqlite":
-        return create_engine(parts, pool_pre_ping=True)
+        return create_engine(parts, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
     if parts.database and parts.database != ":memory:":
         Path(parts.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parts, connect_args={"timeout": 30})
+    # As many connections as the web process has threads that answer requests: they cost a file descriptor each.
+    engine = create_engine(parts, connect_args={"timeout": 30}, pool_size=50, max_overflow=50)
     event.listen(engine, "connect", _of_sqlite)
     event.listen(engine, "begin", _begin_writing)
     return engine

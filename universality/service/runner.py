@@ -131,10 +131,11 @@ class Runner:
 
     def step(self) -> None:
         """Look once at everything: leases, what the processes said, which ended, and whether there is more to do."""
-        self._renew()
+        if time.monotonic() - self._renewed >= min(1.0, self.jobs.lease_s / 5):
+            self._renew(time.monotonic())
+            self.jobs.expire()
         for attempt in list(self.attempts):
             self._look(attempt)
-        self.jobs.expire()
         while len(self.attempts) < self.settings.at_once and (claim := self.jobs.claim(self.name)):
             self.attempts.append(self._begin(claim))
 
@@ -162,10 +163,7 @@ class Runner:
             process.stdin.flush()
         return attempt
 
-    def _renew(self) -> None:
-        now = time.monotonic()
-        if now - self._renewed < min(1.0, self.jobs.lease_s / 5):
-            return
+    def _renew(self, now: float) -> None:
         held = self.jobs.renew(self.name, [attempt.claim for attempt in self.attempts])
         self._renewed = now
         for attempt in list(self.attempts):
