@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from matplotlib.figure import Figure
 
 from universality import run
 from universality.activations.dictionaries.spec import DictionarySpec
+from universality.activations.layer import load_layer
+from universality.features import answers
 from universality.features.tuning import largest_gap
 from universality.figures import DOUBLE_MM, MM, style
 from universality.runs.job import Job, read_job
+from universality.runs.layers import references
 from universality.runs.run import Run
 
 HERE = Path(__file__).parent
@@ -34,10 +38,9 @@ _DRAWS = 999
 
 
 def in_basis(job: Job, name: str) -> Job:
-    """Return the job in one of `BASES`; ``all_units`` for all units of its layers."""
-    basis = {"universal_sae_shuffled": "universal_sae", "all_units": "units"}.get(name, name)
-    directions = None if name == "all_units" else job.dictionary.directions
-    learnt = job.dictionary if basis not in ("units", "haar") else DictionarySpec(directions=directions)
+    """Return the job in one of `BASES`."""
+    basis = "universal_sae" if name == "universal_sae_shuffled" else name
+    learnt = job.dictionary if basis not in ("units", "haar") else DictionarySpec(directions=job.dictionary.directions)
     chosen = learnt.model_copy(update={"shuffled_images": name == "universal_sae_shuffled"})
     named = {"name": f"{job.name}-{name}", "basis": basis, "dictionary": chosen}
     return Job.model_validate(job.model_copy(update=named).plain())
@@ -74,22 +77,27 @@ def rows(finished: Run, name: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def angles_of_all_units(finished: Run) -> dict[str, np.ndarray]:
+    """Return by network the preferred angles of all curve detectors among the units of its tap, whatever basis the run is in."""
+    found = {}
+    for ref in references(finished):
+        if ref.seed is None:
+            table = answers.units(load_layer(replace(ref, basis=None)), "curve")
+            found[ref.model] = table.loc[table["detector"], "preferred_deg"].to_numpy()
+    return found
+
+
 def gaps(runs: dict[str, Run]) -> Iterator[dict[str, Any]]:
     """Yield, by network and basis, the largest gap between preferred angles of the curve family: of all units, and of these with the detectors of the basis.
 
     By chance: of all units with as many angles drawn at random.
     """
     rng = np.random.default_rng(0)
-
-    def angles(name: str, model: str) -> np.ndarray:
-        units = runs[name].units
-        here = (units["model"] == model) & (units["seed"] == -1) & (units["family"] == "curve") & units["detector"]
-        return units.loc[here, "preferred_deg"].to_numpy()
-
-    for model in runs["all_units"].families["model"].unique():
-        own = angles("all_units", model)
-        for name in (basis for basis in BASES if basis in runs):
-            added = angles(name, model)
+    for model, own in angles_of_all_units(next(iter(runs.values()))).items():
+        for name, finished in runs.items():
+            units = finished.units
+            here = (units["model"] == model) & (units["seed"] == -1) & (units["family"] == "curve") & units["detector"]
+            added = units.loc[here, "preferred_deg"].to_numpy()
             drawn = [largest_gap(np.append(own, rng.uniform(0, 360, added.size)), 360.0) for _ in range(_DRAWS)]
             together = largest_gap(np.append(own, added), 360.0)
             yield {
@@ -147,9 +155,6 @@ def main() -> None:
     job = read_job(given.job)
     runs = {name: run(in_basis(job, name), given.runs / name, store=given.store, threads=1) for name in given.only}
     table = pd.DataFrame([row for name, finished in runs.items() for row in rows(finished, name)])
-    runs["all_units"] = run(
-        in_basis(job, "all_units"), given.runs / "all_units", store=given.store, threads=1, only=["families"]
-    )
     for folder in (given.tables, given.docs):
         folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.tables / "bases.csv", index=False, float_format="%.4f")
