@@ -174,6 +174,7 @@ def test_needs_come_with_a_stage_and_go_with_it():
         "similarity",
         "correspondence",
         "ceilings",
+        "recovery",
     ]
     assert [stage.name for stage in chosen(lacking=["copies"])] == [name for name in STAGES if name != "ceilings"]
     of_edits = {"ablations", "patches", "transplants", "roles"}
@@ -185,9 +186,9 @@ def test_needs_come_with_a_stage_and_go_with_it():
     ("only", "without", "said"),
     [
         (["familes"], (), "unknown stage 'familes'; did you mean 'families'"),
-        (None, ["everything"], "unknown stage 'everything'; choose one of: atlas, ceilings, circuits, correspondence"),
+        (None, ["everything"], "unknown stage 'everything'; choose one of: ablations, atlas, ceilings, circuits"),
         (["pairs"], ["similarity"], "stage 'pairs' is asked for and needs one that is left out"),
-        (None, ["dictionaries", "families", "similarity", "correspondence", "ceilings"], "no stage is left without"),
+        (None, ["dictionaries", "families", "similarity", "correspondence", "ceilings", "recovery"], "no stage is left without"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(only, without, said):

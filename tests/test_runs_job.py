@@ -121,7 +121,7 @@ def test_job_digest_ignores_order_and_comments(write):
 def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_further_sets_and_own_images(write):
     job = read_job(write(JOB))
     values = job.plain()
-    del values["stages"], values["stimuli"]["also"], values["nulls"]["noisy_copies"]
+    del values["stages"], values["interventions"], values["stimuli"]["also"], values["nulls"]["noisy_copies"]
     del values["stimuli"]["natural"]["folders"], values["stimuli"]["natural"]["images"]
     without_device = {**values, "extraction": {k: v for k, v in values["extraction"].items() if k != "device"}}
     assert job.digest() == digest(without_device)
