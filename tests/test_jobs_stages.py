@@ -177,7 +177,11 @@ def test_needs_come_with_a_stage_and_go_with_it():
     ("only", "without", "said"),
     [
         (["familes"], (), "unknown stage 'familes'; did you mean 'families'"),
-        (None, ["everything"], "unknown stage 'everything'; choose one of: atlas, ceilings, circuits, correspondence"),
+        (
+            None,
+            ["everything"],
+            "unknown stage 'everything'; choose one of: ablations, atlas, ceilings, circuits, correspondence",
+        ),
         (["pairs"], ["similarity"], "stage 'pairs' is asked for and needs one that is left out"),
         (None, ["families", "similarity", "correspondence", "ceilings"], "no stage is left without"),
     ],
