@@ -134,7 +134,8 @@ def test_attribution_finds_the_effects_of_a_linear_loss(tables, monkeypatch):
         and (rows["r_held_out_shuffled"] < 0.9).all()
     )
     real = pd.DataFrame(attribution_rows(of, np.zeros(UNITS), PLAN, {}))
-    assert set(real["effect"].abs().nlargest(2).index) == {0, 1}
+    assert real["effect"].abs().idxmax() == 1  # unit 0, the other cause, was in no ablation that was fitted
+    assert np.isnan(real["effect"][0])
     assert attribution_rows(of, np.zeros(500), PLAN, {}) == []
 
 

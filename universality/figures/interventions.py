@@ -68,7 +68,7 @@ def transplants_and_nulls(
         for ax, (base, said) in zip(axes.ravel(), BASES.items(), strict=True):
             rows = drawn[drawn["base"] == base]
             sets = int((rows["standin"] == names[0]).sum())
-            ax.set_title(wrapped(f"{said} ({sets} layers replaced)", width / 2 - 8, 6.5), fontsize=6.5)
+            ax.set_title(wrapped(f"{said} ({sets} layers replaced)", width / 2 - 14, 6.5), fontsize=6.5)
             if rows.empty:
                 ax.set_axis_off()
                 continue
@@ -144,7 +144,7 @@ def ablation_by_class(
             ax.set_title(
                 wrapped(
                     f"{short(str(model))}, {tap}: {rows['n_units'].iloc[0]} units{'' if rows['d_accuracy_random'].notna().any() else ', and fewer others'}",
-                    width / columns - 6,
+                    width / columns - 18,
                     6,
                 ),
                 fontsize=6,
