@@ -84,8 +84,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def changes() -> str:
-    """Return the changelog without its title."""
-    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]
+    """Return the changelog without its title; its links are seen from the pages' own folder."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2].replace("](docs/", "](")
 
 
 MARKS = {"<!-- commands -->": commands, "<!-- card keys -->": card_keys, "<!-- changes -->": changes}
