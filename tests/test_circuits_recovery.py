@@ -11,7 +11,9 @@ from universality.circuits.recovery import RECOVERY, recovery_rows
 
 
 def at(made, name, depth):
-    return replace(made, ref=replace(made.ref, tap=made.ref.tap.model_copy(update={"name": name, "relative_depth": depth})))
+    return replace(
+        made, ref=replace(made.ref, tap=made.ref.tap.model_copy(update={"name": name, "relative_depth": depth}))
+    )
 
 
 def later(made, mixing, noise=0.05):
@@ -46,5 +48,8 @@ def test_a_feature_spread_over_units_is_found_by_the_probe_alone():
 def test_layers_without_detectors_or_without_a_later_tap_have_no_rows():
     made = planted()
     assert list(recovery_rows([made], [], ("curve",), 0).columns) == RECOVERY.names
-    dull = layer(made.natural[:, :2], np.zeros((made.shown["curves"].activations.shape[0] + made.shown["curve_controls"].activations.shape[0], 2)))
+    dull = layer(
+        made.natural[:, :2],
+        np.zeros((made.shown["curves"].activations.shape[0] + made.shown["curve_controls"].activations.shape[0], 2)),
+    )
     assert recovery_rows([at(dull, "x", 0.1), made], [], ("curve",), 0).empty
