@@ -121,7 +121,7 @@ def drawing(table: pd.DataFrame) -> Figure:
     panels = (
         ("variance described (R2)", of_any, {"r2": "dictionary", "r2_frozen": "random, description learnt", "r2_haar": "random, orthonormal", "r2_twin": "untrained twin"}),
         ("share that are curve detectors", curves, {"share": "trained", "share_haar": "random basis", "share_untrained": "untrained twin"}),
-        ("share with the same direction in another network", of_any, {"shared_share": "trained", "shared_share_haar": "random basis", "shared_share_untrained": "untrained twins"}),
+        ("share found in another network", of_any, {"shared_share": "trained", "shared_share_haar": "random basis", "shared_share_untrained": "untrained twins"}),
     )  # fmt: skip
     with style():
         figure = Figure(figsize=(DOUBLE_MM * MM, 62 * MM), layout="constrained")
@@ -136,9 +136,9 @@ def drawing(table: pd.DataFrame) -> Figure:
                     markersize=5 if trained else 9,
                 )
             ax.set_ylabel(title)
-            ax.set_ylim(0, None)
+            ax.set_ylim(0, 1.45 * ax.get_ylim()[1])  # room for the legend above the marks
             ax.tick_params(axis="x", labelrotation=60)
-            ax.legend(fontsize=5, frameon=False)
+            ax.legend(loc="upper right", fontsize=5, frameon=False)
     return figure
 
 
