@@ -146,7 +146,7 @@ def test_only_adds_to_what_a_directory_holds(small, store, tmp_path, toy):
         pd.testing.assert_frame_equal(run.table(name), small.run.table(name))
     # Without it again, its table goes, and that is said.
     lines = Lines()
-    left_out = ["toy", "natural", "examples", "circuits", "motifs", "atlas"]
+    left_out = ["toy", "natural", "examples", "circuits", "recovery", "motifs", "atlas"]
     run = universality.run(small.job, tmp_path / "run", store=store, reporter=lines, without=left_out)
     assert run.tables == small.run.tables and not (tmp_path / "run" / "toy.parquet").exists()
     assert any("toy.parquet': the stage 'toy' is left out" in text for text in lines.said)
