@@ -191,7 +191,7 @@ def long(tables):
         for tap in ("a0", "a1", "b0", "b1", "b2")
     }
     return {
-        name: rows.replace({column: taps if "tap" in column else models for column in rows if column.startswith(("tap", "model"))})
+        name: rows.replace({column: taps if "tap" in column else models for column in rows if column.startswith(("tap", "model")) or column.endswith("_tap")})
         for name, rows in tables.items()
     }  # fmt: skip
 

@@ -58,7 +58,7 @@ def job(policy="same_receptive_field", reduction="center", **first):
             "extraction": {"reduction": reduction},
             "comparison": {"families": ["curve"], "measures": ["cka_linear_debiased"], "bootstraps": 100, "permutations": 19},
             "nulls": {"calibration_crops": 32, "haar_rotations": 1, "shuffles": 1},
-            "stages": {"without": ["natural", "examples", "circuits", "motifs"]},
+            "stages": {"without": ["natural", "examples", "circuits", "recovery", "motifs"]},
         }
     )  # fmt: skip
 
