@@ -58,7 +58,7 @@ haar_rotations = 2
 shuffles = 2
 
 [stages]
-without = ["natural", "examples", "circuits", "motifs", "atlas"]
+without = ["natural", "examples", "circuits", "recovery", "motifs", "atlas"]
 """
 
 

@@ -11,7 +11,7 @@ from universality.circuits.pairs import LEAST_SOURCES, NULLS, VERDICTS, judged, 
 from universality.circuits.plan import CircuitPlan
 from universality.correspondence.resampling import with_q
 from universality.figures.circuits import circuit_words
-from universality.jobs.stages import motif_task
+from universality.jobs.circuits import motif_task
 from universality.report.sentences import circuit_sentences, findings, profiles_sentence, untrained_sentences
 from universality.runs.layers import references
 from universality.runs.networks import networks_of

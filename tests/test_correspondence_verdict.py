@@ -321,7 +321,7 @@ permutations = 19
 calibration_crops = 32
 
 [stages]
-without = ["natural", "examples", "circuits", "motifs", "atlas"]
+without = ["natural", "examples", "circuits", "recovery", "motifs", "atlas"]
 """
 FAMILY = "high_low_frequency"
 PAIR = ["model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b"]

@@ -16,7 +16,8 @@ from universality.base.schema import Column, Table
 from universality.features.tables import columns_of
 from universality.figures import FIGURES
 from universality.jobs.reproduce import compared, reproduce
-from universality.jobs.stages import STAGES, Stage, chosen, lineage
+from universality.jobs.stage import Stage
+from universality.jobs.stages import STAGES, chosen, lineage
 from universality.jobs.tasks import Task
 from universality.report import data
 from universality.runs import provenance, upkeep
@@ -145,7 +146,7 @@ def test_only_adds_to_what_a_directory_holds(small, store, tmp_path, toy):
         pd.testing.assert_frame_equal(run.table(name), small.run.table(name))
     # Without it again, its table goes, and that is said.
     lines = Lines()
-    left_out = ["toy", "natural", "examples", "circuits", "motifs", "atlas"]
+    left_out = ["toy", "natural", "examples", "circuits", "recovery", "motifs", "atlas"]
     run = universality.run(small.job, tmp_path / "run", store=store, reporter=lines, without=left_out)
     assert run.tables == small.run.tables and not (tmp_path / "run" / "toy.parquet").exists()
     assert any("toy.parquet': the stage 'toy' is left out" in text for text in lines.said)
@@ -188,7 +189,11 @@ def test_needs_come_with_a_stage_and_go_with_it():
         (["familes"], (), "unknown stage 'familes'; did you mean 'families'"),
         (None, ["everything"], "unknown stage 'everything'; choose one of: ablations, atlas, ceilings, circuits"),
         (["pairs"], ["similarity"], "stage 'pairs' is asked for and needs one that is left out"),
-        (None, ["dictionaries", "families", "similarity", "correspondence", "ceilings", "recovery"], "no stage is left without"),
+        (
+            None,
+            ["dictionaries", "families", "similarity", "correspondence", "ceilings", "recovery"],
+            "no stage is left without",
+        ),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(only, without, said):

@@ -65,7 +65,7 @@ def job_text(networks: int, quick: bool) -> str:
         '[extraction]\nreduction = "center"\nbatch_size = 64\n\n'
         '[comparison]\nfamilies = ["curve", "high_low_frequency"]\n'
         'measures = ["cka_linear_debiased", "unit_match_mutual_nearest"]\n\n[nulls]\nuntrained_seeds = [0]\n\n'
-        '[stages]\nwithout = ["natural", "circuits", "motifs", "atlas"]\n'
+        '[stages]\nwithout = ["natural", "circuits", "recovery", "motifs", "atlas"]\n'
     )
 
 

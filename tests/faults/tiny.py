@@ -54,7 +54,7 @@ haar_rotations = 1
 shuffles = 1
 
 [stages]
-without = ["natural", "examples", "circuits", "motifs", "atlas"]
+without = ["natural", "examples", "circuits", "recovery", "motifs", "atlas"]
 """
 THIRD = """
 [[models]]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME
 from universality.features.families import FAMILIES
-from universality.figures.panels import sheet_of
+from universality.figures.panels import sheet_of, strips
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -162,14 +161,7 @@ def circuits_and_nulls(
                 ax.set_axis_off()
                 continue
             palette = [TRAINED, "0.55", HAAR, UNTRAINED, PERMUTED, "0.35", "0.15"]
-            sns.stripplot(rows, x="partner", y="value", hue="partner", order=list(PARTNERS.values()), hue_order=list(PARTNERS.values()), palette=palette,
-                          jitter=False, size=2, alpha=0.4, legend=False, ax=ax)  # fmt: skip
-            means = rows.groupby("partner")["value"].mean()
-            for place, partner in enumerate(PARTNERS.values()):
-                if partner in means:
-                    ax.plot([place - 0.35, place + 0.35], [means[partner]] * 2, color="black", linewidth=1, zorder=4)
-            ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
-            ax.tick_params(axis="x", rotation=35)
+            strips(ax, rows, "partner", list(PARTNERS.values()), palette)
             ax.set(xlabel="", ylabel="s_w, correlation of incoming weights")
         sheet.suptitle(
             wrapped(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure, SubFigure
 
 from universality.base.names import HAAR_NAME, short
+from universality.figures.panels import strips
 from universality.figures.style import (
     DOUBLE_MM,
     HAAR,
@@ -72,16 +72,7 @@ def transplants_and_nulls(
             if rows.empty:
                 ax.set_axis_off()
                 continue
-            sns.stripplot(
-                rows, x="standin", y="value", hue="standin", order=names, hue_order=names, palette=palette, jitter=False, size=2.5, alpha=0.6, legend=False, ax=ax
-            )  # fmt: skip
-            means = rows.groupby("standin")["value"].mean()
-            for place, name in enumerate(names):
-                if name in means:
-                    ax.plot([place - 0.35, place + 0.35], [means[name]] * 2, color="black", linewidth=1, zorder=4)
-            for level in (0, 1):
-                ax.axhline(level, color="0.7", linewidth=0.5, zorder=0)
-            ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+            strips(ax, rows, "standin", names, palette, levels=(0, 1))
             ax.set(xlabel="", ylabel="recovery R")
         sheet.suptitle(
             wrapped(

@@ -1,10 +1,12 @@
-"""A sheet of panels of one kind, one for each network or part of one: its frame, its shared labels, and one legend for all."""
+"""Sheets of panels of one kind (their frame, shared labels, one legend for all), and strips of points with their means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -86,3 +88,23 @@ def sheet_of(
     for ax in axes.ravel()[count:]:
         ax.set_axis_off()
     return Sheet(sheet, axes, count, width, found)
+
+
+def strips(
+    ax: Axes,
+    rows: pd.DataFrame,
+    column: str,
+    names: Sequence[str],
+    palette: Sequence[str],
+    levels: Sequence[float] = (0,),
+) -> None:
+    """Draw the values of each name in `column` as points above it, with their mean as a line, and thin lines at `levels`."""
+    sns.stripplot(rows, x=column, y="value", hue=column, order=names, hue_order=names, palette=list(palette), jitter=False, size=2, alpha=0.5,
+                  legend=False, ax=ax)  # fmt: skip
+    means = rows.groupby(column)["value"].mean()
+    for place, name in enumerate(names):
+        if name in means:
+            ax.plot([place - 0.35, place + 0.35], [means[name]] * 2, color="black", linewidth=1, zorder=4)
+    for level in levels:
+        ax.axhline(level, color="0.7", linewidth=0.5, zorder=0)
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")

@@ -19,7 +19,8 @@ from universality.jobs.planning import Plan
 from universality.jobs.recent import forgetting
 from universality.jobs.scheduling import opener
 from universality.jobs.seconds import Spent
-from universality.jobs.stages import STAGES, Stage
+from universality.jobs.stage import Stage
+from universality.jobs.stages import STAGES
 from universality.jobs.tasks import Tables, Task
 from universality.jobs.workers import Failure, Workers, elsewhere, raise_failures
 from universality.jobs.writing import draw, write

@@ -21,7 +21,8 @@ from universality.base.spec import digest
 from universality.jobs.passes import Pass
 from universality.jobs.placement import settled
 from universality.jobs.results import Results
-from universality.jobs.stages import STAGES, Stage, chosen, lacks
+from universality.jobs.stage import Stage, lacks
+from universality.jobs.stages import STAGES, chosen
 from universality.jobs.tasks import Inputs, Task
 from universality.models.card import Tap
 from universality.runs import drawn, provenance, run

@@ -8,17 +8,14 @@ it is in the keys of its results and of those of every stage that needs it, so t
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from universality.activations.dictionaries.spec import LEARNT
 from universality.activations.dictionaries.tables import DICTIONARY_TABLES
 from universality.activations.layer import LayerRef
 from universality.activations.network import Network
@@ -26,75 +23,24 @@ from universality.activations.nulls import NullPlan
 from universality.atlas.tables import tables_of
 from universality.base import schema
 from universality.base.errors import JobError, did_you_mean
-from universality.base.schema import Table
 from universality.base.spec import digest
 from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, CIRCUIT_AND_ROLE, PATCHES, TRANSPLANTS
-from universality.circuits.motif_tables import LATER, MOTIF_TABLES
-from universality.circuits.plan import TAPS_BACK, CircuitPlan
-from universality.circuits.recovery import RECOVERY, recovery_rows
-from universality.circuits.tables import CIRCUIT_TABLES, CIRCUITS, CIRCUITS_UNTRAINED, MEASURED, PROFILES
+from universality.circuits.motif_tables import MOTIF_TABLES
+from universality.circuits.recovery import RECOVERY
+from universality.circuits.tables import CIRCUIT_TABLES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows, family_rows, looked_at, null_rows, unit_rows
 from universality.features.families import FAMILIES
 from universality.features.tables import EXAMPLES, OWN, UNITS, own_name
-from universality.jobs import interventions
+from universality.jobs import circuits, interventions
 from universality.jobs.recent import read_layer
-from universality.jobs.tasks import Inputs, Tables, Task
-from universality.runs.drawn import Per
-from universality.runs.job import Job
+from universality.jobs.stage import ASKED, NUMBERS, Stage
+from universality.jobs.tasks import Inputs, Tables, Task, pairs_of_layers, rows_of
 from universality.runs.provenance import package_versions
 from universality.similarity.tables import similarity_rows
 from universality.stimuli import whole
-
-_NUMBERS = ("numpy", "pandas", "scipy")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Attributes
-    ----------
-    name : as ``--only``, ``--without`` and ``[stages]`` take it
-    makes : what it makes, in words
-    tables : of the run's directory; a job has those about one family alone for its own families only (`tables_of`)
-    version : raised when its numbers change for equal inputs
-    work : a count that its time is proportional to, for estimates
-    needs : names of the stages whose tables it takes
-    waits : whether its tasks take them too, not only `finished`
-    tasks : its work in pieces, each under a key; none for a stage that is made of tables alone
-    count : how many `tasks` yields
-    finished : from the rows of its tasks, one after another, and the tables of the stages before, to `tables`
-    packages : names, in `provenance.PACKAGES`, of those that decide its numbers
-    figures : kinds of figures that a run draws of it (names in `figures.FIGURES`), and of what there is one each
-    asks : names, in `ASKED`, of what a job must have for it; a job that lacks one has no such stage. What does not ask for families
-        is all that a job without any has, and takes layers without a scene of their own, which the others leave out (`Inputs.judged`)
-    """
-
-    name: str
-    makes: str
-    tables: tuple[Table, ...]
-    version: int
-    work: Callable[[Inputs], float]
-    tasks: Callable[[Inputs], Iterator[Task]] = lambda inputs: iter(())
-    count: Callable[[Inputs], int] = lambda inputs: 0
-    finished: Callable[[Inputs, Tables, Tables], Tables] = lambda inputs, rows, before: rows
-    needs: tuple[str, ...] = ()
-    waits: bool = False
-    packages: tuple[str, ...] = _NUMBERS
-    figures: Mapping[str, Per] = field(default_factory=dict)
-    asks: tuple[str, ...] = ("families",)
-
-    @property
-    def of_layers(self) -> bool:
-        """Whether it is about layers alone, not about families of detectors in them."""
-        return "families" not in self.asks
-
-    def tables_of(self, job: Job) -> tuple[Table, ...]:
-        """Return the tables that it makes of a job."""
-        return tuple(of for of in self.tables if of.family is None or of.family in job.comparison.families)
 
 
 def _keys(stage: str) -> Callable[[Any], str]:
@@ -113,44 +59,6 @@ def lineage(stage: Stage) -> list[Stage]:
         if of.name in wanted:
             wanted |= set(of.needs)
     return [of for of in STAGES.values() if of.name in wanted]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a job may have, and some stages ask for: whether a job has it, and what is said of a stage that is asked for without it."""
-
-    has: Callable[[Job], bool]
-    sentence: str
-
-
-ASKED: dict[str, Asked] = {
-    "families": Asked(
-        lambda job: bool(job.comparison.families),
-        "is about families of detectors, and the job has none (comparison.families = []); name some there",
-    ),
-    "copies": Asked(
-        lambda job: bool(job.nulls.noisy_copies),
-        "is about noisy copies of the networks, and the job has none (nulls.noisy_copies = []); ask for some there, such as [0.84]",
-    ),
-    "edits": Asked(
-        lambda job: job.edits,
-        'is about interventions, and no model of the job names taps whose units are edited; name some there, such as edited = ["features.13"]',
-    ),
-    "dictionaries": Asked(
-        lambda job: job.basis in LEARNT,
-        "is about dictionaries, and the job's basis is none; set basis = 'sae', 'nmf' or 'universal_sae'",
-    ),
-    "units": Asked(
-        lambda job: job.in_units,
-        "reads and edits single channels, and the job sees its layers in directions; drop basis and dictionary.directions",
-    ),
-}
-"""By name, what stages ask of a job."""
-
-
-def lacks(job: Job) -> list[str]:
-    """Return the names, in `ASKED`, of what a job has not."""
-    return [name for name, asked in ASKED.items() if not asked.has(job)]
 
 
 def chosen(
@@ -197,22 +105,9 @@ def _needs_any(stage: Stage, names: Sequence[str]) -> bool:
     return any(of.name in names for of in lineage(stage))
 
 
-def _rows(inputs: Inputs, *sets: str) -> int:
-    """Return how many rows the activations for some stimulus sets have: stimuli, times places. All networks see the same."""
-    network = next(iter(inputs.networks.values()))
-    return sum(math.prod(network.shape(name, network.taps[0])[:-1]) for name in sets)
-
-
 def _variants(inputs: Inputs) -> int:
     """Return how often a layer is seen: trained, as untrained twins, rotated and shuffled."""
     return len(inputs.seeds) + inputs.job.nulls.haar_rotations + inputs.job.nulls.shuffles
-
-
-def _pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
-    """Yield the units of both layers of every pair that is compared."""
-    for a, b in inputs.job.compared():
-        for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
-            yield x.width, y.width
 
 
 # dictionaries -------------------------------------------------------------------------------------------------------
@@ -270,7 +165,7 @@ def _family_work(inputs: Inputs) -> float:
     """
     seen = _variants(inputs) + inputs.job.nulls.haar_rotations + len(inputs.seeds) - 1
     units = [ref.width for model in inputs.models for ref in inputs.layers_judged(model, None)]
-    rows = [_rows(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
+    rows = [rows_of(inputs, "natural", *FAMILIES[family].sets) for family in inputs.job.comparison.families]
     return sum(1 + n * u * seen / 2e6 for n, u in itertools.product(rows, units))
 
 
@@ -325,8 +220,8 @@ def _similarity_tasks(inputs: Inputs) -> Iterator[Task]:
 
 def _similarity_work(inputs: Inputs) -> float:
     """Count each measure on each pair of layers, and the values of both; 250,000 take as long as what is done once."""
-    values = _rows(inputs, "natural") * _variants(inputs)
-    return len(inputs.job.comparison.measures) * sum(1 + values * (p + q) / 2.5e5 for p, q in _pairs_of_layers(inputs))
+    values = rows_of(inputs, "natural") * _variants(inputs)
+    return len(inputs.job.comparison.measures) * sum(1 + values * (p + q) / 2.5e5 for p, q in pairs_of_layers(inputs))
 
 
 def similarity_task(
@@ -376,7 +271,7 @@ def _correspondence_tasks(inputs: Inputs) -> Iterator[Task]:
 def _correspondence_work(inputs: Inputs) -> float:
     """Count each family and method of matching on each pair of layers; correlating large layers takes longer."""
     times = len(inputs.job.comparison.families) * len(inputs.job.comparison.matching)
-    return times * sum(1 + _rows(inputs, "natural") * p * q / 1e9 for p, q in _pairs_of_layers(inputs))
+    return times * sum(1 + rows_of(inputs, "natural") * p * q / 1e9 for p, q in pairs_of_layers(inputs))
 
 
 def correspondence_task(
@@ -438,7 +333,10 @@ def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
 
 def _ceiling_work(inputs: Inputs) -> float:
     """Count copies of layers; correlating large ones takes longer."""
-    rows, refs = _rows(inputs, "natural"), (ref for model in inputs.models for ref in inputs.layers_judged(model, None))
+    rows, refs = (
+        rows_of(inputs, "natural"),
+        (ref for model in inputs.models for ref in inputs.layers_judged(model, None)),
+    )
     return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.width**2 / 1e9 for ref in refs)
 
 
@@ -540,212 +438,15 @@ def example_task(network: Network, layers: Sequence[LayerRef], seed: int, units:
 
 
 def _circuit_tasks(inputs: Inputs) -> Iterator[Task]:
-    key_of = _keys("circuits")
-    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed)
-    for model in inputs.models:
-        causes = ["profiles", inputs.of_model(model), repr(plan)]
-        yield Task(
-            "circuits", {"": key_of(causes)}, f"wiring of families in {model}", profile_task, (*_of_network(inputs, model), plan),
-            partial(_units_alone, model=model),
-        )  # fmt: skip
-    for a, b in inputs.job.compared():
-        causes = [
-            "circuits",
-            inputs.of_model(a),
-            inputs.of_model(b),
-            repr(inputs.matching),
-            inputs.job.matched_by(),
-            repr(plan),
-        ]
-        yield Task(
-            "circuits", {"": key_of(causes)}, f"circuits of {a} with {b}", circuit_task,
-            (_of_network(inputs, a), _of_network(inputs, b), plan), _matched_units(a, b, inputs.job.matched_by()),
-        )  # fmt: skip
-
-
-def _of_network(inputs: Inputs, model: str) -> tuple[dict[int | None, Network], dict[int | None, list[LayerRef]]]:
-    """Return a network and its untrained twins, by seed, and their layers."""
-    return (
-        {seed: inputs.networks[model, seed] for seed in inputs.seeds},
-        {seed: inputs.layers_judged(model, seed) for seed in inputs.seeds},
-    )
-
-
-def _trained_units(tables: Tables, *models: str) -> pd.DataFrame:
-    units = tables["units"]
-    return units[units["model"].isin(models) & (units["seed"] == -1)]
-
-
-def _units_alone(tables: Tables, model: str) -> tuple[pd.DataFrame]:
-    return (_trained_units(tables, model),)
-
-
-def _matched_units(a: str, b: str, method: str) -> Callable[[Tables], tuple[pd.DataFrame, pd.DataFrame]]:
-    def late(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
-        found = tables["correspondence"]
-        found = found[(found["model_a"] == a) & (found["model_b"] == b) & (found["method"] == method)]
-        return found[found["verdict"] != "unmatched"], _trained_units(tables, a, b)
-
-    return late
-
-
-def _circuit_work(inputs: Inputs) -> float:
-    """Count networks that are asked for weights, and pairs of layers whose units are compared."""
-    return len(inputs.models) * len(inputs.seeds) + sum(1 for _ in _pairs_of_layers(inputs))
-
-
-def profile_task(
-    networks: Mapping[int | None, Network],
-    layers: Mapping[int | None, Sequence[LayerRef]],
-    plan: CircuitPlan,
-    units: pd.DataFrame,
-) -> Tables:
-    """Return the rows of ``profiles`` of one network: every tap with the one before that it depends on."""
-    from universality.circuits import families, reading  # SciPy's and Torch's part of them is not needed to plan
-
-    rows = [schema.empty_table(PROFILES)]
-    for target in layers[None]:
-        if reading.labels(units, target):
-            for source in reading.sources_of(networks[None], layers[None], target)[:1]:
-                rows.append(
-                    families.profile_rows(
-                        *reading.with_twins(networks, layers, source, target, units, read_layer), plan
-                    )
-                )
-    return {"profiles": pd.concat(rows, ignore_index=True), **_measured([], [])}
-
-
-def circuit_task(
-    a: tuple[Mapping[int | None, Network], Mapping[int | None, Sequence[LayerRef]]],
-    b: tuple[Mapping[int | None, Network], Mapping[int | None, Sequence[LayerRef]]],
-    plan: CircuitPlan,
-    matched: pd.DataFrame,
-    units: pd.DataFrame,
-) -> Tables:
-    """Return the rows of ``circuits``, less q and verdict, of two networks: one and two taps before the units' own; and those of their untrained twins, one tap before."""
-    from universality.circuits import pairs, reading, untrained
-
-    def earlier(
-        networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str
-    ) -> tuple[LayerRef, list[LayerRef]]:
-        (target,) = (ref for ref in layers[None] if ref.tap.name == tap)
-        return target, reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
-
-    known = {
-        (side, tap): earlier(*of, tap)
-        for side, of in (("a", a), ("b", b))
-        for tap in dict.fromkeys(matched[f"tap_{side}"])
-    }
-    found: list[dict[str, object]] = []
-    for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False):
-        (target_a, sources_a), (target_b, sources_b) = known["a", tap_a], known["b", tap_b]
-        for back, (source_a, source_b) in enumerate(zip(sources_a, sources_b, strict=False), start=1):
-            one, twins_a = reading.with_twins(*a, source_a, target_a, units, read_layer)
-            other, twins_b = reading.with_twins(*b, source_b, target_b, units, read_layer)
-            found += pairs.circuit_rows(one, other, twins_a, twins_b, rows, back, plan)
-    of_twins: list[dict[str, object]] = []
-    # One pair of layers: that with most matched units, of those whose taps have sources.
-    known_sources = {key for key, (_, sources) in known.items() if sources}
-    groups = [
-        (tap_a, tap_b, rows)
-        for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False)
-        if {("a", tap_a), ("b", tap_b)} <= known_sources
-    ]
-    if groups:
-        tap_a, tap_b, rows = max(groups, key=lambda group: len(group[2]))
-        for seed in a[0]:
-            if seed is not None and seed in b[0]:
-                one, other = (
-                    reading.twin(*of, seed, known[side, tap][1][0], known[side, tap][0], units, read_layer)
-                    for side, of, tap in (("a", a, tap_a), ("b", b, tap_b))
-                )
-                of_twins += untrained.twin_rows(one, other, rows, plan, seed)
-    return {"profiles": schema.empty_table(PROFILES), **_measured(found, of_twins)}
-
-
-def _measured(rows: Sequence[Mapping[str, object]], of_twins: Sequence[Mapping[str, object]]) -> Tables:
-    return {
-        "circuits": _as_table(rows, CIRCUITS, MEASURED),
-        "circuits_untrained": _as_table(
-            of_twins,
-            CIRCUITS_UNTRAINED,
-            [name for name in CIRCUITS_UNTRAINED.names if name not in ("q", "same_circuit")],
-        ),
-    }
-
-
-def _as_table(rows: Sequence[Mapping[str, object]], table: Table, columns: list[str]) -> pd.DataFrame:
-    empty = schema.empty_table(table)[columns]
-    return pd.concat([empty, pd.DataFrame(list(rows), columns=columns)], ignore_index=True) if rows else empty
-
-
-def _circuits(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
-    from universality.circuits import families, pairs
-
-    circuits, of_twins = (resampling.with_q(rows[name]) for name in ("circuits", "circuits_untrained"))
-    circuits = circuits.assign(verdict=pairs.judged(circuits), power=pairs.power(circuits))
-    of_twins = of_twins.assign(same_circuit=pairs.same_circuit(of_twins))
-    layers = [column.name for column in schema.pair_columns()]
-    compared = before["correspondence"][layers].drop_duplicates()
-    return {
-        "circuits": circuits[CIRCUITS.names], "circuits_untrained": of_twins[CIRCUITS_UNTRAINED.names], "profiles": rows["profiles"],
-        "profile_pairs": families.profile_pair_rows(rows["profiles"], compared, inputs.job.seed),
-    }  # fmt: skip
-
-
-# motifs -------------------------------------------------------------------------------------------------------------
+    return circuits.circuit_tasks(inputs, _keys("circuits"))
 
 
 def _motif_tasks(inputs: Inputs) -> Iterator[Task]:
-    key_of = _keys("motifs")
-    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed)
-    for model in inputs.models:
-        yield Task(
-            "motifs", {"": key_of([inputs.of_model(model), repr(plan)])}, f"motifs of {model}", motif_task, (*_of_network(inputs, model), plan),
-            partial(_units_alone, model=model),
-        )  # fmt: skip
+    return circuits.motif_tasks(inputs, _keys("motifs"))
 
 
-def _motif_work(inputs: Inputs) -> float:
-    """Count taps of trained networks: most of the time goes into gradients at natural images."""
-    return sum(len(inputs.judged(model)) for model in inputs.models)
-
-
-def motif_task(
-    networks: Mapping[int | None, Network],
-    layers: Mapping[int | None, Sequence[LayerRef]],
-    plan: CircuitPlan,
-    units: pd.DataFrame,
-) -> Tables:
-    """Return the rows of the tables of motifs of one network, less what follows from all of them: every tap with the one before, cases by the one before that."""
-    from universality.circuits import motifs, reading
-    from universality.circuits.case_gradients import Gradients
-
-    found: dict[str, list[pd.DataFrame]] = {
-        name: [schema.empty_table(table)[[column for column in table.names if column not in LATER[name]]]]
-        for name, table in MOTIF_TABLES.items()
-    }
-    ask = Gradients(networks[None])
-    for target in layers[None]:
-        detectors = reading.labels(units, target)
-        if not detectors:
-            continue
-        found["branches"].append(motifs.branch_table(read_layer(target), detectors, ask.branches(target.tap)))
-        nearest = reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
-        if not nearest:
-            continue
-        own, twins = reading.with_twins(networks, layers, nearest[0], target, units, read_layer)
-        for name, rows in motifs.weight_tables(own, twins, plan).items():
-            found[name].append(rows)
-        far = read_layer(nearest[-1])
-        found["cases"].append(motifs.case_table(far, own if len(nearest) > 1 else None, own, ask.at, plan))
-    return {name: pd.concat(rows, ignore_index=True) for name, rows in found.items()}
-
-
-def _motifs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
-    from universality.circuits import motifs
-
-    return {name: motifs.finished(name, rows[name]) for name in MOTIF_TABLES}
+def _recovery_tasks(inputs: Inputs) -> Iterator[Task]:
+    return circuits.recovery_tasks(inputs, _keys("recovery"))
 
 
 # interventions ------------------------------------------------------------------------------------------------------
@@ -769,39 +470,6 @@ def _roles(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
     return {"circuit_and_role": role_rows(before["transplants"], before["circuits"], inputs.job.seed)}
 
 
-# recovery -----------------------------------------------------------------------------------------------------------
-
-
-def _recovery_tasks(inputs: Inputs) -> Iterator[Task]:
-    key_of = _keys("recovery")
-    for model in inputs.models:
-        causes = [inputs.of_model(model), inputs.judged(model), inputs.job.comparison.families, inputs.job.seed]
-        refs = [inputs.layers_judged(model, seed) for seed in inputs.seeds]
-        yield Task(
-            "recovery", {"": key_of(causes)}, f"detectors of {model}, found in the next tap", recovery_task,
-            (refs[0], refs[1:], inputs.job.comparison.families, inputs.job.seed),
-        )  # fmt: skip
-
-
-def _recovery_work(inputs: Inputs) -> float:
-    """Count values of all layers, trained and untrained; a million are a unit."""
-    rows = _rows(inputs, "natural")
-    return sum(
-        1 + rows * ref.width / 1e6
-        for model in inputs.models
-        for seed in inputs.seeds
-        for ref in inputs.layers_judged(model, seed)
-    )
-
-
-def recovery_task(
-    layers: Sequence[LayerRef], twins: Sequence[Sequence[LayerRef]], families: Sequence[str], seed: int
-) -> Tables:
-    """Return the rows of ``recovery`` of one network."""
-    of_twins = [[read_layer(ref) for ref in refs] for refs in twins]
-    return {"recovery": recovery_rows([read_layer(ref) for ref in layers], of_twins, families, seed)}
-
-
 # atlas --------------------------------------------------------------------------------------------------------------
 
 
@@ -822,8 +490,8 @@ def _census_tasks(inputs: Inputs) -> Iterator[Task]:
 
 def _census_work(inputs: Inputs) -> float:
     """Count layers and pairs of them, of trained networks and of twins; correlating large layers takes longer."""
-    rows, layers = _rows(inputs, "natural"), sum(len(inputs.judged(model)) for model in inputs.models)
-    of_pairs = sum(1 + rows * p * q * RESAMPLES / 1e9 for p, q in _pairs_of_layers(inputs))
+    rows, layers = rows_of(inputs, "natural"), sum(len(inputs.judged(model)) for model in inputs.models)
+    of_pairs = sum(1 + rows * p * q * RESAMPLES / 1e9 for p, q in pairs_of_layers(inputs))
     return len(inputs.seeds) * (layers + of_pairs)
 
 
@@ -856,7 +524,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "dictionaries", "dictionaries in which layers are seen, and their directions", tuple(DICTIONARY_TABLES.values()), 1, _dictionary_work,
             _dictionary_tasks, lambda inputs: sum(len(inputs.layers[model, seed]) for model in inputs.models for seed in inputs.seeds),
-            packages=("torch", "scikit-learn", *_NUMBERS), asks=("dictionaries",),
+            packages=("torch", "scikit-learn", *NUMBERS), asks=("dictionaries",),
         ),
         Stage(
             "families", "detectors of each family in every layer", (schema.FAMILIES, UNITS, *OWN.values()), 4, _family_work,
@@ -866,15 +534,15 @@ STAGES: dict[str, Stage] = {
         Stage(
             "similarity", "measures between layers", (schema.SIMILARITY,), 2, _similarity_work,
             _similarity_tasks, lambda inputs: len(inputs.job.compared()), _measure_by_measure,
-            packages=("POT", "scikit-learn", *_NUMBERS), figures={"similarity": "pair"}, asks=(),
+            packages=("POT", "scikit-learn", *NUMBERS), figures={"similarity": "pair"}, asks=(),
         ),
         Stage(
             "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 3, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.judged(a)) for a, _ in inputs.job.compared()), _with_q,
-            packages=("POT", *_NUMBERS),
+            packages=("POT", *NUMBERS),
         ),
         Stage(
-            "pairs", "what pairs of layers share", (schema.PAIRS,), 3, lambda inputs: sum(1 for _ in _pairs_of_layers(inputs)), finished=_pairs,
+            "pairs", "what pairs of layers share", (schema.PAIRS,), 3, lambda inputs: sum(1 for _ in pairs_of_layers(inputs)), finished=_pairs,
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
@@ -884,42 +552,42 @@ STAGES: dict[str, Stage] = {
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,
             _natural_tasks, lambda inputs: len(inputs.uncopied), needs=("families",), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+            packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS),
         ),
         Stage(
             "examples", "parts of whole pictures that detectors and matched units answer to", (EXAMPLES,), 1, _example_work,
             _example_tasks, lambda inputs: len(inputs.models), needs=("families", "correspondence"), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+            packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS),
         ),
         Stage(
-            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 2, _circuit_work,
-            _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), _circuits, needs=("families", "correspondence"),
-            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS),
+            "circuits", "incoming weights of matched units, and how families are wired", tuple(CIRCUIT_TABLES.values()), 2, circuits.circuit_work,
+            _circuit_tasks, lambda inputs: len(inputs.models) + len(inputs.job.compared()), circuits.circuits_finished, needs=("families", "correspondence"),
+            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS),
             figures={"wiring_profiles": "family", "circuits_and_nulls": "family"},
         ),
         Stage(
-            "recovery", "detectors found again in the next tap, by one unit and by all", (RECOVERY,), 1, _recovery_work, _recovery_tasks,
-            lambda inputs: len(inputs.models), packages=("scikit-learn", *_NUMBERS),
+            "recovery", "detectors found again in the next tap, by one unit and by all", (RECOVERY,), 1, circuits.recovery_work, _recovery_tasks,
+            lambda inputs: len(inputs.models), packages=("scikit-learn", *NUMBERS),
         ),
         Stage(
-            "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, _motif_work,
-            _motif_tasks, lambda inputs: len(inputs.models), _motifs, needs=("families", "correspondence"),
-            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units"),
+            "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, circuits.motif_work,
+            _motif_tasks, lambda inputs: len(inputs.models), circuits.motifs_finished, needs=("families", "correspondence"),
+            waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS), asks=("families", "units"),
             figures={"field_layouts": "family", "equivariance_matrices": "family", "unit_circuits": "family", "matched_weights": "family and pair"},
         ),
         Stage(
             "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 1,
             interventions.units_edited, _ablation_tasks, interventions.count, needs=("families",), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *_NUMBERS), asks=("families", "units", "edits"), figures={"ablation_by_class": "family"},
+            packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *NUMBERS), asks=("families", "units", "edits"), figures={"ablation_by_class": "family"},
         ),
         Stage(
             "patches", "units that restore the answer to a changed image", (PATCHES,), 1, interventions.units_edited, _patch_tasks,
-            interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units", "edits"),
+            interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS), asks=("families", "units", "edits"),
         ),
         Stage(
             "transplants", "matched units put in one another's place", (TRANSPLANTS,), 1, interventions.units_exchanged, _transplant_tasks,
             interventions.transplant_count, needs=("families", "correspondence"), waits=True,
-            packages=("torch", "torchvision", "timm", "scikit-image", *_NUMBERS), asks=("families", "units", "edits"), figures={"transplants_and_nulls": "family"},
+            packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS), asks=("families", "units", "edits"), figures={"transplants_and_nulls": "family"},
         ),
         Stage(
             "roles", "whether units with alike weights have the same role", (CIRCUIT_AND_ROLE,), 1,

@@ -6,6 +6,8 @@ another and counted without being made.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -174,3 +176,16 @@ def _identity(ref: LayerRef, families: tuple[str, ...]) -> str:
     stores = {name: ref.stores[name] for name in dict.fromkeys(shown)}
     basis = [] if ref.basis is None else [ref.basis.identity]
     return digest([ref.model, ref.seed, ref.tap.plain(), stores, families, repr(ref.scene), *basis])
+
+
+def rows_of(inputs: Inputs, *sets: str) -> int:
+    """Return how many rows the activations for some stimulus sets have: stimuli, times places. All networks see the same."""
+    network = next(iter(inputs.networks.values()))
+    return sum(math.prod(network.shape(name, network.taps[0])[:-1]) for name in sets)
+
+
+def pairs_of_layers(inputs: Inputs) -> Iterator[tuple[int, int]]:
+    """Yield the units of both layers of every pair that is compared."""
+    for a, b in inputs.job.compared():
+        for x, y in itertools.product(inputs.layers[a, None], inputs.layers[b, None]):
+            yield x.width, y.width

@@ -33,7 +33,7 @@ RECORD = "run.json"
 SIDECAR = "provenance.json"
 """States for a folder's files (`sidecars`) what a CSV cannot hold."""
 PACKAGES = (
-    "POT", "dask", "distributed", "numpy", "pandas", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "POT", "dask", "distributed", "numpy", "pandas", "pillow", "scikit-image", "scikit-learn", "scipy", "timm", "torch", "torchvision",
     "xarray", "zarr",
 )  # fmt: skip
 

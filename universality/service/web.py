@@ -67,17 +67,17 @@ def _refuse_open(settings: Settings) -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # The protocol is named: asyncio sends small packets at once (TCP_NODELAY) on such sockets only, and without that every
+    # page waits 40 ms between its head and its body.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        # The protocol is named: asyncio sends small packets at once (TCP_NODELAY) on such sockets only, and without that every
-        # page waits 40 ms between its head and its body.
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((settings.host, settings.port))
         listening.listen(2048)
     except OSError as cause:
+        listening.close()
         raise ServiceError(
             f"the service cannot listen at {settings.host}, port {settings.port} ({cause.strerror or cause}); choose another --port or --host"
         ) from None
-    listening.set_inheritable(False)
     return listening
