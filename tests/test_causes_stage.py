@@ -10,6 +10,7 @@ import universality
 from universality.base.errors import CardError, JobError
 from universality.causes.plan import BASES
 from universality.causes.transplants import VERDICTS, judged
+from universality.report import pages
 from universality.report.interventions import ablations_said, patches_said, transplants_said
 from universality.runs.job import Job
 
@@ -77,6 +78,24 @@ def test_sentences_put_each_number_beside_its_nulls(tables):
         found = list(said(tables[name]))
         assert found and all("nan" not in text for text, _ in found), found
         assert any("random" in text for text, _ in found)
+
+
+def test_the_page_of_a_unit_says_what_its_network_loses_and_how_its_match_stands_in(edited, tables, tmp_path):
+    rows = tables["transplants"].query("what == 'unit' and measure == 'kl' and base == 'mean' and into == 'b'")
+    row = rows[rows["recovery"].notna()].sort_values("ablated").iloc[-1]
+    unit = row["model_b"], row["tap_b"], int(row["unit_b"])
+    pages.write(edited, tmp_path, units=[unit])
+    shown = " ".join((tmp_path / pages.address(unit)).read_text(encoding="utf-8").split())
+    said = f"recovers {row['recovery']:.2f} ({row['recovery_low']:.2f} to {row['recovery_high']:.2f}) of what the mean in its place costs"
+    assert f"In this unit's place (two scalars) the partner {said}" in shown
+    assert f"the best other unit {row['recovery_unmatched']:.2f}" in shown and f": {row['verdict']}." in shown
+    # The other direction, what this unit does in the partner's place, is said on the partner's page.
+    assert shown.count("In this unit's place") == len(rows[rows["unit_b"] == unit[2]])
+    lost = (
+        tables["ablations"].query("what == 'unit' and model == @unit[0] and unit == @unit[2]").set_index("base")["kl"]
+    )
+    for base, words in (("resample", "Maps of other images"), ("mean", "Its mean"), ("zero", "Zero")):
+        assert f"{words} in its place: divergence of the answers {lost[base]:.4f} nats" in shown
 
 
 def test_an_interrupted_experiment_resumes_and_other_images_are_another_experiment(edited):

@@ -2,7 +2,8 @@
 
 Usage: python analyses/causes/run.py [--job FILE] [--run DIR] [--store DIR] [--tables DIR]
 
-Runs the job (what exists is not computed again) and writes ``transplants.csv`` (families and layers, by base), ``ablations.csv`` (families), ``patches.csv`` (layers and families) and ``roles.csv`` to --tables.
+Runs the job (what exists is not computed again) and writes to --tables: ``transplants.csv`` (families and layers, by base), ``unit_transplants.csv`` (single units: means, how often the match beats each stand-in,
+verdicts), ``ablations.csv`` (families), ``unit_ablations.csv`` (single units by layer), ``patches.csv`` (layers and families) and ``roles.csv``.
 """
 
 from __future__ import annotations
@@ -13,18 +14,49 @@ from pathlib import Path
 import pandas as pd
 
 import universality
-from universality.causes.transplants import CEILINGS, NULLS
+from universality.causes.transplants import CEILINGS, NULLS, VERDICTS
 from universality.report.interventions import ablations_said, patches_said, roles_said, transplants_said
 from universality.runs.run import Run
 
 HERE = Path(__file__).parent
+BESIDE = [f"recovery_{name}" for name in (*NULLS, *CEILINGS)]
+
+
+def of_units(transplants: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each direction of each pair of layers, and base, of its single units: a unit of two families counts once."""
+    units = transplants[(transplants["what"] == "unit") & (transplants["measure"] == "kl")]
+    units = units.drop_duplicates(["model_a", "model_b", "into", "unit_a", "unit_b", "base"])
+    rows = []
+    for (a, b, into, base), of in units.groupby(["model_a", "model_b", "into", "base"], sort=False):
+        known = of[of["recovery"].notna()]
+        means = known[["r", "recovery", *BESIDE]].mean()
+        above = {f"above_{name}": int((known["recovery"] > known[f"recovery_{name}"]).sum()) for name in NULLS}
+        verdicts = {name: int((known["verdict"] == name).sum()) for name in VERDICTS}
+        place = {"model_a": a, "model_b": b, "into": into, "base": base, "units": len(of), "measured": len(known)}
+        # Rates of units that cost next to nothing have no lower bound: a mean would be theirs alone.
+        middle = {f"median_{name}": float(known[name].median()) for name in ("recovery", "recovery_unmatched")}
+        rows.append({**place, **means.to_dict(), **middle, **above, **verdicts})
+    return pd.DataFrame(rows)
+
+
+def ablated_units(ablations: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each layer and base: what its single units cost, and how many cost more than those of like activity."""
+    units = ablations[ablations["what"] == "unit"]
+    rows = []
+    for (model, tap, base), of in units.groupby(["model", "tap", "base"], sort=False):
+        costs = {
+            "kl_mean": of["kl"].mean(), "kl_median": of["kl"].median(), "kl_max": of["kl"].max(), "d_accuracy_min": of["d_accuracy"].min(),
+            "d_accuracy_class_min": of["d_accuracy_class"].min(), "d_accuracy_class_random_mean": of["d_accuracy_class_random"].mean(),
+            "above_random_95": int((of["kl"] > of["kl_random_95"]).sum()),
+        }  # fmt: skip
+        rows.append({"model": model, "tap": tap, "base": base, "units": len(of), **costs})
+    return pd.DataFrame(rows)
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     """Return what the README quotes, by the name of its file."""
     transplants, ablations, patches = (run.table(name) for name in ("transplants", "ablations", "patches"))
     sets = transplants[(transplants["what"] != "unit") & (transplants["measure"] == "kl")]
-    beside = [f"recovery_{name}" for name in (*NULLS, *CEILINGS)]
     columns = [
         "model_a",
         "model_b",
@@ -40,8 +72,10 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
         "recovery",
     ]
     return {
-        "transplants": sets[[*columns, "recovery_low", "recovery_high", *beside, "verdict"]],
+        "transplants": sets[[*columns, "recovery_low", "recovery_high", *BESIDE, "verdict"]],
+        "unit_transplants": of_units(transplants),
         "ablations": ablations[ablations["what"] == "family"],
+        "unit_ablations": ablated_units(ablations),
         "patches": patches[patches["what"] != "unit"],
         "roles": run.table("circuit_and_role"),
     }

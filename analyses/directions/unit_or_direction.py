@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Unit or direction?
 #
-# A feature is a direction of a layer; a unit is one direction of many. You see two seeds of one small network once in their units and once in a
-# dictionary learnt from their activations, read what the dictionary is worth, and compare how many directions are detectors and how many are matched.
+# A feature is a direction of a layer; a unit is one direction of many. You learn to see two seeds of one small network once in their units and once in a
+# dictionary learnt from their activations, to read what the dictionary is worth, and to compare how many directions are detectors and how many are matched.
 
 # %%
 # %matplotlib inline

@@ -15,6 +15,7 @@ _NULLS = {
     "unmatched": "the best other units", "haar": f"the best directions of a {HAAR_NAME}", "direction": "random directions", "untrained": "the best untrained units",
     "shuffled": "the same units at other images",
 }  # fmt: skip
+_EXCHANGED = ["model_a", "model_b", "tap_a", "tap_b", "unit_a", "unit_b", "into"]
 _AT_ZERO = {"resample": "maps of other images", "mean": "means"}
 
 
@@ -102,6 +103,7 @@ def transplants_said(table: pd.DataFrame, networks: str) -> Iterator[Said]:
             [value > null for null in nulls.values() if np.isfinite(null)],
         )
     units = table[(table["what"] == "unit") & (table["measure"] == "kl") & (table["base"] == "mean")]
+    units = units.drop_duplicates(_EXCHANGED)  # a unit of two families counts once
     known = units[units["recovery"].notna()]
     if len(units):
         same = int((known["verdict"] == "same_role").sum())
