@@ -6,10 +6,11 @@ BIN = $(VENV)/bin
 # Run a command that says little of itself, and say every eight seconds (in a log every minute) that it goes on, and the answer
 # of a second one.
 define telling
-begun=$$(date +%s); $(1) & command=$$!; trap 'kill $$command 2>/dev/null' INT TERM; said=0; \
+begun=$$(date +%s); $(1) & command=$$!; trap 'kill $$command 2>/dev/null' INT TERM; said=0; every=60; \
+if [ -t 1 ]; then every=8; fi; \
 while kill -0 $$command 2>/dev/null; do \
   sleep 0.5; now=$$(( $$(date +%s) - begun )); \
-  if [ $$(( now - said )) -ge $$( [ -t 1 ] && echo 8 || echo 60 ) ]; then said=$$now; echo "  $$now s: $$($(2))"; fi; \
+  if [ $$(( now - said )) -ge $$every ]; then said=$$now; echo "  $$now s: $$($(2))"; fi; \
 done; wait $$command || exit; echo "  done in $$(( $$(date +%s) - begun )) s"
 endef
 
