@@ -40,14 +40,9 @@ from universality.figures.style import (
     tap_label,
 )
 from universality.figures.thresholds import curves_of, threshold_curves
+from universality.figures.unit_wiring import circuit_diagram, matched_weights, unit_circuits
 from universality.figures.units import matched_pairs, matches_and_nulls, tuning_family
-from universality.figures.wiring import (
-    circuit_diagram,
-    equivariance_matrices,
-    field_layouts,
-    matched_weights,
-    unit_circuits,
-)
+from universality.figures.wiring import equivariance_matrices, field_layouts
 
 __all__ = [
     "DOUBLE_MM",

@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from universality.base.names import HAAR_NAME
-from universality.features.families import FAMILIES
+from universality.base.names import HAAR_NAME, short
 from universality.figures.panels import sheet_of, strips
 from universality.figures.style import (
     DOUBLE_MM,
@@ -21,9 +20,13 @@ from universality.figures.style import (
     style,
     wrapped,
 )
+from universality.figures.weight_maps import SAID_PT, between, source_line
+from universality.figures.wiring import left_out
 
-MOST_PANELS = 32
+MOST_PANELS = 24
 """Of more networks and families of sources than these a page has no room; the first are drawn."""
+_FEW = 8
+"""So many panels leave room for two side by side on one column of a page."""
 PERMUTED = "0.75"
 PARTNERS = {
     "s_w": "matched", "s_w_unmatched": "no match", "s_w_haar": HAAR_NAME.split(" (")[0], "s_w_untrained": "untrained", "s_w_permuted": "exchanged",
@@ -76,13 +79,22 @@ def wiring_profiles(
     drawn = wiring_data(wired)
     panels = list(drawn.groupby(["model", "source_tap", "target_tap", "source_family"], sort=False))
     models = [str(model) for model in dict.fromkeys(drawn["model"])]
+    taps = [str(tap) for tap in dict.fromkeys([*drawn["source_tap"], *drawn["target_tap"]])]
+    narrow = drawn_width(figure, width_mm) < DOUBLE_MM
     with style():
-        sheet = sheet_of(figure, width_mm, len(panels), models, panel_mm=35, head_mm=18)
+        sheet = sheet_of(
+            figure, width_mm, len(panels), [*models, *taps], panel_mm=35, head_mm=26 if narrow else 18, double=6 if narrow and len(panels) > _FEW else 4, points=SAID_PT,
+            shorter=lambda name: short(name) if name in models else plain(name),
+        )  # fmt: skip
+        room = sheet.width_mm / sheet.axes.shape[1] - (6 if narrow else 10)
         for ax, ((model, first, second, family), of) in zip(sheet.drawn, panels, strict=True):
             _profile(ax, of)
-            source = FAMILIES[family].noun if family in FAMILIES else family
-            taps = f"{plain(str(first))} to {plain(str(second))}"  # a network has a panel for each pair of its taps
-            ax.set_title(f"{sheet.names.of[str(model)]}\n{taps}\nfrom {source}", fontsize=6)
+            both = between(
+                sheet.names, str(first), str(second), room
+            )  # a network has a panel for each pair of its taps
+            said = f"{sheet.names.of[str(model)]}\n{both}\n{source_line(str(family), room)}"
+            # On a narrow page titles are wider than their axes: they stand above the labels of ticks, too.
+            ax.set_title(said, fontsize=SAID_PT, x=0.43 if narrow else 0.5)
         title = f"weights into {noun}, by the preferred angle of the source less that of the target"
         sheet.finish("difference, degrees", "relative weight", wrapped(title, sheet.width_mm, 7))
     return sheet.axes
@@ -117,6 +129,11 @@ def _profile(ax: Axes, rows: pd.DataFrame) -> None:
         label="trained, with 95 % interval",
     )
     ax.set_xticks([0, 90, 180, 270] if x.max() > 180 else [0, 45, 90, 135])
+
+
+def wiring_words(wired: pd.DataFrame, noun: str) -> dict[str, str]:
+    """Return what a caption says of `wiring_profiles`: how many panels are drawn of how many."""
+    return left_out(len(wired[["model", "source_tap", "target_tap", "source_family"]].drop_duplicates()), MOST_PANELS)
 
 
 def circuit_data(circuits: pd.DataFrame) -> pd.DataFrame:

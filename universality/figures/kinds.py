@@ -14,7 +14,14 @@ from universality.features.families import FAMILIES, definition_of
 from universality.features.tables import joined, own_name
 from universality.figures.atlas import atlas_cells, atlas_data
 from universality.figures.chords import chord_data, correspondence_chords
-from universality.figures.circuits import circuit_data, circuit_words, circuits_and_nulls, wiring_data, wiring_profiles
+from universality.figures.circuits import (
+    circuit_data,
+    circuit_words,
+    circuits_and_nulls,
+    wiring_data,
+    wiring_profiles,
+    wiring_words,
+)
 from universality.figures.cliques import clique_data, clique_matrix, clique_words
 from universality.figures.depth import depth_data, depth_words, detectors_against_depth
 from universality.figures.heatmaps import similarity_data, similarity_heatmaps, similarity_words
@@ -30,6 +37,7 @@ from universality.figures.similarity import (
 )
 from universality.figures.style import DOUBLE_MM, Panels, distinct, figure_of
 from universality.figures.thresholds import curves_of, threshold_curves, threshold_data
+from universality.figures.unit_wiring import diagram_data, matched_weights, matched_weights_data, unit_circuits
 from universality.figures.units import (
     family_data,
     family_words,
@@ -42,16 +50,12 @@ from universality.figures.units import (
     tuning_family,
 )
 from universality.figures.wiring import (
-    diagram_data,
     equivariance_data,
     equivariance_matrices,
     equivariance_words,
     field_layouts,
     layout_data,
     layout_words,
-    matched_weights,
-    matched_weights_data,
-    unit_circuits,
 )
 from universality.runs.drawn import Pair, Per, drawn_taps
 from universality.similarity.matching import HOW
@@ -111,7 +115,7 @@ FIGURES: dict[str, Kind] = {
              "{haar} of the other layer and in its untrained twin (of the two sides, the larger).", nulls_words),
         Kind("wiring_profiles", "family", wiring_profiles, wiring_data, ("wired",), ("noun",),
              "Weights into {noun} from detectors of the tap before, summed over space, by the difference of preferred angles, in every network; beside them sources with "
-             "their angles exchanged, random directions of the layer, and untrained twins with the trained labels."),
+             "their angles exchanged, random directions of the layer, and untrained twins with the trained labels.{left_out}", wiring_words),
         Kind("circuits_and_nulls", "family", circuits_and_nulls, circuit_data, ("circuits",), ("noun",),
              "Correlation s_w of the incoming weights of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
              circuit_words),
@@ -127,7 +131,7 @@ FIGURES: dict[str, Kind] = {
              "grey where a unit is no detector; beside them the map of weights in the field; numbers: weight, summed over space, in rms of the target's weights. Dashed: not above 95 % of the weights into the same unit of untrained twins."),
         Kind("matched_weights", "family and pair", matched_weights, matched_weights_data, ("correspondence", "edges", "method"), ("noun",),
              "Incoming weights of {noun} of {a} and {b} that are matched, those with the largest held-out r, from {noun} of the tap before: mean maps in the field, in the frame of the image, by the "
-             "preferred angle of the source less their own; below each how many sources. Each unit has its own scale."),
+             "preferred angle of the source less their own; below each how many sources. Each unit has its own scale. How alike such weights are beside those with a {haar} and untrained twins: circuits_and_nulls."),
         Kind("ablation_by_class", "family", ablation_by_class, class_data, ("ablation_classes",), ("noun",),
              "Change of the accuracy within every class with the {noun} of a layer removed (maps of other images in their place), beside as many random units of equal activity: "
              "mean and 5 % quantile over sets."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from universality.base.names import short
 from universality.figures.style import (
     PAGE_MM,
     Labels,
@@ -65,7 +66,8 @@ class Sheet:
 
 
 def sheet_of(
-    figure: Figure | SubFigure | None, width_mm: float, count: int, names: Sequence[str], *, panel_mm: float, head_mm: float, lines: int = 1, share_y: bool = False
+    figure: Figure | SubFigure | None, width_mm: float, count: int, names: Sequence[str], *, panel_mm: float, head_mm: float, lines: int = 1, share_y: bool = False, double: int = _COLUMNS, points: float = _POINTS,
+    shorter: Callable[[str], str] = short,
 ) -> Sheet:  # fmt: skip
     """Return a sheet of `count` empty panels.
 
@@ -77,12 +79,17 @@ def sheet_of(
     head_mm : height of what stands above and below all panels, mm
     lines : which a network's name may take; one where there are more than four rows
     share_y : whether all panels have one scale; x is always shared
+    double : panels side by side on the width of two columns
+    points : size of the titles that name them
+    shorter : what a name is called where it is not ambiguous
     """
     width = drawn_width(figure, width_mm)
-    columns = columns_for(width, max(count, 1), double=_COLUMNS)
+    columns = columns_for(width, max(count, 1), double=double)
     rows = max(-(-count // columns), 1)
-    found = fitted(names, (width - 10) / columns - 3, points=_POINTS, lines=lines if rows <= _COLUMNS else 1)
-    higher = lines_mm(key_of(found.key, width), 5.5) + rows * (found.height_mm(_POINTS) - lines_mm("x", _POINTS))
+    found = fitted(
+        names, (width - 10) / columns - 3, points=points, lines=lines if rows <= _COLUMNS else 1, shorter=shorter
+    )
+    higher = lines_mm(key_of(found.key, width), 5.5) + rows * (found.height_mm(points) - lines_mm("x", points))
     sheet = canvas(figure, width_mm, head_mm + min(panel_mm * rows + higher, PAGE_MM - head_mm))
     axes = sheet.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     for ax in axes.ravel()[count:]:

@@ -32,7 +32,7 @@ from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
 from universality.features.visualisation import Options
 from universality.figures.example_sheets import arrow_ends, points_to
-from universality.figures.wiring import paired_maps, strongest
+from universality.figures.unit_wiring import paired_maps, strongest
 from universality.report.curves import tuning_line, weight_colours
 from universality.report.page import csp_hash, environment, static_text
 from universality.runs.layers import references
