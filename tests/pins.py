@@ -58,7 +58,8 @@ def of_column(column: pd.Series) -> dict[str, Any]:
 
 def write() -> None:
     """Run the small jobs with all stages that they have and write what came."""
-    from conftest import EDITED_JOB, SMALL_JOB
+    from conftest import SMALL_JOB
+    from edited_job import EDITED_JOB
 
     found = {}
     for edits, text in ((False, SMALL_JOB), (True, EDITED_JOB)):

@@ -4,7 +4,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from conftest import EDITED_JOB
+from edited_job import EDITED_JOB
 
 import universality
 from universality.base.errors import CardError, JobError

@@ -24,6 +24,8 @@ from universality.cli.progress import Bars, progress_on
 from universality.jobs import execute, reproduce
 from universality.jobs.reproduce import Reproduction
 from universality.models import catalogue
+from universality.service.database import Database
+from universality.service.tokens import Tokens
 from universality.similarity import COMPARATORS
 from universality.stimuli.sets import STIMULI
 
@@ -64,6 +66,9 @@ JSON = {
     "runs show": "{out}",
     "runs verify": "{out}",
     "runs clean": "--runs {tmp} --store {tmp}/store",
+    "serve token new": "--scope read --for anna --database {tokens}",
+    "serve token list": "--database {tokens}",
+    "serve token revoke": "{token} --database {tokens}",
 }
 
 
@@ -102,6 +107,10 @@ def places(small, whole, tmp_path, monkeypatch):
     )
     copy = tmp_path / "copy"
     shutil.copytree(small.out, copy)
+    tokens = Database(f"sqlite:///{tmp_path}/tokens.sqlite")
+    tokens.upgrade()
+    token = Tokens(tokens).new("read", "anna").id
+    tokens.engine.dispose()
     return {
         "job": small.job,
         "out": small.out,
@@ -109,6 +118,8 @@ def places(small, whole, tmp_path, monkeypatch):
         "tmp": tmp_path,
         "copy": copy,
         "whole": whole.path,
+        "token": token,
+        "tokens": f"sqlite:///{tmp_path}/tokens.sqlite",
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import universality
-from universality.figures import drawings, save
+from universality.figures import FIGURES, drawings, save
 from universality.jobs.reproduce import compared
 from universality.jobs.stages import STAGES
 from universality.models import catalogue
@@ -68,7 +68,8 @@ def test_models_of_one_name_and_two_sources_have_figures_of_their_own(small):
     pair = ["model_a", "model_b"]
     tables = {name: renamed(run.table(name), pair) for name in ("similarity", "correspondence")}
     tables |= {name: renamed(run.table(name), ["model"]) for name in ("families", "units", "units_curve")}
-    kinds = [kind for stage in STAGES.values() if stage.name not in ("circuits", "motifs") for kind in stage.figures]
+    there = {table.name for name in ("families", "similarity", "correspondence") for table in STAGES[name].tables}
+    kinds = [kind for stage in STAGES.values() for kind in stage.figures if set(FIGURES[kind].tables) <= there]
     pairs = [("timm/vgg16", "torchvision/vgg16"), ("torchvision/vgg16", "timm/vgg16")][:1]
     stems = [
         drawing.stem for drawing in drawings(tables, pairs, run.job.matched_by(), run.job.comparison.families, kinds)

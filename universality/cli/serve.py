@@ -88,12 +88,17 @@ def new_command(
     ] = "read",
     name: Annotated[str, typer.Option("--for", help="Whose it is, for lists.")] = "",
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a token and print it; it is not kept and cannot be shown again.
 
     Example: universality serve token new --scope submit --for anna
     """
-    line(_tokens(database).new(scope, name).text)
+    token = _tokens(database).new(scope, name).text
+    if as_json:
+        print_json({"token": token, "scope": scope, "name": name})
+    else:
+        line(token)
 
 
 @token_app.command("list")
@@ -121,13 +126,17 @@ def list_command(database: DatabaseOption = None, as_json: JsonOption = False) -
 def revoke_command(
     identity: Annotated[str, typer.Argument(help="The token's id, as the list shows it.", metavar="ID")],
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a token worthless from now on.
 
     Example: universality serve token revoke abcdefgh
     """
     _tokens(database).revoke(identity)
-    line(f"token {identity} is revoked; a running service refuses it within seconds")
+    if as_json:
+        print_json({"id": identity, "revoked": True})
+    else:
+        line(f"token {identity} is revoked; a running service refuses it within seconds")
 
 
 def _tokens(url: str | None) -> Tokens:

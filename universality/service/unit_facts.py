@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from universality.activations import bases
 from universality.base.arrays import standardised
 from universality.base.errors import MissingError, RunError, UniversalityError, WeightsError
 from universality.models import weight_files
@@ -165,7 +164,7 @@ def elsewhere(run: str, version: str, model: str, tap: str, unit: int) -> list[P
         live = np.flatnonzero(layer.live)
         if not live.size:
             continue
-        turned = layer.standardised().in_basis(bases.haar(0, job.seed)).natural
+        turned = layer.standardised().in_random(0, job.seed).natural
         best, r = _best(own, layer.natural[:, live], decides)
         _, r_haar = _best(own, turned, decides)
         rows.append(
