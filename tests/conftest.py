@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from edited_job import EDITED_JOB
 from filelock import FileLock
 from undrawn import draw_nothing
 

@@ -56,7 +56,15 @@ ENTRIES = {
     "align_tuning": (CURVE, lambda x, y: align_tuning(x, y, ANGLES).table().to_numpy()),
 }  # fmt: skip
 # Public names that take no arrays of measurements.
-OF_NETWORKS = {"activations", "compare", "visualise", "expanded_weights", "editing", "edited_weights", "cache"}  # they take networks and images
+OF_NETWORKS = {
+    "activations",
+    "compare",
+    "visualise",
+    "expanded_weights",
+    "editing",
+    "edited_weights",
+    "cache",
+}  # they take networks and images
 OTHERS = {
     "COMPARATORS",
     "Client",

@@ -49,6 +49,7 @@ JSON = {
     "stages": "",
     "figures": "{out} --kind similarity --format svg --out {tmp}/figures",
     "figures --list": "{out}",
+    "ledger": f"{{copy}} --claims {ROOT}/analyses/ledger/claims",
     "reproduce": "{out} --out {tmp}/again",
     "measures": "cka_linear_debiased",
     "doctor": "--store {store}",

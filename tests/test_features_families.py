@@ -13,7 +13,7 @@ from silent_controls import CONTROLS, with_controls
 
 import universality
 from universality.activations import bases
-from universality.activations.bases import UNITS, haar, haars, orthonormal
+from universality.activations.bases import haar, haars, orthonormal
 from universality.activations.layer import Layer, LayerRef, load_layer
 from universality.activations.nulls import NullPlan
 from universality.base import schema
@@ -209,7 +209,7 @@ def test_rotated_layer_mixes_the_answers_of_every_family():
     for name in PARAMETERS:
         np.testing.assert_allclose(drawings_of(turned, name) @ q.T, drawings_of(made, name), atol=1e-12)
         # Other units now prefer other directions; turned back, as if these were units of their own, they are themselves again.
-        as_units = replace(turned, basis=UNITS, in_units=None)
+        as_units = replace(turned, basis=bases.UNITS, in_units=None)
         units, mixtures, again = (answers.units(one, name) for one in (made, turned, as_units.in_basis(back)))
         assert again["detector"].tolist() == units["detector"].tolist()
         assert mixtures["detector"].tolist() != units["detector"].tolist()

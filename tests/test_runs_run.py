@@ -74,7 +74,9 @@ def test_tables_of_functions(name, tmp_path):
 def test_tables_of_a_run(whole, tmp_path):
     families = (None, *whole.job.comparison.families)
     others = [stage for stage in STAGES.values() if {"copies", "edits", "dictionaries"} & {*stage.asks}]
-    left_out = {table.name for stage in others for table in stage.tables} | {"ledger"}  # a run's claims are asked for later
+    left_out = {table.name for stage in others for table in stage.tables} | {
+        "ledger"
+    }  # a run's claims are asked for later
     assert set(whole.tables) == {name for name, table in TABLES.items() if table.family in families} - left_out
     for name in whole.tables:
         table = whole.table(name)
