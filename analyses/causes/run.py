@@ -29,13 +29,13 @@ def of_units(transplants: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (a, b, into, base), of in units.groupby(["model_a", "model_b", "into", "base"], sort=False):
         known = of[of["recovery"].notna()]
-        means = known[["r", "recovery", *BESIDE]].mean()
+        means = {name: float(known[name].mean()) for name in ("r", "recovery", *BESIDE)}
         above = {f"above_{name}": int((known["recovery"] > known[f"recovery_{name}"]).sum()) for name in NULLS}
         verdicts = {name: int((known["verdict"] == name).sum()) for name in VERDICTS}
         place = {"model_a": a, "model_b": b, "into": into, "base": base, "units": len(of), "measured": len(known)}
         # Rates of units that cost next to nothing have no lower bound: a mean would be theirs alone.
         middle = {f"median_{name}": float(known[name].median()) for name in ("recovery", "recovery_unmatched")}
-        rows.append({**place, **means.to_dict(), **middle, **above, **verdicts})
+        rows.append({**place, **means, **middle, **above, **verdicts})
     return pd.DataFrame(rows)
 
 
