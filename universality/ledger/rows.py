@@ -24,7 +24,7 @@ def _text(function: Callable[[pd.Series, str], pd.Series]) -> Callable[..., pd.S
 ROW_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "abs": (1, abs),
     "known": (1, lambda column: column.notna()),
-    "source": (1, lambda column: column.astype(str).str.partition("/")[0]),
+    "source": (1, lambda column: column.astype(str).str.split("/").str[0]),
     "begins": (2, _text(lambda column, part: column.str.startswith(part))),
     "contains": (2, _text(lambda column, part: column.str.contains(part, regex=False))),
 }
