@@ -216,7 +216,10 @@ class TestTime:
     def test_every_kind_of_work_has_a_default(self, fresh):
         found = estimates.time(fresh)
         assert np.isfinite(found.wall(1, None, 1))
-        assert {stage.name for stage in STAGES.values()} <= seconds.DEFAULTS.keys() | {"pairs"}
+        assert {stage.name for stage in STAGES.values()} <= seconds.DEFAULTS.keys() | {
+            "pairs",
+            "roles",
+        }  # made of tables alone
         assert {f"tables of {name}" for name in STAGES} <= seconds.DEFAULTS.keys()
         assert all(rate >= 0 for rate in seconds.DEFAULTS.values())
 
