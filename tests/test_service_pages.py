@@ -329,6 +329,14 @@ def test_a_unit_says_what_its_static_page_says(client, run, matched):
             assert image.size == pictures[".webp"].shape[1::-1]
 
 
+def test_a_unit_of_a_run_that_compared_layers_only_says_that(client, matched, monkeypatch):
+    model, tap, unit = matched[0]
+    has = Run.has
+    monkeypatch.setattr(Run, "has", lambda self, *names: "correspondence" not in names and has(self, *names))
+    for run in ("one", ""):
+        assert "compared layers only" in shown(client, unit_url(model, tap, unit, run))
+
+
 def test_a_unit_is_found_elsewhere_as_by_hand(client, run, matched):
     (model, tap, unit), other = matched[0], matched[1]
     rows = client.app.state.catalogue.elsewhere(model, tap, unit, "one")

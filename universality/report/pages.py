@@ -35,6 +35,7 @@ from universality.figures.example_sheets import arrow_ends, points_to
 from universality.figures.unit_wiring import paired_maps, strongest
 from universality.report.curves import tuning_line, weight_colours
 from universality.report.page import csp_hash, environment, static_text
+from universality.report.unit_page import blank
 from universality.runs.layers import references
 from universality.runs.run import Run
 from universality.runs.visualisations import Drive, OfRun, facts
@@ -283,12 +284,11 @@ class Book:
         said = ", ".join(f["noun"][:-1] for f in families if f["detector"]) or (
             "matched, no detector" if unit in self._matches else "no detector"
         )
-        return {
-            "run": self.run.job.name, "model": unit[0], "tap": unit[1], "unit": unit[2], "said": said,
-            "words": " ".join([*map(str, unit), said]), "families": families, "examples": [], "visualisation": None,
+        return blank(self.run.job.name, *unit) | {
+            "said": said, "words": " ".join([*map(str, unit), said]), "families": families,
             "matches": [match | {"weights": self._weights_of(unit, match)} for match in self._matches.get(unit, [])],
-            "circuit": self._circuit_of(unit), "layouts": [row | {"noun": FAMILIES[row["source_family"]].noun} for row in self._of_unit("layouts", unit)], "cases": self._of_unit("cases", unit),
-            "ablations": self._ablations.get(unit, []),
+            "circuit": self._circuit_of(unit), "layouts": [row | {"noun": FAMILIES[row["source_family"]].noun} for row in self._of_unit("layouts", unit)],
+            "cases": self._of_unit("cases", unit), "ablations": self._ablations.get(unit, []),
         }  # fmt: skip
 
     def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:

@@ -15,6 +15,7 @@ from universality.base.recent import Recent
 from universality.models import catalogue as cards
 from universality.models.card import ModelCard
 from universality.report import cautions, findings
+from universality.report.unit_page import blank
 from universality.runs.run import Run
 from universality.service import drawn
 from universality.service.helper import Helper
@@ -181,8 +182,7 @@ class Catalogue:
             plain = self._asked(of, "unit", model=model, tap=tap, unit=unit)
         else:
             lacks = f"run '{of.path.name}' has no units: its job compared layers only"
-            plain = {"run": of.job.name, "model": model, "tap": tap, "unit": unit, "said": "", "words": "", "families": [], "examples": [],
-                     "visualisation": None, "matches": [], "arrow": None, "lacks": [lacks]}  # fmt: skip
+            plain = blank(of.job.name, model, tap, unit) | {"arrow": None, "lacks": [lacks]}
         return {**plain, "in_run": of.path.name, "runs": self.runs_with(model, tap), "units": units}
 
     def _asked(self, run: Run, call: str, **arguments: Any) -> Any:
