@@ -248,3 +248,12 @@ def small(once) -> Iterator[SmallRun]:
     assert set(ActivationStore(folder / "store").runs().values()) == {str(folder / "run")}, (
         "a test used the small store"
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; a file that uses it carries the mark `chromium.needs_browser`."""
+    from chromium import started
+
+    with started() as launched:
+        yield launched

@@ -14,6 +14,7 @@ from universality.activations.dictionaries.dictionary import non_negative as cod
 from universality.activations.dictionaries.kept import BasisRef, Source, learn
 from universality.activations.dictionaries.sparse import sae
 from universality.activations.dictionaries.spec import DictionarySpec
+from universality.base.arrays import participation
 from universality.base.errors import MeasureError, TapError
 
 
@@ -163,7 +164,7 @@ def test_dimensionality_of_known_arrangements():
 
 
 def test_spread_of_directions_and_of_variance():
-    assert quality.participation(np.array([[0.0, 3.0, 0.0], [1.0, 1.0, -1.0], [0.0, 0.0, 0.0]])) == pytest.approx(
+    assert participation(np.array([[0.0, 3.0, 0.0], [1.0, 1.0, -1.0], [0.0, 0.0, 0.0]]), axis=1) == pytest.approx(
         [1, 3, np.nan], nan_ok=True
     )
     white = np.linalg.qr(normal(500, 4))[0]

@@ -9,8 +9,9 @@ from scipy.stats import hypergeom
 from torch import nn
 
 from universality.activations.layer import Layer, LayerRef
+from universality.base.discovery import false_discovery
 from universality.base.errors import MeasureError
-from universality.circuits import branches, cases, chance, equivariance, layouts, motifs, superposition
+from universality.circuits import branches, cases, equivariance, layouts, motifs, superposition
 from universality.circuits.expanded import weights_into
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.pairs import Ends
@@ -435,4 +436,4 @@ def test_sentences_count_and_say_the_null():
 
 def test_false_discovery_rates_are_within_groups_and_leave_gaps():
     rows = pd.DataFrame({"model": list("aabb"), "p": [0.01, 0.04, np.nan, 0.5]})
-    np.testing.assert_allclose(chance.with_false_discovery(rows, ["model"])["q"], [0.02, 0.04, np.nan, 0.5])
+    np.testing.assert_allclose(false_discovery(rows, ["model"]), [0.02, 0.04, np.nan, 0.5])

@@ -83,6 +83,6 @@ def test_lists_are_json_on_request(words):
 
 
 def test_json_has_no_nan():
-    from universality.cli.output import plain
+    from universality.base.plain import plain
 
     assert plain({"a": [1.0, float("nan"), np.inf], "b": "x"}) == {"a": [1.0, None, None], "b": "x"}

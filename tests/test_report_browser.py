@@ -1,32 +1,17 @@
 """The page in a real browser: no error, no request, and everything a reader does with it, by mouse and by keyboard."""
 
 import re
-import shutil
 from itertools import pairwise
 
 import pandas as pd
 import pytest
+from chromium import needs_browser
 
 from universality import report
 from universality.report import pages
 from universality.runs.run import Run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives a browser")
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="needs an installed Chromium; the static tests of the page run without"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        # Without the sandbox, because test machines run as root; the page is our own file.
-        launched = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+pytestmark = needs_browser
 
 
 @pytest.fixture

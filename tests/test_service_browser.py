@@ -1,6 +1,5 @@
 """The pages in a real browser: nothing runs that is not the service's own, and what a person does by mouse and by keyboard."""
 
-import shutil
 import socket
 import threading
 import time
@@ -8,28 +7,14 @@ from urllib.parse import quote
 
 import pytest
 import uvicorn
+from chromium import needs_browser, playwright
 from service_pages_parts import EVIL, served
 
 from universality.runs.run import open_run
 from universality.service.pages.rendering import unit_url
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives a browser")
 expect = playwright.expect
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="needs an installed Chromium; the static tests of the pages run without"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        # Without the sandbox, because test machines run as root; the pages are our own.
-        launched = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ def reciprocal(values: np.ndarray) -> Array:
     """Return 1 / values; 0 where they are not above 0: what does not vary has no scale, and no share of anything."""
     given = np.asarray(values, dtype=np.float64)
     return np.asarray(np.divide(1.0, given, out=np.zeros_like(given), where=given > 0))
+
+
+def participation(weights: np.ndarray, axis: int) -> Array:
+    """Return over how many entries along an axis weights are spread: (sum of squares)^2 / sum of fourth powers, from 1; NaN where all are 0.
+
+    References
+    ----------
+    D. J. Thouless, Physics Reports 13, 1974 (participation ratio).
+    """
+    squares = np.square(np.asarray(weights, dtype=np.float64))
+    # Squares of squares of very small weights would underflow.
+    squares = squares * reciprocal(squares.max(axis=axis, initial=0.0, keepdims=True))
+    fourth = np.square(squares).sum(axis=axis)
+    return np.asarray(np.where(fourth > 0, np.square(squares.sum(axis=axis)) * reciprocal(fourth), np.nan))
 
 
 def haar_orthogonal(p: int, rng: np.random.Generator) -> Array:

@@ -26,6 +26,10 @@ class TapError(UniversalityError):
     """A tap names no module, never fires, or fires in a way that its card does not declare."""
 
 
+class EarlierTapError(TapError):
+    """A tap fires before the one whose edits it is to show."""
+
+
 class StimulusError(UniversalityError):
     """A stimulus set is empty, unknown, or its source images are not what the manifest states."""
 

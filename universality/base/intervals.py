@@ -16,6 +16,15 @@ def mean_interval(values: Array) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def percentile_interval(values: Array) -> tuple[float, float]:
+    """Return the middle 95 % of resampled values; NaN where none is finite."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def t_quantile(count: int) -> float:
     """Return how many standard deviations lie between the middle and an end of a 95 % interval that rests on `count` independent things."""
     return float(stdtrit(max(count, 2) - 1, 0.975))

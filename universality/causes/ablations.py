@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from universality.base.arrays import Array
-from universality.causes.effects import costs, interval, resamples
+from universality.base.arrays import Array, Ints
+from universality.base.intervals import percentile_interval
+from universality.causes.effects import costs, resamples
 from universality.causes.passes import Answers, Passes
 from universality.causes.plan import BASES, NEAREST, RANDOM_SETS, CausePlan
 from universality.models.editing import exchanged
 
-Ints = NDArray[np.int64]
 Rows = list[dict[str, object]]
 EFFECTS = {"d_loss": "loss", "kl": "kl", "d_accuracy": "accuracy"}
 """Columns of ``ablations`` and the measures of `costs` that they hold."""
@@ -173,7 +172,7 @@ def _row(
 ) -> dict[str, object]:
     row: dict[str, object] = {"n_images": len(of.labels), "edit_norm": of.norm(units), "n_random": len(alike)}
     for column, measure in EFFECTS.items():
-        low, high = interval(weights @ removed.cost[measure])
+        low, high = percentile_interval(weights @ removed.cost[measure])
         others, normed = (np.array([one.means[measure] for one in some]) for some in (alike, scaled))
         harmful = 0.05 if column == "d_accuracy" else 0.95
         row |= {

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from universality.base.arrays import Array
+from universality.base.arrays import Array, Ints
 from universality.causes.passes import Answers
 from universality.causes.plan import BOOTSTRAPS
-
-Ints = NDArray[np.int64]
 
 
 def costs(intact: Answers, edited: Answers, labels: Ints) -> dict[str, Array]:
@@ -42,12 +39,3 @@ def resamples(count: int, seed: int) -> Array:
     """Return how often each image is in each bootstrap sample, as weights that sum to 1: (sample, image)."""
     rng = np.random.default_rng([seed, count])
     return rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAPS) / count
-
-
-def interval(values: Array) -> tuple[float, float]:
-    """Return the 95 % interval of bootstrapped values; NaN where none is finite."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from universality.activations.network import Network
-from universality.base.arrays import Array, reciprocal
+from universality.base.arrays import Array, Ints, reciprocal
+from universality.base.intervals import percentile_interval
 from universality.causes.ablations import Rows, activity, nearest, random_sets
-from universality.causes.effects import interval, resamples
+from universality.causes.effects import resamples
 from universality.causes.labelled import STREAM, kind_of
 from universality.causes.passes import Answers, Passes
 from universality.causes.plan import CausePlan
@@ -33,7 +34,6 @@ from universality.models.pocket import shapes
 from universality.stimuli import sets
 from universality.stimuli.shapes import FIRST_STREAM
 
-Ints = NDArray[np.int64]
 PARAMETERS = ("shape", "texture", "defocus")
 MOST_PAIRS = 108
 LEAST_PAIRS = 8
@@ -176,7 +176,7 @@ class Patching:
         others: Array | list[float],
         weights: Array,
     ) -> dict[str, object]:
-        low, high = interval((weights @ shares[0]) * reciprocal(weights @ shares[1]))
+        low, high = percentile_interval((weights @ shares[0]) * reciprocal(weights @ shares[1]))
         others = np.asarray(others, dtype=np.float64)
         return {
             "what": what, "family": family, "unit": int(units[0]) if what == "unit" else -1, "n_units": len(units), "restored": self._restored(shares),

@@ -15,6 +15,8 @@ import pandas as pd
 from scipy import stats
 
 from universality.base.arrays import Array
+from universality.base.discovery import false_discovery
+from universality.base.intervals import t_quantile
 from universality.base.schema import empty_table
 from universality.causes import mixed
 from universality.causes.tables import CIRCUIT_AND_ROLE
@@ -58,11 +60,7 @@ def role_rows(transplants: pd.DataFrame, circuits: pd.DataFrame, seed: int) -> p
     table = pd.DataFrame(rows, columns=[name for name in CIRCUIT_AND_ROLE.names if name != "q"])
     if table.empty:
         return empty_table(CIRCUIT_AND_ROLE)
-    q = np.full(len(table), np.nan)
-    there = table["p"].notna().to_numpy()
-    if there.any():
-        q[there] = stats.false_discovery_control(table["p"].to_numpy(float)[there])
-    return table.assign(q=q)[CIRCUIT_AND_ROLE.names]
+    return table.assign(q=false_discovery(table, []))[CIRCUIT_AND_ROLE.names]
 
 
 def _families(of: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -96,7 +94,7 @@ def _regressed(rows: pd.DataFrame, of: str, given: str | None, seed: int) -> dic
     design = np.stack([np.ones(len(y)), x, *([control] if given else [])], axis=1)
     model = mixed.fit(y, design, [members, members * x[:, None], of_pair])
     slope, error, degrees = float(model.slopes[1]), float(model.errors[1]), len(models) - 1
-    far = float(stats.t.ppf(0.975, degrees))
+    far = t_quantile(len(models))
     partial, chance = _partial(y, x, control if given else None, codes, seed)
     return found | {
         "slope": slope, "slope_low": slope - far * error, "slope_high": slope + far * error, "p": float(2 * stats.t.sf(abs(slope) / error, degrees)),

@@ -28,14 +28,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from universality.base.arrays import Array, haar_orthogonal, reciprocal
-from universality.causes.effects import costs, interval, resamples
+from universality.base.arrays import Array, Ints, haar_orthogonal, reciprocal
+from universality.base.intervals import percentile_interval
+from universality.causes.effects import costs, resamples
 from universality.causes.passes import Passes
 from universality.causes.plan import MEASURES, CausePlan
 from universality.models.editing import exchanged, resized
 from universality.similarity.matching import hungarian
 
-Ints = NDArray[np.int64]
 DRAWS = 2
 """Random directions, and random bases, that stand for each unit."""
 NULLS = ("unmatched", "direction", "haar", "untrained", "shuffled")
@@ -292,14 +292,14 @@ def recovery(cost: Mapping[str, Mapping[str, Array]], base: str, measure: str, w
     weights : (sample, image) of the bootstrap
     """
     removed = cost[base][measure]
-    ablated, low = float(removed.mean()), interval(weights @ removed)[0]
+    ablated, low = float(removed.mean()), percentile_interval(weights @ removed)[0]
     known = np.isfinite(ablated) and low > 0
 
     def r_of(name: str) -> float:
         return 1.0 - float(cost[name][measure].mean()) / ablated if known and name in cost else float("nan")
 
     drawn = 1.0 - (weights @ cost["matched"][measure]) * reciprocal(weights @ removed) if known else np.array([np.nan])
-    ends = interval(drawn)
+    ends = percentile_interval(drawn)
     found = {f"recovery_{name}": r_of(name) for name in (*NULLS, *CEILINGS)}
     floor = max(
         (found[f"recovery_{name}"] for name in NULLS if np.isfinite(found[f"recovery_{name}"])), default=float("nan")

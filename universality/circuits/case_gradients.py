@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import xarray as xr
 
 from universality.activations.network import Network
+from universality.base.arrays import Array, Ints
 from universality.circuits.branches import Branch
-from universality.circuits.chance import Array, Ints
 from universality.circuits.reading import LOADED, Loaded
 from universality.models.card import Tap
 

@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, Ints, reciprocal
 from universality.base.errors import MeasureError
-from universality.circuits.chance import Array, Ints, p_above
+from universality.circuits.chance import p_above
 
 LEAST_CASES = 20
 """Images with a gradient that a unit needs."""

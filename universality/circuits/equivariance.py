@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from universality.base.arrays import Array, Ints
 from universality.base.errors import MeasureError
-from universality.circuits.chance import Array, Ints, p_above
+from universality.circuits.chance import p_above
 from universality.circuits.profiles import BINS, Units
 
 PERMUTATIONS = 399

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, reciprocal
 from universality.base.intervals import mean_interval
 from universality.circuits.pairs import LEAST_DETECTORS, Ends
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import BINS, Units, angle_profiles, rms
 from universality.circuits.tables import PROFILE_PAIRS, PROFILES
-from universality.circuits.wirings import PERMUTATIONS, Array, alike
+from universality.circuits.wirings import PERMUTATIONS, alike
 
 DRAWS = 200
 """Exchanges of the sources' angles."""

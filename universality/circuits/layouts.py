@@ -24,9 +24,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, Ints, reciprocal
 from universality.base.errors import MeasureError
-from universality.circuits.chance import Array, Ints, p_above, p_apart
+from universality.circuits.chance import p_above, p_apart
 from universality.circuits.profiles import placed
 
 PLACES = 5

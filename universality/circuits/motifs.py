@@ -9,9 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from universality.activations.layer import Layer
-from universality.base.arrays import reciprocal
-from universality.circuits import branches, cases, chance, equivariance, layouts, superposition
-from universality.circuits.chance import Array, Ints
+from universality.base.arrays import Array, Ints, reciprocal
+from universality.base.discovery import false_discovery
+from universality.circuits import branches, cases, equivariance, layouts, superposition
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.pairs import BLOCK, LEAST_DETECTORS, STRIDES, Ends
 from universality.circuits.plan import CircuitPlan
@@ -264,17 +264,16 @@ def finished(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     if name == "layouts":
         of_units = rows["unit"] >= 0
         for of in ("weight", "asymmetry"):
-            rows = chance.with_false_discovery(
-                rows.assign(_of=of_units), ["model", "frame", "_of"], f"p_{of}", f"q_{of}"
-            ).drop(columns="_of")
+            by_kind = rows.assign(_of=of_units)
+            rows = rows.assign(**{f"q_{of}": false_discovery(by_kind, ["model", "frame", "_of"], f"p_{of}")})
     elif name == "cases":
         # A unit counts once, however many cases it has.
         first = rows[rows["case"] == 0]
-        known = rows.assign(q=chance.with_false_discovery(first, ["model"])["q"])
+        known = rows.assign(q=pd.Series(false_discovery(first, ["model"]), index=first.index))
         rows = known.assign(
             q=known.groupby(["model", "target_tap", "family", "unit"], sort=False)["q"].transform("first")
         )
         rows = rows.assign(verdict=cases.judged(rows))
     elif name != "edges":
-        rows = chance.with_false_discovery(rows, ["model"], "p_share" if name == "equivariance" else "p")
+        rows = rows.assign(q=false_discovery(rows, ["model"], "p_share" if name == "equivariance" else "p"))
     return rows[MOTIF_TABLES[name].names].reset_index(drop=True)

@@ -38,11 +38,11 @@ from scipy.special import ndtr
 
 from universality.activations.bases import haars
 from universality.activations.layer import Layer, pair_identity
-from universality.base.arrays import centred, live_units, reciprocal, standardised
+from universality.base.arrays import Array, Ints, centred, live_units, reciprocal, standardised
 from universality.base.intervals import correlation_interval
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import Units, placed, share_within
-from universality.circuits.wirings import PLACES, Array, ByAngle, ByMatch, Ints, alike, matched_sources, wiring_of
+from universality.circuits.wirings import PLACES, ByAngle, ByMatch, alike, matched_sources, wiring_of
 from universality.models.card import Tap
 from universality.similarity.matching import correlations, hungarian
 from universality.similarity.predictivity import Fold, decomposed, penalties, press

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.network import Network
+from universality.base.arrays import Array
 from universality.base.errors import TapError
 from universality.base.recent import Recent
 from universality.circuits.pairs import Ends, Weights
 from universality.circuits.profiles import Units
-from universality.circuits.wirings import Array
 from universality.features.families import FAMILIES
 from universality.models.card import Tap
 

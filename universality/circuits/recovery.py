@@ -15,15 +15,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from universality.activations.layer import Layer
+from universality.base.arrays import Array, Ints
+from universality.base.intervals import percentile_interval
 from universality.base.schema import Column, Table, as_table
 from universality.features import answers
 from universality.similarity import correlations, mixture
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
 LEAST_DETECTORS = 3
 """Of a family, fewer of which have no row."""
 DRAWS = 399
@@ -80,7 +79,7 @@ def recovery_rows(
                 continue
             rng = np.random.default_rng([seed, int(here)])
             again = np.median(lost[rng.choice(own, (DRAWS, own.size))], axis=1)
-            low, high = np.quantile(again, [0.025, 0.975])
+            low, high = percentile_interval(again)
             rows.append({
                 "model": source.ref.model, "tap": source.ref.tap.name, "next_tap": target.ref.tap.name, "family": family, "n_detectors": own.size,
                 "n_units": int(target.live.sum()), "r_probe": np.median(probe[own]), "r_unit": np.median(unit[own]), "r_haar": np.median(haar[own]),
@@ -113,8 +112,8 @@ def _of_others(lost: Array, own: Ints, others: Ints, rng: np.random.Generator) -
     if others.size < LEAST_DETECTORS:
         return dict.fromkeys(("lost_others", "lost_others_low", "lost_others_high"), float("nan"))
     drawn = np.median(lost[rng.choice(others, (DRAWS, own.size))], axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"lost_others": float(drawn.mean()), "lost_others_low": float(low), "lost_others_high": float(high)}
+    low, high = percentile_interval(drawn)
+    return {"lost_others": float(drawn.mean()), "lost_others_low": low, "lost_others_high": high}
 
 
 def _mean(values: Iterable[Array]) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from universality.base.arrays import reciprocal
-from universality.circuits.chance import Array, p_apart
+from universality.base.arrays import Array, participation
+from universality.base.intervals import percentile_interval
+from universality.circuits.chance import p_apart
 
 DRAWS = 399
 
@@ -27,11 +28,8 @@ def outgoing(weights: xr.DataArray) -> Array:
 
 def participation_ratio(weights: ArrayLike) -> Array:
     """Return the participation ratio of each column of weights (target, source), (source,), 1 / n to 1; NaN of a source that nothing reads."""
-    squares = np.square(np.asarray(weights, dtype=np.float64))
-    # Squares of squares of very small weights would underflow.
-    squares = squares * reciprocal(squares.max(axis=0, initial=0.0))
-    fourth = np.square(squares).sum(axis=0)
-    return np.asarray(np.where(fourth > 0, np.square(squares.sum(axis=0)) * reciprocal(len(squares) * fourth), np.nan))
+    given = np.asarray(weights, dtype=np.float64)
+    return participation(given, axis=0) / max(len(given), 1)
 
 
 def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws: int = DRAWS) -> dict[str, float]:
@@ -58,7 +56,7 @@ def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws
             "p": np.nan,
         }
     drawn = np.array([of[rng.permutation(every)[: own.size]].mean() for _ in range(draws)])
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = percentile_interval(drawn)
     return {
-        "ratio": ratio, "ratio_random": float(drawn.mean()), "ratio_random_low": float(low), "ratio_random_high": float(high), "p": p_apart(ratio, drawn),
+        "ratio": ratio, "ratio_random": float(drawn.mean()), "ratio_random_low": low, "ratio_random_high": high, "p": p_apart(ratio, drawn),
     }  # fmt: skip

@@ -14,15 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from universality.activations.layer import Layer
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, Ints, reciprocal
 from universality.circuits.profiles import BINS, Units, differences, placed
 from universality.similarity.matching import correlations, hungarian
-
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 PLACES = 3
 LEAST_R = 0.3

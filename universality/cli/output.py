@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+
+from universality.base.plain import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,21 +34,6 @@ def line(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document on one line, undecorated; NaN, infinities and what is missing as null."""
     print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """Return data that JSON can write: paths as text, records as objects, NumPy's scalars as numbers, NaN as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

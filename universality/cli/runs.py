@@ -13,10 +13,11 @@ from rich.table import Table
 
 from universality.base.errors import RunError
 from universality.base.paths import DEFAULT_RUNS, DEFAULT_STORE
+from universality.base.plain import plain
 from universality.cli.completion import run_folders
 from universality.cli.leaving import Status
 from universality.cli.options import JsonOption, RunArgument
-from universality.cli.output import line, plain, print_json, stdout
+from universality.cli.output import line, print_json, stdout
 
 if TYPE_CHECKING:
     from universality.jobs.reproduce import Reproduction

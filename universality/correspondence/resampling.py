@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import betaincinv
 
+from universality.base.discovery import false_discovery
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -260,18 +262,7 @@ def _permuted(groups: list[Indices], places: int, rows: int, rng: np.random.Gene
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its Benjamini-Hochberg `q` within every pair of models, family and method (and null; and way of comparing circuits)."""
-    from scipy.stats import (
-        false_discovery_control,  # the only use of scipy.stats, which takes most of a second to import
-    )
-
-    q = np.full(len(table), np.nan)
     by = [
         name for name in ("null", "seed", "model_a", "model_b", "family", "method", "back", "sources") if name in table
     ]
-    groups = table.reset_index(drop=True).groupby(by, sort=False).indices
-    p = table["p"].to_numpy()
-    for rows in groups.values():
-        asked = rows[np.isfinite(p[rows])]
-        if asked.size:
-            q[asked] = false_discovery_control(p[asked], method="bh")
-    return table.assign(q=q)
+    return table.assign(q=false_discovery(table, by))

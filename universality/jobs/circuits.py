@@ -16,9 +16,8 @@ from universality.circuits.plan import TAPS_BACK, CircuitPlan
 from universality.circuits.recovery import recovery_rows
 from universality.circuits.tables import CIRCUITS, CIRCUITS_UNTRAINED, MEASURED, PROFILES
 from universality.correspondence import resampling
-from universality.jobs.interventions import Keys
 from universality.jobs.recent import read_layer
-from universality.jobs.tasks import Inputs, Tables, Task, pairs_of_layers, rows_of
+from universality.jobs.tasks import Inputs, Keys, Tables, Task, pairs_of_layers, rows_of
 
 # circuits and profiles ----------------------------------------------------------------------------------------------
 

@@ -15,13 +15,11 @@ from universality.base import schema
 from universality.base.schema import Table
 from universality.causes.plan import CausePlan
 from universality.causes.tables import ABLATION_CLASSES, ABLATIONS, ATTRIBUTIONS, PATCHES, TRANSPLANTS
-from universality.jobs.tasks import Inputs, Tables, Task
+from universality.jobs.tasks import Inputs, Keys, Tables, Task
 from universality.models.card import Tap
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Keys = Callable[[Any], str]
 
 
 def plan_of(inputs: Inputs) -> CausePlan:
@@ -121,7 +119,7 @@ def patch_task(network: Network, tap: Tap, plan: CausePlan, families: Mapping[st
 
 def _passes(network: Network, tap: Tap, images: np.ndarray) -> Any:
     """Return a network ready to be edited at a tap; the next tap of its card is read, if it lies behind."""
-    from universality.base.errors import TapError
+    from universality.base.errors import EarlierTapError
     from universality.causes.passes import Passes
 
     later = sorted(
@@ -131,10 +129,8 @@ def _passes(network: Network, tap: Tap, images: np.ndarray) -> Any:
     for read in later[:1]:
         try:
             return Passes(module, tap, read, images)
-        except TapError as error:
-            # On another branch, deeper, and yet not behind it.
-            if "comes before" not in str(error):
-                raise
+        except EarlierTapError:  # on another branch, deeper, and yet not behind it
+            continue
     return Passes(module, tap, None, images)
 
 
@@ -143,8 +139,7 @@ def _place(network: Network, tap: Tap) -> dict[str, object]:
 
 
 def _table(table: Table, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    empty = schema.empty_table(table)
-    return schema.as_table(table, pd.DataFrame(rows, columns=table.names)) if rows else empty
+    return schema.as_table(table, pd.DataFrame(list(rows), columns=table.names))
 
 
 # pairs of networks --------------------------------------------------------------------------------------------------

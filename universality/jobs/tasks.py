@@ -24,6 +24,8 @@ from universality.features.families import FAMILIES
 from universality.runs.job import Job
 
 Tables = dict[str, pd.DataFrame]
+Keys = Callable[[Any], str]
+"""From the causes of a result to the key that it is kept under."""
 
 
 @dataclass(frozen=True)

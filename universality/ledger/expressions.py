@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from universality.base.arrays import Array
 from universality.base.errors import ClaimError, did_you_mean
 from universality.ledger import rows
-
-Array = NDArray[np.float64]
 
 AGGREGATES: dict[str, int] = {
     "count": 0,

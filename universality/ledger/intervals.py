@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import rankdata, t
 
+from universality.base.arrays import Array
 from universality.correspondence.resampling import wilson_interval
 from universality.ledger import rows as of_rows
-from universality.ledger.expressions import Aggregate, Array
+from universality.ledger.expressions import Aggregate
 
 DRAWS = 2000
 LEAST_NETWORKS = 4

@@ -19,11 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from universality.base import schema
+from universality.base.arrays import Array
 from universality.base.errors import ClaimError, did_you_mean
 from universality.base.schema import Table
 from universality.ledger import expressions, intervals, rows
 from universality.ledger.claims import Claim, Ledger
-from universality.ledger.expressions import Aggregate, Array, Expression, Prediction
+from universality.ledger.expressions import Aggregate, Expression, Prediction
 from universality.ledger.intervals import Chosen
 from universality.ledger.tables import LEDGER
 

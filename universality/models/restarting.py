@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from universality.base.errors import TapError
+from universality.base.errors import EarlierTapError, TapError
 from universality.models import hooks
 from universality.models.card import Tap
 
@@ -110,7 +110,7 @@ class Restarting:
 
         def read(tap: Tap, given: Tensor) -> None:
             if not at_tap[0]:
-                raise TapError(
+                raise EarlierTapError(
                     f"tap '{tap.name}' comes before '{self.tap.name}', whose edits it cannot show; read a later tap"
                 )
             found[tap.name] = given.clone()

@@ -7,7 +7,6 @@ A page has a stable address, ``MODEL/TAP/UNIT.html``, and the same data beside i
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from universality.activations.layer import LayerRef, load_layer
 from universality.activations.places import place_of
 from universality.base.errors import RunError
 from universality.base.names import HAAR_NAME, number
+from universality.base.plain import plain as as_plain
 from universality.base.progress import Quiet, Reporter
 from universality.correspondence.tables import looked_at
 from universality.features import answers
@@ -164,16 +164,8 @@ def _write_page(folder: Path, where: str, page: Plain, text: str) -> None:
     file = folder / where
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    plain = json.dumps(_finite(page), indent=1, sort_keys=True)
+    plain = json.dumps(as_plain(page), indent=1, sort_keys=True)
     file.with_suffix(".json").write_text(plain, encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
 
 from universality.base.errors import RunError, did_you_mean
+from universality.base.plain import plain
 from universality.runs.run import Run
 from universality.similarity.matrix import STATES
 
@@ -72,7 +72,7 @@ def all_layers(run: Run, measure: str, state: str) -> Plain:
         (
             places[row.model_a, row.tap_a],
             places[row.model_b, row.tap_b],
-            _finite(value),
+            plain(value),
             str(row.reason),
         )
         for row, value in zip(rows.itertuples(), rows[state].to_numpy(float).tolist(), strict=True)
@@ -108,22 +108,14 @@ def _similarity(run: Run, a: str, b: str) -> Plain:
         one = grids["value"]
         found[measure] = {
             "direction": one.attrs["direction"], "taps_a": one["tap_a"].values.tolist(), "taps_b": one["tap_b"].values.tolist(),
-            **{state: [[_finite(v) for v in line] for line in grid.values.tolist()] for state, grid in grids.items()},
+            **{state: plain(grid.values) for state, grid in grids.items()},
         }  # fmt: skip
     return found
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _plain(rows: pd.DataFrame, names: tuple[str, ...]) -> list[Plain]:
-    return [{str(k): _value(v) for k, v in row.items()} for row in rows[list(names)].to_dict("records")]
-
-
-def _value(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    found: list[Plain] = plain(rows[list(names)].to_dict("records"))
+    return found
 
 
 def _matches(run: Run, a: str, b: str) -> list[Plain]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from universality.base.errors import MissingError, RunError, did_you_mean
+from universality.base.plain import plain as as_plain
 from universality.runs.run import Run
 from universality.service.queries import (
     MOST_ROWS,
@@ -36,7 +36,7 @@ from universality.service.queries import (
     replaced,
 )
 
-__all__ = ["MEDIA", "MOST_ROWS", "ROWS", "Column", "Download", "Page", "Query", "Reader", "columns_of", "export", "file_of", "finite", "levels", "parse_query", "reader", "replaced", "select"]  # fmt: skip
+__all__ = ["MEDIA", "MOST_ROWS", "ROWS", "Column", "Download", "Page", "Query", "Reader", "columns_of", "export", "file_of", "levels", "parse_query", "reader", "replaced", "select"]  # fmt: skip
 
 _BATCH = 20_000
 _MEMORY = "512MB"
@@ -74,15 +74,8 @@ class Page:
         return {
             "table": self.table, "row": self.row, "total": self.total, "matched": self.matched, "page": self.query.page, "pages": self.pages,
             "columns": [{"name": c.name, "kind": c.kind, "unit": c.unit, "range": c.range, "meaning": c.meaning} for c in self.columns],
-            "rows": [dict(zip(names, map(finite, row), strict=True)) for row in self.values],
+            "rows": [dict(zip(names, map(as_plain, row), strict=True)) for row in self.values],
         }  # fmt: skip
-
-
-def finite(value: Any) -> Any:
-    """Return a value as JSON can hold it: a number that is none is null."""
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @lru_cache(maxsize=256)
@@ -336,7 +329,7 @@ def _as_csv(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[bytes]
 def _without_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch with its lists as JSON text, as the command line writes them."""
     columns = [
-        pa.array([None if v is None else json.dumps(finite(v)) for v in c.to_pylist()])
+        pa.array([None if v is None else json.dumps(as_plain(v)) for v in c.to_pylist()])
         if _kind(c.type) == "list"
         else c
         for c in batch.columns
@@ -349,7 +342,7 @@ def _as_json(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[bytes
     first = True
     for batch in batches:
         for row in batch.to_pylist():
-            text = json.dumps({name: finite(value) for name, value in row.items()}, allow_nan=False)
+            text = json.dumps(as_plain(row), allow_nan=False)
             yield (text if first else f",\n{text}").encode()
             first = False
     yield b"]\n"

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from universality.activations.bases import Basis
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, reciprocal
 from universality.base.errors import MeasureError
 
-Array = NDArray[np.float64]
 Encoding = Literal["non_negative", "topk", "threshold"]
 BLOCK = 4096
 """Rows described at a time."""

@@ -13,9 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from universality.activations.bases import directions_of
 from universality.activations.dictionaries.dictionary import Dictionary
-from universality.base.arrays import centred, reciprocal
+from universality.base.arrays import Array, centred, reciprocal
 
-Array = NDArray[np.float64]
 SAME_COSINE = 0.5
 """Above it two directions count as one, as in the published comparison of universal with independent dictionaries."""
 
@@ -94,16 +93,6 @@ def interference(atoms: Array) -> float:
     gram = np.square(unit @ unit.T)
     count = len(atoms)
     return float((gram.sum() - np.trace(gram)) / (count * (count - 1))) if count > 1 else float("nan")
-
-
-def participation(weights: Array) -> Array:
-    """Return over how many entries of each row (row, entry) its weights are spread: (sum of squares)^2 / sum of fourth powers, from 1; NaN of none.
-
-    Of a direction: the units that take part in it; 1 for a single unit.
-    """
-    squares = np.square(weights)
-    fourth = np.square(squares).sum(axis=1)
-    return np.where(fourth > 0, np.square(squares.sum(axis=1)) * reciprocal(fourth), np.nan)
 
 
 def dimensions(activations: Array) -> float:

@@ -13,10 +13,8 @@ from universality.activations.dictionaries import quality
 from universality.activations.dictionaries.dictionary import Dictionary
 from universality.activations.dictionaries.kept import BasisRef, sample
 from universality.activations.layer import LayerRef
-from universality.base.arrays import reciprocal
+from universality.base.arrays import Array, participation, reciprocal
 from universality.base.schema import Column, Table, as_table
-
-Array = NDArray[np.float64]
 
 _LAYER = (
     Column("model", "string", "1", "card id", "network"),
@@ -101,7 +99,7 @@ def dictionary_rows(ref: LayerRef) -> dict[str, pd.DataFrame]:
     each = {
         "answers": of_one.answers,
         "code": np.where(of_one.answers > 0, codes.sum(axis=0) * reciprocal((codes > 0).sum(axis=0)), np.nan),
-        "n_units": quality.participation(one.atoms),
+        "n_units": participation(one.atoms, axis=1),
         **_nearest_unit(one),
         "cosine_seeds": np.mean(partners, axis=0) if partners else np.full(one.directions, np.nan),
         "dimensionality": quality.dimensionality(one.atoms * np.sqrt(np.square(codes).mean(axis=0))[:, None]),
@@ -121,7 +119,7 @@ def dictionary_rows(ref: LayerRef) -> dict[str, pd.DataFrame]:
         "stability": quality.stability([of.atoms for of in found]), "stability_frozen": quality.stability([null.atoms, other_null.atoms]),
         "share_stable": float((partners[0] > quality.SAME_COSINE).mean()) if partners else np.nan,
         "interference": quality.interference(one.atoms), "interference_frozen": quality.interference(null.atoms),
-        "n_units_each": float(np.nanmedian(each["n_units"])), "n_units_each_frozen": float(np.nanmedian(quality.participation(null.atoms))),
+        "n_units_each": float(np.nanmedian(each["n_units"])), "n_units_each_frozen": float(np.nanmedian(participation(null.atoms, axis=1))),
         "dimensions": quality.dimensions(judged),
         "features_per_dimension": float(known.sum() / each["dimensionality"][known].sum()) if known.any() else np.nan,
         "share_independent": independent, "share_independent_frozen": independent_null,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from universality.base.arrays import Array
+
 PHASES = 4
 """Of a Gabor filter: even and odd, each of both signs."""
 TANGENTS_DEG: Array = np.asarray(np.arange(12) * 15.0, dtype=np.float64)

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from universality.base.arrays import Array
 from universality.models.handwritten import kernels
-from universality.models.handwritten.kernels import Array
 
 GRAIN = 2.0**-20
 """Weights are whole multiples of it: the last digits of a cosine differ between machines, the weights do not."""

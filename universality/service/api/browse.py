@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from universality.base.errors import MissingError, did_you_mean
+from universality.base.plain import plain as as_plain
 from universality.service import tables
 from universality.service.principals import needs
 
@@ -131,12 +131,4 @@ def search(
 
 def answer(value: Any) -> Response:
     """Return plain values as JSON: a number that is none is null."""
-    return JSONResponse(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple) or (isinstance(value, Iterable) and not isinstance(value, str | bytes)):
-        return [_finite(inner) for inner in value]
-    return tables.finite(value.item() if hasattr(value, "item") else value)
+    return JSONResponse(as_plain(value))
