@@ -297,7 +297,7 @@ def dog_table(network, count=120):
             yield weights(a, b, directions, images[[number]])
 
     detector = {"family": Units(np.array([0]), np.array([0.0]))}
-    own, carried = (Ends(of, top, weights, weights, {}, detector) for of in (far, near))
+    own, carried = (Ends(of, top, weights, (weights,), {}, detector) for of in (far, near))
     rows = motifs.case_table(far, carried, own, gradients, CircuitPlan(("family",), 0))
     return motifs.finished("cases", rows)
 
@@ -353,7 +353,7 @@ def wired_ends(seed, order=True):
         )
 
     return Ends(
-        layer, top, mixed, mixed, {"curve": Units(np.arange(32), sources)}, {"curve": Units(np.arange(16), targets)}
+        layer, top, mixed, (mixed,), {"curve": Units(np.arange(32), sources)}, {"curve": Units(np.arange(16), targets)}
     )
 
 

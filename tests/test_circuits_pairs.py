@@ -1,6 +1,7 @@
 """Whether matched units have the same circuit: planted networks whose circuits are known, and networks that were never trained."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def random_network(seed, sources=32, targets=16):
     return network(rng.standard_normal((sources, 3, 5, 5)), rng.standard_normal((targets, sources, 3, 3)) / 10)
 
 
-def ends(name, net, angles=None):
+def ends(name, net, angles=None, kind="linear"):
     """One network's part: what its two layers answer at the middle, and its weights; `angles` of sources and of targets."""
     taps = [describe_tap(net, path, (3, SIZE, SIZE)) for path in ("1", "3")]
     first = net[:2](IMAGES)
@@ -72,14 +73,17 @@ def ends(name, net, angles=None):
     def weights(a, b, directions, images=None):
         return weights_into(net, a, b, directions, (3, SIZE, SIZE), name, images)
 
-    def gradients(a, b, directions):
-        return weights(a, b, directions, IMAGES[:16].numpy())
+    def gradients(a, b, directions, some=slice(None)):
+        return weights(a, b, directions, IMAGES[:16][some].numpy())
 
     labels = [
         {} if angles is None else {"family": Units(np.arange(len(of)), np.asarray(of, float))}
         for of in (angles or (0, 0))
     ]
-    return Ends(*layers, weights, gradients, *labels)
+    if kind == "linear":
+        return Ends(*layers, weights, (gradients,), *labels)
+    halves = tuple(partial(gradients, some=slice(k, None, 2)) for k in (0, 1))
+    return Ends(*layers, gradients, halves, *labels)
 
 
 def matched(a, b, order):
@@ -139,6 +143,52 @@ def test_the_same_responses_through_other_sources_are_another_circuit():
     assert (rows["verdict"] == "same_response_other_circuit").all()
     # One of three sources that carry the same is what the other network reads; a mixture of least length has 0.58 of that.
     assert rows["s_w"].abs().max() < 0.15 and rows["s_w_ceiling"].between(0.5, 0.8).all()
+
+
+def test_by_mean_gradients_a_permuted_copy_has_the_same_circuits_too():
+    net = random_network(0)
+    copy, (_, targets) = permuted(net)
+    a, b = (ends(name, of, kind="mean_gradient") for name, of in (("a", net), ("b", copy)))
+    rows = found(a, b, targets)
+    np.testing.assert_allclose(rows["s_w"], 1.0, atol=1e-4)
+    assert (rows["verdict"] == "same_circuit").all() and rows["fidelity"].between(0.5, 1.0).all()
+    # Between the taps lies one convolution: its gradients are its weights wherever the unit is active at all.
+    linear = found(ends("a", net), ends("b", copy), targets).set_index("unit_a").loc[rows["unit_a"]]
+    np.testing.assert_allclose(rows["s_w_readout"], linear["s_w_readout"], atol=1e-4)
+    # A unit that is silent at the middle of all images has no gradient, and no row.
+    silent = np.abs(a.of_units(np.arange(16)).values).max(axis=(1, 2, 3)) == 0
+    assert sorted(rows["unit_a"]) == np.flatnonzero(~silent).tolist() and silent.sum() == 1
+
+
+def test_where_weights_cancel_mean_gradients_tell_the_circuit():
+    """Each target is |x| of a sum of sources, made of two rectified halves: linear weights are 0 throughout."""
+    rng = np.random.default_rng(6)
+    first, second = rng.standard_normal((32, 3, 5, 5)), rng.standard_normal((16, 32, 3, 3)) / 10
+    base = network(first, np.concatenate([second, -second]))
+    join = nn.Conv2d(32, 16, 1, bias=False).requires_grad_(False)
+    join.weight.data = torch.tensor(np.concatenate([np.eye(16), np.eye(16)], axis=1), dtype=torch.float32)[
+        ..., None, None
+    ]
+    net = nn.Sequential(base[0], base[1], nn.Sequential(base[2], base[3], join), nn.Identity()).eval()
+    linear, gradients = (ends("a", net, kind=kind) for kind in ("linear", "mean_gradient"))
+    units = np.arange(16)
+    assert (
+        linear.of_units(units).size == 0 < gradients.of_units(units).size
+    )  # offsets at which no weight is are cut away
+    assert np.isnan(linear.fidelity(units, 4.0)).all()
+    # Spearman and Brown, by hand: the halves' correlation, stepped up to all images.
+    at = [
+        weights_into(net, *(of.ref.tap for of in (gradients.sources, gradients.targets)), np.eye(16), (3, SIZE, SIZE), "a", IMAGES[:16][k::2].numpy())
+        for k in (0, 1)
+    ]  # fmt: skip
+    halves = [(of.values * gradients.deviation[None, :, None, None]).reshape(16, -1) for of in at]
+    live = np.all([np.abs(of).max(axis=1) > 0 for of in halves], axis=0)  # a sum may be above 0 as often as below
+    r = np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(*(of[live] for of in halves), strict=True)])
+    # A kernel of 3 x 3 at stride 2 fills the nine squares of two strides place by place.
+    np.testing.assert_allclose(
+        gradients.fidelity(units, 4.0)[live], np.where(r > 0, 2 * r / (1 + np.abs(r)), r), atol=1e-3
+    )
+    assert live.sum() > 8
 
 
 def test_a_layer_in_a_random_basis_has_not_the_same_circuits():

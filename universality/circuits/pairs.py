@@ -81,8 +81,9 @@ class Ends:
     Attributes
     ----------
     sources, targets : the two layers
-    weights : asks the network for linear weights
-    gradients : asks it for the mean of the gradients at natural images; None where fidelity is not asked for
+    weights : asks the network for weights
+    checks : ask it for what they are held against: linear weights against the mean of the gradients at natural images; mean gradients (two checks) those at one half of the images
+        against those at the other; none where fidelity is not asked for
     labels : by family, the detectors among the sources with their preferred angles
     detectors : the same of the targets
     """
@@ -90,7 +91,7 @@ class Ends:
     sources: Layer
     targets: Layer
     weights: Weights
-    gradients: Weights | None
+    checks: tuple[Weights, ...]
     labels: Mapping[str, Units]
     detectors: Mapping[str, Units]
 
@@ -106,12 +107,22 @@ class Ends:
     def _asked(self, directions: Array) -> xr.DataArray:
         return self._in_deviations(self.weights(self.sources.ref.tap, self.targets.ref.tap, directions))
 
-    def gradients_into(self, units: Ints) -> xr.DataArray | None:
-        """Return the mean gradients into units, from standard deviations of the sources; None where they are not asked for."""
-        if self.gradients is None:
-            return None
-        directions = np.eye(self.n_targets)[units]
-        return self._in_deviations(self.gradients(self.sources.ref.tap, self.targets.ref.tap, directions))
+    def fidelity(self, units: Ints, side_px: float) -> Array:
+        """Return how far the weights describe units (unit,), over sources and squares of their fields; NaN where it is not asked for.
+
+        The correlation of linear weights with mean gradients; of mean gradients that of the halves, stepped up to all images (Spearman and Brown) where it is above 0.
+        """
+        if not self.checks:
+            return np.full(len(units), np.nan)
+        directions, taps = np.eye(self.n_targets)[units], (self.sources.ref.tap, self.targets.ref.tap)
+        found = [self._in_deviations(ask(*taps, directions)) for ask in self.checks]
+        halves = len(found) > 1
+        one, other = (
+            placed(of, 0.0, side_px, PLACES).reshape(len(units), -1)
+            for of in (found if halves else [self.of_units(units), *found])
+        )
+        r = alike(one, other)
+        return np.where(r > 0, 2 * r / (1 + np.abs(r)), r) if halves else r
 
     def _in_deviations(self, found: xr.DataArray) -> xr.DataArray:
         return found.copy(data=found.values * self.deviation.astype(found.dtype)[None, :, None, None])
@@ -229,17 +240,11 @@ def circuit_rows(
 
 
 def _fidelity(a: Ends, b: Ends, matched: pd.DataFrame, side_px: float) -> Array:
-    """Return how far linear weights agree with mean gradients, over sources and squares: of the unit (pair,) where they do less; NaN where gradients are not asked for."""
+    """Return how far weights describe the units of a pair: of the unit (pair,) that they describe less."""
     found = []
     for of, column in ((a, "unit_a"), (b, "unit_b")):
         units, place = np.unique(matched[column].to_numpy(np.int64), return_inverse=True)
-        gradients = of.gradients_into(units)
-        if gradients is None:
-            return np.full(len(matched), np.nan)
-        linear, true = (
-            placed(one, 0.0, side_px, PLACES).reshape(len(units), -1) for one in (of.of_units(units), gradients)
-        )
-        found.append(alike(linear, true)[place])
+        found.append(of.fidelity(units, side_px)[place])
     return np.minimum(*found)
 
 

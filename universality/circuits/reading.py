@@ -17,6 +17,7 @@ from universality.base.arrays import Array
 from universality.base.errors import TapError
 from universality.base.recent import Recent
 from universality.circuits.pairs import Ends, Weights
+from universality.circuits.plan import WeightKind
 from universality.circuits.profiles import Units
 from universality.features.families import FAMILIES
 from universality.models.card import Tap
@@ -51,14 +52,14 @@ IMAGES = 32
 """Natural images at which gradients are taken."""
 
 
-def weights_of(network: Network, gradients: bool = False) -> Callable[[Tap, Tap, Array], xr.DataArray]:
-    """Return what gives the weights of a network into directions of a later tap: linear ones, or the mean of its gradients at natural images."""
+def weights_of(network: Network, kind: WeightKind = "linear", some: slice = slice(None)) -> Weights:
+    """Return what gives the weights of a network into directions of a later tap: linear ones, or the mean of its gradients at (some) natural images."""
 
     def weights(first: Tap, second: Tap, directions: Array) -> xr.DataArray:
         from universality.circuits.expanded import weights_into  # with Torch
 
         loaded = LOADED.get(network.identity, lambda: Loaded(network.load()))
-        images, shape = _images(network) if gradients else None, network.card.preprocessing.shape
+        images, shape = _images(network)[some] if kind == "mean_gradient" else None, network.card.preprocessing.shape
         with loaded.lock:
             return weights_into(loaded.module, first, second, directions, shape, network.label, images)
 
@@ -76,14 +77,16 @@ def _images(network: Network) -> NDArray[np.float32]:
     return sets.normalise(images.values, preprocessing)
 
 
-def sources_of(network: Network, refs: Sequence[LayerRef], target: LayerRef) -> list[LayerRef]:
+def sources_of(
+    network: Network, refs: Sequence[LayerRef], target: LayerRef, kind: WeightKind = "linear"
+) -> list[LayerRef]:
     """Return the layers that a tap depends on, the nearest first: of the taps that come before it in depth."""
-    found = []
+    found, ask = [], weights_of(network, kind, slice(1))
     for ref in sorted(
         (of for of in refs if of.tap.relative_depth < target.tap.relative_depth), key=lambda of: -of.tap.relative_depth
     ):
         try:
-            weights_of(network)(ref.tap, target.tap, np.eye(1, target.tap.channels))
+            ask(ref.tap, target.tap, np.eye(1, target.tap.channels))
         except TapError:  # not connected, or it gives no tensor to take derivatives by
             continue
         found.append(ref)
@@ -109,12 +112,17 @@ def labels(units: pd.DataFrame, ref: LayerRef) -> dict[str, Units]:
 
 
 def ends(
-    network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer]
-) -> Ends:
+    network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer], kind: WeightKind = "linear",
+) -> Ends:  # fmt: skip
     """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
     first, second = read(source), read(target)
-    linear, gradients = (between(weights_of(network, kind), first, second) for kind in (False, True))
-    return Ends(first, second, linear, gradients, labels(units, source), labels(units, target))
+    # Linear weights are held against mean gradients, these of half of the images against those of the other half.
+    against = (slice(None),) if kind == "linear" else (slice(0, None, 2), slice(1, None, 2))
+    weights, *checks = (
+        between(ask, first, second)
+        for ask in (weights_of(network, kind), *(weights_of(network, "mean_gradient", some) for some in against))
+    )
+    return Ends(first, second, weights, tuple(checks), labels(units, source), labels(units, target))
 
 
 def between(weights: Weights, first: Layer, second: Layer) -> Weights:
@@ -142,22 +150,22 @@ def between(weights: Weights, first: Layer, second: Layer) -> Weights:
 
 def twin(
     networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], seed: int, source: LayerRef, target: LayerRef, units: pd.DataFrame,
-    read: Callable[[LayerRef], Layer],
+    read: Callable[[LayerRef], Layer], kind: WeightKind = "linear",
 ) -> Ends:  # fmt: skip
     """Return an untrained twin's part at the taps of two layers of the trained network; fidelity is not asked for."""
     at = {ref.tap.name: ref for ref in layers[seed]}
-    found = ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read)
-    return replace(found, gradients=None)
+    found = ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read, kind)
+    return replace(found, checks=())
 
 
 def with_twins(
     networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], source: LayerRef, target: LayerRef,
-    units: pd.DataFrame, read: Callable[[LayerRef], Layer],
+    units: pd.DataFrame, read: Callable[[LayerRef], Layer], kind: WeightKind = "linear",
 ) -> tuple[Ends, list[Ends]]:  # fmt: skip
     """Return the trained network's part, and that of each of its untrained twins: by seed, None for the trained one."""
 
     def of(seed: int | None) -> Ends:
         at = {ref.tap.name: ref for ref in layers[seed]}
-        return ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read)
+        return ends(networks[seed], at[source.tap.name], at[target.tap.name], units, read, kind)
 
     return of(None), [of(seed) for seed in networks if seed is not None]

@@ -26,8 +26,8 @@ CIRCUITS = Table(
         ),
         Column(
             "fidelity", "float", "1", _R,
-            "correlation of a unit's linear weights with the mean of its gradients at natural images, over sources and squares: of the unit where it is lower; "
-            "below 0.5 linear weights do not describe the circuit; NaN where one is silent at all of them",
+            "correlation of a unit's linear weights with the mean of its gradients at natural images, over sources and squares (of mean gradients as weights: of those at one half of the "
+            "images with those at the other, stepped up to all): of the unit where it is lower; below 0.5 the weights do not describe the circuit; NaN where one is silent at all of them",
         ),
         Column(
             "share_within", "float", "1", "0 to 1",

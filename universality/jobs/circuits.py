@@ -24,7 +24,7 @@ from universality.jobs.tasks import Inputs, Keys, Tables, Task, pairs_of_layers,
 
 def circuit_tasks(inputs: Inputs, key_of: Keys) -> Iterator[Task]:
     """Yield the work of ``circuits``: a network's profiles, and the matched units of two networks."""
-    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed)
+    plan = CircuitPlan(inputs.job.comparison.families, inputs.job.seed, inputs.job.circuits.weights)
     for model in inputs.models:
         causes = ["profiles", inputs.of_model(model), repr(plan)]
         yield Task(
@@ -89,12 +89,9 @@ def profile_task(
     rows = [schema.empty_table(PROFILES)]
     for target in layers[None]:
         if reading.labels(units, target):
-            for source in reading.sources_of(networks[None], layers[None], target)[:1]:
-                rows.append(
-                    families.profile_rows(
-                        *reading.with_twins(networks, layers, source, target, units, read_layer), plan
-                    )
-                )
+            for source in reading.sources_of(networks[None], layers[None], target, plan.weights)[:1]:
+                own, twins = reading.with_twins(networks, layers, source, target, units, read_layer, plan.weights)
+                rows.append(families.profile_rows(own, twins, plan))
     return {"profiles": pd.concat(rows, ignore_index=True), **_measured([], [])}
 
 
@@ -112,7 +109,7 @@ def circuit_task(
         networks: Mapping[int | None, Network], layers: Mapping[int | None, Sequence[LayerRef]], tap: str
     ) -> tuple[LayerRef, list[LayerRef]]:
         (target,) = (ref for ref in layers[None] if ref.tap.name == tap)
-        return target, reading.sources_of(networks[None], layers[None], target)[:TAPS_BACK]
+        return target, reading.sources_of(networks[None], layers[None], target, plan.weights)[:TAPS_BACK]
 
     known = {
         (side, tap): earlier(*of, tap)
@@ -123,8 +120,8 @@ def circuit_task(
     for (tap_a, tap_b), rows in matched.groupby(["tap_a", "tap_b"], sort=False):
         (target_a, sources_a), (target_b, sources_b) = known["a", tap_a], known["b", tap_b]
         for back, (source_a, source_b) in enumerate(zip(sources_a, sources_b, strict=False), start=1):
-            one, twins_a = reading.with_twins(*a, source_a, target_a, units, read_layer)
-            other, twins_b = reading.with_twins(*b, source_b, target_b, units, read_layer)
+            one, twins_a = reading.with_twins(*a, source_a, target_a, units, read_layer, plan.weights)
+            other, twins_b = reading.with_twins(*b, source_b, target_b, units, read_layer, plan.weights)
             found += pairs.circuit_rows(one, other, twins_a, twins_b, rows, back, plan)
     of_twins: list[dict[str, object]] = []
     # One pair of layers: that with most matched units, of those whose taps have sources.
@@ -139,7 +136,9 @@ def circuit_task(
         for seed in a[0]:
             if seed is not None and seed in b[0]:
                 one, other = (
-                    reading.twin(*of, seed, known[side, tap][1][0], known[side, tap][0], units, read_layer)
+                    reading.twin(
+                        *of, seed, known[side, tap][1][0], known[side, tap][0], units, read_layer, plan.weights
+                    )
                     for side, of, tap in (("a", a, tap_a), ("b", b, tap_b))
                 )
                 of_twins += untrained.twin_rows(one, other, rows, plan, seed)

@@ -13,6 +13,7 @@ from universality.activations.spec import ExtractionSpec, NullSpec
 from universality.base.errors import JobError, StimulusError, did_you_mean
 from universality.base.spec import Int, Spec, digest, unique
 from universality.base.toml import parse_toml, validate
+from universality.circuits.plan import WeightKind
 from universality.features import names
 from universality.stimuli import natural
 from universality.stimuli.spec import StimuliSpec
@@ -96,6 +97,16 @@ class InterventionSpec(Spec):
     images: Int = Field(432, ge=24, le=100_000, description="images that an edited network is shown")
 
 
+class CircuitSpec(Spec):
+    """How circuits of matched units are read."""
+
+    weights: WeightKind = Field(
+        "linear",
+        description="products of weights over all paths (linear), or the mean of the gradients at 32 natural images (mean_gradient: minutes a network; for taps "
+        "between which linear weights describe no unit, as their fidelity tells)",
+    )
+
+
 class StagesSpec(Spec):
     """Which stages run: all when left out."""
 
@@ -121,6 +132,7 @@ class Job(Spec):
     comparison: ComparisonSpec = Field(default_factory=ComparisonSpec)
     nulls: NullSpec = Field(default_factory=NullSpec)
     interventions: InterventionSpec = Field(default_factory=InterventionSpec)
+    circuits: CircuitSpec = CircuitSpec()
     stages: StagesSpec = Field(default_factory=StagesSpec)
     basis: BasisName = Field(
         "units",
@@ -137,7 +149,7 @@ class Job(Spec):
         None, description=f"pairs drawn one by one; the first {MOST_FIGURE_PAIRS} compared pairs when left out"
     )
 
-    _later: ClassVar[tuple[str, ...]] = ("basis", "dictionary")
+    _later: ClassVar[tuple[str, ...]] = ("basis", "dictionary", "circuits")
 
     def digest(self) -> str:
         """Return the SHA-256 of the validated values that decide numbers.
