@@ -1,21 +1,22 @@
-"""One job in every basis: units, random directions, NMF, sparse autoencoders of one network and of all, and of all with the images of all but one in another order.
+"""Two zoos in every basis, tap by tap: units, random directions, NMF, sparse autoencoders of one network and of all, and of all with the images of all but one in another order.
 
-Usage: python analyses/directions/run.py [--job FILE] [--runs DIR] [--store DIR] [--tables DIR] [--docs DIR] [--only BASIS ...]
+Usage: python analyses/directions/run.py [--jobs FILE ...] [--runs DIR] [--store DIR] [--tables DIR] [--docs DIR] [--only BASIS ...] [--depths DEPTH ...]
 
-Runs the job once for each basis (activations are shared, and what exists is not computed again) and writes ``bases.csv``, one row for each basis and kind of feature with the
+Runs each job once for each tap of its networks and each basis (activations are shared, and what exists is not computed again) and writes ``bases.csv``, one row for each zoo, tap, basis and kind of feature with the
 nulls beside every figure; ``gaps.csv``, whether detectors of a basis lie where the family of units has its gaps; and ``directions_bases.png`` to --docs. Every number of the README comes from there.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from universality import run
@@ -35,14 +36,17 @@ _QUALITY = (
     "n_units_each_frozen", "dimensions", "features_per_dimension", "share_independent", "share_independent_frozen", "firing_entropy", "cofiring", "cofiring_chance",
 )  # fmt: skip
 _DRAWS = 999
+DEPTHS = ("early", "middle", "late")
+"""The three taps of every network of a job, in this order."""
 
 
-def in_basis(job: Job, name: str) -> Job:
-    """Return the job in one of `BASES`."""
+def in_basis(job: Job, depth: str, name: str) -> Job:
+    """Return the job at one of the three taps of each network, in one of `BASES`."""
+    models = [entry.model_copy(update={"taps": (entry.taps or ())[DEPTHS.index(depth) :][:1]}) for entry in job.models]
     basis = "universal_sae" if name == "universal_sae_shuffled" else name
     learnt = job.dictionary if basis not in ("units", "haar") else DictionarySpec(directions=job.dictionary.directions)
     chosen = learnt.model_copy(update={"shuffled_images": name == "universal_sae_shuffled"})
-    named = {"name": f"{job.name}-{name}", "basis": basis, "dictionary": chosen}
+    named = {"name": f"{job.name}-{depth}-{name}", "models": tuple(models), "basis": basis, "dictionary": chosen}
     return Job.model_validate(job.model_copy(update=named).plain())
 
 
@@ -108,57 +112,82 @@ def gaps(runs: dict[str, Run]) -> Iterator[dict[str, Any]]:
 
 
 def drawing(table: pd.DataFrame) -> Figure:
-    """Draw, by basis: how well activations are described, which share of the directions is a detector, and which share another network holds, each beside its nulls."""
-    of_any, curves = table[table["family"] == "any"], table[table["family"] == "curve"]
-    names = [
-        name.replace("universal_sae", "universal\nSAE")
-        .replace("_shuffled", ",\nshuffled")
-        .replace("sae", "SAE")
-        .replace("nmf", "NMF")
-        .replace("haar", "random")
-        for name in of_any["basis"]
-    ]
+    """Draw, zoo by zoo and by basis: how well activations are described, which share of the directions is a detector, and which share another network holds, each beside its nulls."""
     panels = (
-        ("variance described (R2)", of_any, {"r2": "dictionary", "r2_frozen": "random, description learnt", "r2_haar": "random, orthonormal", "r2_twin": "untrained twin"}),
-        ("share that are curve detectors", curves, {"share": "trained", "share_haar": "random basis", "share_untrained": "untrained twin"}),
-        ("share found in another network", of_any, {"shared_share": "trained", "shared_share_haar": "random basis", "shared_share_untrained": "untrained twins"}),
+        ("variance described (R2)", "any", "r2", {"r2_frozen": "random, description learnt", "r2_haar": "random, orthonormal", "r2_twin": "untrained twin"}),
+        ("share that are curve detectors", "curve", "share", {"share_haar": "random basis", "share_untrained": "untrained twin"}),
+        ("share found in another network", "any", "shared_share", {"shared_share_haar": "random basis", "shared_share_untrained": "untrained twins"}),
     )  # fmt: skip
+    zoos = list(dict.fromkeys(table["zoo"]))
     with style():
-        figure = Figure(figsize=(DOUBLE_MM * MM, 62 * MM), layout="constrained")
-        for ax, (title, rows_of, columns) in zip(figure.subplots(1, 3), panels, strict=True):
-            for column, label in columns.items():
-                trained = label in ("trained", "dictionary")
-                ax.plot(
-                    names,
-                    rows_of.get(column, pd.Series(np.nan, rows_of.index)),
-                    "o" if trained else "_",
-                    label=label,
-                    markersize=5 if trained else 9,
-                )
-            ax.set_ylabel(title)
-            ax.set_ylim(0, 1.45 * ax.get_ylim()[1])  # room for the legend above the marks
-            ax.tick_params(axis="x", labelrotation=60)
-            ax.legend(loc="upper right", fontsize=5, frameon=False)
+        figure = Figure(figsize=(DOUBLE_MM * MM, 62 * MM * len(zoos)), layout="constrained")
+        grid = figure.subplots(len(zoos), len(panels), squeeze=False)
+        for axes, zoo in zip(grid, zoos, strict=True):
+            for ax, (title, family, measured, nulls) in zip(axes, panels, strict=True):
+                of = table[(table["zoo"] == zoo) & (table["family"] == family)].set_index(["depth", "basis"])
+                _panel(ax, of, measured, nulls)
+                ax.set_ylabel(title)
+            axes[1].set_title(ZOOS.get(zoo, zoo))
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     return figure
 
 
+ZOOS = {"directions": "four pocket networks", "directions-lite": "EfficientNet-Lite0 and Lite1"}
+_WORDS = {
+    "units": "units",
+    "haar": "random",
+    "nmf": "NMF",
+    "sae": "SAE",
+    "universal_sae": "universal\nSAE",
+    "universal_sae_shuffled": "universal\nSAE, shuffled",
+}
+
+
+def _panel(ax: Axes, rows_of: pd.DataFrame, measured: str, nulls: Mapping[str, str]) -> None:
+    """Draw one measured column by basis, the taps beside one another, and its nulls as dashes."""
+    names = [name for name in BASES if name in rows_of.index.get_level_values("basis")]
+    at = np.arange(len(names))
+    for d, depth in enumerate(DEPTHS):
+        if depth not in rows_of.index.get_level_values("depth"):
+            continue
+        here, x = rows_of.loc[depth].reindex(names), at + 0.22 * (d - 1)
+        ax.plot(x, here[measured], "o", color=f"C{d}", markersize=4, label=f"{depth} tap")
+        for n, column in enumerate(nulls):
+            values = here[column] if column in here else pd.Series(np.nan, names)
+            label = nulls[column] if depth == "middle" else None
+            ax.plot(x, values, "_", color=("0.35", "0.55", "0.75")[n], markersize=7, label=label)
+    ax.set_xticks(at, [_WORDS[name] for name in names], rotation=60)
+    ax.set_ylim(0, None)
+
+
 def main() -> None:
-    """Run the job in every basis and write the tables and the picture."""
+    """Run the jobs in every basis and write the tables and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--job", type=Path, default=HERE / "job.toml")
+    parser.add_argument("--jobs", type=Path, nargs="+", default=[HERE / "job.toml", HERE / "lite.toml"])
     parser.add_argument("--runs", type=Path, default=Path("data/runs/directions"))
     parser.add_argument("--store", default="data/store")
     parser.add_argument("--tables", type=Path, default=HERE)
     parser.add_argument("--docs", type=Path, default=HERE.parents[1] / "docs")
     parser.add_argument("--only", nargs="*", default=BASES, choices=BASES)
+    parser.add_argument("--depths", nargs="*", default=DEPTHS, choices=DEPTHS)
     given = parser.parse_args()
-    job = read_job(given.job)
-    runs = {name: run(in_basis(job, name), given.runs / name, store=given.store, threads=1) for name in given.only}
-    table = pd.DataFrame([row for name, finished in runs.items() for row in rows(finished, name)])
+    found, of_gaps = [], []
+    for job in map(read_job, given.jobs):
+        for depth in given.depths:
+            where = {"zoo": job.name, "depth": depth}
+            runs = {
+                name: run(
+                    in_basis(job, depth, name), given.runs / job.name / depth / name, store=given.store, threads=1
+                )
+                for name in given.only
+            }
+            found += [where | row for name, finished in runs.items() for row in rows(finished, name)]
+            of_gaps += [where | row for row in gaps(runs)]
+    table = pd.DataFrame(found)
     for folder in (given.tables, given.docs):
         folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.tables / "bases.csv", index=False, float_format="%.4f")
-    pd.DataFrame(gaps(runs)).to_csv(given.tables / "gaps.csv", index=False, float_format="%.3f")
+    pd.DataFrame(of_gaps).to_csv(given.tables / "gaps.csv", index=False, float_format="%.3f")
     drawing(table).savefig(given.docs / "directions_bases.png", dpi=200)
 
 
