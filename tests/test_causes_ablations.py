@@ -9,11 +9,11 @@ from torch import nn
 
 from universality.base.errors import TapError
 from universality.causes import patches
-from universality.causes.ablations import Ablation, ablation_rows, nearest, random_sets
+from universality.causes.ablations import Ablation, ablation_rows, nearest, random_sets, shared
 from universality.causes.attributions import attribution_rows
 from universality.causes.passes import Passes
 from universality.causes.patches import Patching
-from universality.causes.plan import BASES, CausePlan
+from universality.causes.plan import BASES, RANDOM_SETS, CausePlan
 from universality.models.pocket import shapes
 
 UNITS, N = 12, 24
@@ -108,8 +108,18 @@ def test_random_sets_are_of_like_activity_and_of_other_units():
     for some in sets:
         assert len(np.unique(some)) == 3 and not {10, 11, 30} & set(some.tolist())
         assert (some < 20).sum() == 2 and (some > 20).sum() == 1
-    assert random_sets(values[:5], np.arange(3), seed=0) == []
+    assert random_sets(values[:5], np.arange(5), seed=0) == []
     assert sorted(nearest(values, 0, np.arange(40)).tolist()) == list(range(1, 9))
+
+
+def test_random_sets_of_a_family_of_more_than_half_of_a_layer_are_of_all_its_units():
+    values, family = np.arange(10.0), np.arange(7)
+    sets = random_sets(values, family, seed=0)
+    assert len(sets) == RANDOM_SETS and all(len(np.unique(some)) == 7 for some in sets)
+    # Seven of ten units, of which three are no others': four to seven of the family's own.
+    own = [np.isin(some, family).sum() for some in sets]
+    assert {4} <= set(own) <= {4, 5, 6, 7} and shared(sets, family) == np.mean(own)
+    assert shared(random_sets(np.arange(40.0), family, seed=0), family) == 0 and np.isnan(shared([], family))
 
 
 def test_attribution_finds_the_effects_of_a_linear_loss(tables, monkeypatch):

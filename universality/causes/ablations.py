@@ -1,7 +1,8 @@
 """What a network loses without a unit or a family of detectors, beside as many random units of equal activity and of equal norm.
 
 A unit is removed in three ways: by its map at another image (resample), by its mean, by zero. Zero alone says little: where 0 is far from all that a unit answers, anything would harm.
-The random sets of a family have for each of its units one of the `NEAREST` units that are most like it in mean activity; *equal norm* is the same sets, with the edit scaled to the norm of the
+The random sets of a family have for each of its units one of the `NEAREST` units outside it that are most like it in mean activity; where the family is more than half of the layer, of all units: such sets hold
+units of the family, and what it costs beyond them is a lower bound. *Equal norm* is the same sets, with the edit scaled to the norm of the
 family's. A single unit is set beside the other single units nearest in activity, and nearest in the norm of the edit: these are measured anyway.
 
 References
@@ -112,19 +113,32 @@ def nearest(values: Array, unit: int, among: Ints) -> Ints:
 
 
 def random_sets(values: Array, units: Ints, seed: int) -> list[Ints]:
-    """Return `RANDOM_SETS` sets of as many units outside a set, each of like value to one of it; none where there are too few others."""
-    others = np.setdiff1d(np.arange(len(values)), units)
-    if len(others) < len(units):
+    """Return `RANDOM_SETS` sets of as many units outside a set, each of like value to one of it.
+
+    A set of more than half of the layer has too few others: the sets then are of the whole layer, and hold units of its own. None where it is the whole layer.
+    """
+    every = np.arange(len(values))
+    others = np.setdiff1d(every, units)
+    if not others.size:
         return []
+    if len(others) < len(units):
+        others = every
     rng, found = np.random.default_rng([seed, len(units), int(units.sum())]), []
     for _ in range(RANDOM_SETS):
         left = others
         drawn = []
         for unit in rng.permutation(units):
-            drawn.append(int(rng.choice(nearest(values, int(unit), left))))
+            # The last one left may be the unit itself.
+            alike = nearest(values, int(unit), left)
+            drawn.append(int(rng.choice(alike if alike.size else left)))
             left = left[left != drawn[-1]]
         found.append(np.sort(np.array(drawn, dtype=np.int64)))
     return found
+
+
+def shared(sets: Sequence[Ints], units: Ints) -> float:
+    """Return how many of a set's units lie in a random one of `random_sets`, mean over these; NaN where there is none."""
+    return float(np.mean([np.isin(some, units).sum() for some in sets])) if sets else float("nan")
 
 
 def ablation_rows(
@@ -145,15 +159,15 @@ def ablation_rows(
         single = [of.removed(np.array([unit])) for unit in every]
         told = [
             ("unit", family_of.get(int(unit), ""), np.array([unit]), single[unit], [single[k] for k in nearest(values, int(unit), every)],
-             [single[k] for k in nearest(of.norms, int(unit), every)])
+             [single[k] for k in nearest(of.norms, int(unit), every)], 0.0)
             for unit in every
         ]  # fmt: skip
         for name, units in families.items():
             sets = random_sets(values, units, plan.seed)
             alike = [of.removed(some) for some in sets]
             scaled = [of.removed(some, of.norm(units) / of.norm(some)) for some in sets if of.norm(some)]
-            told.append(("family", name, units, of.removed(units), alike, scaled))
-        for what, family, units, removed, alike, scaled in told:
+            told.append(("family", name, units, of.removed(units), alike, scaled, shared(sets, units)))
+        for what, family, units, removed, alike, scaled, own in told:
             row = {
                 **common,
                 "what": what,
@@ -161,9 +175,11 @@ def ablation_rows(
                 "unit": int(units[0]) if what == "unit" else -1,
                 "n_units": len(units),
                 "base": base,
+                "n_random_own": own,
             }
             found["ablations"].append(row | _row(of, units, removed, alike, scaled, weights))
-            found["ablation_classes"] += [row | of_class for of_class in _by_class(of, removed, alike)]
+            of_classes = {name: value for name, value in row.items() if name != "n_random_own"}
+            found["ablation_classes"] += [of_classes | of_class for of_class in _by_class(of, removed, alike)]
     return found
 
 

@@ -23,7 +23,7 @@ from torch import nn
 from universality.activations.network import Network
 from universality.base.arrays import Array, Ints, reciprocal
 from universality.base.intervals import percentile_interval
-from universality.causes.ablations import Rows, activity, nearest, random_sets
+from universality.causes.ablations import Rows, activity, nearest, random_sets, shared
 from universality.causes.effects import resamples
 from universality.causes.labelled import STREAM, kind_of
 from universality.causes.passes import Answers, Passes
@@ -130,15 +130,28 @@ class Patching:
             nothing = dict.fromkeys(
                 ("restored", "restored_low", "restored_high", "answered", "restored_other", "restored_random", "restored_random_95"), float("nan")
             )  # fmt: skip
-            return [{**common, "what": "layer", "family": "", "unit": -1, "n_units": len(every), **nothing, "rank": 0}]
+            return [
+                {
+                    **common,
+                    "what": "layer",
+                    "family": "",
+                    "unit": -1,
+                    "n_units": len(every),
+                    **nothing,
+                    "n_random_own": 0.0,
+                    "rank": 0,
+                }
+            ]
         values, weights = activity(self.clean.maps), resamples(self.count, plan.seed)
         single = [self._shares(np.array([u])) for u in every]
         means = np.array([self._restored(of) for of in single])
         ranks = 1 + np.argsort(np.argsort(-means, kind="stable"), kind="stable")
         rows = [common | self._row("layer", "", every, self._shares(every), [], weights) | {"rank": 0}]
         for name, units in families.items():
-            others = np.array([self._restored(self._shares(some)) for some in random_sets(values, units, plan.seed)])
-            rows.append(common | self._row("family", name, units, self._shares(units), others, weights) | {"rank": 0})
+            sets = random_sets(values, units, plan.seed)
+            others = np.array([self._restored(self._shares(some)) for some in sets])
+            row = self._row("family", name, units, self._shares(units), others, weights)
+            rows.append(common | row | {"rank": 0, "n_random_own": shared(sets, units)})
         family_of = {int(unit): name for name, units in reversed(list(families.items())) for unit in units}
         for u in every:
             others = means[nearest(values, int(u), every)]
@@ -181,6 +194,6 @@ class Patching:
         return {
             "what": what, "family": family, "unit": int(units[0]) if what == "unit" else -1, "n_units": len(units), "restored": self._restored(shares),
             "restored_low": low, "restored_high": high, "answered": shares[2], "restored_other": self._restored(self._shares(units, other=True)),
-            "restored_random": float(others.mean()) if others.size else float("nan"),
+            "n_random_own": 0.0, "restored_random": float(others.mean()) if others.size else float("nan"),
             "restored_random_95": float(np.quantile(others, 0.95)) if others.size else float("nan"),
         }  # fmt: skip

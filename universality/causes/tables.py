@@ -35,6 +35,10 @@ def _beside(name: str, unit: str, range_: str, meaning: str) -> tuple[Column, ..
     )  # fmt: skip
 
 
+_OWN = Column(
+    "n_random_own", "float", "units", ">= 0",
+    "units of the family in a random set, mean over these: 0, unless the family is more than half of the layer and the sets are of all its units",
+)  # fmt: skip
 ABLATIONS = Table(
     "ablations",
     "one unit, or all detectors of one family, removed from one layer of one trained network in one way",
@@ -46,6 +50,7 @@ ABLATIONS = Table(
         Column("n_images", "int", "images", ">= 1", "images that were shown"),
         Column("edit_norm", "float", "1", ">= 0", "root mean square of the change of the layer, in units of the layer's own root mean square"),
         Column("n_random", "int", "sets", ">= 0", "random sets behind the columns _random; of a unit: other single units of like activity"),
+        _OWN,
         *_beside("d_loss", "nats", "any", "rise of the cross-entropy"),
         *_beside("kl", "nats", ">= 0", "Kullback-Leibler divergence of the edited output from the intact one"),
         *_beside("d_accuracy", "1", "-1 to 1", "change of the accuracy (negative: lost)"),
@@ -112,6 +117,7 @@ PATCHES = Table(
         Column("restored_other", "float", "1", "any", "the same from the clean image of another pair"),
         Column("restored_random", "float", "1", "any", "the same of random sets of as many units of equal activity (mean); of a unit: of other single units"),
         Column("restored_random_95", "float", "1", "any", "95 % quantile over these sets"),
+        _OWN,
         Column("rank", "int", "1", ">= 0", "rank of a unit in its layer by restored, 1 the largest; 0 for sets"),
     ),
 )  # fmt: skip

@@ -576,12 +576,12 @@ STAGES: dict[str, Stage] = {
             figures={"field_layouts": "family", "equivariance_matrices": "family", "unit_circuits": "family", "matched_weights": "family and pair"},
         ),
         Stage(
-            "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 1,
+            "ablations", "what networks lose without units and families", (ABLATIONS, ABLATION_CLASSES, ATTRIBUTIONS), 2,
             interventions.units_edited, _ablation_tasks, interventions.count, needs=("families",), waits=True,
             packages=("torch", "torchvision", "timm", "scikit-image", "scikit-learn", *NUMBERS), asks=("families", "units", "edits"), figures={"ablation_by_class": "family"},
         ),
         Stage(
-            "patches", "units that restore the answer to a changed image", (PATCHES,), 1, interventions.units_edited, _patch_tasks,
+            "patches", "units that restore the answer to a changed image", (PATCHES,), 2, interventions.units_edited, _patch_tasks,
             interventions.count, needs=("families",), waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS), asks=("families", "units", "edits"),
         ),
         Stage(

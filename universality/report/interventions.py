@@ -42,18 +42,25 @@ def ablations_said(table: pd.DataFrame) -> Iterator[Said]:
     for name, rows in alone.groupby("family", sort=False):
         layers = len(rows[["model", "tap"]].drop_duplicates())
         yield Said(
-            f"{_noun(str(name)).capitalize()} are more than half of the units of {layers} layer(s), which hold no random set of as many others: what removing them costs "
+            f"{_noun(str(name)).capitalize()} are all units of {layers} layer(s): what removing them costs "
             f"({number(rows[rows['base'] == 'mean']['kl'].mean(), 3)} nats, means in their place) has no null there.",
             [],
         )
     for (family, base), rows in families[families["base"] != "zero"].groupby(["family", "base"], sort=False):
         above = (rows["kl"] > rows["kl_random_95"]) & (rows["kl"] > rows["kl_norm"])
+        mixed = rows[rows["n_random_own"] > 0]
+        partly = (
+            f" In {len(mixed)} of them the family is more than half of the layer, and the random sets are of the whole layer: {number(100 * (mixed['n_random_own'] / mixed['n_units']).mean(), 0)} % of "
+            "their units are its own, so that they understate what it costs beyond them."
+            if len(mixed)
+            else ""
+        )
         named = rows[rows["class_hit"] != ""]["class_hit"].value_counts()
         hit = f"; most lose {named.index[0]}" if len(named) and named.iloc[0] > 1 else ""
         yield Said(
             f"Without their {_noun(str(family))} ({_AT_ZERO[str(base)]} in their place) the answers of networks move by a divergence of {number(rows['kl'].mean(), 3)} nats on average over {len(rows)} layers, and their accuracy "
             f"by {number(100 * rows['d_accuracy'].mean(), 1)} points; as many random units of equal activity {number(rows['kl_random'].mean(), 3)} nats, and with an edit of equal norm {number(rows['kl_norm'].mean(), 3)}. "
-            f"In {int(above.sum())} of {len(rows)} layers the family costs more than 95 % of random sets and than those of equal norm{hit}.",
+            f"In {int(above.sum())} of {len(rows)} layers the family costs more than 95 % of random sets and than those of equal norm{hit}.{partly}",
             [bool(above.all()), bool(above.any())],
         )
 
