@@ -287,6 +287,9 @@ bootstraps = 100
 calibration_crops = 32
 haar_rotations = 2
 shuffles = 2
+
+[stages]
+without = ["circuits", "recovery", "motifs", "atlas"]
 """
 
 
