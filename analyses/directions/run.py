@@ -3,7 +3,7 @@
 Usage: python analyses/directions/run.py [--jobs FILE ...] [--runs DIR] [--store DIR] [--tables DIR] [--docs DIR] [--only BASIS ...] [--depths DEPTH ...]
 
 Runs each job once for each tap of its networks and each basis (activations are shared, and what exists is not computed again) and writes ``bases.csv``, one row for each zoo, tap, basis and kind of feature with the
-nulls beside every figure; ``gaps.csv``, whether detectors of a basis lie where the family of units has its gaps; and ``directions_bases.png`` to --docs. Every number of the README comes from there.
+nulls beside every figure; ``gaps.csv``, whether detectors of a basis lie where the family of units has its gaps; ``circuits.csv``, whether matched directions have the same incoming weights (projected on directions); and ``directions_bases.png`` to --docs. Every number of the README comes from there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from universality import run
 from universality.activations.dictionaries.spec import DictionarySpec
 from universality.activations.layer import load_layer
+from universality.circuits.pairs import NULLS, VERDICTS
 from universality.features import answers
 from universality.features.tuning import largest_gap
 from universality.figures import DOUBLE_MM, MM, style
@@ -38,6 +39,9 @@ _QUALITY = (
 _DRAWS = 999
 DEPTHS = ("early", "middle", "late")
 """The three taps of every network of a job, in this order."""
+WIRED = {"directions": None, "directions-lite": ("blocks.3.1.bn2", "blocks.3.2.bn2")}
+"""By job, the two taps between which circuits are read: the first two (None), or neighbouring blocks, since linear weights describe no unit of EfficientNet-Lite farther away."""
+WIRED_BASES = BASES[:4]
 
 
 def in_basis(job: Job, depth: str, name: str) -> Job:
@@ -48,6 +52,32 @@ def in_basis(job: Job, depth: str, name: str) -> Job:
     chosen = learnt.model_copy(update={"shuffled_images": name == "universal_sae_shuffled"})
     named = {"name": f"{job.name}-{depth}-{name}", "models": tuple(models), "basis": basis, "dictionary": chosen}
     return Job.model_validate(job.model_copy(update=named).plain())
+
+
+def wired(job: Job, name: str) -> Job:
+    """Return the job for the circuits of one of `WIRED_BASES`: two taps of each network, of which the first holds the sources."""
+    models = [entry.model_copy(update={"taps": WIRED[job.name] or (entry.taps or ())[:2]}) for entry in job.models]
+    named = in_basis(job, DEPTHS[1], name).plain() | {
+        "name": f"{job.name}-circuits-{name}",
+        "stages": {"only": ["circuits"]},
+    }
+    return Job.model_validate(named | {"models": [entry.plain() for entry in models]})
+
+
+def circuit_rows(finished: Run, name: str) -> Iterator[dict[str, Any]]:
+    """Yield how alike the circuits of matched directions are, by family and way of setting sources side by side."""
+    found = finished.table("circuits")
+    twins = finished.table("circuits_untrained")
+    for (family, way), of in found[found["back"] == 1].groupby(["family", "sources"]):
+        means = of[
+            ["r_natural", "s_w", *(f"s_w_{null}" for null in NULLS), "s_w_ceiling", "fidelity", "power", "n_sources"]
+        ].mean()
+        counts = of["verdict"].value_counts()
+        never = twins[twins["sources"] == way]
+        yield {
+            "basis": name, "family": family, "sources": way, "n_pairs": len(of), "n_same_feature": int((of["verdict_response"] == "same_feature").sum()), **means,
+            **{f"n_{verdict}": int(counts.get(verdict, 0)) for verdict in VERDICTS}, "n_untrained": len(never), "n_untrained_same_circuit": int(never["same_circuit"].sum()),
+        }  # fmt: skip
 
 
 def rows(finished: Run, name: str) -> Iterator[dict[str, Any]]:
@@ -171,8 +201,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=BASES, choices=BASES)
     parser.add_argument("--depths", nargs="*", default=DEPTHS, choices=DEPTHS)
     given = parser.parse_args()
-    found, of_gaps = [], []
+    found, of_gaps, of_circuits = [], [], []
     for job in map(read_job, given.jobs):
+        for name in (name for name in WIRED_BASES if name in given.only):
+            read = run(wired(job, name), given.runs / job.name / "circuits" / name, store=given.store, threads=1)
+            of_circuits += [{"zoo": job.name} | row for row in circuit_rows(read, name)]
         for depth in given.depths:
             where = {"zoo": job.name, "depth": depth}
             runs = {
@@ -188,6 +221,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.tables / "bases.csv", index=False, float_format="%.4f")
     pd.DataFrame(of_gaps).to_csv(given.tables / "gaps.csv", index=False, float_format="%.3f")
+    pd.DataFrame(of_circuits).to_csv(given.tables / "circuits.csv", index=False, float_format="%.4f")
     drawing(table).savefig(given.docs / "directions_bases.png", dpi=200)
 
 
