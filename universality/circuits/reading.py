@@ -111,8 +111,11 @@ def labels(units: pd.DataFrame, ref: LayerRef) -> dict[str, Units]:
 def ends(
     network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer]
 ) -> Ends:
-    """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
-    first, second = read(source), read(target)
+    """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin.
+
+    Sources count as the network hands them on, clipped where a nonlinearity clips; targets are matched, as everywhere, by their values before that.
+    """
+    first, second = read(source).handed_on, read(target)
     linear, gradients = (between(weights_of(network, kind), first, second) for kind in (False, True))
     return Ends(first, second, linear, gradients, labels(units, source), labels(units, target))
 

@@ -98,6 +98,11 @@ class Rule:
         return (*self.tuned, *self.specific)
 
 
+def ties_of(natural: np.ndarray) -> NDArray[np.int64]:
+    """Return how many natural images are at exactly the largest value of each unit, (unit,), from activations (stimulus, unit)."""
+    return np.asarray((natural == natural.max(axis=0)).sum(axis=0), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Sigma:
     """The unit of responses: each unit's own variation over natural images.
@@ -106,7 +111,7 @@ class Sigma:
     ----------
     live : (unit,) whether the unit varies over natural images at all
     deviation : (unit,) standard deviation over natural images, a.u.
-    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6
+    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6 (see `ties_of`)
     """
 
     live: NDArray[np.bool_]
@@ -116,8 +121,7 @@ class Sigma:
     @classmethod
     def of(cls, natural: np.ndarray) -> Sigma:
         """Measure it on activations for natural images (stimulus, unit)."""
-        ties = (natural == natural.max(axis=0)).sum(axis=0)
-        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64), ties)
+        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64), ties_of(natural))
 
     @property
     def relative(self) -> Array:
