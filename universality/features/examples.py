@@ -142,8 +142,8 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         random = bases.haar(0, seed, ref.width)
         watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, layer.basis, random)
     module = extraction.laid_out(folded(network.load(), taps, preprocessing.shape))
-    places = extraction.read_at(module, taps, network.extraction, preprocessing.shape)
-    last = extraction.probe(module, places, preprocessing.shape)
+    at = extraction.read_at(module, taps, network.extraction, preprocessing.shape)
+    last = extraction.probe(module, at, preprocessing.shape)
 
     def catch(tap: Tap, maps: Tensor) -> None:
         watched[tap.name].caught(unclipped.cut(tap, maps))
@@ -155,7 +155,7 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         whole.shown(image, square, preprocessing.canvas_px, preprocessing.interpolation)
         for _, _, square, image in shown
     )
-    with hooks.watching(module, places, catch) as calls, torch.inference_mode():
+    with hooks.watching(module, at, catch) as calls, torch.inference_mode():
         while images := list(itertools.islice(pictures, _BATCH)):
             calls.clear()
             places = [(picture, square) for picture, square, _, _ in itertools.islice(numbers, len(images))]

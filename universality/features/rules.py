@@ -20,7 +20,7 @@ from universality.features.tuning import (
 
 STRONG_PEAK_SIGMA = 2.0
 CLIPPED_TIES = 12
-"""A unit with so many natural images at exactly its largest value is called clipped: which of them excite it most is arbitrary."""
+"""A unit with so many natural images at exactly its largest value is called clipped: of the values that it hands on, which excite it most is arbitrary."""
 NEAR_SCORE = -1.0
 """Least score of a near miss."""
 
@@ -111,7 +111,7 @@ class Sigma:
     ----------
     live : (unit,) whether the unit varies over natural images at all
     deviation : (unit,) standard deviation over natural images, a.u.
-    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6 (see `ties_of`)
+    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6 (`ties_of` the clipped values)
     """
 
     live: NDArray[np.bool_]

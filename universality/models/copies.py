@@ -64,7 +64,8 @@ def _answers(network: nn.Module, taps: Sequence[Tap], batches: Sequence[Tensor])
         middle = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].double()
         found[tap.name].append(unclipped.cut(tap, middle).numpy())
 
-    places = unclipped.places(network, taps, tuple(batches[0].shape[1:]))
+    channels, height, width = batches[0].shape[1:]
+    places = unclipped.places(network, taps, (channels, height, width))
     with torch.inference_mode(), hooks.watching(network, places, catch) as calls:
         for batch in batches:
             calls.clear()
