@@ -6,6 +6,7 @@ The planted networks are a convolution of one pixel whose units are random colou
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -23,10 +24,12 @@ from universality.activations.nulls import NullPlan
 from universality.activations.spec import ExtractionSpec
 from universality.activations.store import ActivationStore
 from universality.base.errors import TapError
+from universality.circuits import reading
+from universality.features import visualisation
 from universality.features.rules import ties_of
 from universality.jobs.stages import similarity_task
 from universality.models import catalogue, copies, unclipped
-from universality.models.card import Tap
+from universality.models.card import Preprocessing, Tap
 from universality.models.folding import folded
 from universality.models.receptive_field import Place, describe_taps
 from universality.models.survey import surveyed
@@ -269,6 +272,28 @@ def test_a_layer_clips_in_whatever_it_is_seen(planted):
     np.testing.assert_array_equal(turned.handed_on.natural, basis.seen(clipped))
     plain = replace(layer, clip=None)
     assert plain.handed_on is plain and plain.in_basis(basis).handed_on.basis is basis
+
+
+def test_weights_go_from_what_is_handed_on_to_what_is_matched(planted):
+    _, _, refs = planted
+    none = pd.DataFrame({"model": [], "tap": [], "seed": [], "detector": np.zeros(0, bool), "family": []})
+    found = reading.ends(None, refs["a"], refs["b"], none, load_layer)
+    assert found.sources.natural.max() == 6
+    np.testing.assert_array_equal(found.targets.natural, load_layer(refs["b"]).natural)
+
+
+def test_made_images_reach_what_natural_ones_are_ranked_by():
+    """What an image reaches is read before the clipping, as the answers to natural images beside it are."""
+    network = Planted(np.random.default_rng(2).standard_normal((UNITS, 3)), GAIN)
+    prepared = Preprocessing(size_px=SIDE, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    tap = tap_at("act", channels=UNITS, size=SIDE, clips_at=6.0)
+    (read,) = unclipped.places(network, [tap], SIDE)
+    images = np.random.default_rng(3).integers(0, 256, (2, 1, 1, 3), dtype=np.uint8).repeat(SIDE, 1).repeat(SIDE, 2)
+    came = visualisation.answers(visualisation.Lens(network, read, read, prepared), images)
+    colours = images[:, 0, 0] / 127.5 - 1
+    formula = np.maximum(colours @ network.conv.weight.detach().numpy()[:, :, 0, 0].T, 0)
+    assert formula.max() > 6
+    np.testing.assert_allclose(came, formula, rtol=1e-4, atol=1e-3)
 
 
 def test_noisy_copies_are_as_alike_as_asked_before_the_clipping():
