@@ -1,5 +1,7 @@
 """Planted truth: networks written by hand, whose units the definitions find one by one, with their orientations."""
 
+from dataclasses import replace
+
 import numpy as np
 import planted
 import pytest
@@ -105,6 +107,25 @@ def test_controls_fail_for_their_own_reason(networks, tables, tap, kind, unit, r
 def test_dead_unit_is_masked(networks, tables, kind):
     row = tables[kind]["post"].iloc[networks[kind].names.index("dead")]
     assert not row[["live", "detector", "naive_detector"]].any()
+
+
+def test_a_clipping_changes_no_tuning_and_every_tie(networks, layers, tables):
+    """Behind ReLU6 with a gain so large that half of each detector's curve is clipped: tuning is that of the ReLU, in sigma the same at any gain."""
+    layer, is_detector = layers["arc"]["post"], is_planted(networks["arc"])
+    responses = answers.responses(layer, "curve")
+    gain = 6 / np.median(0.3 * responses.tuning.max(axis=1) * responses.sigma.deviation)
+    shown = {name: replace(of, activations=of.activations * gain) for name, of in layer.shown.items()}
+    clipping = replace(layer, natural=layer.natural * gain, shown=shown, clip=6.0)
+    found, handed_on = answers.units(clipping, "curve"), answers.units(clipping.handed_on, "curve")
+    plain = tables["arc"]["post"]
+    np.testing.assert_array_equal(found["detector"], plain["detector"])
+    tuned = ["preferred_deg", "fwhm_deg", "score", "peak_sigma"]
+    np.testing.assert_allclose(found.loc[is_detector, tuned], plain.loc[is_detector, tuned], rtol=1e-9)
+    # Counted are the images that the nonlinearity makes alike.
+    counts = (clipping.natural >= 6).sum(axis=0)
+    np.testing.assert_array_equal(found["ties"][counts > 0], counts[counts > 0])
+    np.testing.assert_array_equal(handed_on["ties"], found["ties"])
+    assert (handed_on["fwhm_deg"] > plain["fwhm_deg"] + 5)[is_detector].all(), "the clipping made no plateau"
 
 
 @pytest.mark.parametrize("turn", [37.0])

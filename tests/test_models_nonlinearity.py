@@ -49,20 +49,27 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
         assert set(pair) == {"pre", "post"}
         assert pair["pre"].min() < 0, "nothing for the nonlinearity to do: this test shows nothing"
         assert torch.equal(NONLINEARITIES[other.nonlinearity](pair["pre"]), pair["post"]), tap.name
-        stated = tap.model_dump(exclude={"name", "path", "call", "calls", "side", "activation"})
+        # Where a card's nonlinearity clips, by its largest value: of the values themselves, far above any ceiling.
+        largest = NONLINEARITIES[other.nonlinearity](torch.tensor(1e6)).item()
+        assert tap.clips_at == (largest if largest < 1e6 else None), tap.name
+        stated = tap.model_dump(exclude={"name", "path", "call", "calls", "side", "activation", "clips_at"})
         assert other.tap.model_dump(include=set(stated)) == stated
     extraction.probe(network, [other.tap for other in others.values()], size)
 
 
 @pytest.mark.parametrize("reduction", ["center", "max", "mean", "positions"])
 def test_maxima_commute_with_the_nonlinearity_and_means_do_not(reduction):
+    """What is stored behind ReLU6 is what it was given, cut at 0; so are its own values, but of means."""
     card = catalogue.card("package/efficientnet_lite0")
     taps = [tap_of(card, name) for name in ("blocks.1.1.bn2", "blocks.1.1.bn2:pre")]
     images = np.random.default_rng(0).standard_normal((4, 3, 224, 224)).astype(np.float32)
     spec = ExtractionSpec(reduction=reduction, batch_size=4)
     (came,) = extraction.extract(seeded(zoo.build, card), taps, [images], spec, 224)
     post, pre = (came[tap.name] for tap in taps)
-    assert np.array_equal(np.clip(pre, 0, 6), post) == (reduction != "mean")
+    assert np.array_equal(np.maximum(pre, 0), post) == (reduction != "mean")
+    plain = [taps[0].model_copy(update={"clips_at": None})]
+    (clipped,) = extraction.extract(seeded(zoo.build, card), plain, [images], spec, 224)
+    np.testing.assert_array_equal(np.minimum(post, 6), clipped[taps[0].name])
 
 
 class Steps(nn.Module):

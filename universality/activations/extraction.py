@@ -16,7 +16,7 @@ from universality.activations.sampling import places
 from universality.activations.spec import ExtractionSpec
 from universality.base import memory
 from universality.base.errors import TapError
-from universality.models import hooks
+from universality.models import hooks, unclipped
 from universality.models.card import Size, Tap, input_shape
 from universality.stimuli.framing import Frame
 
@@ -112,6 +112,12 @@ def laid_out(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
+def read_at(network: nn.Module, taps: Sequence[Tap], spec: ExtractionSpec, size: Size) -> tuple[Tap, ...]:
+    """Return where each tap is read: one that clips before it does so, where the reduction allows (`ExtractionSpec.unclipped`)."""
+    asked = [tap if spec.unclipped(tap) else tap.model_copy(update={"clips_at": None}) for tap in taps]
+    return unclipped.places(network, asked, size)
+
+
 def extract(
     network: nn.Module,
     taps: Sequence[Tap],
@@ -121,6 +127,8 @@ def extract(
     frame: Frame | None = None,
 ) -> Iterator[Reduced]:
     """Yield, for each batch of normalised images, the reduced activations of all taps by tap name.
+
+    Of a tap that clips (`Tap.clips_at`) they are the values before that, cut at 0, but of means: see `read_at`.
 
     Parameters
     ----------
@@ -145,17 +153,21 @@ def extract(
     """
     memory.keep_freed_memory()
     last = probe(network, taps, size)
+    places = read_at(network, taps, spec, size)
+    if places != tuple(taps):
+        last = probe(network, places, size)
     reducers = {tap.name: reducer(tap, spec, size, frame) for tap in taps}
     caught: dict[str, Tensor] = {}
 
     def catch(tap: Tap, maps: Tensor) -> None:
         # Reduction may return a view of a tensor that an in-place ReLU overwrites next: copy it here.
-        caught[tap.name] = reducers[tap.name](maps).to(_DTYPES[spec.dtype], copy=True)
+        reduced = reducers[tap.name](maps).to(_DTYPES[spec.dtype], copy=True)
+        caught[tap.name] = unclipped.cut(tap, reduced)
         if tap.name == last:
             raise hooks.StopForward
 
     network = laid_out(network)
-    with hooks.watching(network, taps, catch) as calls:
+    with hooks.watching(network, places, catch) as calls:
         for batch in batches:
             calls.clear()
             caught.clear()

@@ -83,6 +83,8 @@ class Layer:
     fold, photograph : (row,) fold (0 decides matches, 1 scores them) and index of the photograph
     shown : by stimulus set, what it answered
     places : rows per natural image
+    clip : where the layer's nonlinearity clips its units from above, a.u., (unit,) or one for all; `natural` and `shown` hold the values before that,
+        cut at 0 (of means over positions those behind it). None where it does not clip, and of a layer that is seen in directions
     basis : that it is seen in
     in_units : the same layer in its units, which random bases are made of; None where it is seen in them
     """
@@ -93,6 +95,7 @@ class Layer:
     photograph: NDArray[np.int64]
     shown: Mapping[str, Shown]
     places: int = 1
+    clip: NDArray[np.float64] | float | None = None
     basis: Basis = UNITS
     in_units: Layer | None = None
 
@@ -100,6 +103,20 @@ class Layer:
     def live(self) -> NDArray[np.bool_]:
         """Which units vary over the natural crops of both folds."""
         return arrays.live_units(self.natural[self.fold == 0]) & arrays.live_units(self.natural[self.fold == 1])
+
+    @property
+    def handed_on(self) -> Layer:
+        """The layer, as it was read, as its network hands it on: clipped where its nonlinearity clips. Tuning and matching read the values before that."""
+        if self.in_units is not None:
+            return self if self.in_units.clip is None else self.in_units.handed_on.in_basis(self.basis)
+        if self.clip is None:
+            return self
+        shown = {name: replace(of, activations=self.clipped(of.activations)) for name, of in self.shown.items()}
+        return replace(self, natural=self.clipped(self.natural), shown=shown, clip=None)
+
+    def clipped(self, activations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return activations (row, unit) of this layer as its nonlinearity clips them."""
+        return activations if self.clip is None else np.asarray(np.minimum(activations, self.clip))
 
     def halves(self) -> Halves:
         """Return the live units' standardised activations where matches are decided and where they are scored."""
@@ -123,7 +140,8 @@ class Layer:
         scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=np.ptp(self.natural, axis=0) > 0)
         shown = {name: replace(of, activations=of.activations * scale) for name, of in self.shown.items()}
         in_units = None if self.in_units is None else self.in_units.standardised()
-        return replace(self, natural=self.natural * scale, shown=shown, in_units=in_units)
+        clip = None if self.clip is None else self.clip * scale
+        return replace(self, natural=self.natural * scale, shown=shown, clip=clip, in_units=in_units)
 
     def as_sparse_as(self, other: Layer) -> Layer:
         """Return the layer with each unit's bias lowered until it is active for as many natural images as its counterpart in `other`.
@@ -150,7 +168,7 @@ class Layer:
         if basis is UNITS:
             return units
         shown = {name: replace(of, activations=basis.seen(of.activations)) for name, of in units.shown.items()}
-        return replace(units, natural=basis.seen(units.natural), shown=shown, basis=basis, in_units=units)
+        return replace(units, natural=basis.seen(units.natural), shown=shown, clip=None, basis=basis, in_units=units)
 
     def in_random(self, index: int, seed: int) -> Layer:
         """Return the layer in the Haar-random basis number `index` of its units: in as many directions as it has now."""
@@ -178,7 +196,7 @@ def load_layer(ref: LayerRef) -> Layer:
         answers = of[schema.ACTIVATION].values.astype(np.float64)
         middle = answers if answers.ndim == 2 else np.ascontiguousarray(answers[:, places // 2])
         shown[name] = Shown(middle, of.drop_vars(schema.ACTIVATION))
-    layer = Layer(ref, values, fold, photograph, shown, places)
+    layer = Layer(ref, values, fold, photograph, shown, places, ref.tap.clips_at)
     return layer if ref.basis is None else layer.in_basis(ref.basis.basis(ref.store_root))
 
 

@@ -134,7 +134,9 @@ class Network:
 
     def key(self, stimulus_set: str, tap: Tap) -> StoreKey:
         """Return the content key of this network's activations at `tap` for a stimulus set."""
-        geometry = tap.model_dump(exclude={"name", "activation", "relative_depth"})
+        # That a tap clips decides nothing where the clipped values are stored.
+        unasked = {"name", "activation", "relative_depth", *(() if self.extraction.unclipped(tap) else ("clips_at",))}
+        geometry = tap.model_dump(exclude=unasked)
         preprocessing = self.card.preprocessing.model_dump(mode="json", exclude={"note", "resize_px"})
         return StoreKey(
             model=self.label,
@@ -230,6 +232,9 @@ class Network:
 
     def provenance(self, stimulus_set: str, tap: Tap) -> dict[str, Any]:
         """Return the attributes that travel with the stored activations."""
+        before = (
+            {"values": f"before the clipping at {tap.clips_at:g}, cut at 0"} if self.extraction.unclipped(tap) else {}
+        )
         return {
             "model": self.card.id,
             "network": self._kind,
@@ -244,6 +249,7 @@ class Network:
             "scene": {key: value for key, value in asdict(self.scene(tap)).items() if not np.isnan(value)},
             "preprocessing": self.card.preprocessing.plain(),
             "reduction": self.extraction.key(),
+            **before,
         }
 
 

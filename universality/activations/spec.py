@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from universality.base.errors import JobError
 from universality.base.schema import REDUCTIONS
 from universality.base.spec import Int, Spec, unique
+from universality.models.card import Tap
 
 Reduction = Literal["center", "mean", "max", "positions"]
 
@@ -32,6 +33,13 @@ class ExtractionSpec(Spec):
                 f"positions = {self.positions} has no middle place, where curves are drawn; give an odd number"
             )
         return self
+
+    def unclipped(self, tap: Tap) -> bool:
+        """Return whether what is stored of a tap are the values before its nonlinearity clips them, cut at 0.
+
+        Of maxima and single positions the clipped values follow from those; of means they do not, so means are of what the network hands on.
+        """
+        return tap.clips_at is not None and self.reduction != "mean"
 
     def key(self) -> dict[str, Any]:
         """Return what of this decides the stored values (the batch size does not).

@@ -147,7 +147,7 @@ FAMILIES = Table(
             "int",
             "units",
             ">= 0",
-            "detectors with twelve or more natural images at exactly their largest value: a nonlinearity clips them",
+            "detectors with twelve or more natural images at exactly the largest value that they hand on: a nonlinearity clips them",
         ),
         Column("share", "float", "1", "0 to 1", "n_detectors / n_units"),
         Column("share_low", "float", "1", "0 to 1", "lower end of the 95 % Wilson interval of share"),

@@ -114,8 +114,11 @@ def labels(units: pd.DataFrame, ref: LayerRef) -> dict[str, Units]:
 def ends(
     network: Network, source: LayerRef, target: LayerRef, units: pd.DataFrame, read: Callable[[LayerRef], Layer], kind: WeightKind = "linear",
 ) -> Ends:  # fmt: skip
-    """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin."""
-    first, second = read(source), read(target)
+    """Return one network's part of a comparison; detectors are those of the trained network, also where this one is an untrained twin.
+
+    Sources count as the network hands them on, clipped where a nonlinearity clips; targets are matched, as everywhere, by their values before that.
+    """
+    first, second = read(source).handed_on, read(target)
     # Linear weights are held against mean gradients, these of half of the images against those of the other half.
     against = (slice(None),) if kind == "linear" else (slice(0, None, 2), slice(1, None, 2))
     weights, *checks = (

@@ -1,6 +1,6 @@
 """Whether one unit of the next tap carries a detector on, or many do together: a feature of one tap may be spread over the units of the next.
 
-A detector's answers to natural images are predicted from the next tap of its network: by a linear probe (ridge) over all units, and by the single unit that resembles it
+A detector's answers to natural images, as its network hands them on, are predicted from the next tap of its network: by a linear probe (ridge) over all units, and by the single unit that resembles it
 most. Both are chosen on the fold that decides matches and scored on the other. Where the probe finds what no unit does, the feature is there as a direction.
 
 References
@@ -66,14 +66,15 @@ def recovery_rows(
     order = np.argsort([layer.ref.tap.relative_depth for layer in layers], kind="stable")
     rows = []
     for here, there in itertools.pairwise(order):
-        source, target = layers[here], layers[there]
+        source, target = layers[here].handed_on, layers[there].handed_on
         if not target.live.any():
             continue
         probe, unit, haar = _found(source, target), _best(source, target), _best(source, target.in_random(0, seed))
         lost = probe - unit
-        of_twins = [(_found(twin[here], twin[there]), _best(twin[here], twin[there])) for twin in twins]
+        known = [(twin[here].handed_on, twin[there].handed_on) for twin in twins]
+        of_twins = [(_found(own, other), _best(own, other)) for own, other in known]
         for family in families:
-            detector = answers.units(source, family)["detector"].to_numpy(np.bool_)
+            detector = answers.units(layers[here], family)["detector"].to_numpy(np.bool_)
             own, others = (np.flatnonzero(chosen & np.isfinite(lost)) for chosen in (detector, ~detector))
             if own.size < LEAST_DETECTORS:
                 continue

@@ -12,6 +12,7 @@ import pandas as pd
 
 from universality.activations.layer import Layer
 from universality.features.families import FAMILIES, Grid, Responses
+from universality.features.rules import ties_of
 
 
 def grid(layer: Layer, family: str) -> Grid:
@@ -36,7 +37,9 @@ def responses(layer: Layer, family: str, where: Grid | None = None) -> Responses
     sets = [layer.shown[name].activations for name in of.sets]
     drawn = sets[0] if len(sets) == 1 else np.concatenate(sets)
     made = of.responses(drawn, layer.natural, grid(layer, family) if where is None else where)
-    answer: Responses = replace(made, sigma=replace(made.sigma, live=layer.live))
+    # What is tuned are the values before a clipping; ties are those that it makes.
+    ties = made.sigma.ties if layer.clip is None else ties_of(layer.clipped(layer.natural))
+    answer: Responses = replace(made, sigma=replace(made.sigma, live=layer.live, ties=ties))
     return answer
 
 

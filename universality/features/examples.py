@@ -1,7 +1,7 @@
 """Natural examples: the parts of whole pictures that units answer most to, over all positions, and what they answer to others.
 
 Every whole picture of a job's natural images is shown once (in squares, `universality.stimuli.whole`). At every position of a
-tap's map the answer is compared; of each picture a unit keeps its largest. So examples of one unit are of different pictures, and
+tap's map the answer is compared (before its nonlinearity clips it, where it does); of each picture a unit keeps its largest. So examples of one unit are of different pictures, and
 lie where in the picture the unit answers, not in the middle of a crop.
 
 Pictures of examples show the middle half of the receptive field (`SHOWN`): a unit answers to little beyond it, and the field of a
@@ -39,7 +39,7 @@ from universality.activations.places import Place, place_of
 from universality.base.arrays import reciprocal
 from universality.base.spec import digest
 from universality.features.tables import EXAMPLES
-from universality.models import hooks
+from universality.models import hooks, unclipped
 from universality.models.card import Tap
 from universality.models.folding import folded
 from universality.stimuli import sets, whole
@@ -142,10 +142,11 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         random = bases.haar(0, seed, ref.width)
         watched[ref.tap.name] = _Watched(counted_positions(ref.tap, preprocessing.shape), scale, layer.basis, random)
     module = extraction.laid_out(folded(network.load(), taps, preprocessing.shape))
-    last = extraction.probe(module, taps, preprocessing.shape)
+    at = extraction.read_at(module, taps, network.extraction, preprocessing.shape)
+    last = extraction.probe(module, at, preprocessing.shape)
 
     def catch(tap: Tap, maps: Tensor) -> None:
-        watched[tap.name].caught(maps)
+        watched[tap.name].caught(unclipped.cut(tap, maps))
         if tap.name == last:
             raise hooks.StopForward
 
@@ -154,7 +155,7 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         whole.shown(image, square, preprocessing.canvas_px, preprocessing.interpolation)
         for _, _, square, image in shown
     )
-    with hooks.watching(module, taps, catch) as calls, torch.inference_mode():
+    with hooks.watching(module, at, catch) as calls, torch.inference_mode():
         while images := list(itertools.islice(pictures, _BATCH)):
             calls.clear()
             places = [(picture, square) for picture, square, _, _ in itertools.islice(numbers, len(images))]

@@ -20,7 +20,7 @@ from universality.features.tuning import (
 
 STRONG_PEAK_SIGMA = 2.0
 CLIPPED_TIES = 12
-"""A unit with so many natural images at exactly its largest value is called clipped: which of them excite it most is arbitrary."""
+"""A unit with so many natural images at exactly its largest value is called clipped: of the values that it hands on, which excite it most is arbitrary."""
 NEAR_SCORE = -1.0
 """Least score of a near miss."""
 
@@ -98,6 +98,11 @@ class Rule:
         return (*self.tuned, *self.specific)
 
 
+def ties_of(natural: np.ndarray) -> NDArray[np.int64]:
+    """Return how many natural images are at exactly the largest value of each unit, (unit,), from activations (stimulus, unit)."""
+    return np.asarray((natural == natural.max(axis=0)).sum(axis=0), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Sigma:
     """The unit of responses: each unit's own variation over natural images.
@@ -106,7 +111,7 @@ class Sigma:
     ----------
     live : (unit,) whether the unit varies over natural images at all
     deviation : (unit,) standard deviation over natural images, a.u.
-    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6
+    ties : (unit,) natural images at exactly its largest value: more than one where a nonlinearity clips, such as ReLU6 (`ties_of` the clipped values)
     """
 
     live: NDArray[np.bool_]
@@ -116,8 +121,7 @@ class Sigma:
     @classmethod
     def of(cls, natural: np.ndarray) -> Sigma:
         """Measure it on activations for natural images (stimulus, unit)."""
-        ties = (natural == natural.max(axis=0)).sum(axis=0)
-        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64), ties)
+        return cls(np.ptp(natural, axis=0) > 0, np.std(natural, axis=0, dtype=np.float64), ties_of(natural))
 
     @property
     def relative(self) -> Array:

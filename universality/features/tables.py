@@ -78,7 +78,7 @@ UNITS = Table(
             "int",
             "images",
             ">= 1",
-            "natural images at exactly the unit's largest value: more than one where a nonlinearity clips, such as ReLU6, and all of them for a dead unit",
+            "natural images at exactly the largest value that the unit hands on: more than one where a nonlinearity clips, such as ReLU6 (tuning and matching read the values before that), and all of them for a dead unit",
         ),
         Column("naive_r1", "float", "1", "0 to 1", "r1 of the best variant (base frequency) alone"),
         Column("naive_peak_sigma", "float", "sigma", ">= 0", "peak of the best variant alone"),

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from universality.base.arrays import reciprocal
 from universality.base.errors import TapError
-from universality.models import hooks
+from universality.models import hooks, unclipped
 from universality.models.card import Preprocessing, Tap
 from universality.stimuli import natural, whole
 from universality.stimuli.sets import LUMINANCE
@@ -82,7 +82,7 @@ class Lens:
     ----------
     module : in eval mode; its weights need no gradients
     driven : the tap before the nonlinearity, where there is one
-    read : the tap itself
+    read : the tap itself; of one that clips, where its values before that are (`universality.models.unclipped`)
     """
 
     module: nn.Module
@@ -114,7 +114,7 @@ class Lens:
 
         def catch(_: Tap, maps: Tensor) -> None:
             # A copy: a nonlinearity that works in place overwrites what comes before it.
-            caught.append(maps.clone())
+            caught.append(unclipped.cut(tap, maps.clone()))
             raise hooks.StopForward
 
         with hooks.watching(self.module, [tap], catch):

@@ -220,7 +220,7 @@ def motif_task(
         own, twins = reading.with_twins(networks, layers, nearest[0], target, units, read_layer)
         for name, rows in motifs.weight_tables(own, twins, plan).items():
             found[name].append(rows)
-        far = read_layer(nearest[-1])
+        far = read_layer(nearest[-1]).handed_on
         found["cases"].append(motifs.case_table(far, own if len(nearest) > 1 else None, own, ask.at, plan))
     return {name: pd.concat(rows, ignore_index=True) for name, rows in found.items()}
 

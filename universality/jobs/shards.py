@@ -135,7 +135,9 @@ class Shards:
 
 def check_task(network: Network) -> None:
     """Raise what loading a network, or asking it at its taps, would raise; keep nothing."""
-    extraction.probe(network.load(), network.taps, network.card.preprocessing.shape)
+    loaded, shape = network.load(), network.card.preprocessing.shape
+    extraction.probe(loaded, network.taps, shape)
+    extraction.read_at(loaded, network.taps, network.extraction, shape)
 
 
 def load_task(network: Network) -> Loaded:

@@ -233,8 +233,9 @@ def similarity_task(
     measures: Sequence[str],
 ) -> dict[str, Tables]:
     """Return the rows of ``similarity`` for all pairs of taps of two networks, by measure."""
-    first, second = ([read_layer(ref) for ref in refs] for refs in (a, b))
-    of_a, of_b = ([[read_layer(ref) for ref in refs] for refs in twins] for twins in (twins_a, twins_b))
+    # Layers are compared as networks hand them on, units by what they are before a nonlinearity clips them.
+    first, second = ([read_layer(ref).handed_on for ref in refs] for refs in (a, b))
+    of_a, of_b = ([[read_layer(ref).handed_on for ref in refs] for refs in twins] for twins in (twins_a, twins_b))
     rows = similarity_rows(first, second, of_a, of_b, measures, nulls)
     of = {str(measure): part.reset_index(drop=True) for measure, part in rows.groupby("measure", sort=False)}
     return {measure: {"similarity": of.get(measure, rows.head(0))} for measure in measures}

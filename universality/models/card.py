@@ -72,7 +72,13 @@ class Tap(Spec):
         gt=0, le=1, description="convolutions and linear layers run before the tap / all of them, in forward order"
     )
 
-    _later: ClassVar[tuple[str, ...]] = ("item", "kind", "layout", "prefix", "width")
+    clips_at: Annotated[Float, Field(gt=0)] | None = Field(
+        None,
+        description="largest value of a nonlinearity that clips from above, such as 6 of ReLU6, where the network holds the values before it; "
+        "tuning and matching read those, cut at 0",
+    )
+
+    _later: ClassVar[tuple[str, ...]] = ("item", "kind", "layout", "prefix", "width", "clips_at")
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +91,14 @@ class Tap(Spec):
     def _call_below_calls(self) -> Tap:
         if self.call >= self.calls:
             raise ValueError(f"call {self.call} is not below calls {self.calls}")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_behind_a_nonlinearity(self) -> Tap:
+        if self.clips_at is not None and self.activation == "pre":
+            raise ValueError(
+                "values before a nonlinearity are not clipped; leave out clips_at, or state activation = 'post'"
+            )
         return self
 
     @model_validator(mode="after")

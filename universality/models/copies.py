@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from universality.models import hooks
+from universality.models import hooks, unclipped
 from universality.models.card import Tap
 
 WEAKEST, STRONGEST = 0.01, 2.0
@@ -57,13 +57,16 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
 
 
 def _answers(network: nn.Module, taps: Sequence[Tap], batches: Sequence[Tensor]) -> list[np.ndarray]:
-    """Return by tap what its units answer at the middle of their map: (image, unit)."""
+    """Return by tap what its units answer at the middle of their map, before a clipping: (image, unit)."""
     found: dict[str, list[np.ndarray]] = {tap.name: [] for tap in taps}
 
     def catch(tap: Tap, maps: Tensor) -> None:
-        found[tap.name].append(maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].double().numpy())
+        middle = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].double()
+        found[tap.name].append(unclipped.cut(tap, middle).numpy())
 
-    with torch.inference_mode(), hooks.watching(network, taps, catch) as calls:
+    channels, height, width = batches[0].shape[1:]
+    places = unclipped.places(network, taps, (channels, height, width))
+    with torch.inference_mode(), hooks.watching(network, places, catch) as calls:
         for batch in batches:
             calls.clear()
             network(batch)

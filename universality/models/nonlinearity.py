@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from universality.models import zoo
+from universality.models import hooks
 from universality.models.card import ModelCard, Size, Tap, input_shape
+from universality.models.survey import CEILINGS, name_of
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -66,9 +67,7 @@ class _Applied:
 
 def _name(function: Any, kwargs: dict[str, Any]) -> str | None:
     """Return the name of a nonlinearity of Torch that is being called; None for any other function."""
-    called = getattr(function, "__name__", "").removesuffix("_")
-    if called == "hardtanh" and (kwargs.get("min_val"), kwargs.get("max_val")) == (0.0, 6.0):
-        return "relu6"  # as the module ReLU6 is written
+    called = name_of(function, kwargs)
     return called if called in NONLINEARITIES or called in SMOOTH else None
 
 
@@ -124,7 +123,7 @@ def counterparts(network: nn.Module, taps: Sequence[Tap], size: Size) -> dict[st
     events: list[_Seen | _Applied] = []
     # No inference mode: there tensors have no versions, and an in-place step could not be told from none.
     with torch.no_grad(), _followed(network, events), _Functions(events):
-        network(torch.zeros(1, *input_shape(size)))
+        network(torch.zeros(1, *input_shape(size), device=hooks.device_of(network)))
     calls: dict[str, int] = {}
     for event in events:
         if isinstance(event, _Seen) and event.side == "output":
@@ -153,10 +152,11 @@ def _counterpart(events: list[_Seen | _Applied], tap: Tap, calls: dict[str, int]
     if not isinstance(found, _Seen):
         return None
     other = "pre" if tap.activation == "post" else "post"
-    moved = {"path": found.path, "call": found.call, "calls": calls[found.path], "side": found.side}
-    return Counterpart(
-        tap.model_copy(update={**moved, "name": f"{tap.name}:{other}", "activation": other}), applied.name
-    )
+    moved = {
+        "path": found.path, "call": found.call, "calls": calls[found.path], "side": found.side, "name": f"{tap.name}:{other}",
+        "activation": other, "clips_at": CEILINGS.get(applied.name) if other == "post" else None,
+    }  # fmt: skip
+    return Counterpart(tap.model_copy(update=moved), applied.name)
 
 
 def _is_tap(event: _Seen | _Applied, tap: Tap) -> bool:
@@ -177,6 +177,8 @@ def _took(applied: _Applied, seen: _Seen) -> bool:
 
 @lru_cache(maxsize=32)
 def _of_card(text: str) -> dict[str, Counterpart | None]:
+    from universality.models import zoo
+
     card = ModelCard.model_validate_json(text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

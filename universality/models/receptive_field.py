@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from universality.base.errors import TapError
-from universality.models import footprints, hooks
+from universality.models import footprints, hooks, unclipped
 from universality.models.card import Size, Tap, tap_name
 from universality.models.footprints import Seen, Side, TooLateError
 from universality.models.survey import Survey, surveyed
@@ -102,8 +102,11 @@ def describe_taps(
     drafts = [_draft(network, place, survey, str(number)) for number, place in enumerate(places)]
     placed = [tap for tap in drafts if isinstance(tap, Tap) and tap.kind != "vector"]
     fields = _Measurement(network, survey, say, until).fields(placed) if placed else {}
+    ceilings = unclipped.ceilings(network, [tap for tap in drafts if isinstance(tap, Tap)], survey)
     return [
-        tap if isinstance(tap, TapError) else _completed(tap, place, fields.get(tap.name), survey.shape)
+        tap
+        if isinstance(tap, TapError)
+        else _completed(tap, place, fields.get(tap.name), survey.shape, ceilings.get(tap.name))
         for tap, place in zip(drafts, places, strict=True)
     ]
 
@@ -147,11 +150,17 @@ def _draft(network: nn.Module, place: Place, survey: Survey, name: str) -> Tap |
     )  # fmt: skip
 
 
-def _completed(tap: Tap, place: Place, field: Field | TapError | None, shape: tuple[int, int, int]) -> Tap | TapError:
+def _completed(
+    tap: Tap,
+    place: Place,
+    field: Field | TapError | None,
+    shape: tuple[int, int, int],
+    ceiling: float | None = None,
+) -> Tap | TapError:
     """Return the tap as a card states it: with its field, or else with where its grid lies in the image."""
     if isinstance(field, TapError):
         return TapError(f"tap '{place.label}' {field}")
-    values: dict[str, Any] = {**tap.model_dump(), "name": place.label}
+    values: dict[str, Any] = {**tap.model_dump(), "name": place.label, "clips_at": ceiling}
     if field is not None:
         values |= {"rf_px": field.rf_px, "stride_px": field.stride_px, "rf_start_px": field.start_px}
     elif tap.kind != "vector":

@@ -7,7 +7,7 @@ which are gates, is seen where Torch's functions are called, whether by a module
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -47,6 +47,8 @@ _BENDING = frozenset(
 )
 """Functions whose outputs are units behind a nonlinearity. Sigmoids and softmaxes, which the libraries use for gates and weights,
 are none of them; nor is the hyperbolic tangent."""
+CEILINGS = {"relu6": 6.0}
+"""Largest values of functions that cut at 0 and clip from above."""
 _BENDING_CLASSES = frozenset(
     {"Swish", "HardSwish", "QuickGELU", "GELUTanh", "HardMish", "PReLU", "StarReLU", "SquaredReLU", "ReLUSquared"}
 )  # of timm; they are written with products, and those have no name
@@ -80,6 +82,7 @@ class Output:
     gate : whether it was multiplied with another tensor of its size: half of a unit, not one
     handed_on : whether the module gave the very tensor that it was given
     positive : whether no value was below 0
+    clipped : whether a nonlinearity that clips from above made it
     """
 
     path: str
@@ -94,6 +97,7 @@ class Output:
     gated: bool
     handed_on: bool
     positive: bool
+    clipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,14 @@ def proportioned(rows: int, columns: int, height: int, width: int) -> bool:
     return rows == columns if height == width else abs(rows * width - columns * height) < max(height, width)
 
 
+def name_of(function: Any, arguments: Mapping[str, Any]) -> str:
+    """Return the name of a function of Torch that is called with some keyword arguments, in place or not."""
+    name = str(getattr(function, "__name__", "")).removesuffix("_")
+    if name == "hardtanh" and (arguments.get("min_val"), arguments.get("max_val")) == (0.0, CEILINGS["relu6"]):
+        return "relu6"  # as the module ReLU6 is written
+    return name
+
+
 class _Functions(TorchFunctionMode):
     """Note which tensors nonlinearities made, which were multiplied with another of their size, and the products.
 
@@ -197,6 +209,7 @@ class _Functions(TorchFunctionMode):
         self.bent: set[Mark] = set()
         self.gates: set[Mark] = set()
         self.gated: set[Mark] = set()
+        self.clipped: set[Mark] = set()
         self.kept: list[Tensor] = []  # so that no other tensor takes the identity of one that is gone
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -204,9 +217,12 @@ class _Functions(TorchFunctionMode):
         factors = [a for a in args if isinstance(a, Tensor)] if name in _PRODUCTS else []
         marks = [(id(a), a._version) for a in factors]
         out = func(*args, **(kwargs or {}))
-        if name.removesuffix("_") in _BENDING and isinstance(out, Tensor):
+        bending = name_of(func, kwargs or {})
+        if bending in _BENDING and isinstance(out, Tensor):
             self.kept.append(out)
             self.bent.add((id(out), out._version))
+            if bending in CEILINGS:
+                self.clipped.add((id(out), out._version))
         elif len(factors) == 2 and factors[0].shape == factors[1].shape and factors[0] is not factors[1]:
             self.kept += [*factors, out]
             self.gates.update(marks)
@@ -236,6 +252,7 @@ def surveyed(network: nn.Module, size: Size) -> Survey:
                     path, calls.get(path, 0), side, "" if tensor is value or side == "input" else item, tuple(tensor.shape),
                     counted() if tensor is value or side == "input" else depth, tensor, mark, mark in functions.bent,
                     mark in functions.gated, side == "output" and mark in given.get(path, ()), _positive(tensor),
+                    mark in functions.clipped,
                 )
             )  # fmt: skip
 

@@ -207,7 +207,9 @@ def _strict(rows: pd.DataFrame) -> str:
     family = FAMILIES.get(str(rows["family"].iloc[0]))
     said = f", of these {strict} of {found} of the strict level" if family and family.rule.strict else ""
     return said + (
-        f", {clipped} clipped ({CLIPPED_TIES} images or more at exactly their largest value)" if clipped else ""
+        f", {clipped} clipped ({CLIPPED_TIES} images or more at exactly the largest value that they hand on)"
+        if clipped
+        else ""
     )
 
 

@@ -149,6 +149,9 @@ class Run:
     def activations(self, model: str, tap: str, stimuli: str = "natural", seed: int | None = None) -> xr.DataArray:
         """Open the activations of one tap lazily: (stimulus, unit) with the stimuli's parameters as coordinates.
 
+        Behind a nonlinearity that clips from above, such as ReLU6, they are the values before that, cut at 0, which tuning and matching read
+        (attribute ``values``); what the network hands on is their minimum with the largest value (``clips_at`` in the attribute ``tap``).
+
         The attributes say where the values come from; those that are more than a number or a text are JSON, so that
         xarray writes the array as netCDF and as Zarr.
 

@@ -225,8 +225,10 @@ class Studio(ABC):
             driven = known if other is None else other.tap
             if model not in self._modules:
                 self._modules[model] = network.load().requires_grad_(False)
-            module = folded(self._modules[model], [driven, known], network.card.preprocessing.shape)
-            self._lenses[model, tap] = Lens(extraction.laid_out(module), driven, known, network.card.preprocessing)
+            shape = network.card.preprocessing.shape
+            module = folded(self._modules[model], [driven, known], shape)
+            (read,) = extraction.read_at(module, [known], network.extraction, shape)
+            self._lenses[model, tap] = Lens(extraction.laid_out(module), driven, read, network.card.preprocessing)
         return self._lenses[model, tap]
 
     def shown(
