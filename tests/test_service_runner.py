@@ -21,6 +21,7 @@ import universality
 from universality.base.errors import SchedulerLostError, StoreError
 from universality.service import attempt
 from universality.service.database import Database
+from universality.service.progress import progress
 from universality.service.queue import Queue
 from universality.service.runner import Runner, RunnerProcess
 
@@ -278,6 +279,9 @@ def test_a_job_of_the_service_has_the_tables_of_the_command_line(jobs, tmp_path)
     finally:
         service.stop()
     assert jobs.get(row.id).attempts == 2
+    found = progress(jobs.events(row.id))
+    told = {stage["description"] for stage in found["stages"]}
+    assert len(told) > 1 and told <= set(found["plan"]["seconds"])  # no stage was forgotten in the time that is left
     alone = universality.run(small_job(), tmp_path / "alone", store=tmp_path / "other", threads=1)
     for name in alone.tables:
         ours, theirs = (

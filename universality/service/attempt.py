@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import sys
@@ -18,8 +19,10 @@ from typing import Any, TextIO
 
 from universality.base.errors import AwayError, UniversalityError
 from universality.base.toml import validate
+from universality.jobs.estimates import time as time_of
 from universality.jobs.execute import run
-from universality.jobs.planning import plan
+from universality.jobs.planning import Plan, plan
+from universality.jobs.workers import Workers
 from universality.runs.job import Job
 
 _PACE_S = 1.0
@@ -81,6 +84,7 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
         job = validate(Job, asked["job"], "job", UniversalityError)
         planned = plan(job, asked["out"], asked["store"])
         told.write(gained=len(planned.stores) - len(planned.missing) + planned.kept())
+        told.write(kind="plan", data={"seconds": _seconds(planned, asked["workers"])})
         run(job, asked["out"], store=asked["store"], reporter=told, **asked["workers"])
     except AwayError as cause:
         return {"ended": "away", "error": str(cause)}
@@ -98,6 +102,15 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
             "error": f"the disk is full ({cause.strerror}); ask whoever runs the service to free space",
         }
     return {"ended": "done"}
+
+
+def _seconds(planned: Plan, asked: dict[str, Any]) -> dict[str, float]:
+    """Return what each stage will take, s; of a scheduler's workers, whose number nobody knows yet, as if there were one."""
+    workers = asked.get("workers")
+    each = Workers(processes=workers, threads=asked.get("threads")).threads_each() if not asked.get("scheduler") else 1
+    every = each * (workers or 1)
+    parts = time_of(planned).parts(every, workers, every)
+    return {name: round(seconds, 2) for name, seconds in parts.items() if math.isfinite(seconds)}
 
 
 def _watch(silence_s: float) -> None:
