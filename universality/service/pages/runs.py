@@ -128,7 +128,9 @@ def figure(
     headers = {"cache-control": "private, max-age=3600"}
     if download or format not in ("png", "svg"):
         # Quoted, and of no letters but those of a run's and a figure's names.
-        headers["content-disposition"] = f'attachment; filename="{quote(f"{name}.{stem}.{drawn.width_mm(width):.0f}mm.{format}")}"'
+        headers["content-disposition"] = (
+            f'attachment; filename="{quote(f"{name}.{stem}.{drawn.width_mm(width):.0f}mm.{format}")}"'
+        )
     return Response(content, media_type=media, headers=headers)
 
 
