@@ -126,15 +126,12 @@ def test_a_body_that_is_too_long_and_does_not_say_so_is_refused(here):
     assert answer.status_code == 413 and "more than the 100000 bytes" in answer.json()["error"]
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"), [({}, 413), ({"origin": "http://evil.example", "content-length": "90000"}, 403)]
-)
-def test_who_sends_what_is_refused_is_told_so_and_not_cut_off(here, headers, status):
+def test_who_sends_what_is_too_long_is_told_so_and_not_cut_off(here):
     """As a proxy sends it: all of the body, and only then it looks for an answer."""
+    said = {"content-type": "application/toml", "connection": "close"}
     with listening(here.app) as port, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        said = {"content-type": "application/toml", "content-length": str(6 << 20)} | headers
-        connection.request("POST", f"{API}/jobs", b"x" * int(said["content-length"]), said)
-        assert connection.getresponse().status == status
+        connection.request("POST", f"{API}/jobs", b"x" * (6 << 20), said)
+        assert connection.getresponse().status == 413
 
 
 def card_of(**changed) -> bytes:

@@ -205,6 +205,7 @@ def asked(folder, **changed) -> dict:
         "store": str(folder / "store"),
         "workers": {"threads": 1},
         "silence_s": 60,
+        "held": time.monotonic(),
     } | changed
 
 
@@ -251,18 +252,21 @@ WAITING = (
 )
 
 
-@pytest.mark.parametrize("silent", [True, False], ids=["silent", "gone"])
-def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, silent):
+@pytest.mark.parametrize("why", ["silent", "gone", "stale"])
+def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, why):
+    """Stale: it was held so long ago, before this process was ready to read, that another runner may have it."""
+    held = time.monotonic() - (10_000 if why == "stale" else 0)
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
-    process.stdin.write(json.dumps(asked(tmp_path, silence_s=1.0 if silent else 600)).encode() + b"\n")
+    told = asked(tmp_path, silence_s=1.0 if why == "silent" else 600, held=held)
+    process.stdin.write(json.dumps(told).encode() + b"\n" + f"{held}\n".encode())
     process.stdin.flush()
-    if not silent:
+    if why == "gone":
         process.stdin.close()
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     process.stdout.close()
-    if silent:
+    if why != "gone":
         process.stdin.close()
 
 

@@ -1,11 +1,13 @@
 """One attempt at a job, in a process of its own: the same call as the command line's, told as lines of JSON.
 
-The first line of the standard input says what to run. Every further line says that the runner still holds the job; without one
-for `SILENCE_S`, or when the input ends, this process and all that it started are killed: somebody else may have the job by then.
+The first line of the standard input says what to run. Every further line says when the runner last held the job, by the monotonic
+clock, so that lines which waited here say nothing new. Some seconds after that moment, or when the input ends, this process and all
+that it started are killed: somebody else may have the job by then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -73,7 +75,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes where errors go
     asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_watch, args=(asked["silence_s"],), daemon=True).start()
+    threading.Thread(target=_watch, args=(asked["silence_s"], asked["held"]), daemon=True).start()
     told = Told(out)
     told.write(**outcome(asked, told))
 
@@ -113,14 +115,15 @@ def _seconds(planned: Plan, asked: dict[str, Any]) -> dict[str, float]:
     return {name: round(seconds, 2) for name, seconds in parts.items() if math.isfinite(seconds)}
 
 
-def _watch(silence_s: float) -> None:
+def _watch(silence_s: float, held: float) -> None:
     """Kill this process and what it started once the runner has said nothing for so long, or is gone."""
-    heard = time.monotonic()
+    heard = held
 
     def listen() -> None:
         nonlocal heard
-        while sys.stdin.readline():
-            heard = time.monotonic()
+        while line := sys.stdin.readline():
+            with contextlib.suppress(ValueError):  # half a line, of a runner that was killed
+                heard = float(line)
         heard = -silence_s
 
     threading.Thread(target=listen, daemon=True).start()
