@@ -4,9 +4,11 @@ import io
 import json
 import struct
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
-from service_parts import HERE, SMALL, client_of
+from service_parts import HERE, SMALL, client_of, listening
 from starlette.testclient import TestClient
 
 from universality.base.errors import CardError, ServiceError, TooMuchError, WeightsError
@@ -122,6 +124,14 @@ def test_a_body_that_says_it_is_too_long_is_refused_before_it_comes(here, length
 def test_a_body_that_is_too_long_and_does_not_say_so_is_refused(here):
     answer = here.post(f"{API}/jobs", content=(b"x" * 50_000 for _ in range(10)), headers=TOML)
     assert answer.status_code == 413 and "more than the 100000 bytes" in answer.json()["error"]
+
+
+def test_who_sends_what_is_too_long_is_told_so_and_not_cut_off(here):
+    """As a proxy sends it: all of the body, and only then it looks for an answer."""
+    said = {"content-type": "application/toml", "connection": "close"}
+    with listening(here.app) as port, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", f"{API}/jobs", b"x" * (6 << 20), said)
+        assert connection.getresponse().status == 413
 
 
 def card_of(**changed) -> bytes:

@@ -1,19 +1,28 @@
 """The pages in a real browser: nothing runs that is not the service's own, and what a person does by mouse and by keyboard."""
 
+import io
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import tomli_w
 import uvicorn
 from chromium import needs_browser, playwright
 from service_pages_parts import EVIL, served
+from service_parts import SMALL
 
+from universality.models.catalogue import card
 from universality.runs.run import open_run
+from universality.service import attempt
 from universality.service.pages.rendering import unit_url
+from universality.service.states import Action
 
 expect = playwright.expect
+POCKET_ZOO = Path(__file__).parent.parent / "data/pocket_zoo"
 pytestmark = needs_browser
 
 
@@ -170,6 +179,36 @@ def test_a_job_from_the_form_and_its_page(opened, site):
     tab.get_by_role("button", name="Cancel").click()
     tab.get_by_text("being cancelled").wait_for()
     assert site[1].state.queue.get(job).cancel
+
+
+def test_a_network_of_ones_own_from_its_files_to_the_page_of_its_run(opened, site, tmp_path, monkeypatch):
+    for variable, folder in (("UNIVERSALITY_MODEL_ZOO", "zoo"), ("UNIVERSALITY_WEIGHTS", "weights")):
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    values = card("pocket/vgg-focus-s1").model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    values = {name: value for name, value in values.items() if name not in ("training", "void_twin")}
+    values |= {"id": "own/mine", "source": "file", "weights": {"name": "mine"}}
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(values))
+    tab = opened("/zoo")
+    tab.get_by_label("Card (.toml)").set_input_files(tmp_path / "mine.toml")
+    tab.get_by_label("Checkpoint (.safetensors)").set_input_files(POCKET_ZOO / "vgg-focus-s1.safetensors")
+    tab.get_by_role("button", name="Upload").click()
+    tab.wait_for_url("**/models/own/mine")
+    assert "weights at hand" in tab.inner_text("body")
+    tab.get_by_role("link", name="Submit a job with it").click()
+    assert tab.locator("#networks li", has_text="own/mine").get_by_role("checkbox").first.is_checked()
+    tab.get_by_label("TOML").fill(SMALL.replace("pocket/vgg-focus-s0", "own/mine"))
+    tab.locator("#paste").get_by_role("button", name="Submit").click()
+    tab.wait_for_url(re.compile("/jobs/[0-9a-f]{12}$"))
+    queue, claim = site[1].state.queue, None
+    while claim is None or claim.id not in tab.url:  # jobs of other tests stand before it
+        claim = queue.claim("tester")
+    settings = site[1].state.settings
+    asked = {"job": claim.job, "out": str(settings.runs / claim.run), "store": settings.stores, "workers": {"threads": 1}}  # fmt: skip
+    assert attempt.outcome(asked, attempt.Told(io.StringIO())) == {"ended": "done"}
+    queue.end("tester", claim, Action.FINISH)
+    tab.get_by_role("link", name="Open the run").click()
+    tab.wait_for_url(f"**/runs/{claim.run}")
+    assert "own/mine" in tab.goto(f"{site[0]}/api/v1/runs/{claim.run}/tables/similarity").text()
 
 
 def test_the_theme_that_is_chosen_is_kept(opened):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -18,9 +19,9 @@ from universality.base.errors import JobError, MissingError, RunError
 from universality.base.spec import Spec
 from universality.runs.job import Job, job_of
 from universality.runs.run import Run, open_run
-from universality.service import similarities, tables
+from universality.service import progress, similarities, tables
 from universality.service.database import EventRow, JobRow
-from universality.service.pages import diagrams, job_form, jobs
+from universality.service.pages import diagrams, job_form
 from universality.service.pages.rendering import brief, unit_url
 from universality.service.principals import Principal
 from universality.similarity.matrix import STATES
@@ -292,10 +293,14 @@ def test_markup_for_names_is_shown_as_text(client, matched):
 def test_figures_come_in_every_format_and_width(client, run):
     stem = next(stem for stem in run.record["figures"] if stem.startswith("detectors_against_depth"))
     address = f"/runs/one/figures/{stem}"
-    assert client.get(address).content == (run.path / "figures" / f"{stem}.png").read_bytes()
-    drawn = client.get(f"{address}?format=svg&width=single")
-    width_pt = float(re.search(r'<svg[^>]* width="([0-9.]+)pt"', drawn.text)[1])
-    assert width_pt / 72 * 25.4 == pytest.approx(89, abs=0.5)
+    stored = (run.path / "figures" / f"{stem}.png").read_bytes()
+    assert client.get(address).content == client.get(f"{address}?width=183").content == stored
+    for width, wide_mm in (("single", 89), ("60", 60)):
+        svg = client.get(f"{address}?format=svg&width={width}").text
+        assert float(re.search(r'<svg[^>]* width="([0-9.]+)pt"', svg)[1]) / 72 * 25.4 == pytest.approx(wide_mm, abs=0.5)
+    for width in ("59", "401", "1e2", "-80", "\u0669\u0669", "", "9" * 5000):
+        answer = client.get(f"/api/v1{address}", params={"width": width})
+        assert answer.status_code == 400 and "expected double (183 mm) or single (89 mm), or whole mm from 60 to 400" in answer.json()["error"]  # fmt: skip
     numbers = pd.read_csv(io.BytesIO(client.get(f"{address}?format=csv").content))
     expected = run.families[run.families["family"] == stem.split("__")[1]]
     np.testing.assert_allclose(sorted(numbers["share"]), sorted(expected["share"]))
@@ -570,9 +575,12 @@ def test_a_job_shows_its_stages_its_log_and_what_can_be_done(client):
                 data=json.dumps({"description": "similarity <b>", "done": 2, "total": 8, "seconds": 10.0}),
             )
         )
+        planned = {"seconds": {"start": 0.0, "similarity <b>": 1200.0, "figures and report": 300.0}}
+        session.add(EventRow(job=job, kind="plan", at=time.time(), data=json.dumps(planned)))
         session.add(EventRow(job=job, kind="say", data=json.dumps({"text": "read 3 stores"})))
     state = Page(shown(client, f"{address}/state")).text
-    assert "2 of 8" in state and "30 s" in state and "read 3 stores" in state and "similarity <b>" in state
+    assert client.get(f"/api/v1{address}/progress").json()["seconds_left"] == pytest.approx(400, rel=0.05)
+    assert "2 of 8" in state and "about 7 min left" in state and "read 3 stores" in state and "similarity <b>" in state
     assert sent(client, f"{address}/cancel").status_code == 303
     assert "being cancelled" in Page(shown(client, address)).text
     from universality.service.states import Action
@@ -587,10 +595,33 @@ def test_a_job_shows_its_stages_its_log_and_what_can_be_done(client):
     assert 'name = "small"' in Page(shown(client, f"/jobs/new?of={job}")).text
 
 
-def test_time_left_is_that_of_the_stage_that_runs():
-    stages = [{"done": 5, "total": 5, "seconds": 9.0}, {"done": 3, "total": 9, "seconds": 6.0}]
-    assert jobs.seconds_left({"stages": stages}, 0.0) == pytest.approx(12.0)
-    assert jobs.seconds_left({"stages": [{"done": 0, "total": 9, "seconds": 6.0}]}, 0.0) is None
+def job_at(share, pace, stages=4):
+    """A job of equally long stages of 100 s each by its plan, at a share of its work, when everything takes `pace` times that long."""
+    names = [f"stage {n}" for n in range(stages)]
+    done = [{"description": name, "done": round(10 * min(max(share * stages - n, 0), 1)), "total": 10} for n, name in enumerate(names)]  # fmt: skip
+    plan = {"at": 50.0, "seconds": dict.fromkeys(names, 100.0) | {"start": 0.0}}
+    return {"state": "running", "plan": plan, "stages": done}, 50.0 + share * 100 * stages * pace
+
+
+@pytest.mark.parametrize("pace", [0.1, 1.0, 5.0])
+def test_time_left_of_a_job_is_what_its_plan_holds_at_the_pace_so_far(pace):
+    told = [progress.seconds_left(*job_at(share, pace)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    truth = [400 * pace * (1 - share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert told[0] == pytest.approx(400) and told[-1] == 0  # nothing is known at first but the plan
+    far = [round(abs(one - true) / true, 9) for one, true in zip(told[:-1], truth[:-1], strict=True)]
+    assert far == sorted(far, reverse=True) and far[-1] <= 0.15 * max(1, 1 / pace - 1)  # and ever less wrong
+
+
+def test_time_left_counts_the_start_and_is_unknown_where_nothing_runs():
+    found = {
+        "state": "running",
+        "plan": {"at": 0.0, "seconds": {"start": 10.0, "families (tasks)": 20.0}},
+        "stages": [],
+    }
+    assert [progress.seconds_left(found, now) for now in (0.0, 4.0, 10.0)] == pytest.approx([30.0, 26.0, 20.0])
+    assert progress.seconds_left(found, 60.0) > 20  # a start that hangs is seen
+    assert progress.seconds_left(found | {"state": "waiting"}, 4.0) is None
+    assert progress.seconds_left(found | {"plan": None}, 4.0) is None
 
 
 def test_search_finds_by_all_words(client, run, matched):

@@ -207,6 +207,7 @@ def test_events_resume_from_an_id_and_say_how_far_a_job_is(jobs):
     assert [event.kind for event in every] == ["state", "state", "stage", "say", "stage"]
     assert [event.id for event in jobs.events(row.id, every[2].id)] == [event.id for event in every[3:]]
     found = progress(every)
+    assert found["plan"] is None  # the attempt has not said what is left
     assert (
         found["stages"] == [stage | {"done": 2}]
         and found["said"][0]["text"] == "a warning"

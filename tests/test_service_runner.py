@@ -21,6 +21,7 @@ import universality
 from universality.base.errors import SchedulerLostError, StoreError
 from universality.service import attempt
 from universality.service.database import Database
+from universality.service.progress import progress
 from universality.service.queue import Queue
 from universality.service.runner import Runner, RunnerProcess
 
@@ -204,6 +205,7 @@ def asked(folder, **changed) -> dict:
         "store": str(folder / "store"),
         "workers": {"threads": 1},
         "silence_s": 60,
+        "held": time.monotonic(),
     } | changed
 
 
@@ -250,18 +252,21 @@ WAITING = (
 )
 
 
-@pytest.mark.parametrize("silent", [True, False], ids=["silent", "gone"])
-def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, silent):
+@pytest.mark.parametrize("why", ["silent", "gone", "stale"])
+def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, why):
+    """Stale: it was held so long ago, before this process was ready to read, that another runner may have it."""
+    held = time.monotonic() - (10_000 if why == "stale" else 0)
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
-    process.stdin.write(json.dumps(asked(tmp_path, silence_s=1.0 if silent else 600)).encode() + b"\n")
+    told = asked(tmp_path, silence_s=1.0 if why == "silent" else 600, held=held)
+    process.stdin.write(json.dumps(told).encode() + b"\n" + f"{held}\n".encode())
     process.stdin.flush()
-    if not silent:
+    if why == "gone":
         process.stdin.close()
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     process.stdout.close()
-    if silent:
+    if why != "gone":
         process.stdin.close()
 
 
@@ -278,6 +283,9 @@ def test_a_job_of_the_service_has_the_tables_of_the_command_line(jobs, tmp_path)
     finally:
         service.stop()
     assert jobs.get(row.id).attempts == 2
+    found = progress(jobs.events(row.id))
+    told = {stage["description"] for stage in found["stages"]}
+    assert len(told) > 1 and told <= set(found["plan"]["seconds"])  # no stage was forgotten in the time that is left
     alone = universality.run(small_job(), tmp_path / "alone", store=tmp_path / "other", threads=1)
     for name in alone.tables:
         ours, theirs = (

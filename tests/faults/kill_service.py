@@ -39,7 +39,6 @@ from universality.base.toml import toml_of
 from universality.runs.job import Job, job_of
 
 PARTS = ("web", "runner", "job", "worker", "scheduler", "database")
-UNFINISHED = 2
 PATIENCE_S = 900.0
 
 
@@ -117,13 +116,19 @@ def of_module(module: str) -> list[psutil.Process]:
     return found
 
 
+def _parent(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return process.ppid()
+    return 0
+
+
 class Twice:
     """Looks ten times a second whether two processes run the same job."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.seen: list[str] = []
-        self.looks = 0
+        self.looks = self.children = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -131,8 +136,16 @@ class Twice:
     def _look(self) -> None:
         while not self._over.wait(0.1):
             self.looks += 1
-            jobs = collections.Counter(p.info["cmdline"][-1] for p in of_module("universality.service.attempt"))
-            self.seen += [job for job, count in jobs.items() if count > 1]
+            by_job: dict[str, list[psutil.Process]] = {}
+            for process in of_module("universality.service.attempt"):
+                by_job.setdefault(process.info["cmdline"][-1], []).append(process)
+            for job, found in by_job.items():
+                # A child that is about to become another program has its parent's command line for a moment.
+                own = {process.pid for process in found}
+                parents = [process for process in found if _parent(process) not in own]
+                self.children += len(found) - len(parents)
+                if len(parents) > 1:
+                    self.seen.append(f"{job}: {[(p.pid, _parent(p), p.info['status']) for p in found]}")
 
     def end(self) -> None:
         self._over.set()
@@ -142,8 +155,9 @@ class Twice:
 class Trial:
     """Two services, their scheduler, worker and database, and the jobs that were accepted."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: str, unfinished: int) -> None:
         self.folder = folder
+        self._unfinished = unfinished
         log = folder / "logs"
         log.mkdir()
         self.database: Kept | None = None
@@ -197,7 +211,7 @@ class Trial:
         while not self._over.wait(0.5):
             client = random.choice(self.clients)
             with contextlib.suppress(universality.UniversalityError):
-                if sum(job["state"] in ("waiting", "running") for job in client.jobs(500)) >= UNFINISHED:
+                if sum(job["state"] in ("waiting", "running") for job in client.jobs(500)) >= self._unfinished:
                     continue
                 values = toml_of(tiny.JOB, "the job", "job", universality.UniversalityError)
                 values["stimuli"]["natural"]["seed"] = len(self.jobs)
@@ -218,7 +232,9 @@ class Trial:
         """Return what can be killed now, by part."""
         own = {kept.process.pid for kept in self.services if kept.process is not None and kept.process.poll() is None}
         runners = [p.pid for p in of_module("universality.service.runner") if p.ppid() in own]
-        found = {"web": list(own), "runner": runners, "job": [p.pid for p in of_module("universality.service.attempt")]}
+        # Other services of this machine may run jobs too: only those that were accepted here are killed.
+        attempts = [p.pid for p in of_module("universality.service.attempt") if p.info["cmdline"][-1] in self.jobs]
+        found = {"web": list(own), "runner": runners, "job": attempts}
         for name, kept in (("worker", self.worker), ("scheduler", self.scheduler), ("database", self.database)):
             if kept is not None and kept.process is not None and kept.process.poll() is None:
                 found[name] = [kept.process.pid]
@@ -255,13 +271,16 @@ def main() -> None:
         "--after", type=float, nargs=2, default=(0.0, 10.0), help="s until the next kill, once everything is up again"
     )
     parser.add_argument("--unready", type=float, default=0.25, help="share of kills that do not wait for that")
+    parser.add_argument(
+        "--unfinished", type=int, default=2, help="jobs that wait or run before another one is submitted"
+    )
     parser.add_argument("--minutes", type=float, default=120.0, help="no more kills after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
     folder = Path(tempfile.mkdtemp(prefix="universality-kill-service-"))
-    trial = Trial(folder, asked.database)
+    trial = Trial(folder, asked.database, asked.unfinished)
     kills: collections.Counter[str] = collections.Counter()
     began = time.monotonic()
     twice = Twice(folder)
@@ -310,6 +329,8 @@ def main() -> None:
     ]  # fmt: skip
     text = "\n".join(lines) + "\n"
     print(text)
+    print(f"children of jobs' processes seen before they became another program: {twice.children}")
+    print(*twice.seen, sep="\n")
     for job in jobs:
         if job["state"] != "done":
             print(job)

@@ -142,9 +142,17 @@ class Time:
 
     def wall(self, threads: int, processes: int | None, showing: int) -> float:
         """Return the time on idle cores, s, of which `showing` tasks at a time show images."""
+        return sum(self.parts(threads, processes, showing).values())
+
+    def parts(self, threads: int, processes: int | None, showing: int) -> dict[str, float]:
+        """Return the same by what a run tells its reporter of: ``start`` aside, the descriptions of its bars (`Reporter.track`)."""
         starts = 1 if processes is None else 2
-        shared = sum(self.stages.values()) + self.figures + self.beside
-        return starts * self.start + self.extraction / showing + shared / threads + self.alone
+        return {
+            "start": starts * self.start,
+            "extraction (images)": self.extraction / showing,
+            **{f"{stage} (tasks)": seconds / threads for stage, seconds in self.stages.items()},
+            "figures and report": (self.figures + self.beside) / threads + self.alone,
+        }
 
 
 class _Clock:

@@ -1,13 +1,16 @@
 """One attempt at a job, in a process of its own: the same call as the command line's, told as lines of JSON.
 
-The first line of the standard input says what to run. Every further line says that the runner still holds the job; without one
-for `SILENCE_S`, or when the input ends, this process and all that it started are killed: somebody else may have the job by then.
+The first line of the standard input says what to run. Every further line says when the runner last held the job, by the monotonic
+clock, so that lines which waited here say nothing new. Some seconds after that moment, or when the input ends, this process and all
+that it started are killed: somebody else may have the job by then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import math
 import os
 import signal
 import sys
@@ -18,8 +21,10 @@ from typing import Any, TextIO
 
 from universality.base.errors import AwayError, UniversalityError
 from universality.base.toml import validate
+from universality.jobs.estimates import time as time_of
 from universality.jobs.execute import run
-from universality.jobs.planning import plan
+from universality.jobs.planning import Plan, plan
+from universality.jobs.workers import Workers
 from universality.runs.job import Job
 
 _PACE_S = 1.0
@@ -70,7 +75,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes where errors go
     asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_watch, args=(asked["silence_s"],), daemon=True).start()
+    threading.Thread(target=_watch, args=(asked["silence_s"], asked["held"]), daemon=True).start()
     told = Told(out)
     told.write(**outcome(asked, told))
 
@@ -81,6 +86,7 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
         job = validate(Job, asked["job"], "job", UniversalityError)
         planned = plan(job, asked["out"], asked["store"])
         told.write(gained=len(planned.stores) - len(planned.missing) + planned.kept())
+        told.write(kind="plan", data={"seconds": _seconds(planned, asked["workers"])})
         run(job, asked["out"], store=asked["store"], reporter=told, **asked["workers"])
     except AwayError as cause:
         return {"ended": "away", "error": str(cause)}
@@ -100,14 +106,24 @@ def outcome(asked: dict[str, Any], told: Told) -> dict[str, Any]:
     return {"ended": "done"}
 
 
-def _watch(silence_s: float) -> None:
+def _seconds(planned: Plan, asked: dict[str, Any]) -> dict[str, float]:
+    """Return what each stage will take, s; of a scheduler's workers, whose number nobody knows yet, as if there were one."""
+    workers = asked.get("workers")
+    each = Workers(processes=workers, threads=asked.get("threads")).threads_each() if not asked.get("scheduler") else 1
+    every = each * (workers or 1)
+    parts = time_of(planned).parts(every, workers, every)
+    return {name: round(seconds, 2) for name, seconds in parts.items() if math.isfinite(seconds)}
+
+
+def _watch(silence_s: float, held: float) -> None:
     """Kill this process and what it started once the runner has said nothing for so long, or is gone."""
-    heard = time.monotonic()
+    heard = held
 
     def listen() -> None:
         nonlocal heard
-        while sys.stdin.readline():
-            heard = time.monotonic()
+        while line := sys.stdin.readline():
+            with contextlib.suppress(ValueError):  # half a line, of a runner that was killed
+                heard = float(line)
         heard = -silence_s
 
     threading.Thread(target=listen, daemon=True).start()

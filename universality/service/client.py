@@ -83,6 +83,10 @@ class Client:
         """Return a job: its state, its times, why it failed."""
         return dict(self._sent("GET", f"jobs/{job}"))
 
+    def progress(self, job: str) -> dict[str, Any]:
+        """Return a job with its stages, what it said, and ``seconds_left``: about how long it will still take, s; None if it does not run."""
+        return dict(self._sent("GET", f"jobs/{job}/progress"))
+
     def jobs(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return jobs, the newest first."""
         return list(self._sent("GET", "jobs", params={"limit": limit}))

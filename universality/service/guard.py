@@ -7,6 +7,8 @@ cannot send the header ``Sec-Fetch-Site: same-origin``, nor read the CSRF token,
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from universality.service.tokens import Tokens
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM = "application/x-www-form-urlencoded"
+_DROPPED_BYTES, _DROPPED_S = 16 << 20, 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,31 @@ class Refused(Exception):
     status: int
     sentence: str
     retry_s: int = 0
+
+
+class _Incoming:
+    """The body of a request as it comes.
+
+    A connection that is closed while a body is still coming is reset, and whoever sends it, such as a proxy, does not see the answer.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def __call__(self) -> Message:
+        """Return the next part."""
+        message = await self._receive()
+        self._ended = message["type"] != "http.request" or not message.get("more_body")
+        return message
+
+    async def rest(self) -> None:
+        """Read on to the end and drop it, but for no longer and no more than is bearable."""
+        dropped = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DROPPED_S):
+                while not self._ended and dropped < _DROPPED_BYTES:
+                    dropped += len((await self()).get("body", b""))
 
 
 class Guard:
@@ -57,10 +85,10 @@ class Guard:
         if scope["type"] != "http":
             return  # there are no web sockets
         scope["app"] = self._service  # refusals are drawn before the application is reached
-        request, sent = Request(scope), _with_headers(send)
+        request, sent, incoming = Request(scope), _with_headers(send), _Incoming(receive)
         try:
             self._check_host(request)
-            limited = self._limited(request, receive)
+            limited = self._limited(request, incoming)
             scope["principal"] = await self._who(request)
             self._check_rate(request)
             if request.method not in SAFE:
@@ -68,6 +96,8 @@ class Guard:
         except (Refused, DBAPIError) as cause:
             why = cause if isinstance(cause, Refused) else Refused(503, AWAY, 2)
             headers = {"Retry-After": str(why.retry_s)} if why.retry_s else {}
+            if request.method not in SAFE and "expect" not in request.headers:
+                await incoming.rest()
             await refusal(request, why.status, why.sentence, headers)(scope, receive, sent)
             return
         await self._app(scope, limited, sent)

@@ -83,10 +83,10 @@ class Attempt:
                     pipe.close()
 
     def held(self) -> None:
-        """Tell the process that its job is still ours."""
+        """Tell the process since when its job is known to be ours: by a clock that all processes of a machine share."""
         with contextlib.suppress(OSError):
             assert self.process.stdin is not None
-            self.process.stdin.write(b"held\n")
+            self.process.stdin.write(f"{self.heard}\n".encode())
             self.process.stdin.flush()
 
     def bytes_used(self) -> int:
@@ -136,10 +136,13 @@ class Runner:
             self.jobs.expire()
         for attempt in list(self.attempts):
             self._look(attempt)
-        while len(self.attempts) < self.settings.at_once and (claim := self.jobs.claim(self.name)):
-            self.attempts.append(self._begin(claim))
+        while len(self.attempts) < self.settings.at_once:
+            asked = time.monotonic()  # the lease begins no earlier
+            if (claim := self.jobs.claim(self.name)) is None:
+                break
+            self.attempts.append(self._begin(claim, asked))
 
-    def _begin(self, claim: Claim) -> Attempt:
+    def _begin(self, claim: Claim, held: float) -> Attempt:
         settings = self.settings
         settings.logs.mkdir(parents=True, exist_ok=True)
         log = settings.logs / f"{claim.id}.log"
@@ -151,11 +154,11 @@ class Runner:
         messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         reader = threading.Thread(target=_listen, args=(process, messages), daemon=True)
         reader.start()
-        attempt = Attempt(claim, process, log, messages, reader)
+        attempt = Attempt(claim, process, log, messages, reader, heard=held)
         workers = {"scheduler": settings.scheduler, "workers": settings.workers, "threads": settings.threads}
         asked = {
             "job": claim.job, "out": str(settings.runs / claim.run), "store": settings.stores,
-            "silence_s": 0.7 * self.jobs.lease_s, "workers": workers,
+            "silence_s": 0.7 * self.jobs.lease_s, "held": held, "workers": workers,
         }  # fmt: skip
         with contextlib.suppress(OSError):
             assert process.stdin is not None

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
 from universality.base.errors import ServiceError
@@ -34,16 +35,19 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     if runner is not None:
         runner.start()
     try:
-        uvicorn.Server(
-            uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3,
-                proxy_headers=bool(settings.names), forwarded_allow_ips="127.0.0.1,::1", h11_max_incomplete_event_size=16 << 10,
-                timeout_keep_alive=15, limit_concurrency=2000,
-            )
-        ).run(sockets=[listening])  # fmt: skip
+        uvicorn.Server(configured(app)).run(sockets=[listening])
     finally:
         if runner is not None:
             runner.stop()
+
+
+def configured(app: FastAPI) -> uvicorn.Config:
+    """Return how an application is served: what a proxy says of the visitor is believed where the service has a name behind one."""
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3,
+        proxy_headers=bool(app.state.settings.names), forwarded_allow_ips="127.0.0.1,::1", h11_max_incomplete_event_size=16 << 10,
+        timeout_keep_alive=15, limit_concurrency=2000,
+    )  # fmt: skip
 
 
 def _refuse_open(settings: Settings) -> None:

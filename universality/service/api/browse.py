@@ -84,7 +84,7 @@ def get_figure(
     format: Annotated[
         Literal["png", "svg", "pdf", "csv"], Query(description="csv: the numbers that are drawn")
     ] = "png",
-    width: Annotated[Literal["single", "double"], Query(description="89 or 183 mm")] = "double",
+    width: Annotated[str, Query(description="single (89 mm), double (183 mm), or whole mm from 60 to 400")] = "double",
 ) -> Response:
     """Return a figure."""
     content, media = request.app.state.catalogue.figure(run, stem, format, width)

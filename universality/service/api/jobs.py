@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from universality.service import submission
 from universality.service.database import JobRow
 from universality.service.principals import Principal, needs
-from universality.service.progress import progress
+from universality.service.progress import progress, seconds_left
 
 router = APIRouter(tags=["jobs"])
 Reader = Annotated[Principal, Depends(needs("read"))]
@@ -136,14 +137,15 @@ def get_spec(request: Request, who: Reader, job: str) -> dict[str, Any]:
 
 @router.get("/jobs/{job}/progress")
 def get_progress(request: Request, who: Reader, job: str) -> dict[str, Any]:
-    """Return how far a job is: its stages, what it said, and the id from which its events go on."""
+    """Return how far a job is: its stages, what it said, about how many seconds are left, and the id from which its events go on."""
     return job_progress(request, job)
 
 
 def job_progress(request: Request, job: str) -> dict[str, Any]:
     """Return a job with its progress, as the API and the page show it."""
     queue = request.app.state.queue
-    return {**facts(queue.get(job)), **progress(queue.events(job, limit=100_000))}
+    found = {**facts(queue.get(job)), **progress(queue.events(job, limit=100_000))}
+    return {**found, "seconds_left": seconds_left(found, time.time())}
 
 
 @router.post("/jobs/{job}/cancel", response_model=JobFacts)

@@ -18,7 +18,7 @@ router = APIRouter(tags=["units"])
 def send_model(
     request: Request,
     who: Annotated[Principal, Depends(needs("submit"))],
-    card: Annotated[UploadFile, File(description="model card in TOML, with id own/NAME and source own")],
+    card: Annotated[UploadFile, File(description="model card in TOML, with id own/NAME and source file")],
     weights: Annotated[UploadFile, File(description="its weights as safetensors")],
 ) -> Response:
     """Send a network: jobs can name it from then on, under the id of its card."""

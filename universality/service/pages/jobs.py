@@ -107,25 +107,9 @@ def state(request: Request, job: str) -> HTMLResponse:
 def _now(request: Request, job: str) -> dict[str, Any]:
     found = job_progress(request, job)
     ended = found["state"] in set(map(str, ENDED))
-    return {"job": found, "ended": ended, "left": None if ended else seconds_left(found, time.time()), "clock": time.time(),
-            "again": found["state"] in (State.FAILED, State.CANCELLED)}  # fmt: skip
-
-
-def seconds_left(found: dict[str, Any], now: float) -> float | None:
-    """Return how long the stage that runs will still take, s, at the pace it has had; None where that is not known.
-
-    Examples
-    --------
-    >>> seconds_left({"state": "running", "stages": [{"done": 2, "total": 8, "seconds": 10.0}]}, 0.0)
-    30.0
-    >>> seconds_left({"state": "waiting", "stages": []}, 0.0) is None
-    True
-    """
-    running = [stage for stage in found["stages"] if 0 < stage["done"] < stage["total"]]
-    if not running:
-        return None
-    last = running[-1]
-    return float(last["seconds"] / last["done"] * (last["total"] - last["done"]))
+    return {
+        "job": found, "ended": ended, "clock": time.time(), "again": found["state"] in (State.FAILED, State.CANCELLED),
+    }  # fmt: skip
 
 
 @router.post("/jobs/{job}/cancel")

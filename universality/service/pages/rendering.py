@@ -119,6 +119,21 @@ def lasting(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def roughly(seconds: float | None) -> str:
+    """Return an estimated duration in words, no more exact than it can be.
+
+    Examples
+    --------
+    >>> roughly(20), roughly(95), roughly(3000), roughly(9000), roughly(None)
+    ('less than a minute', 'about 2 min', 'about 50 min', 'about 2.5 h', 'unknown time')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown time"
+    if seconds < 50:
+        return "less than a minute"
+    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
 @cache
 def environment() -> Environment:
     """Return what renders the pages: every value is escaped, and one that is missing is an error."""
@@ -137,6 +152,7 @@ def environment() -> Environment:
         "breakable": breakable,
         "when": when,
         "lasting": lasting,
+        "roughly": roughly,
     }
     return made
 

@@ -114,7 +114,8 @@ def figures(request: Request, name: str) -> HTMLResponse:
         name=name,
         figures=drawn.figures(of),
         formats=tuple(drawn.MEDIA),
-        widths=tuple(drawn.WIDTHS_MM),
+        widths=drawn.WIDTHS_MM,
+        most=(drawn.NARROWEST_MM, drawn.WIDEST_MM),
     )
 
 
@@ -127,7 +128,9 @@ def figure(
     headers = {"cache-control": "private, max-age=3600"}
     if download or format not in ("png", "svg"):
         # Quoted, and of no letters but those of a run's and a figure's names.
-        headers["content-disposition"] = f'attachment; filename="{quote(f"{name}.{stem}.{width}.{format}")}"'
+        headers["content-disposition"] = (
+            f'attachment; filename="{quote(f"{name}.{stem}.{drawn.width_mm(width):.0f}mm.{format}")}"'
+        )
     return Response(content, media_type=media, headers=headers)
 
 
