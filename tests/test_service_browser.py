@@ -17,7 +17,7 @@ from service_parts import SMALL
 
 from universality.models.catalogue import card
 from universality.runs.run import open_run
-from universality.service import attempt
+from universality.service import attempt, trying
 from universality.service.pages.rendering import unit_url
 from universality.service.states import Action
 
@@ -204,7 +204,7 @@ def test_a_network_of_ones_own_from_its_files_to_the_page_of_its_run(opened, sit
         claim = queue.claim("tester")
     settings = site[1].state.settings
     asked = {"job": claim.job, "out": str(settings.runs / claim.run), "store": settings.stores, "workers": {"threads": 1}}  # fmt: skip
-    assert attempt.outcome(asked, attempt.Told(io.StringIO())) == {"ended": "done"}
+    assert trying.outcome(asked, attempt.Told(io.StringIO())) == {"ended": "done"}
     queue.end("tester", claim, Action.FINISH)
     tab.get_by_role("link", name="Open the run").click()
     tab.wait_for_url(f"**/runs/{claim.run}")

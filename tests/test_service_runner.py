@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 import universality
 from universality.base.errors import SchedulerLostError, StoreError
-from universality.service import attempt
+from universality.service import attempt, trying
 from universality.service.database import Database
 from universality.service.progress import progress
 from universality.service.queue import Queue
@@ -223,8 +223,8 @@ def test_what_ends_a_job_is_one_sentence(tmp_path, monkeypatch, cause, kind, sen
     def fails(*_, **__):
         raise cause
 
-    monkeypatch.setattr(attempt, "run", fails)
-    assert attempt.outcome(asked(tmp_path), attempt.Told(io.StringIO())) == {"ended": kind, "error": sentence}
+    monkeypatch.setattr(trying, "run", fails)
+    assert trying.outcome(asked(tmp_path), attempt.Told(io.StringIO())) == {"ended": kind, "error": sentence}
 
 
 def test_a_job_in_use_by_another_process_is_tried_again_later(tmp_path):
@@ -232,7 +232,7 @@ def test_a_job_in_use_by_another_process_is_tried_again_later(tmp_path):
 
     (tmp_path / "run").mkdir()
     with locks.held(tmp_path / "run" / ".lock"):
-        found = attempt.outcome(asked(tmp_path), attempt.Told(io.StringIO()))
+        found = trying.outcome(asked(tmp_path), attempt.Told(io.StringIO()))
     assert found["ended"] == "away" and "is in use by another run" in found["error"]
 
 
@@ -247,26 +247,37 @@ def test_stages_are_told_at_most_once_a_second_and_at_their_end():
     assert told[-1] == {"description": "families (tasks)", "done": 16, "total": 16, "seconds": 4.0}
 
 
-WAITING = (
-    "import time\nfrom universality.service import attempt\nattempt.plan = lambda *_: time.sleep(600)\nattempt.main()"
-)
+WAITING = """
+import sys, time
+from universality.service import attempt
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "universality.jobs":
+            time.sleep(600)
+if sys.argv[1] == "importing":
+    sys.meta_path.insert(0, Slow())
+else:
+    from universality.service import trying
+    trying.plan = lambda *_: time.sleep(600)
+attempt.main()
+"""
 
 
-@pytest.mark.parametrize("why", ["silent", "gone", "stale"])
+@pytest.mark.parametrize("why", ["silent", "gone", "stale", "importing"])
 def test_a_jobs_process_kills_itself_when_its_runner_is_silent_or_gone(tmp_path, why):
-    """Stale: it was held so long ago, before this process was ready to read, that another runner may have it."""
+    """Stale: it was held so long ago, before this process was ready to read, that another runner may have it. Importing: the runner goes while it still imports what jobs need."""
     held = time.monotonic() - (10_000 if why == "stale" else 0)
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", WAITING, why], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     told = asked(tmp_path, silence_s=1.0 if why == "silent" else 600, held=held)
     process.stdin.write(json.dumps(told).encode() + b"\n" + f"{held}\n".encode())
     process.stdin.flush()
-    if why == "gone":
+    if why in ("gone", "importing"):
         process.stdin.close()
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     process.stdout.close()
-    if why != "gone":
+    if why in ("silent", "stale"):
         process.stdin.close()
 
 
