@@ -104,7 +104,10 @@ def examples(run: str, version: str, model: str, tap: str, unit: int) -> str:
 
 def cases(run: str, version: str, model: str, tap: str, unit: int) -> str:
     """Return the pictures of a detector's cases side by side, case after case, WebP in base 64."""
-    return _encoded(in_a_row(_book(run, version).case_pictures((model, tap, unit))))
+    try:
+        return _encoded(in_a_row(_book(run, version).case_pictures((model, tap, unit))))
+    except RunError as error:  # to the service, a picture that is not there
+        raise MissingError(str(error)) from None
 
 
 def visualisation(run: str, version: str, model: str, tap: str, unit: int) -> str:
