@@ -1,5 +1,8 @@
 """Motifs on planted weights and networks that have them, and on others that have not."""
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +11,7 @@ import xarray as xr
 from scipy.stats import hypergeom
 from torch import nn
 
+from universality.activations.bases import orthonormal
 from universality.activations.layer import Layer, LayerRef
 from universality.base.discovery import false_discovery
 from universality.base.errors import MeasureError
@@ -16,9 +20,10 @@ from universality.circuits.expanded import weights_into
 from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.pairs import Ends
 from universality.circuits.plan import CircuitPlan
-from universality.circuits.profiles import Units
+from universality.circuits.profiles import Units, rms
 from universality.models.receptive_field import describe_tap
 from universality.report import motif_sentences
+from universality.runs.run import Run
 
 STRIDE = 4.0
 RNG = np.random.default_rng
@@ -279,7 +284,8 @@ def heads(count, noise=12):
     return images.astype(np.float32)
 
 
-def dog_table(network, count=120):
+def dog_table(network, count=120, order=None):
+    """The table of cases; `order`: the sources are seen in a basis that exchanges them."""
     images = heads(count)
     size = images.shape[1:]
     taps = [describe_tap(network, path, size) for path in ("0", "2", "4")]
@@ -288,6 +294,10 @@ def dog_table(network, count=120):
         Layer(LayerRef("dog", None, tap, "", {}), of, np.arange(count) % 2, np.arange(count), {})
         for tap, of in zip(taps, maps, strict=True)
     )
+
+    if order is not None:
+        exchanged = orthonormal("exchanged", np.eye(far.natural.shape[1])[:, order])
+        far = replace(far, natural=exchanged.seen(far.natural), basis=exchanged)
 
     def weights(a, b, directions, at=None):
         return weights_into(network, a, b, directions, size, "dog", at)
@@ -302,8 +312,13 @@ def dog_table(network, count=120):
     return motifs.finished("cases", rows)
 
 
+@cache
+def planted(mutual=True, apart=True):
+    return dog_table(dog(mutual, apart))
+
+
 def test_the_dog_head_is_found_where_it_is():
-    rows = dog_table(dog(mutual=True))
+    rows = planted()
     assert rows["verdict"].tolist() == ["excluding_cases_that_meet"] * 2 and rows["n_cases"].tolist() == [2, 2]
     assert (
         rows["exclusion"].iloc[0] > rows["exclusion_null_95"].iloc[0]
@@ -315,10 +330,62 @@ def test_the_dog_head_is_found_where_it_is():
         assert {sign[0], sign[1]} == {sign[0]} and {sign[2], sign[3]} == {-sign[0]}
 
 
+def units_of(rows):
+    """The units of the dog's network: its head, which is no detector of another family, and two units of the tap before."""
+    units = pd.DataFrame(
+        [("dog", -1, "4", "family", 0), ("dog", -1, "4", "other", 0), ("dog", -1, "2", "family", 0), ("dog", -1, "2", "family", 1)],
+        columns=["model", "seed", "tap", "family", "unit"],
+    )  # fmt: skip
+    ratios = pd.DataFrame([("dog", "2", 1, 0.5, 0.25)], columns=motifs.RATIOS)
+    return units, motifs.finished("units_motifs", motifs.unit_table(units, ratios, rows))
+
+
+def test_images_of_a_case_are_those_that_were_planted():
+    rows, network = planted(), dog(mutual=True)
+    answers = network(torch.tensor(heads(120)))[:, 0, 0, 0].double().numpy()
+    sides = [set(images.astype(int) % 2) for images in rows["images"]]
+    assert sides in ([{0}, {1}], [{1}, {0}])  # every second image has its head to the right
+    shown = np.concatenate(rows["images"].tolist()).astype(int)
+    assert set(shown) == set(np.argsort(-answers, kind="stable")[: motifs.CASE_IMAGES])
+    for _, row in rows.iterrows():
+        own = answers[row["images"].astype(int)]
+        assert len(own) == row["n_images"] and (np.diff(own) <= 0).all()
+        np.testing.assert_allclose(row["answers_sigma"], own / answers.std())
+
+
+def test_units_have_their_cases_beside_them(tmp_path):
+    rows = planted()
+    units, found = units_of(rows)
+    assert list(found) == MOTIF_TABLES["units_motifs"].names and len(found) == len(units)
+    np.testing.assert_array_equal(found["n_cases"], [2, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(found["n_case_images"], [rows["n_shown"].iloc[0], np.nan, np.nan, np.nan])
+    assert found["q_cases"][0] == rows["q"].iloc[0] <= 0.05 and found["case_index"][0] < found["case_index_null_5"][0]
+    np.testing.assert_array_equal(found["participation_ratio"], [np.nan, np.nan, np.nan, 0.5])
+    np.testing.assert_array_equal(found["participation_ratio_random"], [np.nan, np.nan, np.nan, 0.25])
+    one = units_of(planted(apart=False))[1]
+    assert one["n_cases"][0] == 1 and one["n_case_images"][0] == motifs.CASE_IMAGES
+    # A run offers them with its units; the twin's were not asked for.
+    twin = units.assign(seed=0)
+    tables = {"units": pd.concat([twin, units], ignore_index=True), "units_motifs": found}
+    record = {"tables": {f"{name}.parquet": "" for name in tables}}
+    offered = Run(tmp_path, record, tables=tables).units
+    assert offered["n_cases"].isna().tolist() == [True] * 4 + [False] + [True] * 3 and len(offered) == 8
+    assert list(Run(tmp_path, {"tables": {"units.parquet": ""}}, tables=tables).units) == list(units)
+
+
+def test_cases_are_the_same_in_a_basis_that_exchanges_the_sources():
+    order = RNG(1).permutation(16)
+    units, seen = planted(), dog_table(dog(mutual=True), order=order)
+    for a, b in zip(units.to_dict("records"), seen.to_dict("records"), strict=True):
+        assert b["verdict"] == a["verdict"] and b["images"].tolist() == a["images"].tolist()
+        # Source k of the basis is the unit order[k].
+        assert set(order[b["sources"][:4].astype(int)]) == set(a["sources"][:4].astype(int)) == {0, 1, 2, 3}
+
+
 def test_a_union_without_inhibition_and_a_unit_of_one_case_are_no_dog_heads():
-    union = dog_table(dog(mutual=False))
+    union = planted(mutual=False)
     assert not (union["verdict"] == "excluding_cases_that_meet").any() and not (union["exclusion"] > 0.05).any()
-    one = dog_table(dog(mutual=True, apart=False))
+    one = planted(apart=False)
     assert one["verdict"].tolist() == ["one_case"]
 
 
@@ -361,7 +428,19 @@ def test_tables_of_a_layer_say_what_was_planted():
     found = motifs.weight_tables(wired_ends(0), [wired_ends(1, order=False)], CircuitPlan(("curve",), 0))
     assert {name: list(of) for name, of in found.items()} == {
         name: [c for c in MOTIF_TABLES[name].names if c not in LATER[name]] for name in ("layouts", "equivariance", "superposition", "edges")
-    }  # fmt: skip
+    } | {"ratios": motifs.RATIOS}  # fmt: skip
+    # Every source beside all others, by hand.
+    ends, ratios = wired_ends(0), found["ratios"]
+    outgoing = np.square(rms(ends.of_units(np.arange(16))).values.astype(float)).sum(axis=(2, 3))
+    expected = outgoing.sum(axis=0) ** 2 / np.square(outgoing).sum(axis=0) / 16
+    np.testing.assert_allclose(ratios["participation_ratio"].astype(float), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        ratios["participation_ratio_random"].astype(float),
+        [np.delete(expected, k).mean() for k in range(40)],
+        rtol=1e-6,
+    )
+    (spread,) = found["superposition"].to_dict("records")
+    assert ratios["participation_ratio"][:32].mean() == pytest.approx(spread["ratio"])
     (share,) = motifs.finished("equivariance", found["equivariance"]).to_dict("records")
     assert share["share"] > 0.9 > share["share_permuted_95"] and share["share_untrained"] < 0.3 and share["q"] < 0.01
     rows = motifs.finished("layouts", found["layouts"])

@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from universality.base.errors import RunError
+from universality.circuits.motif_tables import MOTIF_TABLES
 from universality.features.families import definition_of
 from universality.report import pages
 from universality.report.curves import weight_colours
 from universality.runs.run import Run
+from universality.stimuli import sets
+from universality.stimuli.natural import photographs
 
 MOST = 8
 
@@ -119,6 +122,67 @@ def test_a_circuit_is_the_strongest_of_the_edges(whole, made, tmp_path):
     assert [source["above"] for source in circuit["sources"]] == [True] * 3 + [False] * 3 + [True] * 4
     text = (tmp_path / pages.address(unit)).read_text()
     assert "Its circuit" in text and text.count('stroke-dasharray="5 4"') == 3
+
+
+def test_a_sheet_shows_the_images_of_each_case(whole, made, tmp_path):
+    _, _, (unit, other) = made
+    count = whole.activations(unit[0], unit[1]).sizes["stimulus"]
+    planted = [np.arange(30.0)[::-1], np.arange(40.0, 45.0)]
+    assert count > 45
+    row = dict.fromkeys(MOTIF_TABLES["cases"].names, np.nan) | {
+        "model": unit[0], "target_tap": unit[1], "unit": unit[2], "source_tap": "s", "family": "curve", "n_shown": 35, "n_cases": 2, "cluster_index": 0.4,
+        "cluster_index_null": 0.8, "p": 0.005, "q": 0.01, "verdict": "cases", "sources": np.zeros(0), "source_weights": np.zeros(0),
+    }  # fmt: skip
+    cases = [
+        row | {"case": k, "n_images": len(of), "images": of, "answers_sigma": np.linspace(4, 1, len(of))}
+        for k, of in enumerate(planted)
+    ]
+    one = row | {
+        "model": other[0],
+        "target_tap": other[1],
+        "unit": other[2],
+        "n_cases": 1,
+        "case": 0,
+        "n_images": 35,
+        "images": planted[0],
+        "answers_sigma": planted[0],
+    }
+    tables = {name: whole.table(name) for name in whole.tables} | {"cases": pd.DataFrame([*cases, one])}
+    run = Run(whole.path, whole.record, whole.store, tables)
+    neither = next(u for u in pages.units_of(whole) if u not in (unit, other))
+    pages.write(run, tmp_path, units=[unit, other, neither])
+    sheet = page_of(tmp_path, unit)["case_sheet"]
+    assert [[of["image"] for of in case["examples"]] for case in sheet] == [
+        [29, 28, 27, 26, 25, 24],
+        [40, 41, 42, 43, 44],
+    ]
+    assert [round(case["share"], 3) for case in sheet] == [0.857, 0.143]
+    natural = whole.activations(unit[0], unit[1])["photograph"].values
+    shown = [of for case in sheet for of in case["examples"]]
+    assert [of["picture"] for of in shown] == [natural[of["image"]] for of in shown]
+    credits = {photo.name: photo.credit for photo in photographs()}
+    assert [of["licence"] for of in shown] == [credits.get(of["picture"], "") for of in shown] and any(
+        of["licence"] for of in shown
+    )
+    with Image.open((tmp_path / pages.address(unit)).with_suffix(".cases.webp")) as image:
+        assert image.size == (11 * pages.PICTURE_PX, pages.PICTURE_PX)
+        drawn = np.asarray(image.convert("RGB")).astype(float)
+    # Each picture is the middle of the image that the network saw.
+    network, ref = run.gallery.layer_of(*unit)
+    canvas = network.card.preprocessing.canvas_px
+    seen = sets.render("natural", network.stimuli, canvas, np.array([of["image"] for of in shown])).values
+    for place, image in enumerate(seen):
+        half = round(min(0.5 * ref.tap.rf_px, canvas) / 2)
+        middle = image[:, canvas // 2 - half : canvas // 2 + half, canvas // 2 - half : canvas // 2 + half]
+        of = drawn[:, place * pages.PICTURE_PX : (place + 1) * pages.PICTURE_PX]
+        np.testing.assert_allclose(of.mean(axis=(0, 1)) / 255, middle.mean(axis=(1, 2)), atol=0.06)
+    text, said, none = ((tmp_path / pages.address(u)).read_text() for u in (unit, other, neither))
+    assert "Case 1: 30 images, 86 %" in text and "Case 2: 5 images, 14 %" in text and text.count(".cases.webp") == 11
+    assert "The one case: 35 images" in said and "one Gaussian 0.80" in said and "Case 1" not in said
+    assert ".cases.webp" not in none and not (tmp_path / pages.address(neither)).with_suffix(".cases.webp").exists()
+    assert page_of(tmp_path, neither)["case_sheet"] == []
+    with pytest.raises(RunError, match="has no cases of unit"):
+        pages.Book(run).case_pictures(neither)
 
 
 def test_a_map_of_weights_is_red_where_it_excites_and_blue_where_it_inhibits():

@@ -332,6 +332,11 @@ def test_a_unit_says_what_its_static_page_says(client, run, matched):
 
         with Image.open(io.BytesIO(picture.content)) as image:
             assert image.size == pictures[".webp"].shape[1::-1]
+        assert [[of["image"] for of in case["examples"]] for case in found["case_sheet"]] == [
+            [of["image"] for of in case["examples"]] for case in static["case_sheet"]
+        ]
+        sheet = client.get(unit_url(*unit, "one", "cases.webp"))
+        assert sheet.status_code == (200 if static["case_sheet"] else 404)
 
 
 def test_a_unit_of_a_run_that_compared_layers_only_says_that(client, matched, monkeypatch):

@@ -190,7 +190,7 @@ class Between:
 def case_rows(
     gradients: ArrayLike, between: Between | None, seed: int = 0, draws: int = DRAWS
 ) -> list[dict[str, object]]:
-    """Return a row for each case of a unit: what all of it says, and the case's own images and strongest sources.
+    """Return a row for each case of a unit: what all of it says, and the case's own images (their places among those given) and strongest sources.
 
     Parameters
     ----------
@@ -209,7 +209,16 @@ def case_rows(
         **dict.fromkeys(_NUMBERS, np.nan),
     }
     if shown.size < LEAST_CASES:
-        return [unit | {"case": 0, "n_images": shown.size, "sources": np.zeros(0), "source_weights": np.zeros(0)}]
+        return [
+            unit
+            | {
+                "case": 0,
+                "n_images": shown.size,
+                "images": shown,
+                "sources": np.zeros(0),
+                "source_weights": np.zeros(0),
+            }
+        ]
     own = given[shown] / size[shown, None, None]
     found = clusters(own.reshape(len(own), -1), seed, draws)
     rng = np.random.default_rng([seed, 1])
@@ -227,7 +236,7 @@ def case_rows(
         summed = mean.sum(axis=1)
         strongest = np.argsort(-np.abs(summed), kind="stable")[:SOURCES]
         rows.append(unit | {
-            "case": k, "n_images": int((found.label == k).sum()), "sources": strongest.astype(np.float64), "source_weights": summed[strongest],
+            "case": k, "n_images": int((found.label == k).sum()), "images": shown[found.label == k], "sources": strongest.astype(np.float64), "source_weights": summed[strongest],
         })  # fmt: skip
     return rows
 

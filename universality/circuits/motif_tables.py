@@ -102,6 +102,8 @@ CASES = Table(
         Column("verdict", "string", "1", "too_few_images | one_case | cases | excluding_cases | excluding_cases_that_meet", "see universality.circuits.cases.judged"),
         Column("case", "int", "1", ">= 0", "this case: 0 is the largest"),
         Column("n_images", "int", "images", ">= 0", "images of this case"),
+        Column("images", "floats", "1", ">= 0", "which natural images these are (row of the stimulus set natural, from 0), the largest answer first"),
+        Column("answers_sigma", "floats", "sigma", "any", "what the detector answers to each of these at the middle of its map, standard deviations over the natural images"),
         Column("sources", "floats", "1", ">= 0", "its strongest sources, unit numbers"),
         Column("source_weights", "floats", "of a gradient of length one", "-1 to 1", "mean gradient by each of these, summed over space: below 0 it inhibits"),
     ),
@@ -157,10 +159,30 @@ EDGES = Table(
         Column("map", "floats", _RMS, "any", "weight in 5 x 5 squares around the middle of the field, row by row from above"),
     ),
 )  # fmt: skip
+UNITS_MOTIFS = Table(
+    "units_motifs",
+    "one unit of one trained layer and one family, with its cases and how many units of the next tap read it; `Run.units` has these columns, too",
+    (
+        Column("model", "string", "1", "card id", "network"),
+        Column("seed", "int", "1", "-1", "-1: the trained network"),
+        Column("tap", "string", "1", "tap name", "layer"),
+        Column("family", "string", "1", "name in FAMILIES", "family of detectors"),
+        Column("unit", "int", "1", ">= 0", "unit (channel index)"),
+        Column("n_cases", "float", "1", "0 to 4", "cases that its gradients fall into, as in `cases`; 0 where too few images have a gradient; NaN where it was not asked: no detector of the family, not one of the eight that are, or no earlier tap"),
+        Column("case_index", "float", "1", "0 to 1", "cluster index of two cases: sum of squares within / in all"),
+        Column("case_index_null", "float", "1", "0 to 1", "mean of it in one Gaussian of the same covariance"),
+        Column("case_index_null_5", "float", "1", "0 to 1", "5 % quantile of that"),
+        Column("p_cases", "float", "1", _P, "share of draws of the Gaussian with an index as small"),
+        Column("q_cases", "float", "1", _P, "Benjamini-Hochberg over the detectors of a network"),
+        Column("n_case_images", "float", "images", ">= 0", "images with a gradient, which the cases are of"),
+        Column("participation_ratio", "float", "1", "1 / units of the next tap to 1", "of its outgoing weights, as in `superposition`: 1 where all units of the next tap read it alike; NaN where no later tap was asked, or nothing reads it"),
+        Column("participation_ratio_random", "float", "1", "0 to 1", "mean over the other units of its layer"),
+    ),
+)  # fmt: skip
 MOTIF_TABLES: dict[str, Table] = {
-    table.name: table for table in (LAYOUTS, EQUIVARIANCE, CASES, SUPERPOSITION, BRANCHES, EDGES)
+    table.name: table for table in (LAYOUTS, EQUIVARIANCE, CASES, SUPERPOSITION, BRANCHES, EDGES, UNITS_MOTIFS)
 }
 LATER = {
-    "layouts": ("q_weight", "q_asymmetry"), "equivariance": ("q",), "cases": ("q", "verdict"), "superposition": ("q",), "branches": ("q",), "edges": (),
+    "layouts": ("q_weight", "q_asymmetry"), "equivariance": ("q",), "cases": ("q", "verdict"), "superposition": ("q",), "branches": ("q",), "edges": (), "units_motifs": ("q_cases",),
 }  # fmt: skip
 """By table, the columns that follow from all rows of a network together."""

@@ -16,6 +16,7 @@ from universality.circuits.motif_tables import LATER, MOTIF_TABLES
 from universality.circuits.pairs import BLOCK, LEAST_DETECTORS, STRIDES, Ends
 from universality.circuits.plan import CircuitPlan
 from universality.circuits.profiles import BINS, Units, differences, placed, rms
+from universality.circuits.reading import onto_written
 from universality.circuits.wirings import PLACES as CASE_PLACES
 from universality.models.card import Tap
 
@@ -30,8 +31,9 @@ Gradients = Callable[[Tap, Tap, Array, Ints], Iterator[xr.DataArray]]
 
 
 def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[str, pd.DataFrame]:
-    """Return the rows of ``layouts``, ``equivariance``, ``superposition`` and ``edges`` of one trained layer with the one before it.
+    """Return the rows of ``layouts``, ``equivariance``, ``superposition`` and ``edges`` of one trained layer with the one before it, and the ``ratios`` of its sources.
 
+    ``ratios`` has the participation ratio of every unit of the earlier layer that has one in `superposition`'s sense: model, tap, unit, ratio, mean of the others.
     Families with fewer than `LEAST_DETECTORS` sources have none; of targets so few have no rows as a family.
     """
     rows: dict[str, list[dict[str, object]]] = {
@@ -52,8 +54,10 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
             rows["layouts"] += [both | row for row in _layouts(weights, of, found, plan.seed)]
             if len(of.unit) >= LEAST_DETECTORS and of.period_deg == found.period_deg:
                 rows["equivariance"].append(both | _equivariance(weights, untrained, of, found, plan.seed))
+    ratios = []
     if sources:
         strengths, of_twins = _strengths(own), [_strengths(twin) for twin in twins]
+        ratios.append(_ratio_rows(own.sources, strengths))
         for source, found in sources.items():
             untrained_ratio = [np.nanmean(superposition.participation_ratio(of)[found.unit]) for of in of_twins]
             rows["superposition"].append(where | {
@@ -62,7 +66,19 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
                 "ratio_untrained": float(np.mean(untrained_ratio)) if untrained_ratio else np.nan,
             })  # fmt: skip
     rows["edges"] = [where | row for row in _edges(own, twins)]
-    return {name: _table(name, found) for name, found in rows.items()}
+    return {
+        **{name: _table(name, found) for name, found in rows.items()},
+        "ratios": pd.concat([pd.DataFrame(columns=RATIOS), *ratios]) if not ratios else ratios[0],
+    }
+
+
+RATIOS = ["model", "tap", "unit", "participation_ratio", "participation_ratio_random"]
+
+
+def _ratio_rows(sources: Layer, strengths: Array) -> pd.DataFrame:
+    of = superposition.participation_ratio(strengths)
+    found = {"unit": np.arange(len(of)), "participation_ratio": of, "participation_ratio_random": superposition.beside_others(of)}  # fmt: skip
+    return pd.DataFrame(found).assign(model=sources.ref.model, tap=sources.ref.tap.name)[RATIOS]
 
 
 def _table(name: str, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -194,14 +210,21 @@ def case_table(
     wanted = {int(unit): np.sort(np.argsort(-answers[:, unit], kind="stable")[:CASE_IMAGES]) for unit in units}
     held = _case_gradients(sources, own.targets, wanted, gradients)
     carried = None if between is None else _carried(between, units, wanted)
-    rows = []
+    rows, deviation = [], own.targets.natural.std(axis=0)
     for family, unit in chosen:
         found = cases.case_rows(held[unit], None if carried is None else carried[unit], plan.seed + unit)
         rows += [{
             "model": own.targets.ref.model, "source_tap": sources.ref.tap.name, "between_tap": "" if between is None else between.sources.ref.tap.name,
-            "target_tap": own.targets.ref.tap.name, "family": family, "unit": unit, **row,
+            "target_tap": own.targets.ref.tap.name, "family": family, "unit": unit,
+            **row, **_shown(wanted[unit][np.asarray(row["images"], dtype=np.int64)], answers[:, unit], float(deviation[unit])),
         } for row in found]  # fmt: skip
     return _table("cases", rows)
+
+
+def _shown(images: Ints, answers: Array, deviation: float) -> dict[str, object]:
+    """Return which natural images a case is of, the largest answer first, and these answers, standard deviations."""
+    order = images[np.argsort(-answers[images], kind="stable")]
+    return {"images": order.astype(np.float64), "answers_sigma": answers[order] / deviation}
 
 
 def per_image(layer: Layer) -> Array:
@@ -224,9 +247,12 @@ def _case_gradients(
     deviation = sources.natural.std(axis=0)
     side_px = STRIDES * float(sources.ref.tap.stride_px or 1)
     held: dict[int, list[Array]] = {int(unit): [] for unit in units}
-    directions = np.eye(targets.natural.shape[1])[units]
+    read = targets.basis.read  # None where the layer is seen in its units
+    directions = np.eye(targets.natural.shape[1])[units] if read is None else read[units]
     for image, weights in zip(images, gradients(sources.ref.tap, targets.ref.tap, directions, images), strict=True):
-        squares = placed(weights, 0.0, side_px, CASE_PLACES) * deviation[None, :, None]
+        squares = (
+            placed(onto_written(weights, sources.basis.written), 0.0, side_px, CASE_PLACES) * deviation[None, :, None]
+        )
         for place, unit in enumerate(units):
             if image in wanted[int(unit)]:
                 held[int(unit)].append(squares[place])
@@ -256,6 +282,29 @@ def branch_table(layer: Layer, detectors: Mapping[str, Units], found: Sequence[b
     )
 
 
+def unit_table(units: pd.DataFrame, ratios: pd.DataFrame, of_cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``units_motifs`` of one trained network: every unit and family, with NaN for what was not asked.
+
+    Parameters
+    ----------
+    units : of the network, trained, as in the table of this name
+    ratios : as `weight_tables` gives them, of all layers; the nearest later tap first where two read one layer
+    of_cases : as `case_table` gives them, of all layers
+    """
+    names = {
+        "target_tap": "tap", "cluster_index": "case_index", "cluster_index_null": "case_index_null", "cluster_index_null_5": "case_index_null_5",
+        "p": "p_cases", "n_shown": "n_case_images",
+    }  # fmt: skip
+    first = of_cases[of_cases["case"] == 0].rename(columns=names)
+    columns = [name for name in MOTIF_TABLES["units_motifs"].names if name not in LATER["units_motifs"]]
+    once = ratios.drop_duplicates(["model", "tap", "unit"])
+    found = units[["model", "seed", "tap", "family", "unit"]].merge(
+        first[[name for name in columns if name in first and name != "seed"]],
+        how="left", on=["model", "tap", "family", "unit"], validate="one_to_one",
+    )  # fmt: skip
+    return found.merge(once, how="left", on=["model", "tap", "unit"], validate="many_to_one")[columns]
+
+
 # of a whole network ---------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +323,8 @@ def finished(name: str, rows: pd.DataFrame) -> pd.DataFrame:
             q=known.groupby(["model", "target_tap", "family", "unit"], sort=False)["q"].transform("first")
         )
         rows = rows.assign(verdict=cases.judged(rows))
+    elif name == "units_motifs":
+        rows = rows.assign(q_cases=false_discovery(rows, ["model"], "p_cases"))
     elif name != "edges":
         rows = rows.assign(q=false_discovery(rows, ["model"], "p_share" if name == "equivariance" else "p"))
     return rows[MOTIF_TABLES[name].names].reset_index(drop=True)

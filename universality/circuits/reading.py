@@ -138,17 +138,21 @@ def between(weights: Weights, first: Layer, second: Layer) -> Weights:
         return weights
 
     def projected(a: Tap, b: Tap, directions: Array) -> xr.DataArray:
-        found = weights(a, b, directions if read is None else directions @ read)
-        if written is None:
-            return found
-        values = np.einsum("tuyx,du->tdyx", found.values, written.astype(found.dtype))
-        return (
-            found.isel(unit_a=np.zeros(len(written), dtype=int))
-            .assign_coords(unit_a=np.arange(len(written)))
-            .copy(data=values)
-        )
+        return onto_written(weights(a, b, directions if read is None else directions @ read), written)
 
     return projected
+
+
+def onto_written(weights: xr.DataArray, written: Array | None) -> xr.DataArray:
+    """Return weights by a source's units as weights by the directions of a basis, which add `written` (direction, unit) to the units; as they are without a basis."""
+    if written is None:
+        return weights
+    values = np.einsum("tuyx,du->tdyx", weights.values, written.astype(weights.dtype))
+    return (
+        weights.isel(unit_a=np.zeros(len(written), dtype=int))
+        .assign_coords(unit_a=np.arange(len(written)))
+        .copy(data=values)
+    )
 
 
 def twin(

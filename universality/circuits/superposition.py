@@ -32,6 +32,16 @@ def participation_ratio(weights: ArrayLike) -> Array:
     return participation(given, axis=0) / max(len(given), 1)
 
 
+def beside_others(ratios: ArrayLike) -> Array:
+    """Return for each of a layer's participation ratios (source,) the mean of the others, (source,); NaN where it, or every other, is NaN."""
+    of = np.asarray(ratios, dtype=np.float64)
+    known = np.isfinite(of)
+    others = int(known.sum()) - 1
+    if others < 1:
+        return np.full(of.shape, np.nan)
+    return np.asarray(np.where(known, (np.nansum(of) - of) / others, np.nan))
+
+
 def summary(strengths: Array, family: ArrayLike, rng: np.random.Generator, draws: int = DRAWS) -> dict[str, float]:
     """Return the mean participation ratio of a family's units beside that of as many units drawn from all of their layer.
 

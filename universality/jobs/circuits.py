@@ -208,6 +208,7 @@ def motif_task(
         name: [schema.empty_table(table)[[column for column in table.names if column not in LATER[name]]]]
         for name, table in MOTIF_TABLES.items()
     }
+    found["ratios"] = [pd.DataFrame(columns=motifs.RATIOS)]
     ask = Gradients(networks[None])
     for target in layers[None]:
         detectors = reading.labels(units, target)
@@ -222,7 +223,9 @@ def motif_task(
             found[name].append(rows)
         far = read_layer(nearest[-1]).handed_on
         found["cases"].append(motifs.case_table(far, own if len(nearest) > 1 else None, own, ask.at, plan))
-    return {name: pd.concat(rows, ignore_index=True) for name, rows in found.items()}
+    tables = {name: pd.concat(rows, ignore_index=True) for name, rows in found.items()}
+    ratios = tables.pop("ratios")
+    return tables | {"units_motifs": motifs.unit_table(units, ratios, tables["cases"])}
 
 
 def motifs_finished(inputs: Inputs, rows: Tables, before: Tables) -> Tables:

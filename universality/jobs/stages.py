@@ -571,7 +571,7 @@ STAGES: dict[str, Stage] = {
             lambda inputs: len(inputs.models), packages=("scikit-learn", *NUMBERS),
         ),
         Stage(
-            "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 1, circuits.motif_work,
+            "motifs", "what families and single detectors take from where, and their cases", tuple(MOTIF_TABLES.values()), 2, circuits.motif_work,
             _motif_tasks, lambda inputs: len(inputs.models), circuits.motifs_finished, needs=("families", "correspondence"),
             waits=True, packages=("torch", "torchvision", "timm", "scikit-image", *NUMBERS), asks=("families", "units"),
             figures={"field_layouts": "family", "equivariance_matrices": "family", "unit_circuits": "family", "matched_weights": "family and pair"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from universality.base.schema import Table
+from universality.circuits.motif_tables import UNITS_MOTIFS
 from universality.correspondence.layer_pairs import HAAR_DRAWS
 from universality.features.families import FAMILIES
 from universality.features.tables import own_name
@@ -73,6 +74,7 @@ def rows(plan: Plan, *, at_most: bool = False) -> dict[str, int]:
         "families": sum(map(len, trained.values())) * families,
         "units": families * units,
         **{own_name(family): units for family in chosen.families},
+        UNITS_MOTIFS.name: families * sum(map(sum, trained.values())),
         "correspondence": round((1 if at_most else MATCHED) * matched),
         "correspondence_nulls": round((draws if at_most else MATCHED_IN_NULLS) * matched),
     }

@@ -71,7 +71,7 @@ def page_data(run: Run, each: pictures.Each = map) -> Plain:
     matches = (
         chosen_matches(run.correspondence) if run.has("correspondence") else schema.empty_table(schema.CORRESPONDENCE)
     )
-    units = chosen_units(run.units, matches) if run.has("units") else schema.empty_table(UNITS)
+    units = chosen_units(run.table("units"), matches) if run.has("units") else schema.empty_table(UNITS)
     chosen = {"correspondence": matches, "units": _with_own(run, units)}
     tables = {}
     for name in sorted((name for name in run.tables if not _of_one_family(name)), key=_place):

@@ -27,6 +27,7 @@ from universality.base.errors import RunError
 from universality.base.names import HAAR_NAME, number
 from universality.base.plain import plain as as_plain
 from universality.base.progress import Quiet, Reporter
+from universality.circuits.motif_tables import UNITS_MOTIFS
 from universality.correspondence.tables import looked_at
 from universality.features import answers
 from universality.features.families import FAMILIES, definition_of
@@ -36,15 +37,18 @@ from universality.figures.unit_wiring import paired_maps, strongest
 from universality.report.curves import tuning_line, weight_colours
 from universality.report.page import csp_hash, environment, static_text
 from universality.report.unit_page import blank
+from universality.runs import case_pictures
 from universality.runs.layers import references
 from universality.runs.run import Run
 from universality.runs.visualisations import Drive, OfRun, facts
+from universality.stimuli import sets
 
 PARTNER_EXAMPLES = 4
 """Examples of each partner, and of each null, on a page."""
 PICTURE_PX = 112
 """Side of a picture of an example on a page."""
 _OF_EXAMPLES = ("kind", "rank", "quantile", "value", "sigma", "picture", "source", "licence", "x_px", "y_px", "side_px")
+_OF_MOTIFS = [column.name for column in UNITS_MOTIFS.columns if column.kind == "float"]
 _QUALITY = 80
 Unit = tuple[str, str, int]
 Plain = dict[str, Any]
@@ -146,7 +150,7 @@ def _beside(where: str, page: Plain) -> Plain:
     """Return where the pictures of a unit's page and the pages of its partners lie, seen from it."""
     up, own = "../" * where.count("/"), page["unit"]
     return {
-        "up": up, "own_pictures": f"{own}.webp", "own_visualisation": f"{own}.visualisation.png",
+        "up": up, "own_pictures": f"{own}.webp", "own_cases": f"{own}.cases.webp", "own_visualisation": f"{own}.visualisation.png",
         "page_of": lambda match: up + quote(match["address"]), "pictures_of": lambda match: up + quote(match["address"])[: -len(".html")] + ".webp",
         "nulls_of": lambda match: f"{own}.nulls.webp", "nulls": page["nulls"], "own_arrow": own_arrow(page),
     }  # fmt: skip
@@ -280,7 +284,7 @@ class Book:
             "said": said, "words": " ".join([*map(str, unit), said]), "families": families,
             "matches": [match | {"weights": self._weights_of(unit, match)} for match in self._matches.get(unit, [])],
             "circuit": self._circuit_of(unit), "layouts": [row | {"noun": FAMILIES[row["source_family"]].noun} for row in self._of_unit("layouts", unit)],
-            "cases": self._of_unit("cases", unit), "ablations": self._ablations.get(unit, []),
+            "cases": self._of_unit("cases", unit), "readers": self._readers_of(unit), "ablations": self._ablations.get(unit, []),
         }  # fmt: skip
 
     def page(self, unit: Unit) -> tuple[Plain, dict[str, NDArray[np.uint8]]]:
@@ -300,6 +304,9 @@ class Book:
         plain["nulls"] = PARTNER_EXAMPLES * len(nulls)
         if nulls:
             pictures[".nulls.webp"] = in_a_row(np.concatenate(nulls))
+        plain["case_sheet"] = self.case_sheet(unit)
+        if plain["case_sheet"]:
+            pictures[".cases.webp"] = in_a_row(self.case_pictures(unit))
         made = self.visualisation(unit)
         if made is not None:
             plain["visualisation"], pictures[".visualisation.png"] = made
@@ -320,6 +327,53 @@ class Book:
         shown = self._studio.shown([(Drive(*unit),)], Options(), 1, None, Quiet())
         return facts(shown)[0], shown["image"].values[0]
 
+    def case_sheet(self, unit: Unit) -> list[Plain]:
+        """Return a detector's cases, the largest first: how many of its images each holds, and those that it answers most to; empty where none were looked for."""
+        rows = self._cases_of(unit)
+        if not rows:
+            return []
+        network, _ = self.run.gallery.layer_of(*unit)
+        parameters, place, found = sets.parameters("natural", network.stimuli), 0, []
+        for row in rows:
+            images = [int(image) for image in row["images"][: case_pictures.EACH]]
+            shown = case_pictures.facts(network.stimuli.natural, parameters, images)
+            for of, sigma in zip(shown, row["answers_sigma"], strict=False):
+                of |= {"sigma": sigma, "place": place}
+                place += 1
+            found.append({"case": row["case"], "n_images": row["n_images"], "share": row["n_images"] / row["n_shown"], "examples": shown})  # fmt: skip
+        return found
+
+    def case_pictures(self, unit: Unit) -> NDArray[np.uint8]:
+        """Return the pictures of that sheet, case after case, (picture, y, x, channel).
+
+        Raises
+        ------
+        RunError
+            The run has no cases of the unit.
+        """
+        images = [int(image) for row in self._cases_of(unit) for image in row["images"][: case_pictures.EACH]]
+        if not images:
+            raise RunError(
+                f"run '{self.run.path}' has no cases of unit {unit[2]} of '{unit[0]}' at '{unit[1]}', expected a detector at whose images the stage motifs took gradients; choose another"
+            )
+        network, ref = self.run.gallery.layer_of(*unit)
+        return case_pictures.of_images(network, ref.tap, images)
+
+    def _cases_of(self, unit: Unit) -> list[Plain]:
+        """Return the rows of a unit's cases; of a detector of several families, those of the first: its gradients are the same."""
+        rows = [row for row in self._of_unit("cases", unit) if row["n_cases"]]
+        return [row for row in rows if row["family"] == rows[0]["family"]]
+
+    def _readers_of(self, unit: Unit) -> Plain | None:
+        """Return on how many units of the next tap a unit's outgoing weights fall, beside the others of its layer; None where it was not asked."""
+        row = next(iter(self._rows.get(unit, [])), {})
+        ratio = float(row.get("participation_ratio", np.nan))
+        return (
+            None
+            if np.isnan(ratio)
+            else {"participation_ratio": ratio, "random": float(row["participation_ratio_random"])}
+        )
+
     def _family(self, row: Plain) -> Plain:
         family = FAMILIES[row["family"]]
         names, variants = self._variants(row["model"], row["tap"], family.name, row["unit"])
@@ -334,7 +388,7 @@ class Book:
             "family": family.name, "noun": family.noun, "angle": family.angle, "period_deg": family.period_deg, "detector": bool(row["detector"]),
             "near": bool(row["near"]), "level": row["level"], "score": float(row["score"]), "live": bool(row["live"]), "ties": int(row["ties"]),
             "preferred_deg": float(row["preferred_deg"]), "points": points_to(family.name), "criteria": criteria,
-            "tuning_sigma": [float(x) for x in row["tuning_sigma"]],
+            "tuning_sigma": [float(x) for x in row["tuning_sigma"]], "motifs": {name: float(row[name]) for name in _OF_MOTIFS if name in row},
             "variants": [{"name": name, "tuning_sigma": [float(x) for x in line]} for name, line in zip(names, variants, strict=True)],
         }  # fmt: skip
 

@@ -9,5 +9,5 @@ def blank(run: str, model: str, tap: str, unit: int) -> dict[str, Any]:
     """Return everything that `unit_sections.html` takes of a unit, all of it empty."""
     return {
         "run": run, "model": model, "tap": tap, "unit": unit, "said": "", "words": "", "families": [], "examples": [], "visualisation": None, "matches": [],
-        "circuit": None, "layouts": [], "cases": [], "ablations": [],
+        "circuit": None, "layouts": [], "cases": [], "case_sheet": [], "readers": None, "ablations": [],
     }  # fmt: skip

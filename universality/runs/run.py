@@ -21,6 +21,7 @@ from universality.base import html, schema
 from universality.base.errors import RunError, did_you_mean
 from universality.base.paths import is_file
 from universality.base.spec import is_sealed
+from universality.circuits.motif_tables import UNITS_MOTIFS
 from universality.features.tables import joined, own_name
 from universality.ledger.tables import LEDGER
 from universality.models import catalogue
@@ -87,10 +88,18 @@ class Run:
         """One row per network and tap; columns in ``schema.FAMILIES``."""
         return self.table("families")
 
-    @property
+    @cached_property
     def units(self) -> pd.DataFrame:
-        """One row per unit and family, with what every family has; columns in ``features.tables.UNITS``."""
-        return self.table("units")
+        """One row per unit and family, with what every family has; columns in ``features.tables.UNITS``.
+
+        Behind them stand those of ``circuits.motif_tables.UNITS_MOTIFS`` where the run has that table (stage ``motifs``): a unit's cases and who reads
+        it, NaN for untrained twins and for what was not asked. The file holds the first alone, as ``table("units")`` returns them.
+        """
+        units = self.table("units")
+        if not self.has(UNITS_MOTIFS.name):
+            return units
+        keys = ["model", "seed", "tap", "family", "unit"]
+        return units.merge(self.table(UNITS_MOTIFS.name), how="left", on=keys, validate="one_to_one")
 
     def units_of(self, family: str) -> pd.DataFrame:
         """Return one row per unit with every criterion of a family: its rows of ``units``, with its own columns behind.

@@ -204,6 +204,10 @@ class Catalogue:
         """Return the pictures of a unit's examples, side by side, as WebP: as many as `unit` says it has examples."""
         return base64.b64decode(self._asked(self._with(model, tap, run), "examples", model=model, tap=tap, unit=unit))
 
+    def cases(self, model: str, tap: str, unit: int, run: str | None = None) -> bytes:
+        """Return the pictures of a detector's cases, side by side, as WebP: those that `unit` lists in its sheet of cases."""
+        return base64.b64decode(self._asked(self._with(model, tap, run), "cases", model=model, tap=tap, unit=unit))
+
     def visualisation(self, model: str, tap: str, unit: int, run: str | None = None) -> bytes:
         """Return the image that was made to drive a unit, as WebP."""
         return base64.b64decode(

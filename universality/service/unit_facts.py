@@ -74,6 +74,7 @@ def unit(run: str, version: str, model: str, tap: str, unit: int) -> Plain:
         page["examples"] = book.examples(key) if kept else []
         if not kept:
             lacks.append("natural examples were not computed for this network; the stage examples of a job makes them")
+        page["case_sheet"] = book.case_sheet(key)
         made = book.visualisation(key)
         page["visualisation"] = made and made[0]
     except (UniversalityError, OSError) as error:
@@ -99,6 +100,14 @@ def examples(run: str, version: str, model: str, tap: str, unit: int) -> str:
     book = _book(run, version)
     _refuse_uncomputed(book.run, model, tap)
     return _encoded(in_a_row(book.run.examples(model, tap, unit)["image"].values))
+
+
+def cases(run: str, version: str, model: str, tap: str, unit: int) -> str:
+    """Return the pictures of a detector's cases side by side, case after case, WebP in base 64."""
+    try:
+        return _encoded(in_a_row(_book(run, version).case_pictures((model, tap, unit))))
+    except RunError as error:  # to the service, a picture that is not there
+        raise MissingError(str(error)) from None
 
 
 def visualisation(run: str, version: str, model: str, tap: str, unit: int) -> str:
@@ -202,6 +211,6 @@ def _plain(value: Any) -> Any:
 
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "unit": unit, "counts": counts, "examples": examples, "visualisation": visualisation, "null": null, "elsewhere": elsewhere, "at_hand": at_hand,
+    "unit": unit, "counts": counts, "examples": examples, "cases": cases, "visualisation": visualisation, "null": null, "elsewhere": elsewhere, "at_hand": at_hand,
 }  # fmt: skip
 """What the helper process does of this (`calls.CALLS`)."""

@@ -29,6 +29,12 @@ def examples(request: Request, model: str, tap: str, unit: int, run: str | None 
     return Response(_catalogue(request).pictures(model, tap, unit, run), media_type=_WEBP, headers=_KEEP)
 
 
+@router.get(f"{_UNIT}/cases.webp")
+def cases(request: Request, model: str, tap: str, unit: int, run: str | None = None) -> Response:
+    """Return the pictures of a detector's cases, side by side."""
+    return Response(_catalogue(request).cases(model, tap, unit, run), media_type=_WEBP, headers=_KEEP)
+
+
 @router.get(f"{_UNIT}/visualisation.webp")
 def visualisation(request: Request, model: str, tap: str, unit: int, run: str | None = None) -> Response:
     """Return the image that was made to drive a unit."""
@@ -74,7 +80,7 @@ def unit(request: Request, model: str, tap: str, unit: int, run: str | None = No
 
     return page(
         request, "unit.html", page=found, of=of, asked=run or "", nulls=0, own_arrow=found["arrow"], own_pictures=unit_url(model, tap, unit, of, "examples.webp"),
-        own_visualisation=unit_url(model, tap, unit, of, "visualisation.webp"), page_of=lambda match: of_partner(match, run or ""),
+        own_cases=unit_url(model, tap, unit, of, "cases.webp"), own_visualisation=unit_url(model, tap, unit, of, "visualisation.webp"), page_of=lambda match: of_partner(match, run or ""),
         pictures_of=lambda match: of_partner(match, of, "examples.webp"), nulls_of=lambda match: "", notes=lists.notes_of(request, model, tap, unit),
         lists=lists.names(request), in_lists=lists.holding(request, model, tap, unit), may_write=who is not None and who.may("submit"),
     )  # fmt: skip
