@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import universality
@@ -37,9 +38,11 @@ MEANS = [
 
 
 def differing(rows: pd.DataFrame) -> pd.Series:
-    """Return what differs between the two networks of each row: their seed alone, or their architecture."""
-    same = rows["model_a"].str[:-1] == rows["model_b"].str[:-1]
-    return same.map({True: "seed", False: "architecture"})
+    """Return what differs between the two networks of each row: their seed alone, what they were trained for, or their architecture."""
+    a, b = (rows[f"model_{side}"].str.replace(r"-s\d+$", "", regex=True) for side in "ab")
+    same = a.str.split("-").str[0] == b.str.split("-").str[0]
+    what = np.select([a == b, same], ["seed", "training"], default="architecture")
+    return pd.Series(what, rows.index)
 
 
 def pair_table(run: Run) -> pd.DataFrame:
