@@ -30,6 +30,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.]{1,80}")
 _FETCHING = re.compile(r"pretrained|checkpoint|weights|cache|hf_|hub|local|file|path|url", re.IGNORECASE)
 """In names of arguments by which libraries read or fetch files."""
 _MOST_HEADER_BYTES = 16 << 20
+_MOST_ARGUMENT = 65_536
+"""Of a number among the arguments, either way: a class for each would fill the memory before the weights were looked at. Published networks have 21,843."""
 _BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
     "F8_E4M3": 1, "F8_E5M2": 1,
@@ -101,6 +103,12 @@ def _wrongs(card: ModelCard) -> list[tuple[bool, str]]:
     weights = card.weights
     named = [name for name in ("url", "hub_file", "package", "package_file") if getattr(weights, name)]
     texts = [name for name, value in card.kwargs.items() if isinstance(value, str)]
+    large = [
+        name
+        for name, value in card.kwargs.items()
+        if not isinstance(value, str)
+        and any(abs(number) > _MOST_ARGUMENT for number in (value if isinstance(value, tuple) else (value,)))
+    ]
     fetching = [name for name in card.kwargs if _FETCHING.search(name) or not _WORD.fullmatch(name)]
     return [
         (not _NAME.fullmatch(card.id), f"has the id '{card.id[:80]}', expected own/NAME with letters, digits, '_' and '-'; rename it"),
@@ -110,6 +118,7 @@ def _wrongs(card: ModelCard) -> list[tuple[bool, str]]:
         (bool(named), f"names weights.{', weights.'.join(named)}, which a card of a request may not; leave them out"),
         (bool(texts), f"has texts as arguments ({', '.join(texts)}), which a card of a request may not; leave them out"),
         (bool(fetching), f"has arguments by which files are read ({', '.join(fetching)}); leave them out"),
+        (bool(large), f"has arguments beyond {_MOST_ARGUMENT} ({', '.join(large)}), which a card of a request may not; correct them"),
         (card.untrained, "is of random weights, and a checkpoint came with it; leave out weights.seed"),
         (card.training is not None, "has the section training, which only networks of the project have; leave it out"),
     ]  # fmt: skip
