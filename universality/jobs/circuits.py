@@ -19,6 +19,9 @@ from universality.correspondence import resampling
 from universality.jobs.recent import read_layer
 from universality.jobs.tasks import Inputs, Keys, Tables, Task, pairs_of_layers, rows_of
 
+GRADIENT_WORK = 0.06
+"""What the mean gradient into one unit takes beside one network's linear weights."""
+
 # circuits and profiles ----------------------------------------------------------------------------------------------
 
 
@@ -73,8 +76,13 @@ def _matched_units(a: str, b: str, method: str) -> Callable[[Tables], tuple[pd.D
 
 
 def circuit_work(inputs: Inputs) -> float:
-    """Count networks that are asked for weights, and pairs of layers whose units are compared."""
-    return len(inputs.models) * len(inputs.seeds) + sum(1 for _ in pairs_of_layers(inputs))
+    """Count networks that are asked for weights, and pairs of layers whose units are compared; of gradients also the units into which they lead."""
+    counted = len(inputs.models) * len(inputs.seeds) + sum(1 for _ in pairs_of_layers(inputs))
+    if inputs.job.circuits.weights == "linear":
+        return counted
+    # Gradients into every unit of every tap but the first, at 32 images.
+    units = sum(sum(ref.width for ref in inputs.judged(model)[1:]) for model in inputs.models)
+    return counted + GRADIENT_WORK * units * len(inputs.seeds)
 
 
 def profile_task(
