@@ -81,7 +81,7 @@ def circuit_work(inputs: Inputs) -> float:
     if inputs.job.circuits.weights == "linear":
         return counted
     # Gradients into every unit of every tap but the first, at 32 images.
-    units = sum(sum(ref.width for ref in inputs.judged(model)[1:]) for model in inputs.models)
+    units = sum(ref.width for model in inputs.models for ref in inputs.layers_judged(model, None)[1:])
     return counted + GRADIENT_WORK * units * len(inputs.seeds)
 
 
