@@ -144,9 +144,9 @@ def gaps(runs: dict[str, Run]) -> Iterator[dict[str, Any]]:
 def drawing(table: pd.DataFrame) -> Figure:
     """Draw, zoo by zoo and by basis: how well activations are described, which share of the directions is a detector, and which share another network holds, each beside its nulls."""
     panels = (
-        ("variance described (R2)", "any", "r2", {"r2_frozen": "random, description learnt", "r2_haar": "random, orthonormal", "r2_twin": "untrained twin"}),
-        ("share that are curve detectors", "curve", "share", {"share_haar": "random basis", "share_untrained": "untrained twin"}),
-        ("share found in another network", "any", "shared_share", {"shared_share_haar": "random basis", "shared_share_untrained": "untrained twins"}),
+        ("variance described (R2)", "any", "r2", {"r2_frozen": "random, description learnt", "r2_haar": RANDOM, "r2_twin": TWINS}),
+        ("share that are curve detectors", "curve", "share", {"share_haar": RANDOM, "share_untrained": TWINS}),
+        ("share found in another network", "any", "shared_share", {"shared_share_haar": RANDOM, "shared_share_untrained": TWINS}),
     )  # fmt: skip
     zoos = list(dict.fromkeys(table["zoo"]))
     with style():
@@ -158,10 +158,21 @@ def drawing(table: pd.DataFrame) -> Figure:
                 _panel(ax, of, measured, nulls)
                 ax.set_ylabel(title)
             axes[1].set_title(ZOOS.get(zoo, zoo))
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        order = sorted(range(len(labels)), key=lambda k: labels[k] in NULLS_DRAWN)  # the taps first
+        figure.legend(
+            [handles[k] for k in order],
+            [labels[k] for k in order],
+            loc="outside lower center",
+            ncols=6,
+            frameon=False,
+        )
     return figure
 
 
+RANDOM, TWINS = "random basis", "untrained twins"
+NULLS_DRAWN = {"random, description learnt": "0.1", RANDOM: "0.45", TWINS: "0.75"}
+"""Greys of the nulls, by their label."""
 ZOOS = {"directions": "four pocket networks", "directions-lite": "EfficientNet-Lite0 and Lite1"}
 _WORDS = {
     "units": "units",
@@ -182,10 +193,9 @@ def _panel(ax: Axes, rows_of: pd.DataFrame, measured: str, nulls: Mapping[str, s
             continue
         here, x = rows_of.loc[depth].reindex(names), at + 0.22 * (d - 1)
         ax.plot(x, here[measured], "o", color=f"C{d}", markersize=4, label=f"{depth} tap")
-        for n, column in enumerate(nulls):
+        for column, null in nulls.items():
             values = here[column] if column in here else pd.Series(np.nan, names)
-            label = nulls[column] if depth == "middle" else None
-            ax.plot(x, values, "_", color=("0.35", "0.55", "0.75")[n], markersize=7, label=label)
+            ax.plot(x, values, "_", color=NULLS_DRAWN[null], markersize=7, label=null if depth == DEPTHS[0] else None)
     ax.set_xticks(at, [_WORDS[name] for name in names], rotation=60)
     ax.set_ylim(0, None)
 
