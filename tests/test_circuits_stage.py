@@ -244,6 +244,8 @@ def test_sentences_say_the_mean_with_its_interval_and_every_null():
     assert "if every true s_w were the ceiling, 75 % would be same_circuit" in said.text
     assert said.text.count("0.10") >= 5 and said.standing == "above"
     (none,) = circuit_sentences(rows[rows["verdict_response"] == "nothing"], 9, "curve")
+    (one,) = circuit_sentences(rows[:1], 9, "curve", weights="mean_gradient")
+    assert "one pair of networks, so no interval over networks" in one.text and "have gradients (means over" in one.text
     assert "(9 such pairs)" in none.text
 
 

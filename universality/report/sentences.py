@@ -16,6 +16,7 @@ from universality.atlas.groups import at_taps, nearest_taps
 from universality.base import html
 from universality.base.names import HAAR_NAME, number, short
 from universality.circuits.pairs import LEAST_SOURCES
+from universality.circuits.plan import WeightKind
 from universality.correspondence.layer_pairs import of_family
 from universality.correspondence.resampling import upper_bound, wilson_interval
 from universality.correspondence.verdict import POWER, VERDICTS
@@ -539,7 +540,7 @@ def _of_circuits(run: Run) -> Iterator[Finding]:
             )
         for name, rows in _pairs_of_classes(of, classes):
             pairs = could.merge(rows[["model_a", "model_b"]].drop_duplicates())
-            yield from circuit_sentences(rows, len(pairs), str(family), name)
+            yield from circuit_sentences(rows, len(pairs), str(family), name, run.job.circuits.weights)
     if run.has("circuits_untrained"):
         yield from untrained_sentences(run.table("circuits_untrained"))
     wired = run.table("profile_pairs")
@@ -548,14 +549,18 @@ def _of_circuits(run: Run) -> Iterator[Finding]:
             yield profiles_sentence(some, str(family), name)
 
 
-def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: str = NETWORKS) -> Iterator[Finding]:
+def circuit_sentences(
+    rows: pd.DataFrame, matched: int, family: str, networks: str = NETWORKS, weights: WeightKind = "linear"
+) -> Iterator[Finding]:
     """Yield, for each earlier tap and each way of setting sources side by side, how alike the incoming weights of one feature are in two networks.
 
     Parameters
     ----------
     rows : of the table ``circuits``, of one family
     matched : pairs of units of these networks that are the same feature by their responses
+    weights : what stands for weights
     """
+    what = "incoming weights" if weights == "linear" else "gradients (means over natural images, in place of weights)"
     same = rows[rows["verdict_response"] == "same_feature"]
     if same.empty:
         yield Finding(
@@ -571,10 +576,14 @@ def circuit_sentences(rows: pd.DataFrame, matched: int, family: str, networks: s
         how = HOW_SOURCES[str(sources)]
         could = of["power"].mean()
         known = [value for value in means.values() if np.isfinite(value)]
+        over = (
+            f"95 % interval over pairs of networks {number(low)} to {number(high)}"
+            if np.isfinite(low)
+            else "one pair of networks, so no interval over networks"
+        )
         yield Finding(
             "circuits",
-            f"{noun_of(family).capitalize()} that are the same feature by their responses have incoming weights alike by s_w {number(of['s_w'].mean())} on average (95 % interval over pairs of networks "
-            f"{number(low)} to {number(high)}) within nine squares, which hold {_share(of['share_within'].mean())} of the weights' power, from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} such pairs of units of {networks} have sources there); exchanged sources "
+            f"{noun_of(family).capitalize()} that are the same feature by their responses have {what} alike by s_w {number(of['s_w'].mean())} on average ({over}) within nine squares, which hold {_share(of['share_within'].mean())} of the weights' power, from {'the tap' if back == 1 else f'{back} taps'} before, {how} ({len(of)} of {matched} such pairs of units of {networks} have sources there); exchanged sources "
             f"{number(means['permuted'])}, best direction of a {HAAR_NAME} {number(means['haar'])}, best unit of an untrained twin {number(means['untrained'])}, units that are no match "
             f"{number(means['unmatched'])}, a ridge that reads the response {number(means['readout'])}; ceiling {number(of['s_w_ceiling'].mean())}. Verdicts: {found} same_circuit "
             f"({_share(found / len(of))}, 95 % interval {_share(share[0])} to {_share(share[1])}), {other} same_response_other_circuit, {len(of) - found - other} undecided; if every true s_w were the ceiling, {_share(could)} would be same_circuit. One pair shows an s_w of "
