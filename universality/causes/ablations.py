@@ -175,11 +175,9 @@ def ablation_rows(
                 "unit": int(units[0]) if what == "unit" else -1,
                 "n_units": len(units),
                 "base": base,
-                "n_random_own": own,
             }
-            found["ablations"].append(row | _row(of, units, removed, alike, scaled, weights))
-            of_classes = {name: value for name, value in row.items() if name != "n_random_own"}
-            found["ablation_classes"] += [of_classes | of_class for of_class in _by_class(of, removed, alike)]
+            found["ablations"].append(row | {"n_random_own": own} | _row(of, units, removed, alike, scaled, weights))
+            found["ablation_classes"] += [row | of_class for of_class in _by_class(of, removed, alike)]
     return found
 
 

@@ -54,10 +54,10 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
             rows["layouts"] += [both | row for row in _layouts(weights, of, found, plan.seed)]
             if len(of.unit) >= LEAST_DETECTORS and of.period_deg == found.period_deg:
                 rows["equivariance"].append(both | _equivariance(weights, untrained, of, found, plan.seed))
-    ratios = []
+    ratios = pd.DataFrame(columns=RATIOS)
     if sources:
         strengths, of_twins = _strengths(own), [_strengths(twin) for twin in twins]
-        ratios.append(_ratio_rows(own.sources, strengths))
+        ratios = _ratio_rows(own.sources, strengths)
         for source, found in sources.items():
             untrained_ratio = [np.nanmean(superposition.participation_ratio(of)[found.unit]) for of in of_twins]
             rows["superposition"].append(where | {
@@ -66,10 +66,7 @@ def weight_tables(own: Ends, twins: Sequence[Ends], plan: CircuitPlan) -> dict[s
                 "ratio_untrained": float(np.mean(untrained_ratio)) if untrained_ratio else np.nan,
             })  # fmt: skip
     rows["edges"] = [where | row for row in _edges(own, twins)]
-    return {
-        **{name: _table(name, found) for name, found in rows.items()},
-        "ratios": pd.concat([pd.DataFrame(columns=RATIOS), *ratios]) if not ratios else ratios[0],
-    }
+    return {**{name: _table(name, found) for name, found in rows.items()}, "ratios": ratios}
 
 
 RATIOS = ["model", "tap", "unit", "participation_ratio", "participation_ratio_random"]

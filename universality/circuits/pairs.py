@@ -65,7 +65,7 @@ MOST_WHOLE_BYTES = 512 << 20
 """What the weights of all units of a layer may take to be kept; of larger layers they are asked for again and again, in blocks."""
 BLOCK = 64
 LEAST_FIDELITY = 0.5
-"""Correlation of a unit's linear weights with its mean gradients, below which they are no description of its circuit."""
+"""Correlation of a unit's weights with what they are held against (`Ends.fidelity`), below which they are no description of its circuit."""
 CEILING_SHARE = 0.5
 """An interval wholly below this share of the ceiling is another circuit."""
 ROUNDING = 1e-6
@@ -507,7 +507,7 @@ def judged(rows: pd.DataFrame) -> NDArray[np.object_]:
     """Return the verdict on every row, one of `VERDICTS`; needs ``q``.
 
     - same_circuit: q is 0.05 or less, the whole interval of s_w lies above every null that there is, and s_w above 95 % of random bases
-    - same_response_other_circuit: the responses are the same feature, the whole interval lies below half of the ceiling (`CEILING_SHARE`), and linear weights
+    - same_response_other_circuit: the responses are the same feature, the whole interval lies below half of the ceiling (`CEILING_SHARE`), and the weights
       describe both units (`LEAST_FIDELITY`): weights that are not the circuit's say nothing against it
     - undecided: neither
     """
