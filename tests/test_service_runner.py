@@ -249,14 +249,14 @@ def test_stages_are_told_at_most_once_a_second_and_at_their_end():
 
 WAITING = """
 import sys, time
-from universality.service import attempt
 class Slow:
     def find_spec(self, name, *_):
         if name == "universality.jobs":
             time.sleep(600)
 if sys.argv[1] == "importing":
     sys.meta_path.insert(0, Slow())
-else:
+from universality.service import attempt
+if sys.argv[1] != "importing":
     from universality.service import trying
     trying.plan = lambda *_: time.sleep(600)
 attempt.main()
