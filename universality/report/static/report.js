@@ -78,10 +78,11 @@
     bar.append(el("button", { type: "button", on: { click: () => viewer.close() } }, "Close"));
     const image = el("img", { src, alt: text });
     // Figures are drawn for wide pages: they may be larger than the window and scroll. Small pictures are drawn larger than they are.
-    image.addEventListener("load", () => {
+    // Asked before anybody else asks: its size is set when it can be drawn, while the event "load" may come a frame later.
+    image.decode().then(() => {
       const { naturalWidth: width, naturalHeight: height } = image;
       if (height < 400) image.style.width = `min(${Math.round(30 * width / height)}rem, calc(100vw - 4rem))`;
-    });
+    }, () => {});
     viewer.replaceChildren(bar, el("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Enlarged picture" }, el("div", { class: "framed" }, image, frame(box))), el("p", { class: "hint" }, text));
     viewer.onkeydown = (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
