@@ -9,7 +9,7 @@ import universality
 from universality.activations.dictionaries.kept import FOLDER, sample
 from universality.activations.layer import load_layer
 from universality.activations.places import place_of
-from universality.base.errors import JobError
+from universality.base.errors import JobError, RunError
 from universality.base.recent import Recent
 from universality.circuits.reading import between
 from universality.models import catalogue
@@ -265,3 +265,17 @@ def test_units_of_a_residual_stream_are_said_to_be_no_features(tmp_path):
     assert said.startswith("'stream' of 'vit' holds tokens") and "basis = 'sae'" in said
     assert not warnings("sae")
     catalogue.IN_HAND.pop("vit")
+
+
+def test_the_image_of_a_direction_drives_the_direction_and_not_the_unit_of_its_number(run):
+    found = universality.visualise(run, ["one:first:9"], steps=16)
+    layer = load_layer(layers(run)["one", "first"])
+    pixels = torch.from_numpy(found["image"].values[0].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        answers = Net(0).eval().first((pixels - 0.5) / 0.25)[0, :, 10, 10].double().numpy()
+    natural = layer.in_units.natural[layer.fold == 1] @ layer.basis.read[9]
+    assert found["reached_sigma"].values[0, 0] == pytest.approx(answers @ layer.basis.read[9] / natural.std(), rel=1e-3)
+    assert found["natural_sigma"].values[0, 0] == pytest.approx(natural.max() / natural.std())
+    assert found["percentile"].values[0, 0] == 100
+    with pytest.raises(RunError, match="'one' has no unit 10 at 'first', expected 0 to 9"):
+        universality.visualise(run, ["one:first:10"], steps=1)

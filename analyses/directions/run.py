@@ -31,7 +31,8 @@ from universality.runs.layers import references
 from universality.runs.run import Run
 
 HERE = Path(__file__).parent
-BASES = ("units", "haar", "nmf", "sae", "universal_sae", "universal_sae_shuffled")
+BASES = ("all_units", "units", "haar", "nmf", "sae", "universal_sae", "universal_sae_shuffled")
+"""``all_units`` are those of the whole layer, ``units`` as many of them, drawn at random, as a dictionary has directions."""
 _QUALITY = (
     "r2", "r2_frozen", "r2_haar", "l0", "n_dead", "stability", "stability_frozen", "share_stable", "interference", "interference_frozen", "n_units_each",
     "n_units_each_frozen", "dimensions", "features_per_dimension", "share_independent", "share_independent_frozen", "firing_entropy", "cofiring", "cofiring_chance",
@@ -41,14 +42,15 @@ DEPTHS = ("early", "middle", "late")
 """The three taps of every network of a job, in this order."""
 WIRED = {"directions": None, "directions-lite": ("blocks.3.1.bn2", "blocks.3.2.bn2")}
 """By job, the two taps between which circuits are read: the first two (None), or neighbouring blocks, since linear weights describe no unit of EfficientNet-Lite farther away."""
-WIRED_BASES = BASES[:4]
+WIRED_BASES = ("units", "haar", "nmf", "sae")
 
 
 def in_basis(job: Job, depth: str, name: str) -> Job:
     """Return the job at one of the three taps of each network, in one of `BASES`."""
     models = [entry.model_copy(update={"taps": (entry.taps or ())[DEPTHS.index(depth) :][:1]}) for entry in job.models]
-    basis = "universal_sae" if name == "universal_sae_shuffled" else name
-    learnt = job.dictionary if basis not in ("units", "haar") else DictionarySpec(directions=job.dictionary.directions)
+    basis = {"universal_sae_shuffled": "universal_sae", "all_units": "units"}.get(name, name)
+    drawn = DictionarySpec(directions=None if name == "all_units" else job.dictionary.directions)
+    learnt = job.dictionary if basis not in ("units", "haar") else drawn
     chosen = learnt.model_copy(update={"shuffled_images": name == "universal_sae_shuffled"})
     named = {"name": f"{job.name}-{depth}-{name}", "models": tuple(models), "basis": basis, "dictionary": chosen}
     return Job.model_validate(job.model_copy(update=named).plain())
@@ -129,6 +131,8 @@ def gaps(runs: dict[str, Run]) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     for model, own in angles_of_all_units(next(iter(runs.values()))).items():
         for name, finished in runs.items():
+            if name == "all_units":
+                continue
             units = finished.units
             here = (units["model"] == model) & (units["seed"] == -1) & (units["family"] == "curve") & units["detector"]
             added = units.loc[here, "preferred_deg"].to_numpy()
@@ -175,7 +179,8 @@ NULLS_DRAWN = {"random, description learnt": "0.1", RANDOM: "0.45", TWINS: "0.75
 """Greys of the nulls, by their label."""
 ZOOS = {"directions": "four pocket networks", "directions-lite": "EfficientNet-Lite0 and Lite1"}
 _WORDS = {
-    "units": "units",
+    "all_units": "all units",
+    "units": "units\ndrawn",
     "haar": "random",
     "nmf": "NMF",
     "sae": "SAE",

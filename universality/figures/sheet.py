@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from universality.figures.style import DOUBLE_MM, Panels, canvas, drawn_width, figure_of, style
 from universality.stimuli import sets
 
+_TITLE_MM = 4.0
+
 
 def contact_sheet(
     images: np.ndarray,
@@ -29,9 +31,9 @@ def contact_sheet(
     rows = -(-len(images) // columns)
     height = drawn_width(figure, width_mm) / columns + 2.5 * max((la.count("\n") + 1 for la in labels), default=0)
     with style():
-        sheet = canvas(figure, width_mm, rows * height)
+        sheet = canvas(figure, width_mm, rows * height + (_TITLE_MM if title else 0.0))
         if isinstance(sheet, Figure) and figure is None:
-            sheet.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
+            sheet.set_layout_engine("constrained", w_pad=0.01, h_pad=0.04 if title else 0.01)
         axes = sheet.subplots(rows, columns, squeeze=False)
         for ax, image, label in itertools.zip_longest(axes.ravel(), images, labels):
             ax.set_axis_off()

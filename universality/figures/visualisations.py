@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from universality.runs.visualisations import PICTURE, facts
 
 SHEET = "sheet"
 _COLUMNS = 6
+_WIDEST = 26
+"""Characters of a line above an image."""
 _LONGEST = 80
 """Characters of a file's name, beyond which it is cut: what an image drives is in the table."""
 
@@ -51,18 +54,27 @@ def _stem(found: xr.Dataset, place: int) -> str:
 
 
 def _labels(rows: list[dict[str, object]]) -> list[str]:
+    """Return what stands above each image: no line is wider than the image."""
     lines: dict[int, list[str]] = {}
     for row in rows:
-        _, _, rest = str(row["unit"]).partition("/")
-        lines.setdefault(int(str(row["image"])), []).append(
-            f"{'not ' if str(row['unit']).startswith('-') else ''}{rest or row['unit']}"
+        text = str(row["unit"])
+        name = ("not " if text.startswith("-") else "") + (text.partition("/")[2] or text.removeprefix("-"))
+        reached, natural, random, most = (
+            number(float(str(row[column])))
+            for column in ("reached_sigma", "natural_sigma", "random_reached_sigma", "random_natural_sigma")
         )
-        lines[int(str(row["image"]))].append(
-            f"{number(float(str(row['reached_sigma'])))} sigma (natural at most {number(float(str(row['natural_sigma'])))}; random direction "
-            f"{number(float(str(row['random_reached_sigma'])))} of {number(float(str(row['random_natural_sigma'])))})"
+        lines.setdefault(int(str(row["image"])), []).extend(
+            [
+                *textwrap.wrap(name.replace(":", ": ", 1), _WIDEST),
+                f"{reached} sigma, natural {natural}",
+                f"random {random}, natural {most}",
+            ]
         )
     return ["\n".join(each) for each in lines.values()]
 
 
 def _title(found: xr.Dataset) -> str:
-    return f"method {found.attrs['method']}, {found.attrs['steps']} steps, seed {found.attrs['seed']}: what each image reaches"
+    return (
+        f"What each image reaches, the most that a natural image does, and both of a random direction; method {found.attrs['method']}, "
+        f"{found.attrs['steps']} steps, seed {found.attrs['seed']}"
+    )

@@ -68,11 +68,6 @@ class Drive:
         return cls(*parse_unit(text[1:] if silent else text), -1 if silent else 1)
 
     @property
-    def mixed(self) -> bool:
-        """Whether it is a direction with negative shares."""
-        return self.unit < 0 and (not self.direction or min(self.direction) < 0)
-
-    @property
     def label(self) -> str:
         """Its text."""
         of_layer = f"direction-{digest(self.direction)[:8]}" if self.direction else "random"
@@ -190,26 +185,40 @@ class Studio(ABC):
         """Return the whole name of a unit."""
         return text
 
+    def width(self, model: str, tap: str) -> int:
+        """Return how many units a layer has, or directions of the basis that it is seen in."""
+        return self.network(model, tap)[1].channels
+
+    def direction(self, model: str, tap: str, unit: int) -> NDArray[np.float64] | None:
+        """Return the weights (unit,) by which units make up a direction of the basis that a layer is seen in; None for the units themselves."""
+        return None
+
     def drives(self, asked: Asked) -> tuple[Drive, ...]:
         """Return the units of one image; raise `RunError` for one that there is not, or that does not vary."""
         given = [asked] if isinstance(asked, (str, Drive)) else list(asked)
         found = tuple(one if isinstance(one, Drive) else Drive.parse(self.named(one)) for one in given)
         for drive in found:
             _, tap = self.network(drive.model, drive.tap)
-            if not -1 <= drive.unit < tap.channels:
+            width = self.width(drive.model, drive.tap)
+            if not -1 <= drive.unit < width:
                 raise RunError(
-                    f"'{drive.model}' has no unit {drive.unit} at '{drive.tap}', expected 0 to {tap.channels - 1}; choose another"
+                    f"'{drive.model}' has no unit {drive.unit} at '{drive.tap}', expected 0 to {width - 1}; choose another"
                 )
             if drive.direction and len(drive.direction) != tap.channels:
                 raise RunError(
                     f"a direction of '{drive.model}' at '{drive.tap}' has {len(drive.direction)} numbers, expected {tap.channels}, one for each unit"
                 )
-            if drive.unit >= 0 and self.natural(drive.model, drive.tap)[0][drive.unit] == 0:
+            if drive.unit >= 0 and not self._varies(drive):
                 raise RunError(
                     f"unit {drive.unit} of '{drive.model}' at '{drive.tap}' answers the same to every natural image, so there is no scale for "
                     "what an image reaches; choose another"
                 )
         return found
+
+    def _varies(self, drive: Drive) -> bool:
+        deviation = self.natural(drive.model, drive.tap)[0]
+        read = self.direction(drive.model, drive.tap, drive.unit)
+        return bool(deviation[drive.unit] > 0 if read is None else deviation[read != 0].any())
 
     def has(self, drive: Drive, options: Options | None = None) -> bool:
         """Return whether the image of one unit, and that of the random direction beside it, are kept."""
@@ -297,12 +306,20 @@ class Studio(ABC):
         return extraction.reducer(known, spec, network.card.preprocessing.shape, network.frame(known))
 
     def _weights(self, drive: Drive) -> NDArray[np.float64]:
-        deviation = self.natural(drive.model, drive.tap)[0]
+        """Return the weights (unit,) with which a layer's units make up what is driven, so that it answers in its standard deviations over natural images."""
+        deviation, held_out = self.natural(drive.model, drive.tap)
+        read = self.direction(drive.model, drive.tap, drive.unit) if drive.unit >= 0 else None
+        if read is not None:
+            return np.asarray(read / (held_out @ read).std())
         if drive.unit < 0 and drive.direction:
             return visualisation.direction_weights(np.asarray(drive.direction), deviation)
         if drive.unit < 0:
             return visualisation.random_weights(deviation, *_seed(drive.label))
         return visualisation.unit_weights(drive.unit, deviation.size, float(deviation[drive.unit]))
+
+    def _mixed(self, drive: Drive) -> bool:
+        """Return whether some units of a layer count against what is driven."""
+        return bool((self._weights(drive) < 0).any())
 
     def _images(
         self,
@@ -315,7 +332,7 @@ class Studio(ABC):
         by_layers: dict[tuple[tuple[tuple[str, str], ...], bool], list[tuple[tuple[Drive, ...], int]]] = {}
         for some, face in every:
             layers = tuple(dict.fromkeys((drive.model, drive.tap) for drive in some))
-            by_layers.setdefault((layers, any(drive.mixed for drive in some)), []).append((some, face))
+            by_layers.setdefault((layers, any(map(self._mixed, some))), []).append((some, face))
         # Batches are made before it is known what is kept: so an image is always made in the same company.
         batches = [
             (layers, rows[begin : begin + BATCH])
@@ -334,7 +351,7 @@ class Studio(ABC):
         )
         for layers, rows in missing:
             lenses = [self.lens(*layer) for layer in layers]
-            if any(drive.mixed for some, _ in rows for drive in some):
+            if any(self._mixed(drive) for some, _ in rows for drive in some):
                 # Before the nonlinearity a direction is driven by silencing the units that it has a negative share of, which says nothing.
                 lenses = [replace(lens, driven=lens.read) for lens in lenses]
             objectives = [self._objective(some, face, layers) for some, face in rows]
@@ -400,10 +417,20 @@ class OfRun(Studio):
         network, ref = self._run.gallery.layer_of(model, tap, 0)
         return network, ref.tap
 
+    def width(self, model: str, tap: str) -> int:
+        """Return how many units a layer has, or directions of the basis that it is seen in."""
+        return self._run.gallery.layer_of(model, tap, 0)[1].width
+
+    def direction(self, model: str, tap: str, unit: int) -> NDArray[np.float64] | None:
+        """Return the linear part of a direction: what of it is driven. What a code keeps of that depends on the other directions."""
+        read = self._run.gallery.layer(model, tap).basis.read
+        return None if read is None else read[unit]
+
     def natural(self, model: str, tap: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return a layer's standard deviations and its answers to held-out natural images."""
         layer = self._run.gallery.layer(model, tap)
-        return layer.natural.std(axis=0), layer.natural[layer.fold == 1]
+        units = layer.in_units or layer
+        return units.natural.std(axis=0), units.natural[units.fold == 1]
 
 
 class OfModels(Studio):
