@@ -197,9 +197,10 @@ def _panel(ax: Axes, rows_of: pd.DataFrame, measured: str, nulls: Mapping[str, s
         if depth not in rows_of.index.get_level_values("depth"):
             continue
         here, x = rows_of.loc[depth].reindex(names), at + 0.22 * (d - 1)
-        ax.plot(x, here[measured], "o", color=f"C{d}", markersize=4, label=f"{depth} tap")
+        nothing = pd.Series(np.nan, names)
+        ax.plot(x, here.get(measured, nothing), "o", color=f"C{d}", markersize=4, label=f"{depth} tap")
         for column, null in nulls.items():
-            values = here[column] if column in here else pd.Series(np.nan, names)
+            values = here.get(column, nothing)
             ax.plot(x, values, "_", color=NULLS_DRAWN[null], markersize=7, label=null if depth == DEPTHS[0] else None)
     ax.set_xticks(at, [_WORDS[name] for name in names], rotation=60)
     ax.set_ylim(0, None)
