@@ -179,11 +179,9 @@ def circuits_and_nulls(
                 continue
             palette = [TRAINED, "0.55", HAAR, UNTRAINED, PERMUTED, "0.35", "0.15"]
             strips(ax, rows, "partner", list(PARTNERS.values()), palette)
-            ax.set(xlabel="", ylabel="s_w, correlation of incoming weights")
+            ax.set(xlabel="", ylabel="s_w, correlation of the wiring")
         sheet.suptitle(
-            wrapped(
-                f"incoming weights of {noun} that are the same feature by their responses; lines are means", width, 7
-            ),
+            wrapped(f"wiring into {noun} that are the same feature by their responses; lines are means", width, 7),
             fontsize=7,
         )
     return axes

@@ -117,7 +117,7 @@ FIGURES: dict[str, Kind] = {
              "Weights into {noun} from detectors of the tap before, summed over space, by the difference of preferred angles, in every network; beside them sources with "
              "their angles exchanged, random directions of the layer, and untrained twins with the trained labels.{left_out}", wiring_words),
         Kind("circuits_and_nulls", "family", circuits_and_nulls, circuit_data, ("circuits",), ("noun",),
-             "Correlation s_w of the incoming weights of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
+             "Correlation s_w of the wiring (incoming weights, or mean gradients where the job asks for these) of {noun} that are the same feature by their responses, from the tap before, beside those with a {haar} and untrained twins, its other nulls and its ceiling{verdicts}.",
              circuit_words),
         Kind("field_layouts", "family", field_layouts, layout_data, ("laid",), ("noun",),
              "Where detectors of the tap before excite (red) and inhibit (blue) {noun}: means over the targets, each field turned so that the preferred angle points to the right, of all "
