@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from service_pages_parts import EVIL, PAGE, Page, rows_of, served
 from service_parts import HERE, SMALL
 
 from universality.base.errors import JobError, MissingError, RunError
-from universality.base.spec import Spec
+from universality.base.spec import Spec, sealed
 from universality.runs.job import Job, job_of
 from universality.runs.run import Run, open_run
 from universality.service import progress, similarities, tables
@@ -643,3 +644,52 @@ def test_search_finds_by_all_words(client, run, matched):
 def test_wrong_pages_of_tables_raise_in_python_too(run):
     with pytest.raises(RunError, match="no column 'x'"):
         tables.select(run, "units", tables.Query(order=(("x", False),)))
+
+
+# ---- runs that see layers in another basis
+
+
+@pytest.fixture(scope="module")
+def turned(whole, tmp_path_factory):
+    """A service that shows a run in units and one whose job sees the same layers in random directions."""
+    with served(whole, tmp_path_factory.mktemp("turned"), hostile=False) as client:
+        runs = client.app.state.settings.runs
+        shutil.copytree(runs / "one", runs / "other")
+        record = json.loads((runs / "other" / "run.json").read_text())
+        record["job"]["basis"] = "haar"
+        record.pop("digest")
+        (runs / "other" / "run.json").write_text(json.dumps(sealed(record)))
+        yield client
+
+
+def test_a_number_of_a_run_in_a_basis_is_a_direction_and_no_unit(turned, whole):
+    model, tap, _ = next(iter(whole.trained_keys))
+    unit, own = f"/models/{model}/taps/{tap}/units/3", f"/models/{model}/taps/{tap}/bases/haar/directions/3"
+    answer = turned.get(f"{unit}?run=other")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{own}?run=other")
+    for address in (own, f"{own}?run=other"):
+        page = shown(turned, address)
+        assert "Direction of haar 3" in page and "in run <a" in page and "Unit 3" not in page
+        # Lists and notes are of units.
+        assert '<h2 id="lists">' not in page and '<h2 id="lists">' in shown(turned, unit)
+        assert {a for a in Page(page).addresses() if "/units/4" in a} == set()
+    # Whoever names no run gets the run in units, whichever is newer.
+    assert "Unit 3" in shown(turned, unit) and "/runs/one" in shown(turned, unit)
+    assert "directions of haar" in shown(turned, f"/models/{model}/taps/{tap}?run=other")
+    for said, address in (
+        ("sees layers in their units", f"{own}?run=one"),
+        ("only in haar, units", own.replace("haar", "sae")),
+    ):
+        refused = turned.get(address)
+        assert refused.status_code == 404 and said in refused.text
+    found = turned.get(f"/api/v1{own}").json()
+    assert (found["basis"], found["in_run"], found["unit"]) == ("haar", "other", 3)
+
+
+def test_links_of_a_direction_lead_somewhere(turned, whole):
+    model, tap, _ = next(iter(whole.trained_keys))
+    page = Page(shown(turned, f"/models/{model}/taps/{tap}/bases/haar/directions/3?run=other"))
+    for address in page.addresses():
+        answer = turned.get(address, follow_redirects=True)
+        assert answer.status_code in (200, 404), address
+        assert answer.status_code == 200 or address.endswith(".webp") or ".webp?" in address, address

@@ -36,7 +36,7 @@ from universality.figures.example_sheets import arrow_ends, points_to
 from universality.figures.unit_wiring import paired_maps, strongest
 from universality.report.curves import tuning_line, weight_colours
 from universality.report.page import csp_hash, environment, static_text
-from universality.report.unit_page import blank
+from universality.report.unit_page import basis_of, blank, noun_of
 from universality.runs import case_pictures
 from universality.runs.layers import references
 from universality.runs.run import Run
@@ -69,11 +69,6 @@ def address(unit: Unit, suffix: str = ".html", basis: str = "") -> str:
     model, tap, index = unit
     below = ["bases", basis, "directions"] if basis else []
     return "/".join([*map(_safe, model.split("/")), _safe(tap), *below, f"{index}{suffix}"])
-
-
-def _basis(run: Run) -> str:
-    """Return the basis whose directions a run's units are; empty where they are all units of their layers."""
-    return "" if run.job.in_units else run.job.basis
 
 
 def _safe(part: str) -> str:
@@ -109,12 +104,12 @@ def write(run: Run, folder: Path, reporter: Reporter | None = None, units: Seque
     if folder.is_file():
         raise RunError(f"'{folder}' is a file, expected a folder for the pages; give another with --pages")
     every, book = list(units_of(run) if units is None else units), Book(run)
-    made, where = set(every), partial(address, basis=_basis(run))
+    made, where = set(every), partial(address, basis=basis_of(run.job))
     advance = (reporter or Quiet()).track("pages of units", len(every))
     script, style = static_text("pages.js"), static_text("report.css") + static_text("pages.css")
     shared = {
         "style": style, "script": script, "style_hash": csp_hash(style), "script_hash": csp_hash(script), "quote": quote, "number": number,
-        "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours, "noun": "unit" if run.job.in_units else f"direction of {run.job.basis}",
+        "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours, "noun": noun_of(basis_of(run.job)),
     }  # fmt: skip
     template, rows = environment().get_template("unit.html"), []
     for place, unit in enumerate(every):
@@ -203,7 +198,7 @@ class Book:
                 unit = row[f"model_{own}"], row[f"tap_{own}"], int(row[f"unit_{own}"])
                 partner = row[f"model_{other}"], row[f"tap_{other}"], int(row[f"unit_{other}"])
                 found.setdefault(unit, []).append({
-                    "partner": list(partner), "address": address(partner, basis=_basis(self.run)), "family": row["family"], "noun": FAMILIES[row["family"]].noun, "verdict": row["verdict"],
+                    "partner": list(partner), "address": address(partner, basis=basis_of(self.run.job)), "family": row["family"], "noun": FAMILIES[row["family"]].noun, "verdict": row["verdict"],
                     "detector": bool(row[f"detector_{other}"]), "r_natural": row["r_natural"], "r_natural_low": row["r_natural_low"],
                     "r_natural_high": row["r_natural_high"], "r_natural_haar": row["r_natural_haar"],
                     "r_natural_untrained": row["r_natural_untrained"], "power": row["power"], "q": row["q"],
@@ -281,7 +276,7 @@ class Book:
             "matched, no detector" if unit in self._matches else "no detector"
         )
         return blank(self.run.job.name, *unit) | {
-            "said": said, "words": " ".join([*map(str, unit), said]), "families": families,
+            "noun": noun_of(basis_of(self.run.job)), "said": said, "words": " ".join([*map(str, unit), said]), "families": families,
             "matches": [match | {"weights": self._weights_of(unit, match)} for match in self._matches.get(unit, [])],
             "circuit": self._circuit_of(unit), "layouts": [row | {"noun": FAMILIES[row["source_family"]].noun} for row in self._of_unit("layouts", unit)],
             "cases": self._of_unit("cases", unit), "readers": self._readers_of(unit), "ablations": self._ablations.get(unit, []),
@@ -436,7 +431,7 @@ class Book:
         shown, tap = strongest(rows), str(rows["source_tap"].iloc[0])
         sources = [
             {
-                "unit": int(row["source_unit"]), "partner": [unit[0], tap, int(row["source_unit"])], "address": address((unit[0], tap, int(row["source_unit"])), basis=_basis(self.run)), "noun": _noun_of(row["source_family"]),
+                "unit": int(row["source_unit"]), "partner": [unit[0], tap, int(row["source_unit"])], "address": address((unit[0], tap, int(row["source_unit"])), basis=basis_of(self.run.job)), "noun": _noun_of(row["source_family"]),
                 "preferred_deg": float(row["source_deg"]), "weight": float(row["weight"]), "above": bool(abs(row["weight"]) > row["untrained_95"]),
                 "untrained_95": float(row["untrained_95"]), "map": [float(x) for x in row["map"]],
             }

@@ -15,7 +15,7 @@ from universality.base.recent import Recent
 from universality.models import catalogue as cards
 from universality.models.card import ModelCard
 from universality.report import cautions, findings
-from universality.report.unit_page import blank
+from universality.report.unit_page import basis_of, blank, noun_of
 from universality.runs.run import Run
 from universality.service import drawn
 from universality.service.helper import Helper
@@ -140,25 +140,43 @@ class Catalogue:
         }
 
     def tap(self, model: str, tap: str, run: str | None = None) -> Plain:
-        """Return the units of a tap: what each is a detector of, its peak, and its best match."""
+        """Return the units of a tap, or the directions that a run sees it in: what each is a detector of, its peak, and its best match."""
         of = self._with(model, tap, run)
         found: Plain = self._kept(of, f"tap {model} {tap}", lambda: _tap(of, model, tap))
-        return found | {"runs": self.runs_with(model, tap)}
+        return found | {"runs": self.runs_with(model, tap), "basis": basis_of(of.job)}
 
-    def runs_with(self, model: str, tap: str) -> list[str]:
-        """Return the names of the runs that recorded a tap."""
-        return [run.path.name for run in self.opened() if (model, tap, "natural") in run.trained_keys]
+    def runs_with(self, model: str, tap: str, basis: str | None = None) -> list[str]:
+        """Return the names of the runs that recorded a tap, of those in one basis where it is named (empty: in units)."""
+        return [
+            run.path.name
+            for run in self.opened()
+            if (model, tap, "natural") in run.trained_keys and basis in (None, basis_of(run.job))
+        ]
 
-    def _with(self, model: str, tap: str, name: str | None) -> Run:
-        """Return the named run, or the newest that recorded the tap and has units."""
+    def basis(self, run: str) -> str:
+        """Return the basis that a run sees layers in; empty for their units."""
+        return basis_of(self._runs.get(run).job)
+
+    def _with(self, model: str, tap: str, name: str | None, basis: str = "") -> Run:
+        """Return the named run, or the newest that recorded the tap in a basis (empty: in units) and has units."""
         if name:
             run = self._runs.get(name)
             if (model, tap, "natural") not in run.trained_keys:
                 raise MissingError(
                     f"run '{name}' did not record the tap '{tap[:200]}' of '{model[:200]}'; {_NO_RUN if not self.runs_with(model, tap) else 'choose another run'}"
                 )
+            if basis not in ("", basis_of(run.job)):
+                raise MissingError(
+                    f"run '{name}' sees layers in {basis_of(run.job) or 'their units'}, not in '{basis[:50]}'; choose another run"
+                )
             return run
-        found = [run for run in self.opened() if (model, tap, "natural") in run.trained_keys]
+        every = [run for run in self.opened() if (model, tap, "natural") in run.trained_keys]
+        found = [run for run in every if basis_of(run.job) == basis]
+        if every and not found:
+            seen = ", ".join(sorted({basis_of(run.job) or "units" for run in every}))
+            raise MissingError(
+                f"no run sees the tap '{tap[:200]}' of '{model[:200]}' in {basis[:50] or 'its units'}, only in {seen}; name the run"
+            )
         if not found:
             taps = {t for run in self.opened() for m, t, _ in run.trained_keys if m == model}
             near = did_you_mean(tap[:200], taps) if taps else ""
@@ -166,24 +184,27 @@ class Catalogue:
         return next((run for run in found if run.has("units", "correspondence")), found[0])
 
     # ---- units
-    def unit(self, model: str, tap: str, unit: int, run: str | None = None) -> Plain:
-        """Return what the page of a unit says: families with criteria and curves, examples, matches with their nulls.
+    def unit(self, model: str, tap: str, unit: int, run: str | None = None, basis: str = "") -> Plain:
+        """Return what the page of a unit, or of a direction of a basis, says: families with criteria and curves, examples, matches with their nulls.
 
         Raises
         ------
         MissingError
             No run recorded the tap, or it has no such unit.
         """
-        of = self._with(model, tap, run)
-        units = _units_of(of, model, tap)
+        of = self._with(model, tap, run, basis)
+        units, seen = _units_of(of, model, tap), basis_of(of.job)
         if not 0 <= unit < units:
-            raise MissingError(f"'{model}' has no unit {unit} at '{tap}', expected 0 to {units - 1}; choose another")
+            raise MissingError(
+                f"'{model}' has no {noun_of(seen)} {unit} at '{tap}', expected 0 to {units - 1}; choose another"
+            )
         if of.has("units", "correspondence"):
             plain = self._asked(of, "unit", model=model, tap=tap, unit=unit)
         else:
             lacks = f"run '{of.path.name}' has no units: its job compared layers only"
             plain = blank(of.job.name, model, tap, unit) | {"arrow": None, "lacks": [lacks]}
-        return {**plain, "in_run": of.path.name, "runs": self.runs_with(model, tap), "units": units}
+        runs = self.runs_with(model, tap, seen)
+        return {**plain, "in_run": of.path.name, "runs": runs, "units": units, "basis": seen, "noun": noun_of(seen)}
 
     def _asked(self, run: Run, call: str, **arguments: Any) -> Any:
         """Return the answer of the helper process to a call about a run, kept for as long as the run is unchanged."""
@@ -307,7 +328,7 @@ class Catalogue:
             for model, tap in dict.fromkeys((m, t) for m, t, _ in run.trained_keys):
                 fits = all(word in f"{model} {tap} unit".lower() for word in names)
                 if fits and unit < _units_of(run, model, tap):
-                    label = f"{model}, {tap}, unit {unit}"
+                    label = f"{model}, {tap}, {noun_of(basis_of(run.job))} {unit}"
                     yield {
                         "kind": "unit",
                         "model": model,

@@ -164,9 +164,10 @@ class Client:
         """Return a finished run of the service; its tables are fetched when they are first asked for."""
         return RemoteRun(self, name, dict(self._sent("GET", f"runs/{name}/record")))
 
-    def unit(self, model: str, tap: str, unit: int, run: str | None = None) -> dict[str, Any]:
-        """Return what the page of a unit shows."""
-        return dict(self._sent("GET", f"models/{model}/taps/{tap}/units/{unit}", params={"run": run} if run else {}))
+    def unit(self, model: str, tap: str, unit: int, run: str | None = None, basis: str = "") -> dict[str, Any]:
+        """Return what the page of a unit shows, or that of a direction of a basis (``sae``)."""
+        of = f"bases/{basis}/directions/{unit}" if basis else f"units/{unit}"
+        return dict(self._sent("GET", f"models/{model}/taps/{tap}/{of}", params={"run": run} if run else {}))
 
     def file(self, run: str, name: str) -> bytes:
         """Return a file of a run's directory."""

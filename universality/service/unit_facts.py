@@ -71,7 +71,7 @@ def unit(run: str, version: str, model: str, tap: str, unit: int) -> Plain:
     page = book.said(key)
     try:
         kept = _kept(book.run, model, tap)
-        page["examples"] = book.examples(key) if kept else []
+        page["looked"], page["examples"] = kept, book.examples(key) if kept else []
         if not kept:
             lacks.append("natural examples were not computed for this network; the stage examples of a job makes them")
         page["case_sheet"] = book.case_sheet(key)

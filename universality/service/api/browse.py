@@ -103,6 +103,12 @@ def get_unit(request: Request, model: str, tap: str, unit: int, run: RunName = N
     return answer(request.app.state.catalogue.unit(model, tap, unit, run))
 
 
+@router.get("/models/{model:path}/taps/{tap}/bases/{basis}/directions/{direction}", tags=["units"])
+def get_direction(request: Request, model: str, tap: str, basis: str, direction: int, run: RunName = None) -> Response:
+    """Return a direction of the basis that a run sees a layer in: what is said of a unit."""
+    return answer(request.app.state.catalogue.unit(model, tap, direction, run, basis))
+
+
 @router.get("/models/{model:path}/taps/{tap}", tags=["units"])
 def get_tap(request: Request, model: str, tap: str, run: RunName = None) -> Response:
     """Return the units of a tap."""

@@ -52,8 +52,15 @@ def tap_url(model: str, tap: str, run: str = "") -> str:
 
 
 def unit_url(model: str, tap: str, unit: int, run: str = "", part: str = "", **more: str) -> str:
-    """Return the address of a unit's page, or of a `part` of it such as ``examples.webp``."""
+    """Return the address of a unit's page, or of a `part` of it such as ``examples.webp``; of a run in another basis it leads to that of the direction."""
     return f"{model_url(model)}/taps/{quote(tap, safe='')}/units/{int(unit)}{f'/{part}' if part else ''}{_asked(run=run, **more)}"
+
+
+def direction_url(model: str, tap: str, unit: int, basis: str, run: str = "") -> str:
+    """Return the address of the page of a direction of a basis, or of a unit where none is named."""
+    if not basis:
+        return unit_url(model, tap, unit, run)
+    return f"{model_url(model)}/taps/{quote(tap, safe='')}/bases/{quote(basis, safe='')}/directions/{int(unit)}{_asked(run=run)}"
 
 
 def run_url(run: str, part: str = "", **more: str) -> str:
@@ -142,7 +149,7 @@ def environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.globals |= {
-        "model_url": model_url, "tap_url": tap_url, "unit_url": unit_url, "run_url": run_url, "compare_url": compare_url, "urlencode": urlencode,
+        "model_url": model_url, "tap_url": tap_url, "unit_url": unit_url, "direction_url": direction_url, "run_url": run_url, "compare_url": compare_url, "urlencode": urlencode,
         "number": number, "short": short, "haar": HAAR_NAME, "tuning_line": tuning_line, "weight_colours": weight_colours, "navigation": NAVIGATION,
         "asset": lambda name: f"/assets/{asset(name)[1]}/{name}",
     }  # fmt: skip
