@@ -73,7 +73,13 @@ class Record(TorchDispatchMode):
 def computation(built, card):
     """What a shell computes of an image up to its taps, and where on the way each tap lies; to be compared, and to be a key."""
     places, record = {}, Record()
-    with torch.no_grad(), record, hooks.watching(built, card.taps, lambda tap, maps: places.update({tap.name: (record.place(maps), len(record.steps))})):
+    with (
+        torch.no_grad(),
+        record,
+        hooks.watching(
+            built, card.taps, lambda tap, maps: places.update({tap.name: (record.place(maps), len(record.steps))})
+        ),
+    ):
         built(torch.zeros(1, *input_shape(card.preprocessing.shape), device="meta"))
     last = max(steps for _, steps in places.values())
     return tuple(record.steps[:last]), tuple(places.items()), card.preprocessing.shape

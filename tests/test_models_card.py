@@ -188,7 +188,9 @@ def test_relative_depth_counts_the_operations_that_ran(card, network):
     handles = [modules[p].register_forward_hook(lambda *_, p=p: note(p)) for p in {tap.path for tap in card.taps}]
     try:
         with torch.no_grad(), counter:
-            network.shell(torch.zeros(1, 3, ACCEPTED_PX, ACCEPTED_PX, device="meta"))  # the same operations as in a larger image
+            network.shell(
+                torch.zeros(1, 3, ACCEPTED_PX, ACCEPTED_PX, device="meta")
+            )  # the same operations as in a larger image
     finally:
         for handle in handles:
             handle.remove()
