@@ -116,6 +116,7 @@ class Heartbeat:
         self._say = say
         self._since: dict[str, float] = {}
         self._last = time.monotonic()
+        self._else = "imports"
         self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -126,7 +127,11 @@ class Heartbeat:
         self._since.pop(nodeid, None)
         self._last = time.monotonic()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
+        self._else = "worker processes that end"
+
+    def pytest_unconfigure(self) -> None:
         self._over.set()
 
     def _watch(self) -> None:
@@ -135,7 +140,7 @@ class Heartbeat:
             if now - self._last >= self.SILENCE_S:
                 self._last = now
                 running = [f"{name} ({now - start:.0f} s)" for name, start in list(self._since.items())]
-                self._say(f"\n[still running: {', '.join(running) or 'imports'}]\n")
+                self._say(f"\n[still running: {', '.join(running) or self._else}]\n")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
