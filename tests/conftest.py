@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -141,6 +142,17 @@ class Heartbeat:
                 self._last = now
                 running = [f"{name} ({now - start:.0f} s)" for name, start in list(self._since.items())]
                 self._say(f"\n[still running: {', '.join(running) or self._else}]\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: the millions of objects of Torch and others are not gone through again and again for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
