@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import threading
@@ -65,17 +66,18 @@ without = ["natural", "examples", "circuits", "recovery", "motifs", "atlas"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_jobs_record_no_seconds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the jobs of tests take is no estimate for this machine's user."""
+def _seconds_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """New files in a folder of their own: what the jobs of tests take is no estimate for this machine's user."""
+    folder = tmp_path_factory.mktemp("seconds")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(seconds.VARIABLE, str(tmp_path_factory.mktemp("seconds") / "seconds.json"))
-        yield
+        patch.setenv(seconds.VARIABLE, str(folder / "seconds.json"))
+        yield (folder / f"{number}.json" for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
-def seconds_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test's runs record their seconds: a file that no other test sees, beside the test's folder."""
-    file = tmp_path.with_name(f"{tmp_path.name}-seconds.json")
+def seconds_file(_seconds_files: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test's runs record their seconds: a file that no other test sees, and no folder for every test of the suite."""
+    file = next(_seconds_files)
     monkeypatch.setenv(seconds.VARIABLE, str(file))
     return file
 

@@ -352,7 +352,9 @@ def test_of_many_families_some_are_drawn_that_lie_evenly(units, families):
         (8, 8, 8, 8, "curve detectors"),
     ],
 )
-def test_title_of_many_families_says_which_are_drawn(units, families, monkeypatch, most, count, none_above, drawn, said):
+def test_title_of_many_families_says_which_are_drawn(
+    units, families, monkeypatch, most, count, none_above, drawn, said
+):
     """Of a page with room for eight networks; the test before has one with the real room."""
     monkeypatch.setattr(figures_units, "MOST_NETWORKS", most)
     axes = figures.tuning_family(units, zoo_of(families, count, none_above=none_above), "curve detectors")
