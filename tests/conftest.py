@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import shutil
 import threading
@@ -64,17 +66,18 @@ without = ["natural", "examples", "circuits", "recovery", "motifs", "atlas"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_jobs_record_no_seconds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the jobs of tests take is no estimate for this machine's user."""
+def _seconds_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """New files in a folder of their own: what the jobs of tests take is no estimate for this machine's user."""
+    folder = tmp_path_factory.mktemp("seconds")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(seconds.VARIABLE, str(tmp_path_factory.mktemp("seconds") / "seconds.json"))
-        yield
+        patch.setenv(seconds.VARIABLE, str(folder / "seconds.json"))
+        yield (folder / f"{number}.json" for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
-def seconds_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test's runs record their seconds: a file that no other test sees, beside the test's folder."""
-    file = tmp_path.with_name(f"{tmp_path.name}-seconds.json")
+def seconds_file(_seconds_files: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test's runs record their seconds: a file that no other test sees, and no folder for every test of the suite."""
+    file = next(_seconds_files)
     monkeypatch.setenv(seconds.VARIABLE, str(file))
     return file
 
@@ -116,6 +119,7 @@ class Heartbeat:
         self._say = say
         self._since: dict[str, float] = {}
         self._last = time.monotonic()
+        self._else = "imports"
         self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -126,7 +130,11 @@ class Heartbeat:
         self._since.pop(nodeid, None)
         self._last = time.monotonic()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
+        self._else = "worker processes that end"
+
+    def pytest_unconfigure(self) -> None:
         self._over.set()
 
     def _watch(self) -> None:
@@ -135,7 +143,18 @@ class Heartbeat:
             if now - self._last >= self.SILENCE_S:
                 self._last = now
                 running = [f"{name} ({now - start:.0f} s)" for name, start in list(self._since.items())]
-                self._say(f"\n[still running: {', '.join(running) or 'imports'}]\n")
+                self._say(f"\n[still running: {', '.join(running) or self._else}]\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: the millions of objects of Torch and others are not gone through again and again for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -61,11 +61,21 @@ class Plan:
         return replace(self, simple=simple, drawn=drawn)
 
 
+def unpadded(weights, stride=1, bias=None):
+    """A fixed convolution that looks at nothing beyond the border."""
+    made = convolution(weights, stride, bias)
+    made.padding = (0, 0)
+    return made
+
+
 class Planted(nn.Module):
     """Simple cells, complex cells, and a second convolution that is drawn, not learned.
 
+    Of an image it looks at the middle: what the units of `ACROSS` by `ACROSS` positions see, since no more are ever recorded.
     `expected_deg` has the planted orientation of every unit, NaN for controls.
     """
+
+    ACROSS = 2 * EXTRACTION.center_radius + 1
 
     def __init__(self, plan):
         super().__init__()
@@ -75,17 +85,28 @@ class Planted(nn.Module):
             size_px=plan.size_px, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
         )
         filters = plan.simple if plan.simple.ndim == 4 else of_grey(plan.simple)
-        self.simple = convolution(filters, plan.strides[0])
+        self.simple = unpadded(filters, plan.strides[0])
         self.rectified = nn.ReLU()
-        self.complex = convolution(plan.pooling[:, :, None, None])
+        self.complex = unpadded(plan.pooling[:, :, None, None])
         # A dead unit stays below 0 whatever it is shown.
         bias = np.array([-1.0 if name == "dead" else 0.0 for name in self.names])
-        self.units = convolution(np.array(list(plan.drawn.values())), plan.strides[1], bias)
+        drawn = np.array(list(plan.drawn.values()))
+        self.units = unpadded(drawn, plan.strides[1], bias)
         self.relu = nn.ReLU()
+        first, second = plan.strides
+        seen = filters.shape[-1] + (drawn.shape[-1] - 1 + (self.ACROSS - 1) * second) * first
+        self.margin, odd = divmod(plan.size_px - seen, 2)
+        assert self.margin >= 0 and not odd
         self.eval()
 
     def forward(self, images):
-        return self.relu(self.units(self.complex(self.rectified(self.simple(images)))))
+        return self.relu(self.before(images))
+
+    def before(self, images):
+        """The units before the nonlinearity."""
+        end = -self.margin or None
+        middle = images[:, :, self.margin : end, self.margin : end]
+        return self.units(self.complex(self.rectified(self.simple(middle))))
 
     def tap(self, activation):
         path = {"pre": "units", "post": "relu"}[activation]

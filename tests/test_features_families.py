@@ -276,6 +276,18 @@ orientations = 8
 base_cpi = [10.0, 14.0]
 phases = 1
 
+[stimuli.curve_controls]
+orientations = 8
+curvatures = [5.0]
+
+[stimuli.contours]
+orientations = 8
+frequencies_cpi = [6.0]
+
+[stimuli.colour_contrast]
+hues = 8
+frequencies_cpi = [6.0]
+
 [extraction]
 reduction = "center"
 
@@ -289,7 +301,7 @@ haar_rotations = 2
 shuffles = 2
 
 [stages]
-without = ["circuits", "recovery", "motifs", "atlas"]
+without = ["examples", "circuits", "recovery", "motifs", "atlas"]
 """
 
 

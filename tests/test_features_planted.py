@@ -158,7 +158,7 @@ def test_real_gradient_of_the_centre_unit_fills_the_computed_field(networks, kin
     network = networks[kind]
     tap, size = network.tap("pre"), network.preprocessing.size_px
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    maps = network.units(network.complex(network.rectified(network.simple(image))))
+    maps = network.before(image)
     middle = tap.center_index(size)
     (gradient,) = torch.autograd.grad(maps[0, :, middle, middle].square().sum(), image)
     rows, columns = (torch.nonzero((gradient[0] != 0).any(0).any(axis)).ravel() for axis in (1, 0))

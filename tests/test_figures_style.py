@@ -1,9 +1,13 @@
-"""Names that do not fit: broken, abbreviated to what tells them apart, or numbered, and always resolved."""
+"""Names that do not fit: broken, abbreviated to what tells them apart, or numbered, and always resolved. And the bytes of files."""
+
+import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from universality.figures.style import Labels, distinct, fitted, key_of, plain, text_mm, wrapped
+from universality.figures.style import Labels, distinct, encoded, fitted, key_of, plain, style, text_mm, wrapped
+from universality.runs.provenance import in_figure
 
 LONG = [f"timm/vit_base_patch16_clip_quickgelu_224.metaclip_400m_ft_in12k_in1k_seed{seed}" for seed in range(12)]
 
@@ -63,3 +67,30 @@ def test_a_key_that_has_no_room_says_where_the_names_are():
     entries = {f"…{k}": name for k, name in enumerate(LONG)}
     assert all(name in key_of(entries, 180.0) for name in LONG)
     assert "the table has them in full" in key_of(entries, 180.0, most_mm=5.0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_a_file_is_the_one_that_matplotlib_writes_of_the_figure(suffix):
+    """Though it is drawn once instead of twice; a second file of the same figure too."""
+
+    def drawn():
+        with style():
+            figure = Figure(figsize=(3, 2), layout="constrained")
+            for place, ax in enumerate(figure.subplots(1, 2)):
+                ax.plot([0, 1e6], [0, 1e-9], label=f"line {place}")
+                ax.set_ylabel("a label as long as the axes are high")
+            figure.legend(loc="outside lower center")
+            figure.suptitle("two\nlines")
+        return figure
+
+    def saved(figure):
+        content = io.BytesIO()
+        with style():
+            dpi = 300 if suffix == ".png" else "figure"
+            figure.savefig(content, format=suffix[1:], dpi=dpi, metadata=in_figure(suffix, None, "kind", "caption"))
+        return content.getvalue()
+
+    ours, theirs = drawn(), drawn()
+    for _ in range(2):
+        assert encoded(ours, suffix, kind="kind", caption="caption") == saved(theirs)
+    assert "draw" not in vars(ours)

@@ -5,6 +5,9 @@ on, whatever the weights. So one forward pass of the real network with random we
 stride and offset of every tap at every position, with the network's own padding.
 """
 
+from functools import cached_property
+
+import built
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from universality.activations import extraction
 from universality.base.errors import TapError
 from universality.base.paths import resource
-from universality.models import catalogue, hooks, zoo
+from universality.models import catalogue, hooks
 
 PLACES = sorted(path.relative_to(resource("model_zoo")) for path in resource("model_zoo").glob("*/*.toml"))
 IDS = [place.with_suffix("").as_posix() for place in PLACES]
@@ -34,26 +37,78 @@ def _told_apart(model_id):
 ARCHITECTURES = list({_told_apart(model_id): model_id for model_id in reversed(IDS)}.values())[::-1]
 
 
+class Network:
+    """A card's network: as a shell, and with weights if what it computes has not been measured yet.
+
+    timm and torchvision build some networks that compute the same; what is measured of one then holds for the other, and is
+    compared with either card.
+    """
+
+    def __init__(self, card, measured):
+        self.card, self._measured = card, measured
+
+    @cached_property
+    def shell(self):
+        return built.shell(self.card)
+
+    @cached_property
+    def computation(self):
+        return built.computation(self.shell, self.card)
+
+    @cached_property
+    def weighed(self):
+        network = built.network(self.card)
+        open_residual_branches(network)
+        return network
+
+    def once(self, measure, *asked):
+        """What `measure(network, taps, *asked)` gives, of the first network that computes this."""
+        taps = [(tap.name, tap.path, tap.call, tap.side) for tap in self.card.taps]
+        key = (measure, self.computation, tuple(taps), *asked)
+        if key not in self._measured:
+            self._measured[key] = measure(self.weighed, self.card.taps, *asked)
+        return self._measured[key]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return {}
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def card(request):
     return catalogue.card(request.param)
 
 
 @pytest.fixture(scope="module")
-def network(card):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        built = zoo.build(card)
-    open_residual_branches(built)
-    return built
+def network(card, measured):
+    return Network(card, measured)
 
 
 def open_residual_branches(network):
-    # timm starts the last normalisation of a residual block at 0: the branch is shut and passes no gradient.
+    # Some blocks start with a last normalisation of 0: the branch is shut and passes no gradient.
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        if weight is not None and not weight.any():
+        if weight is not None and weight.numel() <= built.CLASSIFIER and not weight.any():
             nn.init.ones_(weight)
+
+
+def test_networks_that_compute_the_same_are_known_and_others_told_from_them():
+    def computed(model_id, change=lambda network: None):
+        card = catalogue.card(model_id)
+        network = built.shell(card)
+        change(network)
+        return built.computation(network, card)
+
+    one = computed("torchvision/vgg16")
+    assert one == computed("timm/vgg16") != computed("timm/vgg19")
+    for change in (
+        lambda network: setattr(network.features[0], "padding", (0, 0)),
+        lambda network: setattr(network.features[2], "dilation", (2, 2)),
+        lambda network: setattr(network.features[4], "ceil_mode", True),
+        lambda network: network.features[28].register_forward_pre_hook(lambda _, args: (args[0] + args[0],)),
+    ):
+        assert computed("torchvision/vgg16", change) != one
 
 
 def test_the_cards_of_other_peoples_networks_are_there():
@@ -93,13 +148,13 @@ def test_published_receptive_field(model_id, tap, rf_px):
 
 def test_probe_agrees_with_every_tap(card, network):
     """Path, calls, call, channels and map size, in one full forward pass."""
-    assert extraction.probe(network, card.taps, card.preprocessing.size_px) in [tap.name for tap in card.taps]
+    assert extraction.probe(network.shell, card.taps, card.preprocessing.size_px) in [tap.name for tap in card.taps]
 
 
 @pytest.mark.parametrize("model_id", ["torchvision/alexnet", "timm/resnet18", "pocket/inceptionv1-focus-s0"])
 def test_probe_refuses_each_wrong_fact(model_id):
     card = catalogue.card(model_id)
-    network, tap, size = zoo.build(card), card.taps[-1], card.preprocessing.size_px
+    network, tap, size = built.shell(card), card.taps[-1], card.preprocessing.size_px
     for wrong in (
         {"channels": tap.channels + 1},
         {"size": tap.size + 1},
@@ -124,7 +179,7 @@ class CountWeightOperations(TorchDispatchMode):
 
 def test_relative_depth_counts_the_operations_that_ran(card, network):
     counter, at, calls = CountWeightOperations(), {}, {}
-    modules = dict(network.named_modules())
+    modules = dict(network.shell.named_modules())
 
     def note(path):
         call = calls[path] = calls.get(path, -1) + 1
@@ -133,7 +188,9 @@ def test_relative_depth_counts_the_operations_that_ran(card, network):
     handles = [modules[p].register_forward_hook(lambda *_, p=p: note(p)) for p in {tap.path for tap in card.taps}]
     try:
         with torch.no_grad(), counter:
-            network(torch.zeros(1, 3, ACCEPTED_PX, ACCEPTED_PX))  # the same operations as in a larger image
+            network.shell(
+                torch.zeros(1, 3, ACCEPTED_PX, ACCEPTED_PX, device="meta")
+            )  # the same operations as in a larger image
     finally:
         for handle in handles:
             handle.remove()
@@ -142,9 +199,9 @@ def test_relative_depth_counts_the_operations_that_ran(card, network):
     assert stated == pytest.approx(measured, abs=6e-5)
 
 
-def footprints(network, taps, images):
-    """Return, by tap name, which (image, y, x) of the map some NaN of the image reached."""
-    found = {}
+def footprints(network, taps, height, width, rows=(), columns=()):
+    """Return, by tap name, which (image, y, x) of the map the NaN of each row or column of the image reached."""
+    found, images = {}, image_with_nan(height, width, rows, columns)
 
     def note(tap, maps):
         found[tap.name] = maps.isnan().any(1).numpy()
@@ -173,8 +230,8 @@ def image_with_nan(height, width, rows=(), columns=()):
 
 def test_receptive_fields_at_the_size_of_the_card(card, network):
     size = card.preprocessing.size_px
-    rows = [0, size // 3, size // 2, size // 2 + 1]
-    seen = footprints(network, card.taps, image_with_nan(size, STRIP_PX, rows=rows))
+    rows = (0, size // 3, size // 2, size // 2 + 1)
+    seen = network.once(footprints, size, STRIP_PX, rows)
     for tap in card.taps:
         assert seen[tap.name].shape[1] == tap.size
         np.testing.assert_array_equal(
@@ -230,9 +287,9 @@ def test_receptive_fields_where_whole_fields_fit(card, network, side):
     length = card.preprocessing.size_px + MARGIN_PX
     while length < 2.2 * largest:
         length += MARGIN_PX
-    pixels = telling(card.taps, length)
-    shape = (length, STRIP_PX) if side == "rows" else (STRIP_PX, length)
-    seen = footprints(network, card.taps, image_with_nan(*shape, **{side: pixels}))
+    pixels = tuple(telling(card.taps, length))
+    asked = (length, STRIP_PX, pixels) if side == "rows" else (STRIP_PX, length, (), pixels)
+    seen = network.once(footprints, *asked)
     for tap in card.taps:
         came = seen[tap.name].any(2 if side == "rows" else 1)
         assert not came.all(1).any(), "the image is too short to show the ends of this field"
@@ -263,12 +320,13 @@ def test_sequential_networks_follow_the_recursion(card, network):
         pytest.skip("not a sequence of modules")
     for tap in card.taps:
         stated = (tap.rf_px, tap.stride_px, tap.rf_start_px)
-        assert stated == sequential_geometry(network.features, tap.path.removeprefix("features.")), tap.name
+        assert stated == sequential_geometry(network.shell.features, tap.path.removeprefix("features.")), tap.name
 
 
-def gradient_supports(network, taps, images):
-    """Return, by tap name, (first row, last row, first column, last column) that the centre unit's gradient reaches."""
-    images = images.requires_grad_()
+def gradient_supports(network, taps, size, names):
+    """Return, by name of those taps, (first row, last row, first column, last column) that the centre unit's gradient reaches."""
+    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    taps = [tap for tap in taps if tap.name in names]
     caught = {}
     with hooks.watching(network, taps, lambda tap, maps: caught.update({tap.name: maps.clone()})):
         hooks.forward(network, images)
@@ -304,8 +362,7 @@ def test_real_gradient_of_the_centre_unit_fills_the_stated_field(card, network):
         taps = [tap for tap in card.taps if fits.get(tap.name, False) == (size == small)]
         if not taps:
             continue
-        images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3))
-        boxes = gradient_supports(network, taps, images)
+        boxes = network.once(gradient_supports, size, tuple(tap.name for tap in taps))
         for tap in taps:
             low, high = stated_box(tap, size)
             low, high = max(low, 0), min(high, size - 1)

@@ -1,5 +1,6 @@
 """Both sides of a nonlinearity, for every card: what lies behind is the function of what lies before, to the bit."""
 
+import built
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from universality.models.receptive_field import describe_tap
 IDS = [
     model_id for model_id in catalogue.cards() if not model_id.startswith("pocket/") or model_id.endswith("focus-s0")
 ]
+SHOWN_PX = 64  # a nonlinearity is one of each value: the smallest square that every network's pools accept shows it
 JOINED = {"inception3a", "inception3b", "inception4a", "inception4b", "inception4c", "inception5a", "inception5b"}
 
 
@@ -31,8 +33,8 @@ def seeded(make, *args):
 @pytest.mark.parametrize("model_id", IDS)
 def test_behind_is_the_function_of_before_for_every_card(model_id):
     card = catalogue.card(model_id)
-    network, size = seeded(zoo.build, card), card.preprocessing.size_px
-    found = counterparts(network, card.taps, size)
+    shell, size = built.shell(card), card.preprocessing.size_px
+    found = counterparts(shell, card.taps, size)
     without = {name for name, other in found.items() if other is None}
     # Mixed layers are joined from branches; between ResNetV2's blocks and their nonlinearity lies a normalisation; written complex cells are sums.
     sums = {"complex"} if card.library == "handwritten" else set()
@@ -41,8 +43,9 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
     }
     taps = [tap for tap in card.taps if tap.name not in without]
     others = {tap.name: found[tap.name] for tap in taps}
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    maps = recorded(network, [*taps, *(other.tap for other in others.values())], images)
+    shown = min(size, SHOWN_PX)
+    images = torch.randn(2, 3, shown, shown, generator=torch.Generator().manual_seed(1))
+    maps = recorded(built.network(card), [*taps, *(other.tap for other in others.values())], images)
     for tap in taps:
         other = others[tap.name]
         pair = {tap.activation: maps[tap.name], other.tap.activation: maps[other.tap.name]}
@@ -54,7 +57,7 @@ def test_behind_is_the_function_of_before_for_every_card(model_id):
         assert tap.clips_at == (largest if largest < 1e6 else None), tap.name
         stated = tap.model_dump(exclude={"name", "path", "call", "calls", "side", "activation", "clips_at"})
         assert other.tap.model_dump(include=set(stated)) == stated
-    extraction.probe(network, [other.tap for other in others.values()], size)
+    extraction.probe(shell, [other.tap for other in others.values()], size)
 
 
 @pytest.mark.parametrize("reduction", ["center", "max", "mean", "positions"])

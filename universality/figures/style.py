@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
@@ -365,5 +366,30 @@ def encoded(figure: Figure, suffix: str, facts: Facts | None = None, *, kind: st
     with style():
         inside = in_figure(suffix, facts, kind, caption)
         dpi = 300 if suffix == ".png" else "figure"
-        figure.savefig(content, format=suffix.removeprefix("."), dpi=dpi, metadata=inside)
+        with _laid_out_undrawn(figure):
+            figure.savefig(content, format=suffix.removeprefix("."), dpi=dpi, metadata=inside)
     return content.getvalue()
+
+
+@contextmanager
+def _laid_out_undrawn(figure: Figure) -> Iterator[None]:
+    """Let a figure with a layout be saved in one drawing instead of two.
+
+    Matplotlib draws such a figure once without a canvas, of which only the layout matters, and then again; the file is the same to
+    the byte if the first time nothing but the layout is computed.
+    """
+    engine = figure.get_layout_engine()
+    if engine is None:
+        yield
+        return
+    draw = figure.draw
+
+    def lay_out(renderer: RendererBase) -> None:
+        vars(figure)["draw"] = draw
+        engine.execute(figure)
+
+    vars(figure)["draw"] = lay_out
+    try:
+        yield
+    finally:
+        vars(figure).pop("draw", None)
