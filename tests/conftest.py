@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from edited_job import EDITED_JOB
 from filelock import FileLock
-from undrawn import draw_nothing
+from undrawn import draw_nothing, undrawn
 
 import universality
 from universality.jobs import seconds
@@ -164,6 +164,7 @@ def _few_torch_threads():
 POCKET_TAPS = {
     "package/efficientnet_lite0": "pocket/vgg-focus-s0", "package/efficientnet_lite1": "pocket/alexnet-focus-s0",
     '"blocks.1.1.bn2", "blocks.2.1.bn2"': '"features.4"', '"blocks.2.1.bn2"': '"features.4"',
+    "bootstraps = 100": 'bootstraps = 100\npermutations = 19\nmeasures = ["cka_linear_debiased"]',
 }  # fmt: skip
 
 
@@ -209,18 +210,15 @@ def _run_small(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def whole(once, small) -> Run:
-    """The small run with every stage."""
+    """The small run with every stage, undrawn: its figures are among those of `small`, or are drawn in tests of figures."""
 
     def make(folder: Path) -> None:
         from universality.jobs.stages import STAGES
 
         shutil.copytree(small.store, folder / "store")
-        universality.run(
-            small.job,
-            folder / "run",
-            store=folder / "store",
-            only=[name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}],
-        )
+        stages = [name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}]
+        with undrawn():
+            universality.run(small.job, folder / "run", store=folder / "store", only=stages)
 
     folder = once("whole", make)
     return universality.open_run(folder / "run", folder / "store")
@@ -228,11 +226,12 @@ def whole(once, small) -> Run:
 
 @pytest.fixture(scope="session")
 def edited(once) -> Run:
-    """A run of two pocket networks whose units are edited."""
+    """A run of two pocket networks whose units are edited; undrawn."""
 
     def make(folder: Path) -> None:
         (folder / "job.toml").write_text(EDITED_JOB, encoding="utf-8")
-        universality.run(folder / "job.toml", folder / "run", store=folder / "store")
+        with undrawn():
+            universality.run(folder / "job.toml", folder / "run", store=folder / "store")
 
     folder = once("edited", make)
     return universality.open_run(folder / "run", folder / "store")
