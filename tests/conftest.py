@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from edited_job import EDITED_JOB
 from filelock import FileLock
-from undrawn import draw_nothing, undrawn
+from undrawn import draw_nothing, drawn
 
 import universality
 from universality.jobs import seconds
@@ -210,14 +210,17 @@ def _run_small(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def whole(once, small) -> Run:
-    """The small run with every stage, undrawn: its figures are among those of `small`, or are drawn in tests of figures."""
+    """The small run with every stage; of the figures that `small` has it draws few."""
 
     def make(folder: Path) -> None:
         from universality.jobs.stages import STAGES
 
         shutil.copytree(small.store, folder / "store")
         stages = [name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}]
-        with undrawn():
+        others = (
+            kind for stage in STAGES.values() for kind in stage.figures if stage.name not in small.run.record["stages"]
+        )
+        with drawn("detectors_against_depth", "matches_and_nulls", *others):
             universality.run(small.job, folder / "run", store=folder / "store", only=stages)
 
     folder = once("whole", make)
@@ -226,11 +229,11 @@ def whole(once, small) -> Run:
 
 @pytest.fixture(scope="session")
 def edited(once) -> Run:
-    """A run of two pocket networks whose units are edited; undrawn."""
+    """A run of two pocket networks whose units are edited."""
 
     def make(folder: Path) -> None:
         (folder / "job.toml").write_text(EDITED_JOB, encoding="utf-8")
-        with undrawn():
+        with drawn("ablation_by_class", "transplants_and_nulls"):
             universality.run(folder / "job.toml", folder / "run", store=folder / "store")
 
     folder = once("edited", make)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from undrawn import undrawn
+from undrawn import drawn
 
 import universality
 from universality.circuits import motifs
@@ -66,7 +66,7 @@ def wired(once):
 
     def make(folder):
         (folder / "job.toml").write_text(JOB, encoding="utf-8")
-        with undrawn():
+        with drawn("wiring_profiles", "circuits_and_nulls"):
             universality.run(folder / "job.toml", folder / "run", store=folder / "store")
 
     folder = once("wired", make)

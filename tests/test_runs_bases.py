@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from undrawn import undrawn
+from undrawn import drawn
 
 import universality
 from universality.activations.dictionaries.kept import FOLDER, sample
@@ -71,7 +71,7 @@ def ran(folder, basis, only, **dictionary):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    with undrawn():
+    with drawn():
         return ran(folder, "universal_sae", ["dictionaries", "correspondence", "families", "circuits", "recovery"])
 
 

@@ -13,8 +13,21 @@ def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
+def drawn(*kinds: str) -> Iterator[None]:
+    """Draw figures of these kinds only, once (as PNG), and the report: of shared runs whose other figures the small run has as well."""
+    from universality import figures
+    from universality.jobs import writing
+
+    every = figures.drawings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "FORMATS", (".png",))
+        patch.setattr(figures, "drawings", lambda *of: every(*of[:-1], [kind for kind in of[-1] if kind in kinds]))
+        yield
+
+
+@contextmanager
 def undrawn() -> Iterator[None]:
-    """Draw nothing in here: of shared runs at whose figures and report nobody looks."""
+    """Draw nothing in here: of shared runs of stages whose figures and report the small run has as well."""
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
         yield
