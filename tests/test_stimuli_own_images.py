@@ -103,7 +103,7 @@ def test_the_folder_decides_no_match_and_no_other_number(own, tmp_path):
     """The same job without the folder gives the same tables."""
     job, run, root = own
     without = job.model_copy(update={"stimuli": StimuliSpec(**{**dict(job.stimuli), "folder": StimuliSpec().folder})})
-    other = universality.run(without, tmp_path / "run", store=root / "store", only=["families"])
+    other = universality.run(without, tmp_path / "run", store=root / "store")
     assert run.units.equals(other.units) and run.families.equals(other.families)
     assert {entry["stimuli"] for entry in other.record["stores"]} == {"natural", "high_low"}
 

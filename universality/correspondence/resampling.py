@@ -12,7 +12,6 @@ small).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -170,8 +169,8 @@ class Parts:
         sums, x = self._sums, self._x[:, None]
         syy, sxy = sums(ys * ys), sums(x * ys)
         moved = _left_out(sums(ys)), _left_out(syy), _left_out(sxy)
-        one, of_x = self._n[:, None], (of[:, None] for of in (self._sx, self._variance, self._varies))
-        left_out = _correlation(one, of_x, *moved)
+        of_x = self._sx[:, None], self._variance[:, None], self._varies[:, None]
+        left_out = _correlation(self._n[:, None], of_x, *moved)
         if np.isnan(left_out).any():
             r = np.stack([paired(self._x, ys[:, other]) for other in range(ys.shape[1])])
             influence = r - (sxy - 0.5 * r * (self._sxx[:, None] + syy))
@@ -211,7 +210,7 @@ def _variance(n: Array, s: Array, ss: Array) -> tuple[Array, NDArray[np.bool_]]:
     return variance, variance > 1e-10 * n * ss
 
 
-def _correlation(n: Array, of_x: Iterable[Array], sy: Array, syy: Array, sxy: Array) -> Array:
+def _correlation(n: Array, of_x: tuple[Array, Array, NDArray[np.bool_]], sy: Array, syy: Array, sxy: Array) -> Array:
     """Return the correlation of sums of any shapes that fit, `of_x` sum, variance and whether it varies; NaN where one side does not."""
     sx, variance_x, varies_x = of_x
     variance_y, varies_y = _variance(n, sy, syy)
