@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from edited_job import EDITED_JOB
 from filelock import FileLock
-from undrawn import draw_nothing
+from undrawn import draw_nothing, drawn
 
 import universality
 from universality.jobs import seconds
@@ -183,6 +183,7 @@ def _few_torch_threads():
 POCKET_TAPS = {
     "package/efficientnet_lite0": "pocket/vgg-focus-s0", "package/efficientnet_lite1": "pocket/alexnet-focus-s0",
     '"blocks.1.1.bn2", "blocks.2.1.bn2"': '"features.4"', '"blocks.2.1.bn2"': '"features.4"',
+    "bootstraps = 100": 'bootstraps = 100\npermutations = 19\nmeasures = ["cka_linear_debiased"]',
 }  # fmt: skip
 
 
@@ -228,18 +229,18 @@ def _run_small(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def whole(once, small) -> Run:
-    """The small run with every stage."""
+    """The small run with every stage; of the figures that `small` has it draws few."""
 
     def make(folder: Path) -> None:
         from universality.jobs.stages import STAGES
 
         shutil.copytree(small.store, folder / "store")
-        universality.run(
-            small.job,
-            folder / "run",
-            store=folder / "store",
-            only=[name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}],
+        stages = [name for name, stage in STAGES.items() if not {"copies", "edits", "dictionaries"} & {*stage.asks}]
+        others = (
+            kind for stage in STAGES.values() for kind in stage.figures if stage.name not in small.run.record["stages"]
         )
+        with drawn("detectors_against_depth", "matches_and_nulls", *others):
+            universality.run(small.job, folder / "run", store=folder / "store", only=stages)
 
     folder = once("whole", make)
     return universality.open_run(folder / "run", folder / "store")
@@ -251,7 +252,8 @@ def edited(once) -> Run:
 
     def make(folder: Path) -> None:
         (folder / "job.toml").write_text(EDITED_JOB, encoding="utf-8")
-        universality.run(folder / "job.toml", folder / "run", store=folder / "store")
+        with drawn("ablation_by_class", "transplants_and_nulls"):
+            universality.run(folder / "job.toml", folder / "run", store=folder / "store")
 
     folder = once("edited", make)
     return universality.open_run(folder / "run", folder / "store")

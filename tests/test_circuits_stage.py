@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from undrawn import drawn
 
 import universality
 from universality.circuits import motifs
@@ -65,7 +66,8 @@ def wired(once):
 
     def make(folder):
         (folder / "job.toml").write_text(JOB, encoding="utf-8")
-        universality.run(folder / "job.toml", folder / "run", store=folder / "store")
+        with drawn("wiring_profiles", "circuits_and_nulls"):
+            universality.run(folder / "job.toml", folder / "run", store=folder / "store")
 
     folder = once("wired", make)
     return universality.open_run(folder / "run", folder / "store")

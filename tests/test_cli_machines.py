@@ -251,8 +251,8 @@ def test_a_reader_that_goes_after_one_line_is_quiet():
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_what_is_kept(tmp_path, small):
-    process = started("run", small.job, "--out", tmp_path / "r", "--store", tmp_path / "s", stdout=subprocess.PIPE)
+def test_ctrl_c_says_what_is_kept(tmp_path, pocket_job):
+    process = started("run", pocket_job, "--out", tmp_path / "r", "--store", tmp_path / "s", stdout=subprocess.PIPE)
     assert process.stderr is not None
     assert any('"extraction' in text for text in iter(process.stderr.readline, ""))
     process.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_correspondence_tables import HUNGARIAN, THETA, drawn, layer, plain_units, planted, seen
+from undrawn import drawn as with_figures
 
 import universality
 from universality.activations.store import ActivationStore
@@ -80,9 +81,10 @@ noisy_copies = [0.9]
 def run(once):
     def make(folder):
         (folder / "job.toml").write_text(JOB, encoding="utf-8")
-        universality.run(
-            folder / "job.toml", folder / "run", store=folder / "store", threads=1, only=["families", "ceilings"]
-        )
+        with with_figures():
+            universality.run(
+                folder / "job.toml", folder / "run", store=folder / "store", threads=1, only=["families", "ceilings"]
+            )
 
     return universality.open_run(once("copies", make) / "run")
 

@@ -48,9 +48,14 @@ def arcs():
     return planted.Planted(planted.arc_plan())
 
 
-def test_copy_of_turned_input_is_matched_with_a_shift_of_90_degrees(arcs):
+@pytest.fixture(scope="module")
+def own(arcs):
+    return planted_layer(arcs, False, False)
+
+
+def test_copy_of_turned_input_is_matched_with_a_shift_of_90_degrees(arcs, own):
     """Shown crops that are turned too, every unit meets itself; it prefers another orientation, so it is not the same feature."""
-    a, b = planted_layer(arcs, False, False), planted_layer(arcs, True, True)
+    a, b = own, planted_layer(arcs, True, True)
     rows = truths.rows(a, b, PLAN)
     found = rows[rows["detector_a"] & rows["detector_b"]]
     assert len(found) == 16
@@ -64,9 +69,9 @@ def test_copy_of_turned_input_is_matched_with_a_shift_of_90_degrees(arcs):
     assert (found["verdict"] == "correlated_only").mean() >= 0.5
 
 
-def test_copy_of_turned_input_holds_the_same_family_in_another_order(arcs):
+def test_copy_of_turned_input_holds_the_same_family_in_another_order(arcs, own):
     """Shown the same crops, the arc of every orientation meets the unit that has become the arc of that orientation."""
-    a, b = planted_layer(arcs, False, False), planted_layer(arcs, True, False)
+    a, b = own, planted_layer(arcs, True, False)
     rows = truths.rows(a, b, PLAN)
     found = rows[rows["detector_a"] & rows["detector_b"]]
     assert len(found) == 16

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zoos
 from scipy import stats
+from undrawn import undrawn
 
 import universality
 from universality.activations.bases import haar
@@ -331,7 +332,8 @@ PAIR = ["model_a", "tap_a", "unit_a", "model_b", "tap_b", "unit_b"]
 def run(once):
     def make(folder):
         (folder / "job.toml").write_text(JOB, encoding="utf-8")
-        universality.run(folder / "job.toml", folder / "run", store=folder / "store", threads=1)
+        with undrawn():
+            universality.run(folder / "job.toml", folder / "run", store=folder / "store", threads=1)
 
     folder = once("agreement", make)
     return universality.open_run(folder / "run")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from undrawn import drawn
 
 import universality
 from universality.activations.dictionaries.kept import FOLDER, sample
@@ -70,7 +71,8 @@ def ran(folder, basis, only, **dictionary):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    return ran(folder, "universal_sae", ["dictionaries", "correspondence", "families", "circuits", "recovery"])
+    with drawn():
+        return ran(folder, "universal_sae", ["dictionaries", "correspondence", "families", "circuits", "recovery"])
 
 
 def layers(run, seed=None):

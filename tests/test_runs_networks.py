@@ -141,7 +141,7 @@ def test_a_run_gives_the_activations_of_further_sets(tmp_path):
     """They are what the network answers to these images, labelled with their parameters."""
     named = ", ".join(f'"{name}"' for name in FURTHER)
     path = job_in(tmp_path, f"[stimuli]\nalso = [{named}]", KINDS, '"high_low_frequency"')
-    run = universality.run(path, tmp_path / "run", store=tmp_path / "store", without=["natural", "examples", "atlas"])
+    run = universality.run(path, tmp_path / "run", store=tmp_path / "store", only=["families", "similarity"])
     planned = plan(path, store=tmp_path / "store")
     assert not planned.missing
     network = planned.networks[0]

@@ -14,10 +14,24 @@ from universality.runs.run import Run, file_sha256, open_run
 from universality.runs.upkeep import problems
 
 
+@pytest.fixture(scope="module")
+def drawn(small, tmp_path_factory) -> Path:
+    """The small run with a folder of figures of one kind."""
+    folder = tmp_path_factory.mktemp("drawn") / "run"
+    shutil.copytree(small.out, folder)
+    draw(open_run(folder, small.store))
+    return folder
+
+
 @pytest.fixture
-def run(small, tmp_path) -> Run:
-    shutil.copytree(small.out, tmp_path / "run")
+def run(drawn, small, tmp_path) -> Run:
+    shutil.copytree(drawn, tmp_path / "run")
     return open_run(tmp_path / "run", small.store)
+
+
+@pytest.fixture
+def folder(run) -> Path:
+    return run.path / "paper"
 
 
 def draw(run: Run, kind: str = "similarity") -> Path:
@@ -25,8 +39,7 @@ def draw(run: Run, kind: str = "similarity") -> Path:
     return run.path / "paper"
 
 
-def test_it_names_job_code_tables_and_every_file(run):
-    folder = draw(run)
+def test_it_names_job_code_tables_and_every_file(run, folder):
     known = json.loads((folder / SIDECAR).read_text())
     assert known["provenance"]["job_digest"] == known["run"]["job_digest"] == run.job.digest()
     assert known["code"] == code()
@@ -35,16 +48,15 @@ def test_it_names_job_code_tables_and_every_file(run):
     assert {Path(name).suffix for name in known["files"]} == {".csv", ".svg", ".md"}
 
 
-def test_a_csv_knows_where_it_comes_from_and_another_one_does_not(run):
-    file = next(draw(run).glob("*.csv"))
+def test_a_csv_knows_where_it_comes_from_and_another_one_does_not(run, folder):
+    file = next(folder.glob("*.csv"))
     assert provenance(file) == run.record["provenance"]
     file.write_text(file.read_text() + "1\n")
     with pytest.raises(RunError, match="carries no provenance"):
         provenance(file)
 
 
-def test_what_is_not_made_again_stays_outdated(run, small):
-    folder = draw(run)
+def test_what_is_not_made_again_stays_outdated(run, folder, small):
     old = next(folder.glob("*.csv"))
     run.record["tables"]["similarity.parquet"] = "0" * 64
     draw(run, "detectors_against_depth")
@@ -57,24 +69,22 @@ def test_what_is_not_made_again_stays_outdated(run, small):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 3, "provenance": {}}'])
-def test_a_csv_beside_a_damaged_sidecar_blames_the_sidecar(run, text):
-    folder = draw(run)
+def test_a_csv_beside_a_damaged_sidecar_blames_the_sidecar(run, folder, text):
     (folder / SIDECAR).write_text(text)
     with pytest.raises(RunError, match=rf"{SIDECAR}', which says where .* is damaged"):
         provenance(next(folder.glob("*.csv")))
 
 
-def test_a_second_export_adds_and_a_third_gives_the_same_bytes(run):
-    first = json.loads((draw(run) / SIDECAR).read_text())["files"]
+def test_a_second_export_adds_and_a_third_gives_the_same_bytes(run, folder):
+    first = json.loads((folder / SIDECAR).read_text())["files"]
     draw(run, "detectors_against_depth")
-    both = (run.path / "paper" / SIDECAR).read_bytes()
+    both = (folder / SIDECAR).read_bytes()
     assert set(first) < set(json.loads(both)["files"])
     draw(run, "detectors_against_depth")
-    assert (run.path / "paper" / SIDECAR).read_bytes() == both
+    assert (folder / SIDECAR).read_bytes() == both
 
 
-def test_a_changed_a_lost_and_an_outdated_file_have_their_sentences(run, small):
-    folder = draw(run)
+def test_a_changed_a_lost_and_an_outdated_file_have_their_sentences(run, folder, small):
     assert list(problems(run.path, small.store)) == []
     csv, svg = (next(folder.glob(f"*.{suffix}")) for suffix in ("csv", "svg"))
     csv.write_text(csv.read_text() + "1\n")
@@ -89,9 +99,8 @@ def test_a_changed_a_lost_and_an_outdated_file_have_their_sentences(run, small):
     ]
 
 
-def test_every_flipped_bit_of_a_sidecar_is_one_damage_and_it_is_named(run, small):
+def test_every_flipped_bit_of_a_sidecar_is_one_damage_and_it_is_named(run, folder, small):
     """Whatever it says then: another table, another name of a file, another origin of a CSV. Every seventh byte."""
-    folder = draw(run)
     file, csv = folder / SIDECAR, next(folder.glob("*.csv"))
     sound = file.read_bytes()
     for at in range(0, len(sound), 7):

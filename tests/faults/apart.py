@@ -21,9 +21,13 @@ from typing import Any
 from universality.cli.leaving import Status
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["universality.cli", "universality.jobs", "universality.atlas.cells", "universality.models.pocket.networks"]
-)
+PRELOADED = (
+    "universality.cli", "universality.jobs.computing", "universality.atlas.cells", "universality.models.pocket.networks",
+    # What a job imports when it needs it.
+    "universality.activations.store", "zarr", "dask.array", "distributed.nanny", "ot.lp", "skimage.transform", "matplotlib.backends.backend_pdf",
+)  # fmt: skip
+"""All that a job imports: a process that is forked has it."""
+SERVER.set_forkserver_preload(list(PRELOADED))
 FORK = multiprocessing.get_context("fork")
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
 _PRIVATE, _RECURSIVE = 1 << 18, 1 << 14

@@ -21,6 +21,7 @@ and workers, are forked from a process that has imported everything, so that the
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -39,7 +40,7 @@ import dask
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-import apart  # noqa: F401 - says what the fork server imports
+import apart  # says what the fork server imports
 import tiny
 
 import universality
@@ -286,6 +287,8 @@ class Wanted:
 
 def trials(asked: Wanted, folder: Path) -> list[Trial]:
     """Make trials until so many kills were made (of jobs that had ended before their moment at most as many again)."""
+    for name in apart.PRELOADED:
+        importlib.import_module(name)  # for the children that are forked from here
     if asked.job is None:
         tiny.draw_blanks(1)  # of the job of seconds, in the children that are forked from here
     job = asked.job or tiny.write_job(folder)

@@ -19,7 +19,7 @@ STAGES = {
     "table": ("universality.runs.run:write_table", 3, "run"),
     "figure": ("universality.jobs.writing:write_figure", 2, "run"),
     "report": ("universality.report:write", 1, "run"),
-    "record": ("universality.runs.record:finish", 1, "run"),
+    "record": ("universality.jobs.writing:finish", 1, "run"),
 }
 """Stage: before which call the disk is full, and what its sentence names."""
 TWICE = ("store", "table", "record")

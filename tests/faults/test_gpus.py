@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import tiny
@@ -38,9 +39,8 @@ def planted(monkeypatch):
     plant(monkeypatch)
 
 
-@pytest.fixture
-def at_once(monkeypatch):
-    """Counts of images shown at the same time, in order of time."""
+def counted(patch):
+    """Return the counts of images shown at the same time, in order of time."""
     lock, now, most, real = threading.Lock(), [0], [0], extraction.extract
 
     def counting(*arguments):
@@ -58,28 +58,30 @@ def at_once(monkeypatch):
                 return
             yield batch
 
-    monkeypatch.setattr(extraction, "extract", counting)
+    patch.setattr(extraction, "extract", counting)
     return most
 
 
 @pytest.fixture(scope="module")
-def on_cpu(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        universality.run(tiny.write_job(folder), folder / "run", store=folder / "store", threads=2)
-    return folder
+def on_cpu(done, tmp_path_factory):
+    return Path(shutil.copytree(done, tmp_path_factory.mktemp("cpu") / "copy"))
 
 
 @pytest.fixture(scope="module")
-def on_gpu(on_cpu, tmp_path_factory):
-    """The same job on a planted GPU, with the store of the job on the CPU."""
+def shown_on_gpu(on_cpu, tmp_path_factory):
+    """The same job on a planted GPU with four threads, with the store of the job on the CPU; and its counts of images at the same time."""
     folder = tmp_path_factory.mktemp("gpu")
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
         draw_nothing(patch)
-        universality.run(tiny.write_job(folder, CUDA), folder / "run", store=on_cpu / "store", threads=2)
-    return folder
+        most = counted(patch)
+        universality.run(tiny.write_job(folder, CUDA), folder / "run", store=on_cpu / "store", threads=4)
+    return folder, most
+
+
+@pytest.fixture(scope="module")
+def on_gpu(shown_on_gpu):
+    return shown_on_gpu[0]
 
 
 def keys(path):
@@ -123,8 +125,8 @@ class TestRun:
         store = ActivationStore(tmp_path / "store")
         assert {tuple(store.attributes(key)["gpus"]) for key in keys(tmp_path / "run")} == {("planted GPU",)}
 
-    def test_one_task_at_a_time_on_a_gpu(self, planted, at_once, tmp_path):
-        universality.run(tiny.write_job(tmp_path, CUDA), tmp_path / "run", store=tmp_path / "store", threads=4)
+    def test_one_task_at_a_time_on_a_gpu(self, shown_on_gpu):
+        _, at_once = shown_on_gpu
         assert max(at_once) == 1 < len(at_once)
 
 

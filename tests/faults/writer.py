@@ -1,7 +1,9 @@
-"""One of several processes that write the same stores: LOCATION, how many keys, a file to wait for."""
+"""One of several processes that write the same stores."""
 
+import os
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -13,14 +15,15 @@ from test_activations_store import CAUSES, STIMULI, UNITS, parameters, values_of
 from universality.activations.store import ActivationStore, StoreKey
 
 
-def main() -> None:
-    location, count, gate = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+def write(folder: Path, location: str, count: int, gate: Path, name: str, said: Connection) -> None:
+    """Work in `folder`; say that it is ready, wait for the file `gate`, write so many keys, and say how many of them were not there."""
+    os.chdir(folder)
     store = ActivationStore(location)
-    print("ready", flush=True)
+    said.send("ready")
     while not gate.exists():
         time.sleep(0.001)
     written = 0
-    with store.in_use(Path(f"run-{sys.argv[4]}")):
+    with store.in_use(Path(name)):
         for number in range(count):
             key = StoreKey(**{**CAUSES, "weights": str(number)})
             if store.has(key.name):
@@ -31,8 +34,4 @@ def main() -> None:
                 writer.append(values_of((STIMULI, UNITS), seed=number))
             store.verify(key.name)
             written += 1
-    print(written, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    said.send(written)

@@ -119,8 +119,9 @@ def bootstrap_correlations(x: Array, y: Array, photographs: Indices, weights: Ar
     (bootstrap, pair), -1 to 1; NaN where a unit never varies over the photographs drawn.
     """
     sums = _Sums(photographs)
-    moments = [weights @ sums(values) for values in (x, y, x * x, y * y, x * y)]
-    return _correlation((weights @ sums.rows)[:, None], *moments)
+    sx, sy, sxx, syy, sxy = (weights @ sums(values) for values in (x, y, x * x, y * y, x * y))
+    n = (weights @ sums.rows)[:, None]
+    return _correlation(n, (sx, *_variance(n, sx, sxx)), sy, syy, sxy)
 
 
 def paired(x: Array, y: Array) -> Array:
@@ -146,17 +147,44 @@ def correlation_parts(x: Array, y: Array, photographs: Photographs) -> Array:
     -------
     (photograph, pair)
     """
-    sums = photographs.sums
-    moments = (sums.rows[:, None], *(sums(values) for values in (x, y, x * x, y * y, x * y)))
-    left_out = _correlation(*(moment.sum(axis=0) - moment for moment in moments))
-    r = paired(x, y)
-    _, _, _, sxx, syy, sxy = moments
-    left_out = np.where(np.isnan(left_out), r - (sxy - 0.5 * r * (sxx + syy)), left_out)
-    parts = np.empty_like(left_out)
-    for stratum in photographs.strata:
-        k = stratum.size
-        parts[stratum] = np.sqrt((k - 1) / k) * (left_out[stratum].mean(axis=0) - left_out[stratum])
-    return parts
+    return Parts(x, photographs).of(y)
+
+
+class Parts:
+    """One side of `correlation_parts`, (row, pair), kept for all the others that it is correlated with."""
+
+    def __init__(self, x: Array, photographs: Photographs) -> None:
+        self._x, self._photographs, self._sums = x, photographs, photographs.sums
+        self._n = _left_out(self._sums.rows[:, None])
+        sx, self._sxx = self._sums(x), self._sums(x * x)
+        self._sx, sxx = _left_out(sx), _left_out(self._sxx)
+        self._variance, self._varies = _variance(self._n, self._sx, sxx)
+
+    def of(self, y: Array) -> Array:
+        """Return the parts (photograph, pair) of the correlations with `y` (row, pair)."""
+        return self.of_several(y[:, None])[:, 0]
+
+    def of_several(self, ys: Array) -> Array:
+        """Return the parts (photograph, other, pair) of the correlations with several others `ys`, (row, other, pair)."""
+        sums, x = self._sums, self._x[:, None]
+        syy, sxy = sums(ys * ys), sums(x * ys)
+        moved = _left_out(sums(ys)), _left_out(syy), _left_out(sxy)
+        of_x = self._sx[:, None], self._variance[:, None], self._varies[:, None]
+        left_out = _correlation(self._n[:, None], of_x, *moved)
+        if np.isnan(left_out).any():
+            r = np.stack([paired(self._x, ys[:, other]) for other in range(ys.shape[1])])
+            influence = r - (sxy - 0.5 * r * (self._sxx[:, None] + syy))
+            left_out = np.where(np.isnan(left_out), influence, left_out)
+        parts = np.empty_like(left_out)
+        for stratum in self._photographs.strata:
+            k = stratum.size
+            parts[stratum] = np.sqrt((k - 1) / k) * (left_out[stratum].mean(axis=0) - left_out[stratum])
+        return parts
+
+
+def _left_out(moment: Array) -> Array:
+    """Return the sums of all photographs but one: (photograph left out, ...)."""
+    return np.asarray(moment.sum(axis=0) - moment)
 
 
 class _Sums:
@@ -172,11 +200,21 @@ class _Sums:
         return np.asarray(self._members @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
 
 
-def _correlation(n: Array, sx: Array, sy: Array, sxx: Array, syy: Array, sxy: Array) -> Array:
-    """Return the correlation of sums of any shapes that fit; NaN where one side does not vary."""
-    variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
-    # A unit that is constant in the photographs chosen leaves a variance of rounding size, of either sign.
-    varies = (variance_x > 1e-10 * n * sxx) & (variance_y > 1e-10 * n * syy)
+def _variance(n: Array, s: Array, ss: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return n times the sum of squares about the mean, and where it is more than rounding.
+
+    A unit that is constant in the photographs chosen leaves a variance of rounding size, of either sign.
+    """
+    mass = n * ss
+    variance = mass - s * s
+    return variance, variance > 1e-10 * n * ss
+
+
+def _correlation(n: Array, of_x: tuple[Array, Array, NDArray[np.bool_]], sy: Array, syy: Array, sxy: Array) -> Array:
+    """Return the correlation of sums of any shapes that fit, `of_x` sum, variance and whether it varies; NaN where one side does not."""
+    sx, variance_x, varies_x = of_x
+    variance_y, varies_y = _variance(n, sy, syy)
+    varies = varies_x & varies_y
     length = np.sqrt(np.where(varies, variance_x * variance_y, 1.0))
     return np.asarray(np.where(varies, np.clip((n * sxy - sx * sy) / length, -1.0, 1.0), np.nan))
 

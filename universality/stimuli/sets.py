@@ -64,20 +64,18 @@ def parameters(name: str, spec: StimuliSpec) -> xr.Dataset:
     StimulusError
         Unknown set, or a set without stimuli.
     """
-    kind, chosen = _kind(name), _spec_of(name, spec)
-    changed = stamp(name, spec)
-    # A list of many files is made once, not for every batch of them.
-    table = kind.parameters(chosen) if changed is None else _kept_parameters(name, chosen, changed).copy()
+    # A table is made once, not for every batch of its stimuli and every key of a shard.
+    table = _kept_parameters(_kind(name), _spec_of(name, spec), stamp(name, spec)).copy()
     if table.sizes.get(STIMULUS, 0) == 0:
         remedy = "name a manifest in stimuli.folder.manifest" if name == "folder" else "change the job's stimuli"
         raise StimulusError(f"stimulus set '{name}' is empty, expected at least one stimulus; {remedy}")
     return table
 
 
-@lru_cache(maxsize=8)
-def _kept_parameters(name: str, chosen: Spec, changed: Hashable) -> xr.Dataset:
+@lru_cache(maxsize=32)
+def _kept_parameters(kind: StimulusKind, chosen: Spec, changed: Hashable) -> xr.Dataset:
     del changed  # part of the cache's key
-    return _kind(name).parameters(chosen)
+    return kind.parameters(chosen)
 
 
 def render(
