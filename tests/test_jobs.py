@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -426,6 +427,8 @@ class TestClaims:
             JobError, match=r"cannot use the scheduler's address 'nonsense://x' \(ValueError: .*nonsense"
         ):
             universality.run(small.job, tmp_path / "run", store=bare_store, scheduler="nonsense://x")
+        # What this process computes next would wait for that scheduler.
+        assert dask.config.get("scheduler", None) is None
 
 
 class TestKeys:

@@ -96,8 +96,11 @@ def dashboard(client: Client, own: bool = False) -> str | None:
 
 @contextmanager
 def _remote(address: str) -> Iterator[Client]:
+    timeout = f"{SCHEDULER_TIMEOUT_S:g}s"
     try:
-        opened = Client(address, timeout=f"{SCHEDULER_TIMEOUT_S:g}s")
+        # A client that fails stays Dask's default, and whatever is computed in this process afterwards waits for it for ever: a first one tries the address.
+        Client(address, timeout=timeout, set_as_default=False).close()
+        opened = Client(address, timeout=timeout)
     except OSError as cause:  # Dask's time-out is one
         raise SchedulerAwayError(
             f"no Dask scheduler answers at '{address}' ({type(cause).__name__}); start it, or leave out --scheduler"
