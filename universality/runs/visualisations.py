@@ -335,23 +335,23 @@ class Studio(ABC):
             by_layers.setdefault((layers, any(map(self._mixed, some))), []).append((some, face))
         # Batches are made before it is known what is kept: so an image is always made in the same company.
         batches = [
-            (layers, rows[begin : begin + BATCH])
-            for (layers, _), rows in by_layers.items()
+            (layers, mixed, rows[begin : begin + BATCH])
+            for (layers, mixed), rows in by_layers.items()
             for begin in range(0, len(rows), BATCH)
         ]
         found: dict[tuple[tuple[Drive, ...], int], NDArray[np.uint8]] = {}
         missing = []
-        for layers, rows in batches:
+        for layers, mixed, rows in batches:
             kept = {row: self._read(self._key(row, options, start)) for row in rows}
             found |= {row: image for row, image in kept.items() if image is not None}
             if any(image is None for image in kept.values()):
-                missing.append((layers, rows))
+                missing.append((layers, mixed, rows))
         advance = reporter.track(
-            "visualisation (steps of an image)", sum(len(rows) for _, rows in missing) * options.steps
+            "visualisation (steps of an image)", sum(len(rows) for *_, rows in missing) * options.steps
         )
-        for layers, rows in missing:
+        for layers, mixed, rows in missing:
             lenses = [self.lens(*layer) for layer in layers]
-            if any(self._mixed(drive) for some, _ in rows for drive in some):
+            if mixed:
                 # Before the nonlinearity a direction is driven by silencing the units that it has a negative share of, which says nothing.
                 lenses = [replace(lens, driven=lens.read) for lens in lenses]
             objectives = [self._objective(some, face, layers) for some, face in rows]
