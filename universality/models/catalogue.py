@@ -18,7 +18,7 @@ from universality.models.card import ModelCard, read_card
 from universality.models.weight_files import SOURCES
 
 UNTRAINED_RECIPE_VERSION = 2
-COPY_RECIPE_VERSION = 1
+COPY_RECIPE_VERSION = 2
 CALIBRATION_BATCH = 16
 IN_HAND: dict[str, ModelCard] = {}
 """Cards of modules that this process was given (`models.in_hand`), or that a run which it opened had."""

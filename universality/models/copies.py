@@ -13,25 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from universality.base import memory
 from universality.models import hooks, unclipped
 from universality.models.card import Tap
 
 WEAKEST, STRONGEST = 0.01, 2.0
 """Noise tried, in standard deviations of each weight tensor."""
-STEPS = 7
-"""Halvings of the span between them, on a logarithmic scale: the correlation is met within about 0.02."""
+FIRST = 0.2
+"""Noise tried first, in the same measure."""
+CLOSE = 0.01
+"""The correlation is met when it is so near."""
+STEPS = 8
+"""Amounts of noise tried at most; three are usual."""
 
 
 def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: Iterable[np.ndarray]) -> nn.Module:
     """Return a copy of a network whose units at some taps correlate with the originals by `r` on natural images.
 
-    Every tensor of weights (biases and normalisations aside) gets normal noise in proportion to its own standard deviation; the
-    proportion is found by halving. The noise has one direction for all proportions.
+    Every tensor of weights (biases and normalisations aside) gets normal noise in proportion to its own standard deviation. The
+    proportion s is found from what each trial leaves: a signal with s times an independent noise correlates with itself by
+    ``1 / sqrt(1 + (k s)^2)``, so that each trial gives k and with it the next s. The noise has one direction for all proportions.
 
     Parameters
     ----------
     taps : the mean over them of the median over units is brought to `r`, at the middle of maps
-    r : 0 to 1
+    r : above 0, below 1
     images : (batch, channel, y, x) float32 batches, normalised for the network; some dozens are enough
     """
     made = copy.deepcopy(network).eval()
@@ -39,38 +45,51 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
     generator = torch.Generator().manual_seed(seed)
     noise = [w.detach().std() * torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
     before = [w.detach().clone() for w in weights]
-    batches = [torch.from_numpy(batch) for batch in images]
+    batches = [torch.from_numpy(batch).contiguous(memory_format=torch.channels_last) for batch in images]
+    made = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels, height, width = batches[0].shape[1:]
+    places = unclipped.places(made, taps, (channels, height, width))
 
     def moved(much: float) -> None:
         with torch.no_grad():
             for tensor, original, drawn in zip(weights, before, noise, strict=True):
                 tensor.copy_(original + much * drawn)
 
-    answers = _answers(made, taps, batches)
-    low, high = np.log([WEAKEST, STRONGEST])
+    memory.keep_freed_memory()
+    answers = _answers(made, places, batches)
+    low, high, much = WEAKEST, STRONGEST, FIRST
     for _ in range(STEPS):
-        moved(float(np.exp((low + high) / 2)))
-        alike = np.mean([_median_r(x, y) for x, y in zip(answers, _answers(made, taps, batches), strict=True)])
-        low, high = ((low + high) / 2, high) if alike > r else (low, (low + high) / 2)
-    moved(float(np.exp((low + high) / 2)))
+        moved(much)
+        alike = np.mean([_median_r(x, y) for x, y in zip(answers, _answers(made, places, batches), strict=True)])
+        if abs(alike - r) <= CLOSE:
+            break
+        low, high = (much, high) if alike > r else (low, much)
+        # Where so much noise leaves nothing, or the rule misses what is known already, the middle is tried.
+        fitted = much * float(np.sqrt((r**-2 - 1) / (alike**-2 - 1))) if 0 < alike < 1 else 0.0
+        much = fitted if low < fitted < high else float(np.sqrt(low * high))
+    else:
+        moved(much)
     return made
 
 
-def _answers(network: nn.Module, taps: Sequence[Tap], batches: Sequence[Tensor]) -> list[np.ndarray]:
+def _answers(network: nn.Module, places: Sequence[Tap], batches: Sequence[Tensor]) -> list[np.ndarray]:
     """Return by tap what its units answer at the middle of their map, before a clipping: (image, unit)."""
-    found: dict[str, list[np.ndarray]] = {tap.name: [] for tap in taps}
+    found: dict[str, list[np.ndarray]] = {tap.name: [] for tap in places}
+    caught: set[str] = set()
 
     def catch(tap: Tap, maps: Tensor) -> None:
         middle = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].double()
         found[tap.name].append(unclipped.cut(tap, middle).numpy())
+        caught.add(tap.name)
+        if len(caught) == len(found):
+            raise hooks.StopForward
 
-    channels, height, width = batches[0].shape[1:]
-    places = unclipped.places(network, taps, (channels, height, width))
     with torch.inference_mode(), hooks.watching(network, places, catch) as calls:
         for batch in batches:
             calls.clear()
-            network(batch)
-    return [np.concatenate(found[tap.name]) for tap in taps]
+            caught.clear()
+            hooks.forward(network, batch)
+    return [np.concatenate(found[tap.name]) for tap in places]
 
 
 def _median_r(x: np.ndarray, y: np.ndarray) -> float:
