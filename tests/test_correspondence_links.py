@@ -85,8 +85,11 @@ def test_excess_is_over_the_best_partner_in_bases_of_either_layer(halves, views)
                     view(scaled.in_basis(haar(number, seed)).natural, fold).halves
                     for number in range(verdict.LEAST_BASES)
                 ]
-                best = [np.argmax(side.decide[:, k] @ basis.decide) for basis in bases]
-                of_bases = [side.score[:, k] @ basis.score[:, m] for basis, m in zip(bases, best, strict=True)]
+                of_bases = [
+                    sign * (side.score[:, k] @ basis.score[:, np.argmax(sign * (side.decide[:, k] @ basis.decide))])
+                    for basis in bases
+                    for sign in (1, -1)
+                ]
                 levels.append(np.mean(of_bases))
         assert excess == pytest.approx(r - max(levels), abs=1e-6)
     assert (links.linked == ((links.excess_low > 0) & (links.excess_z > verdict.LEAST_Z))).all()

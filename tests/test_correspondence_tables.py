@@ -312,12 +312,12 @@ def test_mutual_nearest_rows_against_loops():
     assert rows["mutual"].all()
 
 
-def best_partner_mean(own, nulls, units):
-    """Held-out correlation with the partner that is best on fold 0, mean over the null layers."""
+def best_partner_mean(own, nulls, units, signs=(1,)):
+    """Held-out correlation with the partner that is best on fold 0, mean over the null layers and the signs of their directions."""
     found = []
     for null in nulls:
         decide, held_out = (correlation_matrix(own, null, which) for which in (0, 1))
-        found.append([held_out[i, decide[i].argmax()] for i in units])
+        found += [[sign * held_out[i, (sign * decide[i]).argmax()] for i in units] for sign in signs]
     return np.mean(found, axis=0)
 
 
@@ -335,7 +335,8 @@ def test_null_columns_take_the_best_partner_in_each_null_layer(method, monkeypat
     sides = {"untrained": (untrained, untrained), "haar": (turned_b, turned_a), "haar_standardised": (even_b, even_a)}
     for name, (of_b, of_a) in sides.items():
         forward, backward = (
-            best_partner_mean(*side) for side in ((a, of_b, rows["unit_a"]), (b, of_a, rows["unit_b"]))
+            best_partner_mean(*side, (1,) if name == "untrained" else (1, -1))
+            for side in ((a, of_b, rows["unit_a"]), (b, of_a, rows["unit_b"]))
         )
         assert (forward > backward).any()
         assert (forward < backward).any()
@@ -567,7 +568,9 @@ def test_both_sides_have_to_exceed_their_random_bases():
                 for basis in haars(LEAST_BASES, MANY_BASES.nulls.seed):
                     null = layer_of.in_basis(basis).halves()
                     r = halves[own].decide[:, unit] @ null.decide
-                    best.append(halves[own].score[:, unit] @ null.score[:, r.argmax()])
+                    best += [
+                        sign * (halves[own].score[:, unit] @ null.score[:, (sign * r).argmax()]) for sign in (1, -1)
+                    ]
                 each.append(np.mean(best))
         assert row.excess == pytest.approx(row.r_natural - max(each), abs=1e-6)
         assert row.excess_low < row.excess

@@ -92,7 +92,7 @@ def judged_pairs(a, b, pairs, bases=20):
     photographs = resampling.Photographs.of(a.scored_photographs, a.places)
     x, y = a.halves(), b.halves()
     nulls = [
-        verdict.in_bases(own, np.unique(units), verdict.RandomBases.of(other, bases, 0), photographs)
+        verdict.in_bases([(own, np.unique(units))], verdict.RandomBases.of(other, bases, 0), photographs)[0]
         for own, units, other in ((x, pairs[:, 0], b), (y, pairs[:, 1], a))
     ]
     return verdict.scored(x, y, pairs, nulls, photographs)
@@ -117,7 +117,8 @@ def test_excess_and_its_interval_from_loops(layers):
         sides = []
         for own, unit, other, partner in ((a, i, b, j), (b, j, a, i)):
             for scaled in (other, other.standardised()):
-                turned = [scaled.in_basis(haar(k, 0)).natural for k in range(verdict.LEAST_BASES)]
+                once = [scaled.in_basis(haar(k, 0)).natural for k in range(verdict.LEAST_BASES)]
+                turned = [*once, *(-basis for basis in once)]
                 decide, score = (own.natural[own.fold == fold][:, unit] for fold in (0, 1))
                 best = [
                     int(np.argmax([np.corrcoef(decide, basis[own.fold == 0][:, k])[0, 1] for k in range(16)]))
@@ -140,7 +141,7 @@ def test_excess_and_its_interval_from_loops(layers):
                     [np.var(one, ddof=1) for one in zip(*(best_r(own, basis) for basis in turned), strict=True)]
                 )
                 bases = len(turned)
-                spread = np.sqrt(((bases - 1) * variance + 180 * usual) / (bases - 1 + 180))
+                spread = np.sqrt(0.25 * variance + 0.75 * usual)
                 middle = excess(np.ones(len(shown), dtype=bool), bases)
                 half = np.sqrt((stats.t.ppf(0.975, 11) ** 2) * images + 1.959963984540054**2 * spread**2 / bases)
                 error = np.sqrt(images + spread**2 / bases)
@@ -276,14 +277,14 @@ def test_interval_holds_the_excess_of_the_population():
 def test_job_never_has_fewer_bases_than_the_least():
     (layer,) = zoos.zoo(["a"], 4, 4)[0]
     assert verdict.RandomBases.of(layer, 3, 0).count == verdict.LEAST_BASES
-    assert verdict.RandomBases.of(layer, 70, 0).count == 70
+    assert verdict.RandomBases.of(layer, 130, 0).count == 130
 
 
 def test_nothing_is_above_the_bases_of_a_layer_without_live_units():
     layer, dead = zoos.layer("a", zoos.latents(3, 0)), zoos.layer("b", np.ones((zoos.IMAGES, 3)))
     photographs = resampling.Photographs.of(layer.scored_photographs, 1)
     own = layer.halves()
-    none = verdict.in_bases(own, np.arange(3), verdict.RandomBases.of(dead, 20, 0), photographs)
+    (none,) = verdict.in_bases([(own, np.arange(3))], verdict.RandomBases.of(dead, 20, 0), photographs)
     got = verdict.scored(own, own, np.array([(0, 0), (1, 1)]), (none, none), photographs)
     assert np.isnan(got.low).all()
     assert not got.above.any()

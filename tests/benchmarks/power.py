@@ -43,7 +43,7 @@ def nulls(a, b, pairs, bases):
     x, y = a.halves(), b.halves()
     sides = ((x, pairs[:, 0], b), (y, pairs[:, 1], a))
     found = [
-        verdict.in_bases(own, np.unique(units), verdict.RandomBases.of(other, bases, 0), photographs)
+        verdict.in_bases([(own, np.unique(units))], verdict.RandomBases.of(other, bases, 0), photographs)[0]
         for own, units, other in sides
     ]
     return x, y, found, photographs

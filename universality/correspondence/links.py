@@ -171,8 +171,11 @@ class Block:
         pairs = np.concatenate(list(found.values()))
         rule = np.repeat(list(found), [len(part) for part in found.values()]).astype(np.str_)
         (i, j), shown = (np.unique(units) for units in pairs.T), self.resampling.score
-        nulls = verdict.in_bases(x.halves, i, self.b.bases, shown), verdict.in_bases(y.halves, j, self.a.bases, shown)
-        beyond = verdict.scored(x.halves, y.halves, pairs, nulls, shown)
+        (forth,), (back,) = (
+            verdict.in_bases([asked], of.bases, shown)
+            for asked, of in (((x.halves, i), self.b), ((y.halves, j), self.a))
+        )
+        beyond = verdict.scored(x.halves, y.halves, pairs, (forth, back), shown)
         linked = np.zeros(len(pairs), dtype=np.bool_)
         for name in found:
             chosen = rule == name

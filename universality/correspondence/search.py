@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import pandas as pd
@@ -204,10 +204,45 @@ _RESAMPLES: Recent[Resamples] = Recent(64 << 20, lambda resamples: resamples.nby
 """All layers of a job are shown the same photographs."""
 
 
-def search(own: Contender, other: Contender, units: Indices) -> Found:
-    """Return what live units `units` of a layer find in another, in its nulls, and with the images permuted."""
+@dataclass(frozen=True)
+class Quest:
+    """Live units `units` of a layer, increasing, that look for partners in another one."""
+
+    own: Contender
+    other: Contender
+    units: Indices
+
+
+def search(quests: Sequence[Quest]) -> list[Found]:
+    """Return what units find in another layer, in its nulls, and with the images permuted, quest by quest.
+
+    Quests that ask for the same layer's random bases share them, and one layer's units are asked about once.
+    """
+    in_bases: list[verdict.InBases | None] = [None] * len(quests)
+    for of_layer in _grouped(range(len(quests)), lambda at: id(quests[at].other.bases)):
+        groups = _grouped(of_layer, lambda at: id(quests[at].own.side.halves))
+        asked = [
+            (quests[group[0]].own.side.halves, reduce(np.union1d, [quests[at].units for at in group]))
+            for group in groups
+        ]
+        first = quests[of_layer[0]]
+        found = verdict.in_bases(asked, first.other.bases, first.own.resamples.photographs)
+        for group, of_group in zip(groups, found, strict=True):
+            for at in group:
+                in_bases[at] = of_group.of(quests[at].units)
+    return [_found(quest, of) for quest, of in zip(quests, in_bases, strict=True) if of is not None]
+
+
+def _grouped(places: Iterable[int], key: Callable[[int], int]) -> list[list[int]]:
+    groups: dict[int, list[int]] = {}
+    for place in places:
+        groups.setdefault(key(place), []).append(place)
+    return list(groups.values())
+
+
+def _found(quest: Quest, in_bases: verdict.InBases) -> Found:
+    own, other, units = quest.own, quest.other, quest.units
     halves = own.side.halves
-    in_bases = verdict.in_bases(halves, units, other.bases, own.resamples.photographs)
     twins = [side.halves for side in other.nulls["untrained"]]
     best = [similarity.correlations(halves.decide[:, units], twin.decide).argmax(axis=1) for twin in twins]
     with_twins = [

@@ -16,7 +16,7 @@ from universality.activations.nulls import NullPlan
 from universality.base import schema
 from universality.correspondence import verdict
 from universality.correspondence.resampling import p_of, wilson_interval
-from universality.correspondence.search import NULLS, Contender, Found, nanmean, search
+from universality.correspondence.search import NULLS, Contender, Found, Quest, nanmean, search
 from universality.features import answers
 from universality.features.families import FAMILIES
 from universality.features.rules import CLIPPED_TIES
@@ -115,31 +115,7 @@ def correspondence_rows(a: Contender, b: Contender) -> pd.DataFrame:
     untrained twin, or by itself in a Haar-random basis, and of unit_b with layer A replaced: the best partner decided on
     fold 0, scored on fold 1. Of the two sides the one that is harder to beat counts, so the order of the layers does not matter.
     """
-    empty = schema.empty_table(schema.CORRESPONDENCE)
-    if not (a.layer.live.any() and b.layer.live.any()):
-        return empty
-    r = similarity.correlations(a.side.halves.decide, b.side.halves.decide)
-    # All units are matched, whatever their family: once per method.
-    matches = {method: similarity.MATCHINGS[method](r) for method in a.plan.methods}
-    kept = {
-        (family, method): matched[_holds_detector(family, a, b, matched)]
-        for family in a.plan.families
-        for method, matched in matches.items()
-    }
-    wanted = np.concatenate(list(kept.values()))
-    if not wanted.size:
-        return empty
-    pair = Pair.of(a, b, wanted, r)
-    identity = pair_identity(a.layer.ref, b.layer.ref)
-    parts = [
-        schema.as_table(
-            schema.CORRESPONDENCE,
-            matched_rows(family, pair, chosen).drop(columns="lacks").assign(**identity, family=family, method=method),
-        )
-        for (family, method), chosen in kept.items()
-        if chosen.size
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return _rows_of([(a, b)])[0]
 
 
 def null_rows(a: Contender, b: Contender) -> pd.DataFrame:
@@ -147,15 +123,92 @@ def null_rows(a: Contender, b: Contender) -> pd.DataFrame:
 
     Twin A against twin B, seed by seed, and each of the layers in a Haar-random basis against the other as it is.
     """
-    pairs = [
+    return _named(_nulls(a, b), _rows_of([(x, y) for _, _, x, y in _nulls(a, b)]))
+
+
+def rows_and_nulls(a: Contender, others: Sequence[Contender]) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return `correspondence_rows` and `null_rows` of a layer with each of some others, which share the random bases."""
+    nulls = [_nulls(a, b) for b in others]
+    found = iter(
+        _rows_of(
+            [pair for b, of in zip(others, nulls, strict=True) for pair in ((a, b), *((x, y) for _, _, x, y in of))]
+        )
+    )
+    return [(next(found), _named(of, [next(found) for _ in of])) for of in nulls]
+
+
+_Null = tuple[str, int | None, Contender, Contender]
+
+
+def _nulls(a: Contender, b: Contender) -> list[_Null]:
+    """Return the name, the seed and both layers of every null of a pair of layers."""
+    twins: list[_Null] = [
         ("untrained", x.ref.seed, Contender(x, (), a.plan), Contender(y, (), b.plan))
         for x, y in zip(a.twins, b.twins, strict=True)
     ]
-    pairs += [("haar_a", None, a.turned, b), ("haar_b", None, a, b.turned)]
+    return [*twins, ("haar_a", None, a.turned, b), ("haar_b", None, a, b.turned)]
+
+
+def _named(nulls: Sequence[_Null], rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
     parts = [
-        correspondence_rows(x, y).assign(null=name, seed=-1 if seed is None else seed) for name, seed, x, y in pairs
+        of.assign(null=name, seed=-1 if seed is None else seed)
+        for (name, seed, _, _), of in zip(nulls, rows, strict=True)
     ]
     return schema.as_table(schema.CORRESPONDENCE_NULLS, pd.concat(parts, ignore_index=True))
+
+
+def _rows_of(pairs: Sequence[tuple[Contender, Contender]]) -> list[pd.DataFrame]:
+    """Return the rows of ``correspondence`` of pairs of layers; what they ask of random bases is asked at once."""
+    contests = [_Contest.of(a, b) for a, b in pairs]
+    asked = [contest for contest in contests if contest.wanted.size]
+    found = Pair.several([(contest.a, contest.b, contest.wanted, contest.r) for contest in asked])
+    of = {id(contest): pair for contest, pair in zip(asked, found, strict=True)}
+    return [
+        _contest_rows(contest, of[id(contest)]) if contest.wanted.size else schema.empty_table(schema.CORRESPONDENCE)
+        for contest in contests
+    ]
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """Two layers whose live units were matched: correlations `r`, and by family and method the matches that hold a detector."""
+
+    a: Contender
+    b: Contender
+    r: Array
+    kept: dict[tuple[str, str], Indices]
+
+    @classmethod
+    def of(cls, a: Contender, b: Contender) -> _Contest:
+        if not (a.layer.live.any() and b.layer.live.any()):
+            return cls(a, b, np.empty((0, 0)), {})
+        r = similarity.correlations(a.side.halves.decide, b.side.halves.decide)
+        # All units are matched, whatever their family: once per method.
+        matches = {method: similarity.MATCHINGS[method](r) for method in a.plan.methods}
+        kept = {
+            (family, method): matched[_holds_detector(family, a, b, matched)]
+            for family in a.plan.families
+            for method, matched in matches.items()
+        }
+        return cls(a, b, r, kept)
+
+    @property
+    def wanted(self) -> Indices:
+        """All matches (match, 2) that are asked about."""
+        return np.concatenate([np.empty((0, 2), dtype=np.int64), *self.kept.values()])
+
+
+def _contest_rows(contest: _Contest, pair: Pair) -> pd.DataFrame:
+    identity = pair_identity(contest.a.layer.ref, contest.b.layer.ref)
+    parts = [
+        schema.as_table(
+            schema.CORRESPONDENCE,
+            matched_rows(family, pair, chosen).drop(columns="lacks").assign(**identity, family=family, method=method),
+        )
+        for (family, method), chosen in contest.kept.items()
+        if chosen.size
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -173,12 +226,22 @@ class Pair:
     found_b: Found
 
     @classmethod
-    def of(cls, a: Contender, b: Contender, wanted: Indices, r: Array) -> Pair:
-        """Look for the partners of pairs (pair, 2) of live units, whose correlations on the deciding fold are in `r`."""
-        i, j = (np.unique(units) for units in wanted.T)
-        brief = a.plan.verdicts_only or b.plan.verdicts_only
-        mass = np.full(r.shape, np.nan) if brief else transport.shared_mass(r)
-        return cls(a, b, r, mass, search(a, b, i), search(b, a, j))
+    def several(cls, asked: Sequence[tuple[Contender, Contender, Indices, Array]]) -> list[Pair]:
+        """Look for the partners of pairs (pair, 2) of live units of two layers, whose correlations on the deciding fold are given."""
+        quests = []
+        for a, b, wanted, _ in asked:
+            i, j = (np.unique(units) for units in wanted.T)
+            quests += [Quest(a, b, i), Quest(b, a, j)]
+        found = search(quests)
+        return [
+            cls(a, b, r, _mass(a, b, r), of_a, of_b)
+            for (a, b, _, r), of_a, of_b in zip(asked, found[::2], found[1::2], strict=True)
+        ]
+
+
+def _mass(a: Contender, b: Contender, r: Array) -> Array:
+    brief = a.plan.verdicts_only or b.plan.verdicts_only
+    return np.full(r.shape, np.nan) if brief else transport.shared_mass(r)
 
 
 def _holds_detector(family: str, a: Contender, b: Contender, matched: Indices) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ the same random bases, and the same errors.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,16 +30,17 @@ TOP_K = 3
 """Partners have to be among each other's best so many."""
 NEAR_DEG = 20.0
 """Largest difference of preferred orientations of one and the same feature, degrees."""
-LEAST_BASES = 60
-"""However few random bases a job asks for: their mean is then known to an eighth of the spread over bases. How many pairs still change
+LEAST_BASES = 120
+"""However few random bases a job asks for. Each is asked twice, for its directions and for these reversed, which are a Haar-random basis too, and whose best
+partner is another one: twice as many draws, whose mean is known to a sixteenth of their spread. How many pairs still change
 their verdict with the draw is in docs/truth_tests.md. They cost no forward pass."""
 PARTS_BASES = 20
 """So many of them say what photographs do to their mean, which varies little from basis to basis."""
 REFERENCE = 32
 """Units of a layer, evenly from all of its live ones, that say how much the correlation usually varies over bases."""
-PRIOR = 180.0
-"""Degrees of freedom of what is usual, beside one less than there are bases of a unit's own. The best guess of a unit's own variance would take 22 (over the
-layers of the quickstart job its logarithm varies between units by a variance of 0.09); more makes the verdict depend less on the draw of the bases
+OWN_SHARE = 0.25
+"""Weight of a unit's own variance over bases beside what is usual in its layer. The best guess of it would have a weight of 0.9 (over the
+layers of the quickstart job its logarithm varies between units by a variance of 0.09); less makes the verdict depend less on the draw of the bases
 (docs/truth_tests.md), and the share of single bases that `LEAST_Z` lets pass holds on average over a layer's units, not for each."""
 SCALINGS = ("raw", "standardised")
 """Random directions of the units as they are, in which units of high variance dominate, and of units of equal variance."""
@@ -48,8 +49,6 @@ POWER = 0.8
 LEAST_Z = 2.5758293035489004
 """Least excess in standard deviations over single bases: 0.5 % of random bases offer more. At 1 %, 2 of 785 pairs of the demo that could have got the
 verdict got it with one layer in a random basis; the goal is at most 0.1 %."""
-_TOGETHER = 1 << 14
-"""So many values of units in random bases are looked at in one step: few enough for a processor's cache."""
 NORMAL_95 = 1.959963984540054
 """Standard deviations between the middle and an end of a 95 % interval of a normal error."""
 
@@ -214,13 +213,15 @@ def _begun(scaled: tuple[Layer, ...], seed: int) -> Single:
 class InBases:
     """What live units of one layer find in the random bases of another; arrays run over the scalings, `SCALINGS`, first.
 
+    A draw is a basis, or the same with all directions reversed: first all bases as they are, then all of them reversed.
+
     Attributes
     ----------
     units : (unit,) their places among the layer's live units, increasing
-    partner : (scaling, basis, unit) the best partner by the deciding fold, among all directions of the basis
-    r : (scaling, basis, unit) held-out correlation with it
-    parts : (scaling, photograph, unit) what each photograph adds to the mean of `r` over bases, see `resampling.correlation_parts`
-    usual : (scaling,) variance of `r` over bases, mean over units of the layer that are the same whoever asks (`REFERENCE`)
+    partner : (scaling, basis, unit) the best partner by the deciding fold, among all directions of the basis as it is
+    r : (scaling, draw, unit) held-out correlation with the best partner
+    parts : (scaling, photograph, unit) what each photograph adds to the mean of `r` over draws, see `resampling.correlation_parts`
+    usual : (scaling,) variance of `r` over draws, mean over units of the layer that are the same whoever asks (`REFERENCE`)
     """
 
     units: Indices
@@ -229,76 +230,93 @@ class InBases:
     parts: Array
     usual: Array
 
+    def of(self, units: Indices) -> InBases:
+        """Return the same of some of its units, increasing."""
+        at = np.searchsorted(self.units, units)
+        return InBases(units, self.partner[..., at], self.r[..., at], self.parts[..., at], self.usual)
+
     @property
     def level(self) -> Array:
-        """Mean correlation over bases (scaling, unit); NaN where there is none."""
+        """Mean correlation over draws (scaling, unit); NaN where there is none."""
         return np.asarray(self.r.mean(axis=1)) if self.r.size else np.full((len(self.r), self.units.size), np.nan)
 
     @property
     def spread(self) -> Array:
-        """Standard deviation of the correlation over bases (scaling, unit), from the unit's own bases and what is usual in its layer.
+        """Standard deviation of the correlation over draws (scaling, unit), from the unit's own draws and what is usual in its layer.
 
-        Each by its degrees of freedom, the posterior mean of Smyth 2004 (Statistical Applications in Genetics and Molecular Biology 3,
-        equation for s tilde), with `PRIOR` fixed. A unit's own variance alone is known so badly that verdicts change with the draw.
+        The mean of both variances with fixed weights (`OWN_SHARE`), in the form of the posterior mean of Smyth 2004 (Statistical Applications in
+        Genetics and Molecular Biology 3, equation for s tilde). A unit's own variance alone is known so badly that verdicts change with the draw.
         """
         if not self.r.size:
             return np.full((len(self.r), self.units.size), np.nan)
-        own = self.r.shape[1] - 1
-        variance = (own * self.r.var(axis=1, ddof=1) + PRIOR * self.usual[:, None]) / (own + PRIOR)
-        return np.asarray(np.sqrt(variance))
+        return np.asarray(np.sqrt(OWN_SHARE * self.r.var(axis=1, ddof=1) + (1.0 - OWN_SHARE) * self.usual[:, None]))
 
 
-def _stretches(ends: Sequence[int], most: int) -> Iterator[range]:
-    """Yield stretches of at most `most` numbers; none of them lies across one of the `ends`."""
-    for start, stop in itertools.pairwise(ends):
-        yield from (range(at, min(at + most, stop)) for at in range(start, stop, most))
+def in_bases(asked: Sequence[tuple[Halves, Indices]], bases: RandomBases, photographs: resampling.Photographs) -> list[InBases]:  # fmt: skip
+    """Return what live units of some layers find in the random bases of another one.
 
-
-def in_bases(own: Halves, units: Indices, bases: RandomBases, photographs: resampling.Photographs) -> InBases:
-    """Return what live units of a layer find in the random bases of another one.
+    What a unit finds depends on itself and the bases alone, not on what else is asked: several layers share the work of making the bases.
 
     Parameters
     ----------
-    units : their places among the live units of `own`, increasing
+    asked : layers, each with the places of units among its live ones, increasing
     photographs : those of the scoring fold
     """
-    reference = np.unique(np.linspace(0, own.live.size - 1, min(REFERENCE, own.live.size)).round().astype(np.int64))
-    every = np.union1d(units, reference)
-    asked = np.searchsorted(every, units)
-    decide, score = own.decide[:, every].astype(np.float32), own.score[:, every]
-    scalings = len(SCALINGS)
     if bases.begun is None:
-        nothing = np.empty((scalings, 0, units.size))
-        unknown = np.full((scalings, 1, units.size), np.nan)
-        return InBases(units, nothing.astype(np.int64), nothing, unknown, np.full(scalings, np.nan))
-    shape = (scalings, bases.count, every.size)
-    partner, r = np.empty(shape, dtype=np.int64), np.empty(shape)
-    parts, usual = np.zeros((scalings, photographs.sums.rows.size, units.size)), np.empty(scalings)
-    ends = np.cumsum([0, *[len(decide)] * scalings, *[len(score)] * scalings])
-    of_units = resampling.Parts(score[:, asked], photographs)
-    together = max(_TOGETHER // max(scalings * score.size, 1), 1)
-    for some in _stretches((0, min(PARTS_BASES, bases.count), bases.count), together):
-        rows = []
-        for basis in some:
-            seen = mixed(bases.begun, basis, bases.seed, bases.directions)
-            for scaling in range(scalings):
-                deciding, scoring = (seen[:, ends[at] : ends[at + 1]] for at in (scaling, scalings + scaling))
-                best = (deciding @ decide / np.linalg.norm(deciding, axis=1)[:, None]).argmax(axis=0)
-                partner[scaling, basis] = best
-                rows.append(scoring[best])
-        found = np.split(arrays.standardised(np.concatenate(rows).T.astype(np.float64)), len(rows), axis=1)
-        for at, of_basis in enumerate(found):
-            r[at % scalings, some[at // scalings]] = resampling.paired(score, of_basis)
-        if some.start < PARTS_BASES:
-            # A single pair is alone with its sums as well: NumPy adds up one column in another order than several.
-            size = len(found) if units.size > 1 else 1
-            for start in range(0, len(found), size):
-                ys = np.stack([of_basis[:, asked] for of_basis in found[start : start + size]], axis=1)
-                for at, of_basis in enumerate(of_units.of_several(ys).swapaxes(0, 1), start):
-                    parts[at % scalings] += of_basis / PARTS_BASES
-    for scaling in range(scalings):
-        usual[scaling] = r[scaling][:, np.searchsorted(every, reference)].var(axis=0, ddof=1).mean()
-    return InBases(units, partner[:, :, asked], r[:, :, asked], parts, usual)
+        return [_nothing(units) for _, units in asked]
+    looking = [_Looking(own, units, bases.count, photographs) for own, units in asked]
+    deciding_rows, scoring_rows = (len(half) for half in (asked[0][0].decide, asked[0][0].score))
+    scalings = len(SCALINGS)
+    ends = np.cumsum([0, *[deciding_rows] * scalings, *[scoring_rows] * scalings])
+    for basis in range(bases.count):
+        seen = mixed(bases.begun, basis, bases.seed, bases.directions)
+        folds = [seen[:, start:end] for start, end in itertools.pairwise(ends)]
+        lengths = [np.linalg.norm(deciding, axis=1)[:, None] for deciding in folds[:scalings]]
+        for layer in looking:
+            layer.look(basis, folds, lengths)
+    return [layer.found for layer in looking]
+
+
+def _nothing(units: Indices) -> InBases:
+    scalings = len(SCALINGS)
+    nothing = np.empty((scalings, 0, units.size))
+    unknown = np.full((scalings, 1, units.size), np.nan)
+    return InBases(units, nothing.astype(np.int64), nothing, unknown, np.full(scalings, np.nan))
+
+
+class _Looking:
+    """Units of one layer while they are shown one random basis of another layer after the other."""
+
+    def __init__(self, own: Halves, units: Indices, count: int, photographs: resampling.Photographs) -> None:
+        reference = np.unique(np.linspace(0, own.live.size - 1, min(REFERENCE, own.live.size)).round().astype(np.int64))
+        every = np.union1d(units, reference)
+        self._units, self._count = units, count
+        self._asked, self._reference = np.searchsorted(every, units), np.searchsorted(every, reference)
+        self._decide, self._score = own.decide[:, every].astype(np.float32), own.score[:, every]
+        self._of_units = resampling.Parts(self._score[:, self._asked], photographs)
+        scalings = len(SCALINGS)
+        self._partner = np.empty((scalings, count, units.size), dtype=np.int64)
+        self._r = np.empty((scalings, 2 * count, every.size))
+        self._parts = np.zeros((scalings, photographs.sums.rows.size, units.size))
+
+    def look(self, basis: int, folds: Sequence[Single], lengths: Sequence[Single]) -> None:
+        """Find partners in a basis, whose directions are in `folds` (direction, row): the deciding folds of all scalings, then the scoring ones."""
+        scalings = len(lengths)
+        for scaling, (deciding, scoring) in enumerate(zip(folds[:scalings], folds[scalings:], strict=True)):
+            alike = deciding @ self._decide / lengths[scaling]
+            most, least = alike.argmax(axis=0), alike.argmin(axis=0)
+            self._partner[scaling, basis] = most[self._asked]
+            for at, (best, sign) in enumerate(((most, 1.0), (least, -1.0))):
+                found = arrays.standardised(scoring[best].T.astype(np.float64))
+                self._r[scaling, at * self._count + basis] = sign * resampling.paired(self._score, found)
+                if sign > 0 and basis < PARTS_BASES:
+                    self._parts[scaling] += self._of_units.of(found[:, self._asked]) / min(PARTS_BASES, self._count)
+
+    @property
+    def found(self) -> InBases:
+        """What was found in all bases."""
+        usual = self._r[:, :, self._reference].var(axis=1, ddof=1).mean(axis=1)
+        return InBases(self._units, self._partner, self._r[:, :, self._asked], self._parts, usual)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from universality.circuits.tables import CIRCUIT_TABLES
 from universality.correspondence import ceilings, layer_pairs, resampling
 from universality.correspondence.census import RESAMPLES, Census, count_links
 from universality.correspondence.search import Contender, MatchingPlan
-from universality.correspondence.tables import correspondence_rows, family_rows, looked_at, null_rows, unit_rows
+from universality.correspondence.tables import family_rows, looked_at, rows_and_nulls, unit_rows
 from universality.features.families import FAMILIES
 from universality.features.tables import EXAMPLES, OWN, UNITS, own_name
 from universality.jobs import circuits, interventions
@@ -290,13 +290,10 @@ def correspondence_task(
     def contender(ref: LayerRef, twins: Sequence[LayerRef]) -> Contender:
         return Contender(read_layer(ref), [read_layer(twin) for twin in twins], matching)
 
-    first = contender(a, twins_a)
-    parts: dict[str, list[pd.DataFrame]] = {"correspondence": [], "correspondence_nulls": []}
-    for place, ref in enumerate(b):
-        second = contender(ref, [twins[place] for twins in twins_b])
-        parts["correspondence"].append(correspondence_rows(first, second))
-        parts["correspondence_nulls"].append(null_rows(first, second))
-    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    others = [contender(ref, [twins[place] for twins in twins_b]) for place, ref in enumerate(b)]
+    parts = zip(*rows_and_nulls(contender(a, twins_a), others), strict=True)
+    names = "correspondence", "correspondence_nulls"
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in zip(names, parts, strict=True)}
 
 
 def _with_q(inputs: Inputs, rows: Tables, before: Tables) -> Tables:

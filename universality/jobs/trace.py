@@ -88,7 +88,7 @@ def _partner(own: Contender, place: int, other: Contender, family: str) -> dict[
         return None
     r = similarity.correlations(own.side.halves.decide, other.side.halves.decide)
     pair = np.array([[place, r[place].argmax()]])
-    row = matched_rows(family, Pair.of(own, other, pair, r), pair).iloc[0].to_dict()
+    row = matched_rows(family, Pair.several([(own, other, pair, r)])[0], pair).iloc[0].to_dict()
     kept = {name: row[name] for name in COLUMNS if name in row}
     ref = other.layer.ref
     return kept | {
