@@ -147,3 +147,17 @@ def test_architectures(name, path, stay):
     with torch.inference_mode(), hooks.watching(joined, taps, stop):
         hooks.forward(joined, images(size))
     assert len(ran) == stay
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+@pytest.mark.parametrize("size", [(3, 20, 20), (3, 21, 21), (3, 20, 21)])
+def test_depthwise_convolutions_pad_alike_on_both_sides(kernel, size):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        same_padding = timm.layers.Conv2dSame(6, 6, kernel, stride=2, groups=6, bias=False)
+        network = lively(nn.Sequential(nn.Conv2d(3, 6, 1), same_padding, nn.BatchNorm2d(6)))
+    joined = folded(network, [tap_at("2")], size)
+    assert not any(isinstance(module, timm.layers.Conv2dSame) for module in joined.modules())
+    shown = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(joined(shown), network(shown), rtol=1e-5, atol=1e-5)

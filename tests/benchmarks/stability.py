@@ -71,7 +71,7 @@ def main() -> None:
             of = [each[family] for each in sets]
             index = np.nanmean([jaccard(a, b) for a, b in combinations(of, 2)])
             print(
-                f"| {count} | {family} | {index:.2f} | {len(set.intersection(*of))} of {len(set.union(*of))} | {np.mean(seconds):.1f} |",
+                f"| {count} | {family} | {index:.3f} | {len(set.intersection(*of))} of {len(set.union(*of))} | {np.mean(seconds):.1f} |",
                 flush=True,
             )
 

@@ -1,6 +1,6 @@
 """Extraction on a cluster: a network is loaded once, shown its stimuli shard by shard, and its shards are joined.
 
-A network and its untrained twin see the same images, so one task draws a stretch of them and shows it to both.
+A network, its untrained twin and its noisy copy see the same images, so one task draws a stretch of them and shows it to all.
 
 Dask moves a loaded network to another worker where that is quicker than waiting, and loads it again where a worker died.
 """
@@ -30,7 +30,7 @@ from universality.jobs.workers import GPU, Failure
 # the longest have begun, so that nobody waits for it.
 _NETWORK, _STORE = 4, 2
 _LOAD = _NETWORK + 0.999
-_TOGETHER = 2
+_TOGETHER = 3
 """How many networks of a model one task shows its images: all of them are in memory meanwhile."""
 
 _Group = Sequence[Sequence[Pass]]

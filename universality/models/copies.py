@@ -7,7 +7,7 @@ detectors are found again, and how many pairs get a verdict, is the ceiling of e
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,20 +19,20 @@ from universality.models.card import Tap
 
 WEAKEST, STRONGEST = 0.01, 2.0
 """Noise tried, in standard deviations of each weight tensor."""
-FIRST = 0.2
+FIRST = 0.1
 """Noise tried first, in the same measure."""
 CLOSE = 0.01
 """The correlation is met when it is so near."""
 STEPS = 8
-"""Amounts of noise tried at most; three are usual."""
+"""Amounts of noise tried at most; three or four are usual."""
 
 
 def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: Iterable[np.ndarray]) -> nn.Module:
     """Return a copy of a network whose units at some taps correlate with the originals by `r` on natural images.
 
     Every tensor of weights (biases and normalisations aside) gets normal noise in proportion to its own standard deviation. The
-    proportion s is found from what each trial leaves: a signal with s times an independent noise correlates with itself by
-    ``1 / sqrt(1 + (k s)^2)``, so that each trial gives k and with it the next s. The noise has one direction for all proportions.
+    proportion s is found from what trials leave: a signal with s times an independent noise correlates with itself by
+    ``1 / sqrt(1 + (k s)^2)``, and after several layers by something of that form. The noise has one direction for all proportions.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
     noise = [w.detach().std() * torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
     before = [w.detach().clone() for w in weights]
     batches = [torch.from_numpy(batch).contiguous(memory_format=torch.channels_last) for batch in images]
-    made = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    made = made.to(memory_format=torch.channels_last)
     channels, height, width = batches[0].shape[1:]
     places = unclipped.places(made, taps, (channels, height, width))
 
@@ -57,19 +57,33 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
 
     memory.keep_freed_memory()
     answers = _answers(made, places, batches)
-    low, high, much = WEAKEST, STRONGEST, FIRST
-    for _ in range(STEPS):
+    tried: dict[float, float] = {}
+    while True:
+        much = _next(tried, r)
         moved(much)
         alike = np.mean([_median_r(x, y) for x, y in zip(answers, _answers(made, places, batches), strict=True)])
-        if abs(alike - r) <= CLOSE:
-            break
-        low, high = (much, high) if alike > r else (low, much)
-        # Where so much noise leaves nothing, or the rule misses what is known already, the middle is tried.
-        fitted = much * float(np.sqrt((r**-2 - 1) / (alike**-2 - 1))) if 0 < alike < 1 else 0.0
-        much = fitted if low < fitted < high else float(np.sqrt(low * high))
-    else:
-        moved(much)
-    return made
+        tried[much] = float(alike)
+        if abs(alike - r) <= CLOSE or len(tried) == STEPS:
+            return made
+
+
+def _next(tried: Mapping[float, float], r: float) -> float:
+    """Return the noise to try next, from what each one tried has left."""
+    if not tried:
+        return FIRST
+    low = max((much for much, left in tried.items() if left > r), default=WEAKEST)
+    high = min((much for much, left in tried.items() if left <= r), default=STRONGEST)
+    # On logarithmic scales noise against 1 / r^2 - 1 is a straight line, of slope 2 where a signal meets noise once.
+    points = [(np.log(much), np.log(left**-2 - 1)) for much, left in tried.items() if 0 < left < 1][-2:]
+    if points:
+        (x, y), slope = points[-1], 2.0
+        if len(points) == 2 and (points[1][1] - points[0][1]) * (points[1][0] - points[0][0]) > 0:
+            slope = (points[1][1] - points[0][1]) / (points[1][0] - points[0][0])
+        fitted = float(np.exp(x + (np.log(r**-2 - 1) - y) / slope))
+        if low < fitted < high:
+            return fitted
+    # Where so much noise leaves nothing, or the line misses what is known already, the middle is tried.
+    return float(np.sqrt(low * high))
 
 
 def _answers(network: nn.Module, places: Sequence[Tap], batches: Sequence[Tensor]) -> list[np.ndarray]:
