@@ -73,7 +73,7 @@ def test_excess_is_over_the_best_partner_in_bases_of_either_layer(halves, views)
     common = latents(6, 0, 300)
     a, b = (np.concatenate([common, latents(4, s, 300)], axis=1) + 0.3 * latents(10, s + 9, 300) for s in (1, 2))
     (of_a, layer_a), (of_b, layer_b) = sight(a, 5), sight(b, 6)
-    links = Block(of_a, of_b, resampling).links(*views)
+    links = Block(of_a, of_b, resampling).links([views])[0]
     x, y = of_a.views[views[0]].halves, of_b.views[views[1]].halves
     assert len(links.pairs) >= 2
     for (i, j), r, excess in zip(links.pairs, links.r, links.excess, strict=True):

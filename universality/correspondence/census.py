@@ -160,8 +160,9 @@ def _wanted(bases: int) -> Iterator[tuple[int, int]]:
 def _edges(twin: int, names: tuple[tuple[str, str], tuple[str, str]], block: Block) -> Census:
     """Return the links between two layers and between their random bases."""
     tables, again, kept = [], [], []
-    for u, v in _wanted(len(block.a.views) - 1):
-        x, y, links = block.a.views[u], block.b.views[v], block.links(u, v)
+    views = list(_wanted(len(block.a.views) - 1))
+    for (u, v), links in zip(views, block.links(views), strict=True):
+        x, y = block.a.views[u], block.b.views[v]
         tables.append(_table(twin, names, (u, v), (x, y), links))
         # Cliques are counted among units and among random bases; a basis on one side only is the null of a share.
         both = (u == 0) == (v == 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,26 +164,66 @@ class Block:
     b: Sight
     resampling: Resampling
 
-    def links(self, u: int, v: int) -> Links:
-        """Return the links between view `u` of the first layer and view `v` of the second, by every rule they share."""
-        x, y = self.a.views[u], self.b.views[v]
+    def links(self, views: Sequence[tuple[int, int]]) -> list[Links]:
+        """Return the links between some views of the first layer and of the second, by every rule they share.
+
+        Pairs of views ask for the same random bases, which are made once.
+        """
+        asked = [_Asked.of(self.a.views[u], self.b.views[v]) for u, v in views]
+        of_a = self._in_bases(self.a, self.b.bases, [(u, each.i) for (u, _), each in zip(views, asked, strict=True)])
+        of_b = self._in_bases(self.b, self.a.bases, [(v, each.j) for (_, v), each in zip(views, asked, strict=True)])
+        return [
+            each.links((of_a[u].of(each.i), of_b[v].of(each.j)), self.resampling)
+            for (u, v), each in zip(views, asked, strict=True)
+        ]
+
+    def _in_bases(
+        self, own: Sight, bases: verdict.RandomBases, wanted: Sequence[tuple[int, Indices]]
+    ) -> dict[int, verdict.InBases]:
+        units: dict[int, Indices] = {}
+        for view, some in wanted:
+            units[view] = np.union1d(units.get(view, some), some)
+        asked = [(own.views[view].halves, some) for view, some in units.items()]
+        return dict(zip(units, verdict.in_bases(asked, bases, self.resampling.score), strict=True))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Two views with their correlations on the deciding fold, and by rule the pairs that only an excess can keep from being the same."""
+
+    x: View
+    y: View
+    r: Array
+    found: dict[str, Indices]
+
+    @classmethod
+    def of(cls, x: View, y: View) -> _Asked:
         r = similarity.correlations(x.halves.decide, y.halves.decide)
-        found = {name: candidates(r, name, x.marks[name], y.marks[name]) for name in x.marks}
-        pairs = np.concatenate(list(found.values()))
-        rule = np.repeat(list(found), [len(part) for part in found.values()]).astype(np.str_)
-        (i, j), shown = (np.unique(units) for units in pairs.T), self.resampling.score
-        (forth,), (back,) = (
-            verdict.in_bases([asked], of.bases, shown)
-            for asked, of in (((x.halves, i), self.b), ((y.halves, j), self.a))
-        )
-        beyond = verdict.scored(x.halves, y.halves, pairs, (forth, back), shown)
+        return cls(x, y, r, {name: candidates(r, name, x.marks[name], y.marks[name]) for name in x.marks})
+
+    @cached_property
+    def pairs(self) -> Indices:
+        return np.concatenate(list(self.found.values()))
+
+    @cached_property
+    def i(self) -> Indices:
+        return np.unique(self.pairs[:, 0])
+
+    @cached_property
+    def j(self) -> Indices:
+        return np.unique(self.pairs[:, 1])
+
+    def links(self, nulls: tuple[verdict.InBases, verdict.InBases], resampling: Resampling) -> Links:
+        x, y, r, pairs = self.x, self.y, self.r, self.pairs
+        rule = np.repeat(list(self.found), [len(part) for part in self.found.values()]).astype(np.str_)
+        beyond = verdict.scored(x.halves, y.halves, pairs, nulls, resampling.score)
         linked = np.zeros(len(pairs), dtype=np.bool_)
-        for name in found:
+        for name in self.found:
             chosen = rule == name
             linked[chosen] = _same(
                 r, name, pairs[chosen], (beyond.low[chosen], beyond.z[chosen]), x.marks[name], y.marks[name]
             )
-        kept = beyond.kept(self.resampling.score_weights)
+        kept = beyond.kept(resampling.score_weights)
         return Links(rule, pairs, beyond.r, beyond.excess, beyond.low, beyond.z, kept, linked)
 
 
