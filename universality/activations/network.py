@@ -166,10 +166,13 @@ class Network:
             from universality.models import copies
 
             seed = int(digest([self.card.id, "noisy copy"])[:15], 16)
-            images = self._batches("natural", self.calibration, catalogue.CALIBRATION_BATCH)
-            # Some from everywhere: crops come first, then drawn images.
-            stride = max(_count("natural", self.calibration) // (4 * catalogue.CALIBRATION_BATCH), 1)
-            some = itertools.islice(images, 0, None, stride)
+            # Some batches from everywhere: crops come first, then drawn images.
+            size, count = catalogue.CALIBRATION_BATCH, _count("natural", self.calibration)
+            starts = range(0, count, max(count // (4 * size), 1) * size)
+            some = itertools.chain.from_iterable(
+                self._batches("natural", self.calibration, size, rows=range(start, min(start + size, count)))
+                for start in starts
+            )
             return copies.noisy(self._original.load(), self.taps, self.copy_r, seed, some)
         if self.card.library == in_hand.LIBRARY:
             return self._of_module()

@@ -271,9 +271,9 @@ def in_bases(asked: Sequence[tuple[Halves, Indices]], bases: RandomBases, photog
     for basis in range(bases.count):
         seen = mixed(bases.begun, basis, bases.seed, bases.directions)
         folds = [seen[:, start:end] for start, end in itertools.pairwise(ends)]
-        lengths = [np.linalg.norm(deciding, axis=1)[:, None] for deciding in folds[:scalings]]
+        deciding = [fold / np.linalg.norm(fold, axis=1)[:, None] for fold in folds[:scalings]]
         for layer in looking:
-            layer.look(basis, folds, lengths)
+            layer.look(basis, deciding, folds[scalings:])
     return [layer.found for layer in looking]
 
 
@@ -292,25 +292,28 @@ class _Looking:
         every = np.union1d(units, reference)
         self._units, self._count = units, count
         self._asked, self._reference = np.searchsorted(every, units), np.searchsorted(every, reference)
-        self._decide, self._score = own.decide[:, every].astype(np.float32), own.score[:, every]
-        self._of_units = resampling.Parts(self._score[:, self._asked], photographs)
+        self._decide = np.ascontiguousarray(own.decide[:, every].T, dtype=np.float32)
+        self._score = np.ascontiguousarray(own.score[:, every].T)
+        self._of_units = resampling.Parts(own.score[:, units], photographs)
         scalings = len(SCALINGS)
         self._partner = np.empty((scalings, count, units.size), dtype=np.int64)
         self._r = np.empty((scalings, 2 * count, every.size))
         self._parts = np.zeros((scalings, photographs.sums.rows.size, units.size))
 
-    def look(self, basis: int, folds: Sequence[Single], lengths: Sequence[Single]) -> None:
-        """Find partners in a basis, whose directions are in `folds` (direction, row): the deciding folds of all scalings, then the scoring ones."""
-        scalings = len(lengths)
-        for scaling, (deciding, scoring) in enumerate(zip(folds[:scalings], folds[scalings:], strict=True)):
-            alike = deciding @ self._decide / lengths[scaling]
-            most, least = alike.argmax(axis=0), alike.argmin(axis=0)
+    def look(self, basis: int, deciding: Sequence[Single], scoring: Sequence[Single]) -> None:
+        """Find partners in a basis, whose centred directions (direction, row) are given for every scaling, of length 1 where they decide."""
+        for scaling, (decide, score) in enumerate(zip(deciding, scoring, strict=True)):
+            # Directions come last, so that the largest is looked for in memory's own order.
+            alike = self._decide @ decide.T
+            most, least = alike.argmax(axis=1), alike.argmin(axis=1)
             self._partner[scaling, basis] = most[self._asked]
             for at, (best, sign) in enumerate(((most, 1.0), (least, -1.0))):
-                found = arrays.standardised(scoring[best].T.astype(np.float64))
-                self._r[scaling, at * self._count + basis] = sign * resampling.paired(self._score, found)
+                found = score[best].astype(np.float64)
+                r = np.einsum("un,un->u", self._score, found) * arrays.reciprocal(np.linalg.norm(found, axis=1))
+                self._r[scaling, at * self._count + basis] = sign * np.clip(r, -1.0, 1.0)
                 if sign > 0 and basis < PARTS_BASES:
-                    self._parts[scaling] += self._of_units.of(found[:, self._asked]) / min(PARTS_BASES, self._count)
+                    mixtures = arrays.standardised(found[self._asked].T)
+                    self._parts[scaling] += self._of_units.of(mixtures) / min(PARTS_BASES, self._count)
 
     @property
     def found(self) -> InBases:

@@ -535,7 +535,7 @@ STAGES: dict[str, Stage] = {
             packages=("POT", "scikit-learn", *NUMBERS), figures={"similarity": "pair"}, asks=(),
         ),
         Stage(
-            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 3, _correspondence_work,
+            "correspondence", "matched units", (schema.CORRESPONDENCE, schema.CORRESPONDENCE_NULLS), 4, _correspondence_work,
             _correspondence_tasks, lambda inputs: sum(len(inputs.judged(a)) for a, _ in inputs.job.compared()), _with_q,
             packages=("POT", *NUMBERS),
         ),
@@ -544,7 +544,7 @@ STAGES: dict[str, Stage] = {
             needs=("families", "similarity", "correspondence"), figures={"matched_pairs": "family and pair", "matches_and_nulls": "family and pair"},
         ),
         Stage(
-            "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 2, _ceiling_work, _ceiling_tasks,
+            "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 3, _ceiling_work, _ceiling_tasks,
             lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), asks=("families", "copies"),
         ),
         Stage(
@@ -592,7 +592,7 @@ STAGES: dict[str, Stage] = {
             lambda inputs: interventions.transplant_count(inputs), finished=_roles, needs=("circuits", "transplants"), asks=("families", "units", "edits"),
         ),
         Stage(
-            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 3, _census_work,
+            "atlas", "features, cliques and the index of universality", tuple(schema.ATLAS_TABLES.values()), 4, _census_work,
             _census_tasks, lambda inputs: len(inputs.seeds), _atlas, needs=("families", "correspondence"),
         ),
     )
