@@ -70,7 +70,7 @@ class NullSpec(Spec):
         3,
         ge=1,
         le=1000,
-        description="random orthonormal bases of each layer in which detectors are counted; a verdict takes 60 at least",
+        description="random orthonormal bases of each layer in which detectors are counted; a verdict takes 120 at least, each in both directions",
     )
     noisy_copies: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(unique)] = Field(
         (),

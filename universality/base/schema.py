@@ -243,7 +243,7 @@ CORRESPONDENCE = Table(
             "float",
             "1",
             "-1 to 1",
-            "held-out r with the best partner (by fold 0) in Haar-random bases (mean over 60 or more): of unit_a in a basis of layer B or "
+            "held-out r with the best partner (by fold 0) in Haar-random bases (mean over 240 draws or more): of unit_a in a basis of layer B or "
             "of unit_b in one of layer A, the larger",
         ),
         Column(
