@@ -25,8 +25,6 @@ Reduced = dict[str, np.ndarray]
 
 _DIMENSIONS = 4
 """Of the weights of a convolution of images."""
-_PASS_PX = 150_000
-"""Pixels of the images in one pass on a CPU: what a layer hands on to the next then stays in its cache (two images of 224 px take a tenth less than sixteen)."""
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -137,7 +135,7 @@ def extract(
     network : nn.Module
         In eval mode; its hooks are removed when the generator ends or is closed.
     batches : iterable of (stimulus, channel, y, x) float32 arrays
-        Shown in passes of one shape (`images_in_a_pass` on a CPU, else all); a last, shorter one is padded.
+        A last, shorter batch is padded for the forward pass, so that every pass has the same shape.
     size : int or tuple
         Side of the images, px; or channels, height and width of others than square ones in colour.
     frame : Frame, optional
@@ -168,25 +166,14 @@ def extract(
         if tap.name == last:
             raise hooks.StopForward
 
-    network, device = laid_out(network), hooks.device_of(network)
-    images = spec.batch_size if device.type != "cpu" else images_in_a_pass(spec.batch_size, size)
+    network = laid_out(network)
     with hooks.watching(network, places, catch) as calls:
         for batch in batches:
-            parts: dict[str, list[Tensor]] = {tap.name: [] for tap in taps}
-            for start in range(0, len(batch), images):
-                calls.clear()
-                caught.clear()
-                with torch.inference_mode():
-                    hooks.forward(network, to_torch(batch[start : start + images], images, device))
-                for name, values in caught.items():
-                    parts[name].append(values)
-            yield {tap.name: _checked(tap, torch.cat(parts[tap.name])[: len(batch)]) for tap in taps}
-
-
-def images_in_a_pass(batch: int, size: Size) -> int:
-    """Return how many images of a batch a CPU is shown at a time."""
-    _, height, width = input_shape(size)
-    return min(batch, max(_PASS_PX // (height * width), 1))
+            calls.clear()
+            caught.clear()
+            with torch.inference_mode():
+                hooks.forward(network, to_torch(batch, spec.batch_size, hooks.device_of(network)))
+            yield {tap.name: _checked(tap, caught[tap.name][: len(batch)]) for tap in taps}
 
 
 def to_torch(batch: Batch, size: int, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ class ExtractionSpec(Spec):
     reduction: Reduction = Field(description=f"one of {', '.join(REDUCTIONS)}")
     center_radius: Int = Field(1, ge=0, le=8, description="center: maximum over +- so many positions of the map")
     positions: Int = Field(3, ge=1, le=32, description="positions: so many by so many places of the image; odd")
-    batch_size: Int = Field(16, ge=1, le=4096, description="images in one forward pass, at most")
+    batch_size: Int = Field(16, ge=1, le=4096, description="images in one forward pass")
     dtype: Literal["float32", "float64"] = Field("float32", description="of the stored activations")
     device: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description="where networks are shown images; auto is cuda where a GPU is at hand when the run starts"

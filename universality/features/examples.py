@@ -155,15 +155,14 @@ def _computed(network: Network, refs: Sequence[LayerRef], seed: int, read: Calla
         whole.shown(image, square, preprocessing.canvas_px, preprocessing.interpolation)
         for _, _, square, image in shown
     )
-    together = extraction.images_in_a_pass(_BATCH, preprocessing.shape)
     with hooks.watching(module, at, catch) as calls, torch.inference_mode():
-        while images := list(itertools.islice(pictures, together)):
+        while images := list(itertools.islice(pictures, _BATCH)):
             calls.clear()
             places = [(picture, square) for picture, square, _, _ in itertools.islice(numbers, len(images))]
             for each in watched.values():
                 each.shown(places)
             batch = sets.normalise(np.stack(images), preprocessing)
-            hooks.forward(module, extraction.to_torch(batch, together, hooks.device_of(module)))
+            hooks.forward(module, extraction.to_torch(batch, _BATCH, hooks.device_of(module)))
     return [watched[ref.tap.name].looked() for ref in refs]
 
 
