@@ -117,6 +117,41 @@ def test_activations_of_a_run_are_never_those_of_a_copy(run):
     assert found.attrs["network"] == "trained"
 
 
+def test_copies_of_some_models(tmp_path):
+    two = JOB.replace(
+        "[stimuli.natural]", '[[models]]\nid = "pocket/vgg-focus-s0"\ntaps = ["features.13"]\n\n[stimuli.natural]', 1
+    )
+    for copied, of in (("", 2), ('copied = ["pocket/vgg-focus-s0"]\n', 1)):
+        (tmp_path / "job.toml").write_text(two + copied, encoding="utf-8")
+        planned = universality.plan(tmp_path / "job.toml", tmp_path / "run", tmp_path / "store", only=["ceilings"])
+        assert [n.card.id for n in planned.networks if n.copy_r] == ["pocket/alexnet-focus-s0", "pocket/vgg-focus-s0"][
+            -of:
+        ]
+        assert len([task for task in planned.tasks() if task.stage == "ceilings"]) == of
+
+
+@pytest.mark.parametrize(
+    ("nulls", "message"),
+    [
+        (
+            'copied = ["pocket/alexnet-focus-s1"]',
+            "nulls.copied names 'pocket/alexnet-focus-s1'.*which is no model of the job",
+        ),
+        (
+            'copied = ["pocket/alexnet-focus-s0"]\nnoisy_copies = []',
+            r"noisy_copies says of no copy .* give it, such as \[0.84\]",
+        ),
+    ],
+)
+def test_models_that_cannot_be_copied_are_one_sentence(tmp_path, nulls, message):
+    (tmp_path / "job.toml").write_text(
+        JOB.replace("noisy_copies = [0.9]", f"noisy_copies = [0.9]\n{nulls}" if "[]" not in nulls else nulls),
+        encoding="utf-8",
+    )
+    with pytest.raises(JobError, match=message):
+        universality.plan(tmp_path / "job.toml", tmp_path / "run", tmp_path / "store")
+
+
 def test_ceilings_without_copies_are_one_sentence(tmp_path):
     (tmp_path / "job.toml").write_text(JOB.replace("noisy_copies = [0.9]\n", ""), encoding="utf-8")
     planned = universality.plan(tmp_path / "job.toml", tmp_path / "run", tmp_path / "store")

@@ -188,7 +188,8 @@ def test_ceilings_are_those_of_the_tap_with_the_most_detectors():
     assert "with their originals by 0.84; here by a median of 0.75" in text
     assert "of 10 curve detectors 8 are detectors again, 7 meet one (70 %), and 5 earn same_feature (50 %)" in text
     none = sentences.ceiling(table.assign(n_detectors=0), "curve", 0.84)
-    assert none.standing == "none" and "no network holds curve detectors" in none.text
+    assert none.standing == "none" and "none of 2 networks holds curve detectors" in none.text
+    assert text.startswith("Ceilings, networks (a, b): ")
 
 
 def test_matches_of_one_pair_name_their_taps_and_chance(correspondence, units):

@@ -122,6 +122,7 @@ def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_furthe
     job = read_job(write(JOB))
     values = job.plain()
     del values["stages"], values["interventions"], values["stimuli"]["also"], values["nulls"]["noisy_copies"]
+    del values["nulls"]["copied"]
     del values["stimuli"]["natural"]["folders"], values["stimuli"]["natural"]["images"]
     without_device = {**values, "extraction": {k: v for k, v in values["extraction"].items() if k != "device"}}
     assert job.digest() == digest(without_device)
@@ -131,6 +132,8 @@ def test_job_digest_is_that_of_before_there_was_a_choice_of_device_stages_furthe
     assert further.digest() != job.digest()
     with_copies = job.model_copy(update={"nulls": job.nulls.model_copy(update={"noisy_copies": (0.84,)})})
     assert with_copies.digest() != job.digest()
+    of_one = with_copies.nulls.model_copy(update={"copied": (job.models[0].id,)})
+    assert with_copies.model_copy(update={"nulls": of_one}).digest() != with_copies.digest()
 
 
 @pytest.mark.parametrize(

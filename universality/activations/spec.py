@@ -76,4 +76,7 @@ class NullSpec(Spec):
         (),
         description="a noisy copy of every network for each correlation of its units with the originals, such as 0.84: the ceilings",
     )
+    copied: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
+        (), description="models (ids) that get noisy copies; every one when left out"
+    )
     shuffles: Int = Field(3, ge=1, le=1000, description="orders of the stimuli, drawn at random")

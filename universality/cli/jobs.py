@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from universality.cli.progress import reporting
 if TYPE_CHECKING:
     import pandas as pd
 
+    from universality.activations.network import Network
     from universality.jobs.estimates import Disk, Time
     from universality.jobs.planning import Plan
     from universality.runs.run import Run
@@ -182,14 +184,20 @@ def _print_networks(planned: Plan) -> None:
     stdout().print(table)
 
 
+def _kind(network: Network) -> str:
+    if network.copy_r is not None:
+        return "noisy copies"
+    return "trained" if network.seed is None else "untrained"
+
+
 def _print_plan(planned: Plan, needed: Disk, sentences: list[str]) -> None:
     from universality.stimuli.sets import POLICIES
 
-    missing, trained = planned.missing, [n for n in planned.networks if n.seed is None]
+    missing, kinds = planned.missing, Counter(_kind(network) for network in planned.networks)
     shown = planned.table()
     lines = (
         f"job '{planned.job.name}' in {planned.out}",
-        f"networks: {len(trained)} trained, {len(planned.networks) - len(trained)} untrained, with "
+        f"networks: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}, with "
         f"{sum(len(n.taps) for n in planned.networks)} taps, shown {shown['stimuli'].nunique()} stimulus sets: {shown['images'].sum()} images "
         "(--all: each by itself)",
         f"device: images are shown on {planned.job.extraction.device}",

@@ -198,7 +198,7 @@ def _side(inputs: Inputs, model: str, tap: Tap, other: str) -> Side:
         and _same_but_seed(of, own)
         and tap.name in {t.name for t in of.taps}
     ]
-    copies = [inputs.networks[model, r] for r in inputs.job.nulls.noisy_copies[:1]]
+    copies = [inputs.networks[model, r] for r in inputs.job.copies_of(model)[:1]]
     twins = [inputs.networks[model, seed] for seed in inputs.job.nulls.untrained_seeds]
     return Side(own, tap, tuple(twins), tuple(seeds), tuple(copies))
 

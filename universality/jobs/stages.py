@@ -318,11 +318,11 @@ def _pairs(inputs: Inputs, rows: Tables, before: Tables) -> Tables:
 
 def _ceiling_tasks(inputs: Inputs) -> Iterator[Task]:
     key_of = _keys("ceilings")
-    for model in inputs.models:
+    for model in inputs.copied:
         for place in inputs.judged(model):
             layer = inputs.layers[model, None][place]
-            copies = [inputs.layers[model, r][place] for r in inputs.job.nulls.noisy_copies]
-            causes = [inputs.identity(model, place, variant) for variant in (None, *inputs.job.nulls.noisy_copies)]
+            copies = [inputs.layers[model, r][place] for r in inputs.job.copies_of(model)]
+            causes = [inputs.identity(model, place, variant) for variant in (None, *inputs.job.copies_of(model))]
             yield Task(
                 "ceilings", {"": key_of([causes, repr(inputs.matching)])}, f"ceilings of {model}, {layer.tap.name}", ceiling_task,
                 (layer, copies, inputs.matching),
@@ -333,7 +333,7 @@ def _ceiling_work(inputs: Inputs) -> float:
     """Count copies of layers; correlating large ones takes longer."""
     rows, refs = (
         rows_of(inputs, "natural"),
-        (ref for model in inputs.models for ref in inputs.layers_judged(model, None)),
+        (ref for model in inputs.copied for ref in inputs.layers_judged(model, None)),
     )
     return len(inputs.job.nulls.noisy_copies) * sum(1 + rows * ref.width**2 / 1e9 for ref in refs)
 
@@ -545,7 +545,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "ceilings", "what a network shares with noisy copies of itself", (schema.CEILINGS,), 3, _ceiling_work, _ceiling_tasks,
-            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.models), asks=("families", "copies"),
+            lambda inputs: sum(len(inputs.judged(model)) for model in inputs.copied), asks=("families", "copies"),
         ),
         Stage(
             "natural", "preferences on turned natural images", (schema.JOINT,), 1, _natural_work,

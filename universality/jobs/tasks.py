@@ -103,6 +103,11 @@ class Inputs:
         return [entry.id for entry in self.job.models]
 
     @property
+    def copied(self) -> list[str]:
+        """The ids of the models that have noisy copies."""
+        return [model for model in self.models if self.job.copies_of(model)]
+
+    @property
     def uncopied(self) -> list[Network]:
         """The networks themselves and their untrained twins; noisy copies serve the ceilings alone."""
         return [network for network in self.networks.values() if network.copy_r is None]

@@ -149,9 +149,12 @@ def _of_matches(run: Run) -> Iterator[Finding]:
 
 def _of_ceilings(run: Run) -> Iterator[Finding]:
     """Yield what networks share with noisy copies of themselves."""
-    rows = run.table("ceilings")
-    for (family, _), of in rows[rows["method"] == run.job.matched_by()].groupby(["family", "copy_r"], sort=False):
-        yield ceiling(of, str(family), float(of["copy_r"].iloc[0]))
+    rows, classes = run.table("ceilings"), _classes(run)
+    rows = rows[rows["method"] == run.job.matched_by()]
+    for (family, _), of in rows.groupby(["family", "copy_r"], sort=False):
+        of_class = of["model"].map(lambda model: classes.get(model, NETWORKS))
+        for name in dict.fromkeys(of_class):
+            yield ceiling(of[of_class == name], str(family), float(of["copy_r"].iloc[0]), name)
 
 
 def _of_similarity(run: Run) -> Iterator[Finding]:
@@ -399,16 +402,18 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame, method: str
     return Finding("matches", text, _standing(above) if above and trained[1] else "none")
 
 
-def ceiling(rows: pd.DataFrame, family: str, copy_r: float) -> Finding:
-    """Return which share of its detectors a network finds again in its own noisy copy, over networks at the taps with the most of them."""
+def ceiling(rows: pd.DataFrame, family: str, copy_r: float, name: str = NETWORKS) -> Finding:
+    """Return which share of its detectors a network finds again in its own noisy copy, over networks of a class (`name`) at the taps with the most of them."""
     best = rows.sort_values("n_detectors", ascending=False, kind="stable").drop_duplicates("model")
     n, again, met, same = (int(best[name].sum()) for name in ("n_detectors", "n_again", "n_met", "n_same_feature"))
     if not n:
         return Finding(
-            "matches", f"Ceilings: no network holds {noun_of(family)} to be found again in its noisy copy.", "none"
+            "matches",
+            f"Ceilings: none of {len(best)} {name} holds {noun_of(family)} to be found again in its noisy copy.",
+            "none",
         )
     text = (
-        f"Ceilings: in noisy copies of the networks themselves (units at the recorded taps correlate with their originals by {copy_r:g}; here by a median of "
+        f"Ceilings, {name} ({', '.join(map(short, best['model']))}): in noisy copies of themselves (units at the recorded taps correlate with their originals by {copy_r:g}; here by a median of "
         f"{number(best['median_r'].median())}), of {n} {noun_of(family)} {again} are detectors again, {met} meet one ({_share(met / n)}), and {same} earn same_feature "
         f"({_share(same / n)}). So much is found of a network's detectors where another one is known to hold the same, at that likeness: what two networks share stands beside it."
     )

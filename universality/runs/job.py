@@ -166,8 +166,9 @@ class Job(Spec):
                 del values["stimuli"]["natural"][name]
         if not self.edits:
             del values["interventions"]
-        if not self.nulls.noisy_copies:
-            del values["nulls"]["noisy_copies"]
+        for name in ("noisy_copies", "copied"):
+            if not values["nulls"][name]:
+                del values["nulls"][name]
         if self.extraction.device == "cpu":
             del values["extraction"]["device"]
         return digest(values)
@@ -209,6 +210,20 @@ class Job(Spec):
                     raise ValueError(
                         f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _copied_are_models(self) -> Job:
+        known = {entry.id for entry in self.models}
+        for model in self.nulls.copied:
+            if model not in known:
+                raise ValueError(
+                    f"nulls.copied names '{model}'{did_you_mean(model, known)}, which is no model of the job"
+                )
+        if self.nulls.copied and not self.nulls.noisy_copies:
+            raise ValueError(
+                "nulls.copied names models, and nulls.noisy_copies says of no copy how like its network it is to be; give it, such as [0.84], or drop both"
+            )
         return self
 
     @model_validator(mode="after")
@@ -279,6 +294,11 @@ class Job(Spec):
     def in_units(self) -> bool:
         """Whether its layers are seen in all of their units."""
         return self.basis == "units" and self.dictionary.directions is None
+
+    def copies_of(self, model: str) -> tuple[float, ...]:
+        """Return the correlations of a model's noisy copies with it."""
+        wanted = self.nulls.copied
+        return self.nulls.noisy_copies if not wanted or model in wanted else ()
 
     def matched_by(self) -> str:
         """Return the method of matching that sentences and figures are about: the first of ``comparison.matching``."""

@@ -51,7 +51,7 @@ def networks_of(job: Job) -> list[Network]:
                     f"model '{entry.id}' is to be edited at '{name}', which is no tap of it in this job{near}"
                 )
         variants = [(None, None), *((seed, None) for seed in job.nulls.untrained_seeds)]
-        for seed, copy_r in (*variants, *((None, r) for r in job.nulls.noisy_copies)):
+        for seed, copy_r in (*variants, *((None, r) for r in job.copies_of(entry.id))):
             module = _module(card)
             found.append(
                 Network(card, seed, taps, job.stimuli, job.extraction, calibration, entry.scene_px, module, copy_r)
