@@ -215,7 +215,7 @@ def test_specifications_cannot_be_changed(write):
         (changed(JOB, "taps =", "tapz ="), "'models.0.tapz'; did you mean 'taps'"),
         (changed(JOB, "seed", "sead"), "'sead'; did you mean 'seed'"),
         (JOB + "\n[stimuli.curves]\norientation = 36", "'stimuli.curves.orientation'; did you mean 'orientations'"),
-        (JOB + "\n[nulls]\nxyz = 1", "'nulls.xyz'; choose one of: calibration_crops, haar_rotations"),
+        (JOB + "\n[nulls]\nxyz = 1", "'nulls.xyz'; choose one of: calibration_crops, copied, haar_rotations"),
         (changed(JOB, 'reduction = "center"', ""), "'extraction.reduction' is missing"),
         (changed(JOB, 'name = "two"', ""), "'name' is missing"),
         (changed(JOB, 'id = "package/efficientnet_lite1"', ""), "'models.1.id' is missing"),

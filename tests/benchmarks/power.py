@@ -29,7 +29,7 @@ CARDS = {
     "pocket/inceptionv1-focus-s0": "inception3b",
 }
 CORRELATIONS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-DEMO = (376, 344)
+DEMO = (282, 258)
 """Crops and drawn images of the demo."""
 BASES = verdict.LEAST_BASES
 
@@ -147,7 +147,8 @@ def main():
     for card, tap in CARDS.items():
         for crops, shapes, bases in (
             (*DEMO, BASES),
-            (*DEMO, 200),
+            (*DEMO, 240),
+            (376, 344, BASES),
             (94, 144, BASES),
             (188, 288, BASES),
             (376, 0, BASES),
