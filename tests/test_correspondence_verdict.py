@@ -154,6 +154,20 @@ def test_excess_and_its_interval_from_loops(layers):
         assert [value[place] for value in values] == pytest.approx(expected, abs=1e-5)
 
 
+def test_what_a_unit_finds_does_not_depend_on_what_else_is_asked(layers):
+    a, b = layers
+    photographs = resampling.Photographs.of(a.scored_photographs, a.places)
+    bases, every = verdict.RandomBases.of(b, 20, 0), np.arange(16)
+    halves = [a.halves(), a.in_basis(haar(200, 1)).halves()]
+    both = verdict.in_bases([(of, every) for of in halves], bases, photographs)
+    some = np.array([3, 11])
+    for of, together in zip(halves, both, strict=True):
+        (alone,) = verdict.in_bases([(of, some)], bases, photographs)
+        part = together.of(some)
+        for name in ("units", "partner", "r", "parts", "usual"):
+            np.testing.assert_allclose(getattr(part, name), getattr(alone, name), atol=1e-12, err_msg=name)
+
+
 def test_pair_of_the_confirmable_correlation_has_the_stated_power(layers):
     got = judged_pairs(*layers, np.array([(i, i) for i in range(16)]))
     moved = dataclasses.replace(got, r=got.confirmable, side=got.side + got.confirmable - got.r)
