@@ -370,6 +370,7 @@ class TestMending:
         [
             "[]",
             '{"status": "complete", "job_digest": 5, "job": {}}',
+            '{"status": "compleue", "job_digest": "x", "job": {}}',
             '{"status": "complete", "job_digest": "x", "job": {}}',
             '{"status": "complete", "job_digest": "x", "job": {}, "tables": 5, "inputs_digest": "", "store": "", "stores": []}',
             "[" * 100_000,
@@ -377,7 +378,7 @@ class TestMending:
     )
     def test_nonsense_in_the_record_is_one_sentence(self, tmp_path, record):
         (tmp_path / "run.json").write_text(record)
-        with pytest.raises(RunError, match=r"is damaged: it .*; delete the folder and run the job again"):
+        with pytest.raises(RunError, match=r"is damaged: its? .*; delete the folder and run the job again"):
             universality.open_run(tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_wheel_runs_from_an_empty_folder(tmp_path):
     assert file.startswith(str(tmp_path / "installed"))
     assert counts == f"{len(catalogue.cards())} 94"
     assert network == "ConvolutionalThenLinear"
-    assert missing == "168"  # 7 networks, their twins and noisy copies, 2 taps each, 4 stimulus sets
+    assert missing == "128"  # 7 networks, their twins and 2 noisy copies, 2 taps each, 4 stimulus sets
 
 
 def test_conditions_of_other_machines_name_files_that_exist():

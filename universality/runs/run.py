@@ -371,6 +371,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return dict(record)
 
 
+_STATUSES = ("started", "complete")
 _ALWAYS = {"status": str, "job_digest": str, "job": dict}
 _WHEN_COMPLETE = {"inputs_digest": str, "tables": dict, "store": str, "stores": list}
 
@@ -379,6 +380,8 @@ def _lacks(record: Any) -> str:
     """Return what a record lacks of what is read from it, or has of the wrong kind; empty where it has everything."""
     if not isinstance(record, dict):
         return f"it holds {type(record).__name__}, expected an object"
+    if isinstance(record.get("status"), str) and record["status"] not in _STATUSES:
+        return f"its status is '{record['status']}', expected {' or '.join(_STATUSES)}"
     wanted = _ALWAYS | (_WHEN_COMPLETE if record.get("status") == "complete" else {})
     lacks = [key for key, kind in wanted.items() if not isinstance(record.get(key), kind)]
     return f"it has no sound {', '.join(lacks)}" if lacks else ""
