@@ -7,7 +7,7 @@ from zoos import latents, layer, zoo
 from universality.activations.bases import haar
 from universality.activations.layer import Halves
 from universality.base import arrays
-from universality.correspondence import verdict
+from universality.correspondence import random_bases, verdict
 from universality.correspondence.census import count_links
 from universality.correspondence.links import (
     ANY_UNIT,
@@ -33,7 +33,7 @@ def sight(natural, seed):
     """A layer and one random basis of it as views, and the bases to be exceeded."""
     made = layer("m/x", natural)
     own = natural @ arrays.haar_orthogonal(natural.shape[1], np.random.default_rng(seed))
-    return Sight([view(natural, made.fold), view(own, made.fold)], verdict.RandomBases.of(made, 20, seed)), made
+    return Sight([view(natural, made.fold), view(own, made.fold)], random_bases.RandomBases.of(made, 20, seed)), made
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_excess_is_over_the_best_partner_in_bases_of_either_layer(halves, views)
             for scaled in (other, other.standardised()):
                 bases = [
                     view(scaled.in_basis(haar(number, seed)).natural, fold).halves
-                    for number in range(verdict.LEAST_BASES)
+                    for number in range(random_bases.LEAST_BASES)
                 ]
                 of_bases = [
                     sign * (side.score[:, k] @ basis.score[:, np.argmax(sign * (side.decide[:, k] @ basis.decide))])

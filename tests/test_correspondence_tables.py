@@ -17,12 +17,12 @@ from universality.activations.bases import haar, haars
 from universality.activations.layer import Layer, LayerRef
 from universality.activations.nulls import NullPlan
 from universality.base import schema
-from universality.correspondence import resampling, verdict
+from universality.correspondence import random_bases, resampling
 from universality.correspondence import tables as correspondence
+from universality.correspondence.random_bases import LEAST_BASES, PARTS_BASES
 from universality.correspondence.resampling import wilson_interval
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import family_rows, unit_rows
-from universality.correspondence.verdict import LEAST_BASES, PARTS_BASES
 from universality.features.tables import OWN, UNITS
 from universality.models.card import Tap
 from universality.stimuli import curves
@@ -324,7 +324,7 @@ def best_partner_mean(own, nulls, units, signs=(1,)):
 @pytest.mark.parametrize("method", PLAN.methods)
 def test_null_columns_take_the_best_partner_in_each_null_layer(method, monkeypatch):
     """With every method a null unit may be the partner of several units of A. The side that is harder to beat counts."""
-    monkeypatch.setattr(verdict, "LEAST_BASES", PARTS_BASES)  # a mean over fewer is the same mean
+    monkeypatch.setattr(random_bases, "LEAST_BASES", PARTS_BASES)  # a mean over fewer is the same mean
     a, b = related()
     untrained = twins(2)
     rows = correspondence_rows(a, b, untrained, MatchingPlan(("curve",), (method,), 100, 19, NULLS))

@@ -14,7 +14,7 @@ from universality.activations.layer import load_layer
 from universality.atlas import index
 from universality.atlas.cells import atlas, cliques, same_feature_graph
 from universality.base import arrays
-from universality.correspondence import resampling, verdict
+from universality.correspondence import random_bases, resampling, verdict
 from universality.correspondence.census import count_links, joined
 from universality.jobs.trace import trace
 from universality.runs.layers import references
@@ -92,7 +92,7 @@ def judged_pairs(a, b, pairs, bases=20):
     photographs = resampling.Photographs.of(a.scored_photographs, a.places)
     x, y = a.halves(), b.halves()
     nulls = [
-        verdict.in_bases([(own, np.unique(units))], verdict.RandomBases.of(other, bases, 0), photographs)[0]
+        random_bases.in_bases([(own, np.unique(units))], random_bases.RandomBases.of(other, bases, 0), photographs)[0]
         for own, units, other in ((x, pairs[:, 0], b), (y, pairs[:, 1], a))
     ]
     return verdict.scored(x, y, pairs, nulls, photographs)
@@ -117,7 +117,7 @@ def test_excess_and_its_interval_from_loops(layers):
         sides = []
         for own, unit, other, partner in ((a, i, b, j), (b, j, a, i)):
             for scaled in (other, other.standardised()):
-                once = [scaled.in_basis(haar(k, 0)).natural for k in range(verdict.LEAST_BASES)]
+                once = [scaled.in_basis(haar(k, 0)).natural for k in range(random_bases.LEAST_BASES)]
                 turned = [*once, *(-basis for basis in once)]
                 decide, score = (own.natural[own.fold == fold][:, unit] for fold in (0, 1))
                 best = [
@@ -133,7 +133,7 @@ def test_excess_and_its_interval_from_loops(layers):
 
                 images = 0.0
                 for stratum in strata:
-                    without = np.array([excess(shown != k, verdict.PARTS_BASES) for k in stratum])
+                    without = np.array([excess(shown != k, random_bases.PARTS_BASES) for k in stratum])
                     images += (len(stratum) - 1) / len(stratum) * ((without - without.mean()) ** 2).sum()
                 variance = np.var([np.corrcoef(score, one)[0, 1] for one in found], ddof=1)
                 # All 16 units of the layer say what is usual.
@@ -157,12 +157,12 @@ def test_excess_and_its_interval_from_loops(layers):
 def test_what_a_unit_finds_does_not_depend_on_what_else_is_asked(layers):
     a, b = layers
     photographs = resampling.Photographs.of(a.scored_photographs, a.places)
-    bases, every = verdict.RandomBases.of(b, 20, 0), np.arange(16)
+    bases, every = random_bases.RandomBases.of(b, 20, 0), np.arange(16)
     halves = [a.halves(), a.in_basis(haar(200, 1)).halves()]
-    both = verdict.in_bases([(of, every) for of in halves], bases, photographs)
+    both = random_bases.in_bases([(of, every) for of in halves], bases, photographs)
     some = np.array([3, 11])
     for of, together in zip(halves, both, strict=True):
-        (alone,) = verdict.in_bases([(of, some)], bases, photographs)
+        (alone,) = random_bases.in_bases([(of, some)], bases, photographs)
         part = together.of(some)
         for name in ("units", "partner", "r", "parts", "usual"):
             np.testing.assert_allclose(getattr(part, name), getattr(alone, name), atol=1e-12, err_msg=name)
@@ -290,15 +290,15 @@ def test_interval_holds_the_excess_of_the_population():
 
 def test_job_never_has_fewer_bases_than_the_least():
     (layer,) = zoos.zoo(["a"], 4, 4)[0]
-    assert verdict.RandomBases.of(layer, 3, 0).count == verdict.LEAST_BASES
-    assert verdict.RandomBases.of(layer, 130, 0).count == 130
+    assert random_bases.RandomBases.of(layer, 3, 0).count == random_bases.LEAST_BASES
+    assert random_bases.RandomBases.of(layer, 130, 0).count == 130
 
 
 def test_nothing_is_above_the_bases_of_a_layer_without_live_units():
     layer, dead = zoos.layer("a", zoos.latents(3, 0)), zoos.layer("b", np.ones((zoos.IMAGES, 3)))
     photographs = resampling.Photographs.of(layer.scored_photographs, 1)
     own = layer.halves()
-    (none,) = verdict.in_bases([(own, np.arange(3))], verdict.RandomBases.of(dead, 20, 0), photographs)
+    (none,) = random_bases.in_bases([(own, np.arange(3))], random_bases.RandomBases.of(dead, 20, 0), photographs)
     got = verdict.scored(own, own, np.array([(0, 0), (1, 1)]), (none, none), photographs)
     assert np.isnan(got.low).all()
     assert not got.above.any()

@@ -20,7 +20,7 @@ import truths
 
 from universality.activations.bases import haar
 from universality.base import intervals
-from universality.correspondence import resampling, verdict
+from universality.correspondence import random_bases, resampling, verdict
 
 TARGET = Path(__file__).parents[2] / "docs" / "power.png"
 CARDS = {
@@ -31,7 +31,7 @@ CARDS = {
 CORRELATIONS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 DEMO = (282, 258)
 """Crops and drawn images of the demo."""
-BASES = verdict.LEAST_BASES
+BASES = random_bases.LEAST_BASES
 
 
 def layer(card, tap, crops, shapes):
@@ -43,7 +43,7 @@ def nulls(a, b, pairs, bases):
     x, y = a.halves(), b.halves()
     sides = ((x, pairs[:, 0], b), (y, pairs[:, 1], a))
     found = [
-        verdict.in_bases([(own, np.unique(units))], verdict.RandomBases.of(other, bases, 0), photographs)[0]
+        random_bases.in_bases([(own, np.unique(units))], random_bases.RandomBases.of(other, bases, 0), photographs)[0]
         for own, units, other in sides
     ]
     return x, y, found, photographs

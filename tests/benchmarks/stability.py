@@ -16,7 +16,7 @@ import numpy as np
 import universality
 from universality.activations.layer import load_layer
 from universality.activations.nulls import NullPlan
-from universality.correspondence import verdict
+from universality.correspondence import random_bases
 from universality.correspondence.search import Contender, MatchingPlan
 from universality.correspondence.tables import correspondence_rows
 from universality.runs.layers import references
@@ -48,7 +48,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
-    parser.add_argument("--bases", type=int, nargs="+", default=[verdict.LEAST_BASES])
+    parser.add_argument("--bases", type=int, nargs="+", default=[random_bases.LEAST_BASES])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--pairs", nargs="+", help="MODEL_A:MODEL_B; else those of the job")
     asked = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
     layers = [load_layer(ref) for ref in references(run) if ref.model in models and ref.seed is None]
     print("| bases | family | Jaccard index | named by all of ever named | processor s a seed |\n|---|---|---|---|---|")
     for count in asked.bases:
-        verdict.LEAST_BASES = count
+        random_bases.LEAST_BASES = count
         sets, seconds = [], []
         for seed in range(asked.seeds):
             begun = time.process_time()

@@ -17,7 +17,7 @@ from universality.activations.bases import directions_of, orthonormal
 from universality.activations.layer import Layer
 from universality.activations.spec import NullSpec
 from universality.base.spec import digest
-from universality.correspondence import verdict
+from universality.correspondence import random_bases
 from universality.correspondence.links import ANY_UNIT, Block, Links, Marks, Resampling, Sight, View, rematched
 from universality.features import answers
 from universality.features.families import FAMILIES
@@ -121,7 +121,7 @@ def _sight(layer: Layer, families: Sequence[str], bases: int, haar_rotations: in
         for basis in range(bases)
     )
     views = [_view(seen, families) for seen in (layer, *own)]
-    return Sight(views, verdict.RandomBases.of(layer, haar_rotations, seed))
+    return Sight(views, random_bases.RandomBases.of(layer, haar_rotations, seed))
 
 
 def _view(layer: Layer, families: Sequence[str]) -> View:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from universality import similarity
 from universality.activations.layer import Halves
-from universality.correspondence import verdict
+from universality.correspondence import random_bases, verdict
 from universality.correspondence.resampling import Photographs, bootstrap_weights
 from universality.features.tuning import circular_difference
 from universality.similarity.matching import EQUAL, mutual_top
@@ -72,7 +72,7 @@ class Sight:
     """
 
     views: Sequence[View]
-    bases: verdict.RandomBases
+    bases: random_bases.RandomBases
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,13 @@ class Block:
         ]
 
     def _in_bases(
-        self, own: Sight, bases: verdict.RandomBases, wanted: Sequence[tuple[int, Indices]]
-    ) -> dict[int, verdict.InBases]:
+        self, own: Sight, bases: random_bases.RandomBases, wanted: Sequence[tuple[int, Indices]]
+    ) -> dict[int, random_bases.InBases]:
         units: dict[int, Indices] = {}
         for view, some in wanted:
             units[view] = np.union1d(units.get(view, some), some)
         asked = [(own.views[view].halves, some) for view, some in units.items()]
-        return dict(zip(units, verdict.in_bases(asked, bases, self.resampling.score), strict=True))
+        return dict(zip(units, random_bases.in_bases(asked, bases, self.resampling.score), strict=True))
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class _Asked:
     def j(self) -> Indices:
         return np.unique(self.pairs[:, 1])
 
-    def links(self, nulls: tuple[verdict.InBases, verdict.InBases], resampling: Resampling) -> Links:
+    def links(self, nulls: tuple[random_bases.InBases, random_bases.InBases], resampling: Resampling) -> Links:
         x, y, r, pairs = self.x, self.y, self.r, self.pairs
         rule = np.repeat(list(self.found), [len(part) for part in self.found.values()]).astype(np.str_)
         beyond = verdict.scored(x.halves, y.halves, pairs, nulls, resampling.score)

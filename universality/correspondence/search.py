@@ -15,7 +15,7 @@ from universality.activations.layer import Halves, Layer
 from universality.activations.nulls import NullPlan
 from universality.base import intervals
 from universality.base.recent import Recent
-from universality.correspondence import resampling, verdict
+from universality.correspondence import random_bases, resampling
 from universality.features import answers
 from universality.similarity import mixture, transport
 from universality.similarity.predictivity import Fold
@@ -91,9 +91,9 @@ class Contender:
         }
 
     @property
-    def bases(self) -> verdict.RandomBases:
+    def bases(self) -> random_bases.RandomBases:
         """The random bases that units of other layers have to exceed; the first are those of `nulls`."""
-        return verdict.RandomBases.of(self.layer, self.plan.nulls.haar_rotations, self.plan.nulls.seed)
+        return random_bases.RandomBases.of(self.layer, self.plan.nulls.haar_rotations, self.plan.nulls.seed)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -122,7 +122,7 @@ class Contender:
         Another rotation of a rotated layer is one more Haar-random basis of the layer, so both have the same nulls.
         """
         nulls = self.plan.nulls
-        turned = self.layer.in_random(max(nulls.haar_rotations, verdict.LEAST_BASES), nulls.seed)
+        turned = self.layer.in_random(max(nulls.haar_rotations, random_bases.LEAST_BASES), nulls.seed)
         return _Turned(turned, self.twins, replace(self.plan, verdicts_only=True), self)
 
 
@@ -135,7 +135,7 @@ class _Turned(Contender):
         return self.origin.nulls
 
     @property
-    def bases(self) -> verdict.RandomBases:
+    def bases(self) -> random_bases.RandomBases:
         return self.origin.bases
 
 
@@ -161,7 +161,7 @@ class Found:
     units: Indices
     partners: dict[str, list[Indices]]
     natural: dict[str, Array]
-    in_bases: verdict.InBases
+    in_bases: random_bases.InBases
     mass: dict[str, Array]
     maxima: Array | None
     ceiling: Array
@@ -218,7 +218,7 @@ def search(quests: Sequence[Quest]) -> list[Found]:
 
     Quests that ask for the same layer's random bases share them, and one layer's units are asked about once.
     """
-    in_bases: list[verdict.InBases | None] = [None] * len(quests)
+    in_bases: list[random_bases.InBases | None] = [None] * len(quests)
     for of_layer in _grouped(range(len(quests)), lambda at: id(quests[at].other.bases)):
         groups = _grouped(of_layer, lambda at: id(quests[at].own.side.halves))
         asked = [
@@ -226,7 +226,7 @@ def search(quests: Sequence[Quest]) -> list[Found]:
             for group in groups
         ]
         first = quests[of_layer[0]]
-        found = verdict.in_bases(asked, first.other.bases, first.own.resamples.photographs)
+        found = random_bases.in_bases(asked, first.other.bases, first.own.resamples.photographs)
         for group, of_group in zip(groups, found, strict=True):
             for at in group:
                 in_bases[at] = of_group.of(quests[at].units)
@@ -240,7 +240,7 @@ def _grouped(places: Iterable[int], key: Callable[[int], int]) -> list[list[int]
     return list(groups.values())
 
 
-def _found(quest: Quest, in_bases: verdict.InBases) -> Found:
+def _found(quest: Quest, in_bases: random_bases.InBases) -> Found:
     own, other, units = quest.own, quest.other, quest.units
     halves = own.side.halves
     twins = [side.halves for side in other.nulls["untrained"]]
