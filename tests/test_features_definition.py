@@ -193,6 +193,31 @@ def test_threshold_figure_draws_both_rates_and_the_chosen_threshold():
     assert line.get_xdata() == [0.3, 0.3]
 
 
+def test_threshold_figure_draws_each_class_of_networks_by_itself():
+    table, definition = units(2), definition_of("curve")
+    classes = {"a/a": "large", "b/b": "small"}
+    curves, chosen = curves_of(definition, table, classes)
+    assert {tuple(dict.fromkeys(rates["networks"])) for rates in curves.values()} == {("large", "small")}
+    axes = figures.threshold_curves(curves, chosen, share_haar={"small": 0.03})
+    ax = next(ax for ax in axes.flat if ax.get_xlabel() == "echo")
+    *lines, haar, _, _ = ax.get_lines()
+    assert len(lines) == 4
+    others = brute_force(table, [c for c in definition.criteria if c.column != "echo"])
+    for place, (model, seeds) in enumerate([(m, s) for m in classes for s in ([-1], [0, 1])]):
+        of = ((table["model"] == model) & table["seed"].isin(seeds)).to_numpy()
+        thresholds, shares = lines[place].get_data()
+        assert shares == pytest.approx([(others & (table["echo"] < t).to_numpy())[of].mean() for t in thresholds])
+    assert [line.get_linestyle() for line in lines] == ["-", "-", "--", "--"]
+    assert (list(haar.get_xdata()), list(haar.get_ydata())) == ([chosen["echo"]], [0.03])
+    labels = [text.get_text() for text in figures.figure_of(axes).legends[0].get_texts()]
+    assert labels[1:5] == [
+        "untrained twins, large",
+        "trained networks, small",
+        "untrained twins, small",
+        "random basis (Haar), small",
+    ]
+
+
 def test_command_applies_rules_and_definitions_to_a_run(small, tmp_path, capsys, monkeypatch):
     from universality import cli
 

@@ -94,6 +94,12 @@ def test_detectors_that_untrained_twins_reach_are_not_above_their_null(families)
     assert finding.standing == "mixed"
 
 
+def test_the_bound_of_no_untrained_unit_is_never_said_to_be_nothing(families):
+    """0 of 22,560: by the exact interval below 1 - 0.05^(1/22560) = 0.0133 %."""
+    said = sentences.detectors_summary(families.assign(n_units=22560, n_twins=[1] + [0] * (len(families) - 1))).text
+    assert "(0 of 22560 units, so below 0.013 % with 95 % confidence)" in said
+
+
 def test_no_detectors_anywhere_is_said(families):
     families["n_detectors"] = 0
     assert "none in any of 2 networks" in sentences.detectors_summary(families).text

@@ -57,6 +57,7 @@ from universality.figures.wiring import (
     layout_data,
     layout_words,
 )
+from universality.models.catalogue import training_sets
 from universality.runs.drawn import Pair, Per, drawn_taps
 from universality.similarity.matching import HOW
 
@@ -145,7 +146,7 @@ FIGURES: dict[str, Kind] = {
              "{Noun} matched {how} between the taps of all compared networks, beside what a one-to-one matching of all units "
              "at random gives in the mean, untrained twins, and one of both layers in a {haar}; one scale of widths."),
         Kind("threshold_curves", "family", threshold_curves, threshold_data, ("curves", "chosen"), ("title",),
-             "Share of {noun} among all units of all networks as one threshold of the definition moves and the others stay, "
+             "Share of {noun} among all units of all networks of a class (by what they were trained on) as one threshold of the definition moves and the others stay, "
              "trained and untrained."),
         Kind("atlas", "family", atlas_cells, atlas_data, ("atlas", "units", "period_deg"), ("noun", "angle"),
              "The {noun} of every network at its best tap, one per bin of preferred {angle}; filled: another network has the "
@@ -242,6 +243,13 @@ class Subject:
         found: pd.DataFrame = table[table["target_family"] == self.family]
         return found
 
+    def thresholds(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+        """Return how the rates of the family's rule move with its thresholds, by what the networks were trained on, and its thresholds."""
+        units = self.units()
+        classes = training_sets(units["model"])
+        several = len(set(classes.values())) > 1
+        return curves_of(definition_of(self.family or ""), units, classes if several else None)
+
     def units(self) -> pd.DataFrame:
         """Return the units of the family with all their columns."""
         family = self.family or ""
@@ -268,8 +276,8 @@ _FACTS: dict[str, Callable[[Subject], Any]] = {
     "matrices": lambda subject: subject.into("equivariance"),
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
-    "curves": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[0],
-    "chosen": lambda subject: curves_of(definition_of(subject.family or ""), subject.units())[1],
+    "curves": lambda subject: subject.thresholds()[0],
+    "chosen": lambda subject: subject.thresholds()[1],
     "title": lambda subject: f"{subject['noun']}: one threshold moved at a time, the others as dotted",
     "nouns": lambda subject: {
         family: FAMILIES[family].noun if family in FAMILIES else "all units"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -64,6 +65,15 @@ def card(model_id: str) -> ModelCard:
     if model_id not in known:
         raise CardError(f"unknown model '{model_id}'{did_you_mean(model_id, known)}")
     return known[model_id]
+
+
+def training_sets(model_ids: Iterable[str]) -> dict[str, str]:
+    """Return by model what its weights were trained on, in a word or two: the classes over which nothing is averaged."""
+    known = cards()
+    return {
+        model: re.split(r",| \(", known[model].training_set)[0] if model in known else "something not stated"
+        for model in dict.fromkeys(model_ids)
+    }
 
 
 def untrained_identity(model_card: ModelCard, seed: int, calibration_digest: str) -> str:

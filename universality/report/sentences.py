@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -104,15 +103,9 @@ def _classes(run: Run) -> dict[str, str]:
 
     Shares of networks that were trained on other things are not averaged.
     """
-    from universality.models.catalogue import cards
+    from universality.models.catalogue import training_sets
 
-    known = cards()
-    trained_on = {
-        model: re.split(r",| \(", known[model].training_set)[0] if model in known else "something not stated"
-        for model in dict.fromkeys(
-            run.families["model"] if run.has("families") else [entry.id for entry in run.job.models]
-        )
-    }
+    trained_on = training_sets(run.families["model"] if run.has("families") else [entry.id for entry in run.job.models])
     if len(set(trained_on.values())) == 1:
         return dict.fromkeys(trained_on, NETWORKS)
     return {model: f"{NETWORKS} trained on {name}" for model, name in trained_on.items()}
@@ -523,10 +516,13 @@ def _share_interval(row: pd.Series) -> str:
 
 
 def _share(value: float) -> str:
-    """Return a share in percent, with one digit behind the point below 10 %."""
+    """Return a share in percent, with one digit behind the point below 10 %, and two that count where that one would be 0."""
     if not np.isfinite(value):
         return "not defined"
-    return f"{number(100 * value, 1 if abs(value) < 0.0995 else 0)} %"
+    digits = 1 if abs(value) < 0.0995 else 0
+    if 0 < abs(value) < 0.0005:
+        digits = 1 - int(np.floor(np.log10(100 * abs(value))))
+    return f"{number(100 * value, digits)} %"
 
 
 def _of_circuits(run: Run) -> Iterator[Finding]:
