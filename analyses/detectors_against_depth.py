@@ -57,7 +57,8 @@ def against_depth(run: Run, family: str) -> pd.DataFrame:
 
 def classes_of(models: Iterable[str]) -> dict[str, str]:
     """Return by model what it was trained on, with diet and task of the pocket networks."""
-    return {model: catalogue.card(model).training_set.split(" (")[0] for model in dict.fromkeys(models)}
+    sets = {model: catalogue.card(model).training_set.split(" (")[0] for model in dict.fromkeys(models)}
+    return {model: name.replace("procedural shapes", "pocket") for model, name in sets.items()}
 
 
 def by_class(run: Run, family: str) -> pd.DataFrame:
