@@ -3,8 +3,7 @@
 Usage: python analyses/curve_detectors/calibrate.py SEED [SEED ...]
 
 Thresholds were chosen on the seeds 100 to 103 and 200 to 204; 300 to 304 were held out and are those of the table. Writes
-``false_positives.csv`` beside this file: all twins of an architecture together (without BatchNorm, pocket networks of one
-architecture share their twins), with the upper end of the 95 % Wilson interval.
+``false_positives.csv`` beside this file: all twins of a network together, with the upper end of the 95 % Wilson interval.
 """
 
 from __future__ import annotations
