@@ -252,10 +252,6 @@ def test_a_reader_that_goes_after_one_line_is_quiet():
 
 @pytest.mark.slow
 def test_ctrl_c_says_what_is_kept(tmp_path, pocket_job):
-    # So many images that the run cannot be over before the signal comes.
-    pocket_job.write_text(
-        pocket_job.read_text(encoding="utf-8").replace("crops = 60", "crops = 3000"), encoding="utf-8"
-    )
     process = started("run", pocket_job, "--out", tmp_path / "r", "--store", tmp_path / "s", stdout=subprocess.PIPE)
     assert process.stderr is not None
     assert any('"extraction' in text for text in iter(process.stderr.readline, ""))

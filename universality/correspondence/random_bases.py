@@ -174,7 +174,8 @@ class _Looking:
             self._partner[scaling, basis] = most[self._asked]
             for at, (best, sign) in enumerate(((most, 1.0), (least, -1.0))):
                 found = score[best].astype(np.float64)
-                r = np.einsum("un,un->u", self._score, found) * arrays.reciprocal(np.linalg.norm(found, axis=1))
+                length = np.sqrt(np.einsum("un,un->u", found, found))
+                r = np.einsum("un,un->u", self._score, found) * arrays.reciprocal(length)
                 self._r[scaling, at * self._count + basis] = sign * np.clip(r, -1.0, 1.0)
                 if sign > 0 and basis < PARTS_BASES:
                     mixtures = arrays.standardised(found[self._asked].T)
