@@ -32,9 +32,9 @@ Took = tuple[float, float]
 MEASURED = "AMD EPYC, two virtual cores, November 2026"
 DEFAULTS = {
     "start": 5.0, "load": 0.13, "calibrate": 0.43, "images on cpu": 0.39, "stores": 0.014,
-    "dictionaries": 5.0, "families": 0.11, "similarity": 0.0034, "correspondence": 0.22, "ceilings": 0.78, "natural": 500.0, "examples": 1.75, "circuits": 3.0, "motifs": 8.0, "recovery": 0.5, "ablations": 1.3, "patches": 0.3, "transplants": 0.6, "atlas": 0.11,
+    "dictionaries": 5.0, "families": 0.11, "similarity": 0.0034, "correspondence": 0.22, "ceilings": 0.78, "natural": 160.0, "examples": 1.75, "circuits": 3.0, "motifs": 8.0, "recovery": 0.5, "ablations": 1.3, "patches": 0.3, "transplants": 0.6, "atlas": 0.48,
     "tables of families": 0.0008, "tables of similarity": 1e-5, "tables of correspondence": 0.0003, "tables of ceilings": 0.0003, "tables of pairs": 0.005,
-    "tables of natural": 0.0, "tables of examples": 0.0, "tables of circuits": 0.1, "tables of motifs": 0.1, "tables of recovery": 0.0, "tables of dictionaries": 0.0, "tables of ablations": 0.0, "tables of patches": 0.0, "tables of transplants": 0.0, "tables of roles": 0.5, "tables of atlas": 0.17,
+    "tables of natural": 0.0, "tables of examples": 0.0, "tables of circuits": 0.1, "tables of motifs": 0.1, "tables of recovery": 0.0, "tables of dictionaries": 0.0, "tables of ablations": 0.0, "tables of patches": 0.0, "tables of transplants": 0.0, "tables of roles": 0.5, "tables of atlas": 0.01,
     "tables": 0.004, "written tables": 0.02, "figures": 1.0, "report": 0.15, "beside": 0.09,
 }  # fmt: skip
 """Seconds for one piece of work of each kind where this machine has recorded none: what the jobs quickstart and cluster took
