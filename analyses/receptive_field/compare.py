@@ -3,8 +3,8 @@
 Run the three jobs of this folder first, then ``python analyses/receptive_field/compare.py RUN...``.
 """
 
+import argparse
 import itertools
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,4 +89,6 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="directories of the runs")
+    main(parser.parse_args().runs)
