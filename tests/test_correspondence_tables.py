@@ -21,7 +21,7 @@ from universality.correspondence import random_bases, resampling
 from universality.correspondence import tables as correspondence
 from universality.correspondence.random_bases import LEAST_BASES, PARTS_BASES
 from universality.correspondence.resampling import wilson_interval
-from universality.correspondence.search import Contender, MatchingPlan
+from universality.correspondence.search import Contender, MatchingPlan, Quest, search
 from universality.correspondence.tables import family_rows, unit_rows
 from universality.features.tables import OWN, UNITS
 from universality.models.card import Tap
@@ -498,6 +498,43 @@ def test_a_detector_on_one_side_is_enough():
         assert len(rows) == 12
         assert rows[column].all()
         assert not rows[{"detector_a": "detector_b", "detector_b": "detector_a"}[column]].any()
+
+
+def test_layers_judged_together_are_judged_as_one_by_one(monkeypatch):
+    """Also where one of them has no live unit, or no detector."""
+    monkeypatch.setattr(random_bases, "LEAST_BASES", PARTS_BASES)
+    monkeypatch.setattr(correspondence, "_AT_ONCE", 3)
+    a, b = related()
+    plain = layer(seen(12, 9), plain_units(12, 9), "b/net")
+
+    def contender(of):
+        # Anew, so that nothing that was derived is kept.
+        untrained = [replace(twin, ref=replace(twin.ref, model=of.ref.model)) for twin in twins(1)]
+        return Contender(replace(of), untrained, PLAN)
+
+    others = b, dead(b), plain, related(seed=3)[1]
+    together = correspondence.rows_and_nulls(contender(a), map(contender, others))
+    assert [bool(len(rows)) for rows, _ in together] == [True, False, True, True]
+    for other, (rows, nulls) in zip(others, together, strict=True):
+        for judged, alone in ((rows, correspondence.correspondence_rows), (nulls, correspondence.null_rows)):
+            expected = alone(contender(a), contender(other))
+            pd.testing.assert_frame_equal(judged, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_random_bases_of_two_layers_are_never_taken_for_one_another():
+    """Bases that nobody else holds could lie where others lay before."""
+
+    class Forgetful(Contender):
+        @property
+        def bases(self):
+            return replace(super().bases)
+
+    a, b = related()
+    own, *others = (Forgetful(of, (), replace(PLAN, verdicts_only=True)) for of in (a, b, related(seed=3)[1]))
+    found = search([Quest(own, other, np.arange(3)) for other in others])
+    assert not np.array_equal(found[0].in_bases.r, found[1].in_bases.r)
+    for other, of in zip(others, found, strict=True):
+        np.testing.assert_array_equal(of.in_bases.r, search([Quest(own, other, np.arange(3))])[0].in_bases.r)
 
 
 def test_same_input_same_table():

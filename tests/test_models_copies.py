@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from universality.base.errors import WeightsError
 from universality.models import copies
 from universality.models.card import Tap
 
@@ -67,6 +68,11 @@ def test_original_stays_and_only_weights_get_noise():
     for name, value in original.state_dict().items():
         assert torch.equal(value, before[name])
         assert torch.equal(value, copy[name]) == name.endswith("bias")
+
+
+def test_network_without_weights_is_one_sentence():
+    with pytest.raises(WeightsError, match=r"no weights that could get noise, expected .*; name the networks to be"):
+        copies.noisy(nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)).eval(), [tap("1", 3, 6)], 0.8, 0, images())
 
 
 def test_seed_decides_the_noise():

@@ -161,3 +161,16 @@ def test_depthwise_convolutions_pad_alike_on_both_sides(kernel, size):
     shown = torch.randn(4, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(joined(shown), network(shown), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "dilation", "wide"), [(3, 1, 1), ((1, 2), 1, 2), (2, 2, 1)])
+def test_depthwise_convolutions_of_other_strides_dilations_and_widths(stride, dilation, wide):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        same_padding = timm.layers.Conv2dSame(6, 6 * wide, 3, stride=stride, dilation=dilation, groups=6)
+        network = lively(nn.Sequential(nn.Conv2d(3, 6, 1), same_padding, nn.BatchNorm2d(6 * wide)))
+    joined = folded(network, [tap_at("2")], (3, 17, 23))
+    assert any(isinstance(module, timm.layers.Conv2dSame) for module in joined.modules()) == (dilation > 1)
+    shown = torch.randn(4, 3, 17, 23, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(joined(shown), network(shown), rtol=1e-5, atol=1e-5)

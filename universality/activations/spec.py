@@ -74,7 +74,7 @@ class NullSpec(Spec):
     )
     noisy_copies: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(unique)] = Field(
         (),
-        description="a noisy copy of every network for each correlation of its units with the originals, such as 0.84: the ceilings",
+        description="a noisy copy of every network (or of those in copied) for each correlation of its units with the originals, such as 0.84: the ceilings",
     )
     copied: Annotated[tuple[str, ...], AfterValidator(unique)] = Field(
         (), description="models (ids) that get noisy copies; every one when left out"

@@ -64,7 +64,8 @@ class RandomBases:
             # They are asked about natural images only.
             bare = replace(layer.in_units or layer, shown={})
             begun = _begun((bare, bare.standardised()), seed) if layer.live.any() else None
-            layer.derived[name] = cls(begun, count, seed, layer.natural.shape[1])
+            # Where another thread made them meanwhile, its own stay: searches are grouped by them.
+            layer.derived.setdefault(name, cls(begun, count, seed, layer.natural.shape[1]))
         kept: RandomBases = layer.derived[name]
         return kept
 

@@ -151,7 +151,8 @@ class Found:
     ----------
     units : (unit,) their places among the layer's live units, increasing
     partners : by null, (null layer, unit): the best partner by fold 0 among the null layer's live units
-    natural : by null, (null layer, unit): the held-out correlation with that partner
+    natural : by null, the held-out correlation with the best partner: with that of each untrained twin (twin, unit), and with that of each draw of
+        `in_bases` (draw, unit) under ``haar``, of which there are more than null layers
     in_bases : what they find in the random bases
     mass : by null, (unit,): the mass that soft matching moves to that partner in the first null layer of the kind
     maxima : (permutation, unit) largest correlation with any unit of the other layer, images permuted; None if not asked for
@@ -218,19 +219,18 @@ def search(quests: Sequence[Quest]) -> list[Found]:
 
     Quests that ask for the same layer's random bases share them, and one layer's units are asked about once.
     """
-    in_bases: list[random_bases.InBases | None] = [None] * len(quests)
-    for of_layer in _grouped(range(len(quests)), lambda at: id(quests[at].other.bases)):
-        groups = _grouped(of_layer, lambda at: id(quests[at].own.side.halves))
-        asked = [
-            (quests[group[0]].own.side.halves, reduce(np.union1d, [quests[at].units for at in group]))
-            for group in groups
-        ]
-        first = quests[of_layer[0]]
-        found = random_bases.in_bases(asked, first.other.bases, first.own.resamples.photographs)
+    in_bases: dict[int, random_bases.InBases] = {}
+    # Both are held while they are told apart by where they lie in memory: a freed one's place could be that of another.
+    bases, halves = [quest.other.bases for quest in quests], [quest.own.side.halves for quest in quests]
+    for of_layer in _grouped(range(len(quests)), lambda at: id(bases[at])):
+        groups = _grouped(of_layer, lambda at: id(halves[at]))
+        asked = [(halves[group[0]], reduce(np.union1d, [quests[at].units for at in group])) for group in groups]
+        first = of_layer[0]
+        found = random_bases.in_bases(asked, bases[first], quests[first].own.resamples.photographs)
         for group, of_group in zip(groups, found, strict=True):
             for at in group:
                 in_bases[at] = of_group.of(quests[at].units)
-    return [_found(quest, of) for quest, of in zip(quests, in_bases, strict=True) if of is not None]
+    return [_found(quest, in_bases[at]) for at, quest in enumerate(quests)]
 
 
 def _grouped(places: Iterable[int], key: Callable[[int], int]) -> list[list[int]]:

@@ -290,7 +290,7 @@ def correspondence_task(
     def contender(ref: LayerRef, twins: Sequence[LayerRef]) -> Contender:
         return Contender(read_layer(ref), [read_layer(twin) for twin in twins], matching)
 
-    others = [contender(ref, [twins[place] for twins in twins_b]) for place, ref in enumerate(b)]
+    others = (contender(ref, [twins[place] for twins in twins_b]) for place, ref in enumerate(b))
     parts = zip(*rows_and_nulls(contender(a, twins_a), others), strict=True)
     names = "correspondence", "correspondence_nulls"
     return {name: pd.concat(tables, ignore_index=True) for name, tables in zip(names, parts, strict=True)}

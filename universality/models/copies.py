@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from universality.base import memory
+from universality.base.errors import WeightsError
 from universality.models import hooks, unclipped
 from universality.models.card import Tap
 
@@ -39,9 +40,19 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
     taps : the mean over them of the median over units is brought to `r`, at the middle of maps
     r : above 0, below 1
     images : (batch, channel, y, x) float32 batches, normalised for the network; some dozens are enough
+
+    Raises
+    ------
+    WeightsError
+        If the network has no weights that could get noise: its copy would be itself.
     """
     made = copy.deepcopy(network).eval()
-    weights = [tensor for tensor in made.parameters() if tensor.ndim > 1]
+    # One number has no standard deviation.
+    weights = [tensor for tensor in made.parameters() if tensor.ndim > 1 and tensor.numel() > 1]
+    if not weights:
+        raise WeightsError(
+            "the network has no weights that could get noise, expected a parameter of two dimensions or more; name the networks to be copied in nulls.copied, without it"
+        )
     generator = torch.Generator().manual_seed(seed)
     noise = [w.detach().std() * torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
     before = [w.detach().clone() for w in weights]
@@ -63,7 +74,10 @@ def noisy(network: nn.Module, taps: Sequence[Tap], r: float, seed: int, images: 
         moved(much)
         alike = np.mean([_median_r(x, y) for x, y in zip(answers, _answers(made, places, batches), strict=True)])
         tried[much] = float(alike)
-        if abs(alike - r) <= CLOSE or len(tried) == STEPS:
+        if abs(alike - r) <= CLOSE:
+            return made
+        if len(tried) == STEPS:
+            moved(min(tried, key=lambda trial: abs(tried[trial] - r)))
             return made
 
 
@@ -79,9 +93,10 @@ def _next(tried: Mapping[float, float], r: float) -> float:
         (x, y), slope = points[-1], 2.0
         if len(points) == 2 and (points[1][1] - points[0][1]) * (points[1][0] - points[0][0]) > 0:
             slope = (points[1][1] - points[0][1]) / (points[1][0] - points[0][0])
-        fitted = float(np.exp(x + (np.log(r**-2 - 1) - y) / slope))
-        if low < fitted < high:
-            return fitted
+        # Compared as a logarithm: where noise changes next to nothing the line leads beyond any number.
+        fitted = x + (np.log(r**-2 - 1) - y) / slope
+        if np.log(low) < fitted < np.log(high):
+            return float(np.exp(fitted))
     # Where so much noise leaves nothing, or the line misses what is known already, the middle is tried.
     return float(np.sqrt(low * high))
 

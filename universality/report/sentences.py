@@ -398,7 +398,7 @@ def null_verdicts(correspondence: pd.DataFrame, nulls: pd.DataFrame, method: str
 def ceiling(rows: pd.DataFrame, family: str, copy_r: float, name: str = NETWORKS) -> Finding:
     """Return which share of its detectors a network finds again in its own noisy copy, over networks of a class (`name`) at the taps with the most of them."""
     best = rows.sort_values("n_detectors", ascending=False, kind="stable").drop_duplicates("model")
-    n, again, met, same = (int(best[name].sum()) for name in ("n_detectors", "n_again", "n_met", "n_same_feature"))
+    n, again, met, same = (int(best[count].sum()) for count in ("n_detectors", "n_again", "n_met", "n_same_feature"))
     if not n:
         return Finding(
             "matches",
