@@ -70,6 +70,14 @@ def test_original_stays_and_only_weights_get_noise():
         assert torch.equal(value, copy[name]) == name.endswith("bias")
 
 
+def test_weight_of_one_number_gets_no_noise():
+    original = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Conv2d(1, 1, 1), nn.Conv2d(1, 4, 3)).eval()
+    copy = copies.noisy(original, [tap("2", 4, 8)], 0.8, 0, images())
+    assert torch.equal(copy[1].weight, original[1].weight)
+    moved = (copy[2].weight - original[2].weight).detach()
+    assert torch.isfinite(moved).all() and moved.std() > 0
+
+
 def test_network_without_weights_is_one_sentence():
     with pytest.raises(WeightsError, match=r"no weights that could get noise, expected .*; name the networks to be"):
         copies.noisy(nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)).eval(), [tap("1", 3, 6)], 0.8, 0, images())

@@ -186,7 +186,7 @@ def _print_networks(planned: Plan) -> None:
 
 def _kind(network: Network) -> str:
     if network.copy_r is not None:
-        return "noisy copies"
+        return "copied with noise"
     return "trained" if network.seed is None else "untrained"
 
 

@@ -32,7 +32,7 @@ Indices = NDArray[np.int64]
 COVERAGE_DEG = 30.0
 """Width of the bins in which coverage is counted."""
 _AT_ONCE = 4
-"""Layers that are compared with one at a time and share its random bases. Each takes about 150 MB of memory meanwhile (672 units, 540 images)."""
+"""Layers that are compared with one at a time and share its random bases. Each takes 80 to 150 MB of memory meanwhile (672 units, 320 and 540 images)."""
 
 
 def _counts(table: pd.DataFrame, period_deg: float) -> dict[str, float]:
