@@ -170,21 +170,12 @@ class Block:
         Pairs of views ask for the same random bases, which are made once.
         """
         asked = [_Asked.of(self.a.views[u], self.b.views[v]) for u, v in views]
-        of_a = self._in_bases(self.a, self.b.bases, [(u, each.i) for (u, _), each in zip(views, asked, strict=True)])
-        of_b = self._in_bases(self.b, self.a.bases, [(v, each.j) for (_, v), each in zip(views, asked, strict=True)])
+        shown = self.resampling.score
+        of_a = random_bases.in_bases([(each.x.halves, each.i) for each in asked], self.b.bases, shown)
+        of_b = random_bases.in_bases([(each.y.halves, each.j) for each in asked], self.a.bases, shown)
         return [
-            each.links((of_a[u].of(each.i), of_b[v].of(each.j)), self.resampling)
-            for (u, v), each in zip(views, asked, strict=True)
+            each.links(nulls, self.resampling) for each, nulls in zip(asked, zip(of_a, of_b, strict=True), strict=True)
         ]
-
-    def _in_bases(
-        self, own: Sight, bases: random_bases.RandomBases, wanted: Sequence[tuple[int, Indices]]
-    ) -> dict[int, random_bases.InBases]:
-        units: dict[int, Indices] = {}
-        for view, some in wanted:
-            units[view] = np.union1d(units.get(view, some), some)
-        asked = [(own.views[view].halves, some) for view, some in units.items()]
-        return dict(zip(units, random_bases.in_bases(asked, bases, self.resampling.score), strict=True))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,9 +120,10 @@ class InBases:
 
 
 def in_bases(asked: Sequence[tuple[Halves, Indices]], bases: RandomBases, photographs: resampling.Photographs) -> list[InBases]:  # fmt: skip
-    """Return what live units of some layers find in the random bases of another one.
+    """Return what live units of some layers find in the random bases of another one, in the order in which they are asked about.
 
-    What a unit finds depends on itself and the bases alone, not on what else is asked: several layers share the work of making the bases.
+    What a unit finds depends on itself and the bases alone, not on what else is asked: several layers share the work of making the bases, and
+    the units of a layer that is asked about several times are looked at once.
 
     Parameters
     ----------
@@ -130,7 +132,10 @@ def in_bases(asked: Sequence[tuple[Halves, Indices]], bases: RandomBases, photog
     """
     if bases.begun is None:
         return [_nothing(units) for _, units in asked]
-    looking = [_Looking(own, units, bases.count, photographs) for own, units in asked]
+    # `asked` holds the layers, so that no two of them lie in one place.
+    layers = {id(own): own for own, _ in asked}
+    of_layer = {place: reduce(np.union1d, [units for own, units in asked if id(own) == place]) for place in layers}
+    looking = {place: _Looking(own, of_layer[place], bases.count, photographs) for place, own in layers.items()}
     deciding_rows, scoring_rows = (len(half) for half in (asked[0][0].decide, asked[0][0].score))
     scalings = len(SCALINGS)
     ends = np.cumsum([0, *[deciding_rows] * scalings, *[scoring_rows] * scalings])
@@ -138,9 +143,10 @@ def in_bases(asked: Sequence[tuple[Halves, Indices]], bases: RandomBases, photog
         seen = mixed(bases.begun, basis, bases.seed, bases.directions)
         folds = [seen[:, start:end] for start, end in itertools.pairwise(ends)]
         deciding = [fold / np.linalg.norm(fold, axis=1)[:, None] for fold in folds[:scalings]]
-        for layer in looking:
+        for layer in looking.values():
             layer.look(basis, deciding, folds[scalings:])
-    return [layer.found for layer in looking]
+    found = {place: layer.found for place, layer in looking.items()}
+    return [found[id(own)].of(units) for own, units in asked]
 
 
 def _nothing(units: Indices) -> InBases:

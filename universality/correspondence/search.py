@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -220,24 +220,16 @@ def search(quests: Sequence[Quest]) -> list[Found]:
     Quests that ask for the same layer's random bases share them, and one layer's units are asked about once.
     """
     in_bases: dict[int, random_bases.InBases] = {}
-    # Both are held while they are told apart by where they lie in memory: a freed one's place could be that of another.
-    bases, halves = [quest.other.bases for quest in quests], [quest.own.side.halves for quest in quests]
-    for of_layer in _grouped(range(len(quests)), lambda at: id(bases[at])):
-        groups = _grouped(of_layer, lambda at: id(halves[at]))
-        asked = [(halves[group[0]], reduce(np.union1d, [quests[at].units for at in group])) for group in groups]
-        first = of_layer[0]
-        found = random_bases.in_bases(asked, bases[first], quests[first].own.resamples.photographs)
-        for group, of_group in zip(groups, found, strict=True):
-            for at in group:
-                in_bases[at] = of_group.of(quests[at].units)
-    return [_found(quest, in_bases[at]) for at, quest in enumerate(quests)]
-
-
-def _grouped(places: Iterable[int], key: Callable[[int], int]) -> list[list[int]]:
+    # They are held while they are told apart by where they lie in memory: a freed one's place could be that of another.
+    bases = [quest.other.bases for quest in quests]
     groups: dict[int, list[int]] = {}
-    for place in places:
-        groups.setdefault(key(place), []).append(place)
-    return list(groups.values())
+    for at, of in enumerate(bases):
+        groups.setdefault(id(of), []).append(at)
+    for group in groups.values():
+        asked = [(quests[at].own.side.halves, quests[at].units) for at in group]
+        found = random_bases.in_bases(asked, bases[group[0]], quests[group[0]].own.resamples.photographs)
+        in_bases |= dict(zip(group, found, strict=True))
+    return [_found(quest, in_bases[at]) for at, quest in enumerate(quests)]
 
 
 def _found(quest: Quest, in_bases: random_bases.InBases) -> Found:

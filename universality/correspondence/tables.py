@@ -126,7 +126,8 @@ def null_rows(a: Contender, b: Contender) -> pd.DataFrame:
 
     Twin A against twin B, seed by seed, and each of the layers in a Haar-random basis against the other as it is.
     """
-    return _named(_nulls(a, b), _rows_of([(x, y) for _, _, x, y in _nulls(a, b)]))
+    nulls = _nulls(a, b)
+    return _named(nulls, _rows_of([(x, y) for _, _, x, y in nulls]))
 
 
 def rows_and_nulls(a: Contender, others: Iterable[Contender]) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -170,12 +171,10 @@ def _named(nulls: Sequence[_Null], rows: Sequence[pd.DataFrame]) -> pd.DataFrame
 def _rows_of(pairs: Sequence[tuple[Contender, Contender]]) -> list[pd.DataFrame]:
     """Return the rows of ``correspondence`` of pairs of layers; what they ask of random bases is asked at once."""
     contests = [_Contest.of(a, b) for a, b in pairs]
-    asked = [contest for contest in contests if contest.wanted.size]
-    found = Pair.several([(contest.a, contest.b, contest.wanted, contest.r) for contest in asked])
-    of = {id(contest): pair for contest, pair in zip(asked, found, strict=True)}
+    found = iter(Pair.several([(each.a, each.b, each.wanted, each.r) for each in contests if each.wanted.size]))
     return [
-        _contest_rows(contest, of[id(contest)]) if contest.wanted.size else schema.empty_table(schema.CORRESPONDENCE)
-        for contest in contests
+        _contest_rows(each, next(found)) if each.wanted.size else schema.empty_table(schema.CORRESPONDENCE)
+        for each in contests
     ]
 
 
