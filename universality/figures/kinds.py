@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -243,6 +244,7 @@ class Subject:
         found: pd.DataFrame = table[table["target_family"] == self.family]
         return found
 
+    @cached_property
     def thresholds(self) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
         """Return how the rates of the family's rule move with its thresholds, by what the networks were trained on, and its thresholds."""
         units = self.units()
@@ -276,8 +278,8 @@ _FACTS: dict[str, Callable[[Subject], Any]] = {
     "matrices": lambda subject: subject.into("equivariance"),
     "period_deg": lambda subject: FAMILIES[subject.family or ""].period_deg,
     "taps": Subject.taps,
-    "curves": lambda subject: subject.thresholds()[0],
-    "chosen": lambda subject: subject.thresholds()[1],
+    "curves": lambda subject: subject.thresholds[0],
+    "chosen": lambda subject: subject.thresholds[1],
     "title": lambda subject: f"{subject['noun']}: one threshold moved at a time, the others as dotted",
     "nouns": lambda subject: {
         family: FAMILIES[family].noun if family in FAMILIES else "all units"

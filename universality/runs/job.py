@@ -202,10 +202,15 @@ class Job(Spec):
         return self
 
     @model_validator(mode="after")
-    def _pairs_are_of_models(self) -> Job:
+    def _named_are_models(self) -> Job:
         known = {entry.id for entry in self.models}
-        for name, pairs in (("pairs", self.pairs), ("figure_pairs", self.figure_pairs)):
-            for model in (model for pair in pairs or () for model in pair):
+        named = {
+            "pairs": itertools.chain.from_iterable(self.pairs or ()),
+            "figure_pairs": itertools.chain.from_iterable(self.figure_pairs or ()),
+            "nulls.copied": self.nulls.copied,
+        }
+        for name, models in named.items():
+            for model in models:
                 if model not in known:
                     raise ValueError(
                         f"{name} names '{model}'{did_you_mean(model, known)}, which is no model of the job"
@@ -213,13 +218,7 @@ class Job(Spec):
         return self
 
     @model_validator(mode="after")
-    def _copied_are_models(self) -> Job:
-        known = {entry.id for entry in self.models}
-        for model in self.nulls.copied:
-            if model not in known:
-                raise ValueError(
-                    f"nulls.copied names '{model}'{did_you_mean(model, known)}, which is no model of the job"
-                )
+    def _copies_are_asked_for(self) -> Job:
         if self.nulls.copied and not self.nulls.noisy_copies:
             raise ValueError(
                 "nulls.copied names models, and nulls.noisy_copies says of no copy how like its network it is to be; give it, such as [0.84], or drop both"
